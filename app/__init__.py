@@ -1,0 +1,1 @@
+"""The HTTP API: thin, without torch, hnswlib, downloads or name look-ups."""

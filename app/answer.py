@@ -1,0 +1,89 @@
+"""The envelope of every answer, and the system codes in it.
+
+Business codes are `contract.errors`; this module says how one becomes an HTTP answer.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from typing import Any
+
+from flask import Response
+
+from contract.errors import ContractError
+
+#: Seconds after which a client that was told "busy" may try again.
+RETRY_AFTER_SECONDS = 2
+
+
+class SystemCode(Enum):
+    """The system codes: code, HTTP status, and what it means in the words that clients know."""
+
+    HANDLED = ("10000", 200, "查询成功")
+    UNKNOWN_ACCESS_KEY = ("10001", 401, "错误的请求appkey")
+    BUSY = ("10020", 503, "系统繁忙，请稍后再试")
+    QUOTA_USED_UP = ("10040", 429, "超过每天限量")
+    TIMESTAMP_MISSING = ("10041", 401, "缺少timestamp参数")
+    SIGNATURE_MISSING = ("10042", 401, "缺少签名")
+    OVER_QPS = ("10043", 429, "超过QPS限制")
+    TIMESTAMP_TOO_FAR_OFF = ("10045", 401, "timestamp与当前时间相差超过5分钟")
+    TIMESTAMP_MALFORMED = ("10046", 401, "timestamp格式错误")
+    SIGNATURE_INVALID = ("10047", 401, "签名无效")
+    USER_DISABLED = ("10050", 403, "用户已被禁用")
+
+    def __init__(self, code: str, status: int, meaning: str) -> None:
+        self.code = code
+        self.status = status
+        self.meaning = meaning
+
+
+class Refused(Exception):
+    """An operation refuses as a whole, and its result carries fields besides the code."""
+
+    def __init__(self, error: type[ContractError], **fields: Any) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.fields = fields
+
+
+class Busy(Exception):
+    """An operation can't be served now; the client is told to come back."""
+
+
+def succeeded(**fields: Any) -> Response:
+    """Give the answer of an operation that was done."""
+    return _envelope(SystemCode.HANDLED, {"code": 0, "message": "SUCCESS", **fields})
+
+
+def refused(
+    error: type[ContractError], *, status: int = SystemCode.HANDLED.status, **fields: Any
+) -> Response:
+    """Give the answer that names a business code; `status` differs only for a few HTTP faults."""
+    result = {"code": error.code, "message": error.message, **fields}
+    return _envelope(SystemCode.HANDLED, result, status)
+
+
+def not_served(code: SystemCode) -> Response:
+    """Give the answer to a call that was not handled at all."""
+    response = _envelope(code, None)
+    if code.status in (429, 503):
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _envelope(
+    code: SystemCode, result: dict[str, Any] | None, status: int | None = None
+) -> Response:
+    body: dict[str, Any] = {
+        "code": code.code,
+        "charge": False,
+        "remainTimes": -1,
+        "remainSeconds": -1,
+        "msg": code.meaning,
+    }
+    if result is not None:
+        body["result"] = result
+    # What a client sent is echoed in failed_list; half a surrogate pair has no UTF-8.
+    text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    return Response(text, status or code.status, content_type="application/json; charset=utf-8")

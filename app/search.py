@@ -1,0 +1,78 @@
+"""product_search: hands the picture to a search worker and waits for its answer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from app.answer import Busy
+from app.content import read_content
+from app.fields import Category, CollectionName, ImageContent, RequestModel, TopK, parse
+from app.operations import Call, Operation
+from app.services import Services
+from contract import errors
+from contract.errors import BY_MESSAGE
+from workers.messages import BrokerUnreachableError, send_search
+from workers.queries import Query
+
+
+class ProductSearchRequest(RequestModel):
+    """A call of product_search."""
+
+    collection_name: CollectionName
+    image_content: ImageContent
+    category: Category | None = None
+    topk: TopK | None = None
+
+
+def product_search(services: Services, call: Call) -> dict[str, Any]:
+    """Find the product images nearest to a picture."""
+    settings = services.settings
+    request = parse(ProductSearchRequest, call.body, settings)
+    topk = settings.topk_default if request.topk is None else request.topk
+    if topk > settings.topk_limit:
+        raise errors.SearchTopkExceedLimit
+    collection = services.collection(call.user, request.collection_name)
+    content = read_content(request.image_content, services.picture_limits, services.fetch_policy)
+    if not services.searches.acquire(blocking=False):
+        raise Busy("as many searches wait as may")
+    try:
+        answer = _ask(
+            services,
+            Query(
+                picture=content.payload or b"",
+                url=content.url,
+                generation=collection.generation,
+                category=request.category,
+                topk=topk,
+                deadline=time.time() + settings.search_seconds,
+                request_id=call.request_id,
+            ),
+        )
+    finally:
+        services.searches.release()
+    if "fault" in answer:
+        raise BY_MESSAGE[answer["fault"]]
+    return {"rectangle": answer["rectangle"], "images": answer["images"]}
+
+
+def _ask(services: Services, query: Query) -> dict[str, Any]:
+    query_id = uuid.uuid4().hex
+    try:
+        services.exchange.leave(query_id, query.pack())
+        send_search(query_id, query.seconds_left())
+        answer = services.exchange.wait(query_id, query.seconds_left())
+        services.exchange.forget(query_id)
+    except BrokerUnreachableError as error:
+        raise Busy("the broker can't be reached") from error
+    if answer is None or "busy" in answer:
+        raise Busy("no search worker answered in time")
+    return answer
+
+
+OPERATIONS = (
+    Operation(
+        "product_search", product_search, "product_image_search", errors.SearchProductImageError
+    ),
+)

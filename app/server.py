@@ -1,0 +1,142 @@
+"""The Flask application: paths, the request id, and what becomes of an error.
+
+`create_app` is the only composition of the API; gunicorn calls it once per process.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from flask import Flask, Response, g, request
+from pymongo.errors import ConnectionFailure
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+
+from app import images, products, search, tasks
+from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
+from app.health import add_health
+from app.operations import Call, Operation
+from app.services import Services, make_services
+from catalog.store import create_indexes
+from config.logging import configure_logging
+from config.settings import settings
+from contract.errors import (
+    ContractError,
+    ImageSizeExceedLimit,
+    InternalServerError,
+    InvalidParameterJson,
+)
+
+log = structlog.get_logger(__name__)
+
+OPERATIONS: tuple[Operation, ...] = (
+    *products.OPERATIONS,
+    *images.OPERATIONS,
+    *tasks.OPERATIONS,
+    *search.OPERATIONS,
+)
+
+REQUEST_ID_HEADER = "X-Request-Id"
+
+#: Who calls, as long as nobody has to log in.
+DEFAULT_USER = "default"
+
+#: A dependency that can't be reached: the client is told to come back.
+UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError, Busy)
+
+
+def create_app(services: Services | None = None) -> Flask:
+    """Give the application; without `services` they are made from the settings."""
+    if services is None:
+        configure_logging(settings())
+        services = make_services(settings())
+        create_indexes(services.catalog.client, settings().mongo_database)
+    flask_app = Flask("snapsku", static_folder=None)
+    flask_app.config["MAX_CONTENT_LENGTH"] = services.settings.body_bytes or None
+    flask_app.before_request(_begin)
+    flask_app.after_request(_end)
+    flask_app.register_error_handler(HTTPException, _http_fault)
+    flask_app.register_error_handler(Exception, _unexpected)
+    for operation in OPERATIONS:
+        for number, path in enumerate(operation.paths):
+            flask_app.add_url_rule(
+                path,
+                endpoint=f"{operation.name}.{number}",
+                view_func=_view(operation, services),
+                methods=["POST"],
+            )
+    add_health(flask_app, services)
+    return flask_app
+
+
+def _begin() -> None:
+    g.request_id = uuid.uuid4().hex
+    g.started = time.perf_counter()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _end(response: Response) -> Response:
+    response.headers[REQUEST_ID_HEADER] = g.request_id
+    log.info(
+        "answered",
+        method=request.method,
+        path=request.path,
+        status=response.status_code,
+        milliseconds=round((time.perf_counter() - g.started) * 1000, 1),
+    )
+    return response
+
+
+def _view(operation: Operation, services: Services) -> Callable[[], Response]:
+    def view() -> Response:
+        body = _body()
+        try:
+            call = Call(DEFAULT_USER, body, g.request_id)
+            return succeeded(**operation.handler(services, call))
+        except Refused as refusal:
+            return refused(refusal.error, **refusal.fields)
+        except ContractError as error:
+            return refused(type(error))
+        except UNREACHABLE as error:
+            log.warning("not served", operation=operation.name, fault=repr(error))
+            return not_served(SystemCode.BUSY)
+        except Exception:
+            log.exception("operation failed", operation=operation.name)
+            status = 500 if operation.fault is InternalServerError else 200
+            return refused(operation.fault, status=status)
+
+    return view
+
+
+def _body() -> dict[str, object]:
+    """Give the JSON object that was sent; raises HTTPException for anything else."""
+    if request.mimetype and not request.is_json:
+        raise UnsupportedMediaType
+    try:
+        body = request.get_json(force=True)
+    except RecursionError as error:
+        raise BadRequest from error
+    if not isinstance(body, dict):
+        raise BadRequest
+    return body
+
+
+def _http_fault(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status == 413:
+        return refused(ImageSizeExceedLimit, status=status)
+    response = refused(InvalidParameterJson, status=status)
+    response.headers.extend(
+        [(name, value) for name, value in error.get_headers() if name == "Allow"]
+    )
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("request failed outside of an operation", exc_info=error)
+    return refused(InternalServerError, status=500)

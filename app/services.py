@@ -1,0 +1,69 @@
+"""What the operations of the API work with, made once per process."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import redis
+
+from catalog.collections import CollectionRow
+from catalog.connection import connect
+from catalog.store import Catalog, open_catalog
+from config.settings import Settings
+from contract.errors import NoRelativeCollection
+from download.address import AllowList
+from download.policy import FetchPolicy
+from vision.picture import PictureLimits
+from workers.staging import Consumption, Exchange, connect_redis
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that handlers share."""
+
+    settings: Settings
+    catalog: Catalog
+    redis: redis.Redis
+    exchange: Exchange
+    consumption: Consumption
+    searches: threading.BoundedSemaphore  #: so that polls and submissions keep half the threads
+    picture_limits: PictureLimits
+    fetch_policy: FetchPolicy  #: by which a URL is judged without a look-up
+
+    def collection(self, user: str, name: str) -> CollectionRow:
+        """Give a user's collection; raises NoRelativeCollection."""
+        found = self.catalog.collections.find(user, name)
+        if found is None:
+            raise NoRelativeCollection
+        return found
+
+
+def make_services(settings: Settings) -> Services:
+    """Connect the parts; nothing is asked of any server yet."""
+    client = connect(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds)
+    redis_url = settings.redis_url.get_secret_value()
+    connection = connect_redis(
+        redis_url, settings.redis_timeout_seconds, settings.redis_timeout_seconds
+    )
+    waiting = connect_redis(
+        redis_url,
+        settings.redis_timeout_seconds,
+        settings.search_seconds + settings.redis_timeout_seconds,
+    )
+    return Services(
+        settings=settings,
+        catalog=open_catalog(client, settings.mongo_database, settings.lease_seconds),
+        redis=connection,
+        exchange=Exchange(waiting),
+        consumption=Consumption(connection),
+        searches=threading.BoundedSemaphore(settings.api_threads // 2),
+        picture_limits=PictureLimits(
+            settings.image_bytes, settings.image_min_side, settings.image_max_side
+        ),
+        fetch_policy=FetchPolicy(
+            allow=AllowList.parse(settings.fetch_allow),
+            max_bytes=settings.image_bytes,
+            ports=frozenset(int(port) for port in settings.fetch_ports),
+        ),
+    )

@@ -1,0 +1,53 @@
+"""Things that only one image may have: its name in a collection, its bytes in a product.
+
+A claim is a row whose `_id` is the thing and whose label is the holder, so that
+the database itself decides between two who come at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from catalog.connection import Rows, find_by_id, insert_new
+
+
+def name_key(generation: str, image_id: str) -> str:
+    """Give the claim of an image_id in a collection."""
+    return f"{generation}/{image_id}"
+
+
+def content_key(product_serial: int, sha256: str) -> str:
+    """Give the claim of a picture's bytes in a product."""
+    return f"{product_serial}/{sha256}"
+
+
+class Claims:
+    """Claims of one kind."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def holders(self, keys: Sequence[str]) -> dict[str, int]:
+        """Give the label of the holder of each key that is held."""
+        return {key: row["label"] for key, row in find_by_id(self._rows, keys).items()}
+
+    def take(self, wanted: Mapping[str, int]) -> set[str]:
+        """Claim each key for its label; give the keys that somebody else holds.
+
+        A label that claims a second time keeps what it has.
+        """
+        keys = list(wanted)
+        taken = insert_new(self._rows, [{"_id": key, "label": wanted[key]} for key in keys])
+        holders = self.holders([keys[position] for position in sorted(taken)])
+        return {key for key, holder in holders.items() if holder != wanted[key]}
+
+    def release(self, held: Mapping[str, int]) -> None:
+        """Give up each key, where that label holds it."""
+        if held:
+            self._rows.delete_many(
+                {"_id": {"$in": list(held)}, "label": {"$in": list(held.values())}}
+            )
+
+    def release_all(self, labels: Iterable[int]) -> None:
+        """Give up whatever these labels hold."""
+        self._rows.delete_many({"label": {"$in": list(labels)}})

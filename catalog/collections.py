@@ -1,0 +1,106 @@
+"""The collections of the users, and how many products each holds.
+
+A collection's row is found by "user/name". Its generation is part of every key
+below it, so that a deleted and re-created collection never meets its old rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from catalog.connection import Row, Rows, now, step
+from catalog.numbers import Numbers
+from contract.errors import CollectionCountExceedsLimit
+
+
+@dataclass(frozen=True)
+class CollectionRow:
+    """A collection as its row says: whose, its name, its generation."""
+
+    user: str
+    name: str
+    generation: str
+
+    @property
+    def key(self) -> str:
+        """The `_id` of the row; neither a user nor a name has a "/" in it."""
+        return collection_key(self.user, self.name)
+
+
+def collection_key(user: str, name: str) -> str:
+    """Give the `_id` of a collection's row."""
+    return f"{user}/{name}"
+
+
+def _of(row: Row) -> CollectionRow:
+    return CollectionRow(row["user"], row["name"], row["generation"])
+
+
+class Collections:
+    """The rows of collections, and a row per user that counts them."""
+
+    def __init__(self, rows: Rows, users: Rows, numbers: Numbers) -> None:
+        self._rows = rows
+        self._users = users
+        self._numbers = numbers
+
+    def find(self, user: str, name: str) -> CollectionRow | None:
+        """Give the collection of that name, or None."""
+        row = self._rows.find_one({"_id": collection_key(user, name)})
+        return None if row is None else _of(row)
+
+    def is_alive(self, key: str, generation: str) -> bool:
+        """Tell whether the collection still is the one of that generation."""
+        row = self._rows.find_one({"_id": key})
+        return row is not None and row["generation"] == generation
+
+    def find_or_create(self, user: str, name: str, limit: int) -> CollectionRow:
+        """Give the collection of that name, created if it isn't there.
+
+        `limit` is how many a user may have, 0 for any number. Raises
+        CollectionCountExceedsLimit; two calls at once never exceed it.
+        """
+        found = self.find(user, name)
+        if found is not None:
+            return found
+        count = self._count(user, 1)
+        if limit and count > limit:
+            self._count(user, -1)
+            raise CollectionCountExceedsLimit
+        created = CollectionRow(user, name, f"{self._numbers.reserve(1)[0]:x}")
+        try:
+            self._rows.insert_one(
+                {
+                    "_id": created.key,
+                    "user": user,
+                    "name": name,
+                    "generation": created.generation,
+                    "product_count": 0,
+                    "created_at": now(),
+                }
+            )
+        except DuplicateKeyError:
+            self._count(user, -1)
+            again = self.find(user, name)
+            if again is None:
+                raise
+            return again
+        return created
+
+    def add_products(self, key: str, generation: str, count: int) -> int:
+        """Count `count` more products (fewer, if negative); give how many there are now.
+
+        That is 0 where the collection is gone, or another by now.
+        """
+        row = self._rows.find_one_and_update(
+            {"_id": key, "generation": generation},
+            {"$inc": {"product_count": count}},
+            return_document=ReturnDocument.AFTER,
+        )
+        return 0 if row is None else int(row["product_count"])
+
+    def _count(self, user: str, count: int) -> int:
+        return step(self._users, user, "collection_count", count)

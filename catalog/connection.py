@@ -1,0 +1,87 @@
+"""The connection to MongoDB, and what every repository of this package builds on.
+
+Two logical databases: rows in one, blobs (payloads, vectors, kept pictures) in the
+other, because the embedded server has one lock per logical database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import MongoClient, ReturnDocument
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+
+Row = dict[str, Any]
+Rows = Collection[Row]
+
+DUPLICATE_KEY = 11000
+
+
+def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
+    """Give a client whose writes are acknowledged only when they are in the server's journal."""
+    milliseconds = int(timeout_seconds * 1000)
+    return MongoClient(
+        url,
+        w="majority",
+        journal=True,
+        tz_aware=True,
+        appname="snapsku",
+        serverSelectionTimeoutMS=milliseconds,
+        connectTimeoutMS=milliseconds,
+        socketTimeoutMS=60_000,
+    )
+
+
+def databases(client: MongoClient[Row], name: str) -> tuple[Database[Row], Database[Row]]:
+    """Give the database of the rows and that of the blobs."""
+    return client[name], client[f"{name}_blobs"]
+
+
+def now() -> datetime:
+    """Give the time of this moment in UTC, in whole milliseconds as MongoDB keeps it."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def insert_new(rows: Rows, documents: Sequence[Row]) -> set[int]:
+    """Insert what is not there yet; give the positions of those whose `_id` is taken.
+
+    Raises BulkWriteError for any other fault.
+    """
+    if not documents:
+        return set()
+    try:
+        rows.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        faults = error.details["writeErrors"]
+        if error.details.get("writeConcernErrors") or any(
+            fault["code"] != DUPLICATE_KEY for fault in faults
+        ):
+            raise
+        return {fault["index"] for fault in faults}
+    return set()
+
+
+def find_by_id(
+    rows: Rows, ids: Sequence[Any], fields: Sequence[str] | None = None
+) -> dict[Any, Row]:
+    """Give the rows that exist among `ids`, by `_id`; `fields` limits what is read of each."""
+    if not ids:
+        return {}
+    return {row["_id"]: row for row in rows.find({"_id": {"$in": list(ids)}}, fields)}
+
+
+def step(rows: Rows, key: str, field: str, count: int) -> int:
+    """Count up a field of the row `key`, made if it isn't there; give what it is then."""
+    row = rows.find_one_and_update(
+        {"_id": key},
+        {"$inc": {field: count}},
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+    )
+    assert row is not None  # an upsert always gives a row  # noqa: S101
+    return int(row[field])

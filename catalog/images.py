@@ -1,0 +1,148 @@
+"""The images: what was said of each, and how it ended.
+
+State is derived, never overwritten: deleted_at beats the outcome, and an outcome,
+once there, stays. So no late message brings an image back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from catalog.connection import Row, Rows, find_by_id, now
+
+#: The outcome of an image that can be found; any other is a message of the contract.
+SUCCEEDED = "SUCCEEDED"
+
+#: A deletion's message to the index is taken for lost after this time, and sent again.
+PURGE_GRACE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An image as its row says; `url` is None where the client sent Base64."""
+
+    label: int
+    generation: str
+    product_id: str
+    product_serial: int
+    product_name: str
+    category: str
+    image_id: str
+    image_info: str
+    url: str | None
+    task_id: str
+    outcome: str | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a stage still has work with it."""
+        return self.outcome is None and self.deleted_at is None
+
+    @property
+    def is_findable(self) -> bool:
+        """Whether a search may answer it."""
+        return self.outcome == SUCCEEDED and self.deleted_at is None
+
+
+def _of(row: Row) -> ImageRow:
+    return ImageRow(
+        row["_id"],
+        row["generation"],
+        row["product_id"],
+        row["product_serial"],
+        row["product_name"],
+        row["category"],
+        row["image_id"],
+        row["image_info"],
+        row["url"],
+        row["task_id"],
+        row["outcome"],
+        row["deleted_at"],
+    )
+
+
+class Images:
+    """The rows of images; `_id` is the label."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def insert(self, images: Sequence[ImageRow]) -> None:
+        """Write new images."""
+        created_at = now()
+        self._rows.insert_many(
+            [
+                {
+                    "_id": image.label,
+                    "generation": image.generation,
+                    "product_id": image.product_id,
+                    "product_serial": image.product_serial,
+                    "product_name": image.product_name,
+                    "category": image.category,
+                    "image_id": image.image_id,
+                    "image_info": image.image_info,
+                    "url": image.url,
+                    "task_id": image.task_id,
+                    "created_at": created_at,
+                    "outcome": None,
+                    "deleted_at": None,
+                    "released_by": None,
+                }
+                for image in images
+            ],
+            ordered=False,
+        )
+
+    def find(self, labels: Sequence[int]) -> dict[int, ImageRow]:
+        """Give the images that exist among `labels`, by label."""
+        return {label: _of(row) for label, row in find_by_id(self._rows, labels).items()}
+
+    def of_product(self, product_serial: int) -> list[ImageRow]:
+        """Give every image that the product was ever given and still has a row, oldest first."""
+        found = (_of(row) for row in self._rows.find({"product_serial": product_serial}))
+        return sorted(found, key=lambda image: image.label)
+
+    def fail(self, labels: Sequence[int], message: str) -> None:
+        """Give those that have no outcome yet the outcome `message`."""
+        self._end({"_id": {"$in": list(labels)}, "outcome": None}, message)
+
+    def succeed(self, labels: Sequence[int]) -> None:
+        """Make those findable that have no outcome yet and were not deleted."""
+        self._end({"_id": {"$in": list(labels)}, "outcome": None, "deleted_at": None}, SUCCEEDED)
+
+    def _end(self, which: Row, outcome: str) -> None:
+        self._rows.update_many(which, {"$set": {"outcome": outcome, "ended_at": now()}})
+
+    def delete(self, labels: Sequence[int]) -> None:
+        """Flag images as deleted; the index and the blobs are cleared of them later."""
+        moment = now()
+        self._rows.update_many(
+            {"_id": {"$in": list(labels)}, "deleted_at": None},
+            {"$set": {"deleted_at": moment, "purge_at": moment + PURGE_GRACE}},
+        )
+
+    def take_for_release(self, labels: Sequence[int], token: str) -> list[ImageRow]:
+        """Give those among `labels` that nobody released yet, and mark them with `token`.
+
+        Two callers never get the same image, so that it is counted off only once.
+        """
+        chosen = {"_id": {"$in": list(labels)}}
+        self._rows.update_many({**chosen, "released_by": None}, {"$set": {"released_by": token}})
+        return [_of(row) for row in self._rows.find(chosen) if row["released_by"] == token]
+
+    def waiting_for_purge(self, before: datetime, limit: int) -> list[ImageRow]:
+        """Give deleted images that the index should have been cleared of before that time."""
+        return [_of(row) for row in self._rows.find({"purge_at": {"$lt": before}}).limit(limit)]
+
+    def end_purge(self, labels: Iterable[int]) -> None:
+        """Note that neither index nor blobs have anything of these images any more."""
+        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$unset": {"purge_at": 1}})
+
+    def postpone_purge(self, labels: Iterable[int]) -> None:
+        """Give the index another while to clear itself of these images."""
+        self._rows.update_many(
+            {"_id": {"$in": list(labels)}}, {"$set": {"purge_at": now() + PURGE_GRACE}}
+        )

@@ -1,0 +1,22 @@
+"""Numbers that are never used twice: labels of images, serials of products, generations.
+
+A label is what a vector is called in a shard, so it must stay below 2**63.
+"""
+
+from __future__ import annotations
+
+from catalog.connection import Rows, step
+
+
+class Numbers:
+    """One counter row from which blocks of numbers are taken."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def reserve(self, count: int) -> range:
+        """Give `count` numbers that nobody was or will be given."""
+        if count < 1:
+            return range(0)
+        last = step(self._rows, "number", "last", count)
+        return range(last - count + 1, last + 1)

@@ -1,0 +1,143 @@
+"""The products of a collection, and how many images each has.
+
+A product's serial is given once: images keep it, so that a product that was
+deleted and created again never takes over the images of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pymongo import UpdateOne
+
+from catalog.collections import CollectionRow
+from catalog.connection import Row, Rows, find_by_id, insert_new, now
+from catalog.numbers import Numbers
+
+
+@dataclass(frozen=True)
+class ProductRow:
+    """A product as its row says. `image_count` is how many images it had when it was read."""
+
+    collection: str  #: the key of its collection
+    generation: str
+    product_id: str
+    serial: int
+    product_name: str
+    category: str
+    image_count: int
+
+
+@dataclass(frozen=True)
+class NewProduct:
+    """What a client says of a product."""
+
+    product_id: str
+    product_name: str
+    category: str
+
+
+def product_key(generation: str, product_id: str) -> str:
+    """Give the `_id` of a product's row; a generation has no "/" in it."""
+    return f"{generation}/{product_id}"
+
+
+def _key(product: ProductRow) -> str:
+    return product_key(product.generation, product.product_id)
+
+
+def _of(row: Row) -> ProductRow:
+    return ProductRow(
+        row["collection"],
+        row["generation"],
+        row["product_id"],
+        row["serial"],
+        row["product_name"],
+        row["category"],
+        row["image_count"],
+    )
+
+
+class Products:
+    """The rows of products."""
+
+    def __init__(self, rows: Rows, numbers: Numbers) -> None:
+        self._rows = rows
+        self._numbers = numbers
+
+    def find(self, generation: str, product_ids: Iterable[str]) -> dict[str, ProductRow]:
+        """Give the products that exist among `product_ids`, by product_id."""
+        keys = [product_key(generation, product_id) for product_id in set(product_ids)]
+        rows = find_by_id(self._rows, keys).values()
+        return {row["product_id"]: _of(row) for row in rows if row["deleted_at"] is None}
+
+    def being_deleted(self, generation: str, product_ids: Iterable[str]) -> list[ProductRow]:
+        """Give those among `product_ids` whose deletion has begun and not ended."""
+        keys = [product_key(generation, product_id) for product_id in set(product_ids)]
+        rows = find_by_id(self._rows, keys).values()
+        return [_of(row) for row in rows if row["deleted_at"] is not None]
+
+    def insert(self, collection: CollectionRow, products: Sequence[NewProduct]) -> set[int]:
+        """Insert products; give the positions of those whose product_id is taken."""
+        created_at = now()
+        serials = self._numbers.reserve(len(products))
+        return insert_new(
+            self._rows,
+            [
+                {
+                    "_id": product_key(collection.generation, product.product_id),
+                    "collection": collection.key,
+                    "generation": collection.generation,
+                    "product_id": product.product_id,
+                    "serial": serial,
+                    "product_name": product.product_name,
+                    "category": product.category,
+                    "image_count": 0,
+                    "created_at": created_at,
+                    "deleted_at": None,
+                }
+                for serial, product in zip(serials, products, strict=True)
+            ],
+        )
+
+    def add_images(self, generation: str, counts: Mapping[str, int]) -> dict[str, ProductRow]:
+        """Count images more (or fewer) by product_id; give the products as they are then."""
+        steps = [
+            UpdateOne({"_id": product_key(generation, product_id)}, {"$inc": {"image_count": step}})
+            for product_id, step in counts.items()
+            if step
+        ]
+        if steps:
+            self._rows.bulk_write(steps, ordered=False)
+        return self.find(generation, counts)
+
+    def remove_images(self, generation: str, product_id: str, serial: int, count: int) -> None:
+        """Count images off a product, if it still is the one with that serial."""
+        self._rows.update_one(
+            {"_id": product_key(generation, product_id), "serial": serial},
+            {"$inc": {"image_count": -count}},
+        )
+
+    def begin_deletion(self, products: Sequence[ProductRow]) -> None:
+        """Flag products as deleted: from here on they take no image."""
+        flag = {"$set": {"deleted_at": now()}}
+        self._rows.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": _key(product), "serial": product.serial, "deleted_at": None}, flag
+                )
+                for product in products
+            ],
+            ordered=False,
+        )
+
+    def end_deletion(self, product: ProductRow) -> bool:
+        """Remove the row of a flagged product; tell whether this call removed it."""
+        removed = self._rows.delete_one({"_id": _key(product), "serial": product.serial})
+        return removed.deleted_count == 1
+
+    def unfinished_deletions(self, before: datetime, limit: int) -> list[ProductRow]:
+        """Give products whose deletion began before that time and has not ended."""
+        return [_of(row) for row in self._rows.find({"deleted_at": {"$lt": before}}).limit(limit)]

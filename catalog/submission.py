@@ -1,0 +1,176 @@
+"""Taking images in: names, places, rows and chunks, all durable before a task id is given.
+
+The order of the writes is what makes a crash between any two of them harmless:
+a chunk that is never sent is found by the sweep, and an image whose product went
+away meanwhile is failed here or, at the latest, by the index stage.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from catalog.chunks import Chunk, Item, Stage
+from catalog.claims import name_key
+from catalog.collections import CollectionRow
+from catalog.endings import fail_images, vanished
+from catalog.images import ImageRow
+from catalog.products import ProductRow
+from catalog.store import Catalog
+from catalog.tasks import TaskRow
+from contract.errors import (
+    ContractError,
+    ImageNumExceedPerProductLimit,
+    NotExistingProduct,
+    RepeatImageNameInDb,
+)
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """A valid image of an add_image call: either a URL or the bytes that its Base64 stood for."""
+
+    product_id: str
+    image_id: str
+    image_info: str
+    url: str | None
+    payload: bytes | None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of the images of a call, by their positions in it."""
+
+    task: TaskRow | None
+    chunks: list[Chunk]
+    refused: dict[int, type[ContractError]]
+
+
+def take_images(
+    catalog: Catalog,
+    collection: CollectionRow,
+    images: Mapping[int, NewImage],
+    products: Mapping[str, ProductRow],
+    *,
+    images_per_product: int,
+    chunk_images: int,
+) -> Submission:
+    """Take the images of a call, given by position, into a task.
+
+    `products` are the rows of their products; `images_per_product` is 0 for no
+    limit, and never exceeded by calls at the same time. Every row is written when
+    this returns; the chunks still have to be sent.
+    """
+    refused: dict[int, type[ContractError]] = {}
+    labels = dict(zip(images, catalog.numbers.reserve(len(images)), strict=True))
+    names = {
+        position: name_key(collection.generation, image.image_id)
+        for position, image in images.items()
+    }
+    lost = catalog.names.take({names[position]: labels[position] for position in images})
+    named = {position: image for position, image in images.items() if names[position] not in lost}
+    refused.update({p: RepeatImageNameInDb for p in images if p not in named})
+    placed, faults = _take_places(catalog, collection, named, images_per_product)
+    refused.update(faults)
+    catalog.names.release({names[position]: labels[position] for position in faults})
+    if not placed:
+        return Submission(None, [], refused)
+
+    task = catalog.tasks.create(collection.user, collection.name, len(placed))
+    items = {
+        position: Item(
+            labels[position], image.product_id, products[image.product_id].serial, image.image_id
+        )
+        for position, image in placed.items()
+    }
+    chunks = _cut(catalog, collection, task, placed, items, chunk_images)
+    catalog.chunks.insert(chunks)
+    task = catalog.tasks.add_chunks(task, [chunk.id for chunk in chunks])
+    catalog.payloads.put(
+        {labels[p]: image.payload for p, image in placed.items() if image.payload is not None}
+    )
+    catalog.images.insert(
+        [
+            ImageRow(
+                label=labels[position],
+                generation=collection.generation,
+                product_id=image.product_id,
+                product_serial=items[position].product_serial,
+                product_name=products[image.product_id].product_name,
+                category=products[image.product_id].category,
+                image_id=image.image_id,
+                image_info=image.image_info,
+                url=image.url,
+                task_id=task.task_id,
+            )
+            for position, image in placed.items()
+        ]
+    )
+    fail_images(
+        catalog,
+        vanished(catalog, collection.key, collection.generation, list(items.values())),
+    )
+    return Submission(task, chunks, refused)
+
+
+def _take_places(
+    catalog: Catalog,
+    collection: CollectionRow,
+    images: Mapping[int, NewImage],
+    limit: int,
+) -> tuple[dict[int, NewImage], dict[int, type[ContractError]]]:
+    """Count images to their products; give those that have a place, and the faults of the rest."""
+    counts = Counter(image.product_id for image in images.values())
+    products = catalog.products.add_images(collection.generation, counts)
+    excess = {
+        product_id: min(counts[product_id], product.image_count - limit)
+        for product_id, product in products.items()
+        if limit and product.image_count > limit
+    }
+    placed: dict[int, NewImage] = {}
+    faults: dict[int, type[ContractError]] = {}
+    for position, image in reversed(list(images.items())):
+        if image.product_id not in products:
+            faults[position] = NotExistingProduct
+        elif excess.get(image.product_id, 0) > 0:
+            excess[image.product_id] -= 1
+            faults[position] = ImageNumExceedPerProductLimit
+        else:
+            placed[position] = image
+    given_back = Counter(
+        images[p].product_id for p, fault in faults.items() if fault is not NotExistingProduct
+    )
+    catalog.products.add_images(
+        collection.generation, {product_id: -count for product_id, count in given_back.items()}
+    )
+    return dict(sorted(placed.items())), faults
+
+
+def _cut(
+    catalog: Catalog,
+    collection: CollectionRow,
+    task: TaskRow,
+    images: Mapping[int, NewImage],
+    items: Mapping[int, Item],
+    size: int,
+) -> list[Chunk]:
+    """Cut a task into chunks; what came as Base64 has nothing to fetch and starts at vision."""
+    by_stage = {
+        Stage.VISION: [items[p] for p, image in images.items() if image.url is None],
+        Stage.FETCH: [items[p] for p, image in images.items() if image.url is not None],
+    }
+    return [
+        catalog.chunks.as_sent(
+            Chunk(
+                id=f"chunk-{staged[start].label}",
+                task_id=task.task_id,
+                collection=collection.key,
+                generation=collection.generation,
+                items=tuple(staged[start : start + size]),
+                stage=stage,
+            )
+        )
+        for stage, staged in by_stage.items()
+        for start in range(0, len(staged), size)
+    ]

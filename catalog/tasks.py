@@ -1,0 +1,94 @@
+"""The tasks: what a client was told to poll, and the chunks that do the work."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pymongo.errors import DuplicateKeyError
+
+from catalog.connection import Rows, now
+
+_TASK_ID = re.compile(r"(?P<user>[^/]+)/(?P<name>[^/]+)/\d{10}\.\d{6}")
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A task as its row says."""
+
+    task_id: str
+    user: str
+    collection: str
+    image_count: int
+    chunk_ids: tuple[str, ...]
+    created_at: datetime
+
+
+def user_of(task_id: str) -> str | None:
+    """Give the user that a well-formed task id names, None for a malformed one."""
+    match = _TASK_ID.fullmatch(task_id)
+    return None if match is None else match["user"]
+
+
+class Tasks:
+    """The rows of tasks; `_id` is the task id."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def create(self, user: str, name: str, image_count: int) -> TaskRow:
+        """Write a task that has no chunks yet, under an id that no other task has."""
+        microseconds = time.time_ns() // 1000
+        while True:
+            seconds, fraction = divmod(microseconds, 1_000_000)
+            task = TaskRow(
+                f"{user}/{name}/{seconds}.{fraction:06d}",
+                user,
+                f"{user}/{name}",
+                image_count,
+                (),
+                now(),
+            )
+            try:
+                self._rows.insert_one(
+                    {
+                        "_id": task.task_id,
+                        "user": user,
+                        "collection": task.collection,
+                        "image_count": image_count,
+                        "chunk_ids": [],
+                        "created_at": task.created_at,
+                    }
+                )
+            except DuplicateKeyError:
+                microseconds += 1
+            else:
+                return task
+
+    def add_chunks(self, task: TaskRow, chunk_ids: Sequence[str]) -> TaskRow:
+        """Note chunks of the task; give it with them."""
+        self.add_chunks_by_id(task.task_id, chunk_ids)
+        return replace(task, chunk_ids=(*task.chunk_ids, *chunk_ids))
+
+    def add_chunks_by_id(self, task_id: str, chunk_ids: Sequence[str]) -> None:
+        """Note chunks of a task; those that it has already are not noted twice."""
+        self._rows.update_one(
+            {"_id": task_id}, {"$addToSet": {"chunk_ids": {"$each": list(chunk_ids)}}}
+        )
+
+    def find(self, task_id: str) -> TaskRow | None:
+        """Give the task, or None."""
+        row = self._rows.find_one({"_id": task_id})
+        if row is None:
+            return None
+        return TaskRow(
+            task_id,
+            row["user"],
+            row["collection"],
+            row["image_count"],
+            tuple(row["chunk_ids"]),
+            row["created_at"],
+        )

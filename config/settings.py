@@ -1,0 +1,217 @@
+"""Every setting of the service, typed, with its unit and default.
+
+Settings come from environment variables with the prefix SNAPSKU_, or from a
+file of such lines: `snapsku.env` in the working folder, or the file that
+SNAPSKU_SETTINGS_FILE names. A variable wins over the file. No other module of
+the project reads the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from config.endpoints import read_endpoints
+from download.address import AllowList
+
+PREFIX = "SNAPSKU_"
+SETTINGS_FILE_VARIABLE = "SNAPSKU_SETTINGS_FILE"
+DEFAULT_SETTINGS_FILE = "snapsku.env"
+
+
+class SettingsError(Exception):
+    """A setting has a value that can't be used; the text is one line for a person."""
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _parses_as_allow_list(value: str) -> str:
+    AllowList.parse(value)
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """The settings, checked once at start. Times are seconds, sizes bytes, unless said."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    # Where things are
+    data_dir: Path = Field(Path("data"), description="folder of everything that must stay")
+    redis_url: SecretStr = Field(SecretStr(""), description="Redis; empty: an embedded server")
+    mongo_url: SecretStr = Field(SecretStr(""), description="MongoDB; empty: an embedded server")
+    mongo_database: str = Field(
+        "snapsku", pattern=r"^[A-Za-z0-9_-]+$", description="database; blobs go to <name>_blobs"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="form of the log lines")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least")
+
+    # The HTTP API
+    host: str = Field("127.0.0.1", description="address that the API and Flower listen on")
+    port: int = Field(8000, ge=1, le=65535, description="port of the API")
+    flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower")
+    listen_beyond_loopback: bool = Field(
+        False, description="allow a host that is not loopback, although nobody has to log in yet"
+    )
+    api_processes: int = Field(1, ge=1, le=64, description="gunicorn worker processes")
+    api_threads: int = Field(16, ge=2, le=256, description="threads of each API process")
+    body_bytes: int = Field(8 * 2**20, ge=0, description="largest request body; 0: no limit")
+
+    # Limits of the contract; 0 stands for no limit
+    collections_per_user: int = Field(10, ge=0, description="collections of one user")
+    products_per_collection: int = Field(100_000, ge=0, description="products of a collection")
+    products_per_call: int = Field(200, ge=0, description="products in one create_product")
+    images_per_product: int = Field(30, ge=0, description="images of a product")
+    images_per_call: int = Field(200, ge=0, description="images in one add_image")
+    deletions_per_call: int = Field(200, ge=0, description="items in one delete call")
+    name_characters: int = Field(50, ge=1, description="characters of a collection_name")
+    id_characters: int = Field(128, ge=1, description="characters of a product_id or image_id")
+    product_name_characters: int = Field(256, ge=1, description="characters of a product_name")
+    image_info_characters: int = Field(256, ge=0, description="characters of an image_info")
+    topk_limit: int = Field(200, ge=1, le=1000, description="largest topk")
+    topk_default: int = Field(50, ge=1, description="topk where a search names none")
+    categories: CommaSeparated = Field(
+        ("服装", "鞋靴", "其他"), min_length=1, description="categories, comma-separated"
+    )
+    image_bytes: int = Field(3_932_160, ge=0, description="an image file is smaller than this")
+    image_min_side: int = Field(201, ge=1, description="pixels, shortest side of an image")
+    image_max_side: int = Field(4096, ge=1, description="pixels, longest side of an image")
+
+    # Chunks, leases and the sweep
+    chunk_images: int = Field(16, ge=1, le=200, description="images in a chunk of a task")
+    lease_seconds: float = Field(30.0, gt=0, description="a stage that is silent so long is dead")
+    lease_renewal_seconds: float = Field(10.0, gt=0, description="how often a lease is renewed")
+    sweep_seconds: float = Field(5.0, gt=0, description="how often lost chunks are looked for")
+    unclean_ends: int = Field(3, ge=1, description="unclean ends after which an image is given up")
+    result_seconds: int = Field(86_400, ge=60, description="how long Celery keeps a result")
+    visibility_seconds: int = Field(900, ge=60, description="visibility timeout of the broker")
+    time_limit_seconds: int = Field(120, ge=10, description="hard limit of one stage of a chunk")
+    redis_timeout_seconds: float = Field(2.0, gt=0, description="to connect to Redis and read")
+    mongo_timeout_seconds: float = Field(5.0, gt=0, description="to find MongoDB")
+
+    # Fetching
+    fetch_allow: Annotated[str, AfterValidator(_parses_as_allow_list)] = Field(
+        "", description="hosts or networks (:port) allowed though not public, comma-separated"
+    )
+    fetch_ports: CommaSeparated = Field(("80", "443"), description="allowed ports of URLs")
+    fetch_pass_seconds: float = Field(20.0, gt=0, description="one pass over a chunk's URLs")
+    fetch_connect_seconds: float = Field(3.0, gt=0, description="to connect to a host")
+    fetch_gap_seconds: float = Field(5.0, gt=0, description="longest silence of a host")
+    fetch_image_seconds: float = Field(15.0, gt=0, description="one image, everything included")
+    fetch_passes: int = Field(3, ge=1, description="tries of a URL whose fault may pass")
+    fetch_retry_seconds: float = Field(45.0, gt=0, description="pause before a URL's second try")
+    fetch_threads: int = Field(16, ge=1, le=128, description="downloads at once in a worker")
+    fetch_per_host: int = Field(4, ge=1, description="downloads at once from one host")
+    staged_bytes: int = Field(512 * 2**20, ge=0, description="Redis memory that stops fetching")
+    staged_seconds: int = Field(3600, ge=60, description="how long fetched bytes wait in Redis")
+
+    # Vision
+    detector: str = Field("activation-map", description="or a torchvision detection model")
+    detector_weights: str = Field("DEFAULT", description="name of a weight, or a file")
+    embedder: str = Field("efficientnet-lite0", description="or a torchvision model")
+    embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")
+    device: str = Field("cpu", description="torch device of vision and search workers")
+    torch_threads: int = Field(2, ge=1, description="torch threads of a vision or search worker")
+    vision_niceness: int = Field(10, ge=0, le=19, description="priority given up by vision")
+    keep_pictures: bool = Field(True, description="keep a small JPEG of each image")
+    kept_side: int = Field(640, ge=64, description="pixels, longest side of a kept picture")
+
+    # Search and index
+    boxes_searched: int = Field(3, ge=1, le=10, description="best boxes of a query searched")
+    search_seconds: float = Field(10.0, gt=0, description="a search answers within, or 10020")
+    query_fetch_seconds: float = Field(3.0, gt=0, description="to fetch the URL of a query")
+    shard_capacity: int = Field(100_000, ge=100, description="vectors of one hnswlib shard")
+    index_threads: int = Field(4, ge=2, le=32, description="threads of the index process")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if not self.listen_beyond_loopback and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} is not loopback, and nobody has to log in yet; "
+                "set SNAPSKU_LISTEN_BEYOND_LOOPBACK=true if that is meant"
+            )
+        if self.lease_renewal_seconds >= self.lease_seconds:
+            raise ValueError("lease_renewal_seconds must be less than lease_seconds")
+        if self.visibility_seconds <= self.time_limit_seconds:
+            raise ValueError("visibility_seconds must be more than time_limit_seconds")
+        if self.topk_default > self.topk_limit:
+            raise ValueError("topk_default must not be more than topk_limit")
+        if self.image_min_side > self.image_max_side:
+            raise ValueError("image_min_side must not be more than image_max_side")
+        if not all(port.isdecimal() and 0 < int(port) < 65536 for port in self.fetch_ports):
+            raise ValueError("fetch_ports must be ports, separated by commas")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings() -> Settings:
+    """Give the settings of this moment, without looking for embedded servers.
+
+    Raises SettingsError, with one line for a person, where a value can't be used
+    or a variable with the prefix names no setting.
+    """
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
+    path = Path(named or DEFAULT_SETTINGS_FILE)
+    if named and not path.is_file():
+        raise SettingsError(f"{SETTINGS_FILE_VARIABLE} names {path}, which is not a file")
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {SETTINGS_FILE_VARIABLE}
+    unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
+    if unknown:
+        raise SettingsError(f"no such setting: {', '.join(unknown)}")
+    try:
+        arguments: dict[str, Any] = {"_env_file": path, "_env_file_encoding": "utf-8"}
+        return Settings(**arguments)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_fault_line(fault) for fault in error.errors())) from error
+
+
+def _fault_line(fault: Any) -> str:
+    name = PREFIX + str(fault["loc"][0]).upper() + ": " if fault["loc"] else ""
+    return name + str(fault["msg"]).removeprefix("Value error, ")
+
+
+@cache
+def settings() -> Settings:
+    """Give the settings of this process, with the addresses of embedded servers filled in.
+
+    Ends the process with one clear line where a value can't be used.
+    """
+    try:
+        found = read_settings()
+    except SettingsError as error:
+        raise SystemExit(f"snapsku: bad settings: {error}") from error
+    endpoints = read_endpoints(found.data_dir)
+    if endpoints is None:
+        return found
+    embedded = {
+        name: SecretStr(url)
+        for name, url in asdict(endpoints).items()
+        if not getattr(found, name).get_secret_value()
+    }
+    return found.model_copy(update=embedded)

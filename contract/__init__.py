@@ -1,0 +1,1 @@
+"""What clients are promised: the codes, the limits of a field, the shape of an answer."""

@@ -1,0 +1,266 @@
+"""Which URLs and addresses may be fetched, judged without any look-up.
+
+The thin API process imports this module: it opens no socket, asks no DNS and knows of
+no HTTP client. A name that only DNS can judge passes here; the client judges its
+addresses with `address_allowed` before it connects.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import idna
+
+from contract.errors import BrokenBase64OrUrl
+
+if TYPE_CHECKING:
+    from download.policy import FetchPolicy
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: A longer URL is no link to a picture.
+URL_CHARACTERS_LIMIT = 8192
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+#: The one block of IPv6 that IANA gives out as global unicast.
+_GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
+#: NAT64 (RFC 6052): the last 32 bits are an IPv4 address.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: Refused although `is_global` of some Python, or of all, says yes.
+_SPECIAL: tuple[Network, ...] = (
+    ipaddress.IPv4Network("192.0.0.0/24"),  # IETF protocols; a cloud's metadata live here
+    ipaddress.IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    ipaddress.IPv4Network("168.63.129.16/32"),  # a cloud's own server, seen from inside it
+    ipaddress.IPv6Network("3fff::/20"),  # documentation
+)
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
+#: No top-level domain is a number, so a host that ends in one is an IPv4 literal.
+_NUMERIC_END = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\Z")
+
+
+def _without_zone(text: str) -> Address:
+    return ipaddress.ip_address(text.partition("%")[0])
+
+
+def _embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """Give the IPv4 addresses that an IPv6 address carries traffic to, if any."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return ()
+    if address.ipv4_mapped is not None:
+        return (address.ipv4_mapped,)
+    if address.sixtofour is not None:
+        return (address.sixtofour,)
+    if address.teredo is not None:
+        return address.teredo
+    if address in _NAT64:
+        return (ipaddress.IPv4Address(int(address) & 0xFFFFFFFF),)
+    return ()
+
+
+def is_global_address(ip: str | Address) -> bool:
+    """Say whether `ip` is global unicast, so that anybody could reach it.
+
+    An IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64) decides for it; a
+    zone id is ignored. Source: IANA's special-purpose registries, through `ipaddress`.
+
+    Raises:
+        ValueError: `ip` is no address.
+
+    """
+    address = _without_zone(str(ip))
+    embedded = _embedded(address)
+    if embedded:
+        return all(is_global_address(inner) for inner in embedded)
+    if address.version == 6 and address not in _GLOBAL_IPV6:
+        return False
+    if any(address in network for network in _SPECIAL):
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _ascii_name(host: str) -> str:
+    """Give a host in lower case and in ASCII; ValueError if IDNA has no form for it."""
+    host = host.lower()
+    if not host.isascii():
+        host = idna.encode(host, uts46=True).decode("ascii")
+    return host.removesuffix(".")
+
+
+@dataclass(frozen=True)
+class AllowList:
+    """Hosts and networks that may be non-global and may use ports of their own.
+
+    An entry with a port allows that port only; an entry without one allows every port.
+    A name's entry covers whatever addresses the name has.
+    """
+
+    names: frozenset[tuple[str, int | None]] = frozenset()
+    networks: tuple[tuple[Network, int | None], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> AllowList:
+        """Read a comma-separated setting such as "10.0.0.0/8, files.internal:8080, [::1]:9000".
+
+        Raises:
+            ValueError: an entry is not a host or a network, with or without a port.
+
+        """
+        names: set[tuple[str, int | None]] = set()
+        networks: list[tuple[Network, int | None]] = []
+        for entry in filter(None, map(str.strip, text.split(","))):
+            host, port = _split_entry(entry)
+            try:
+                networks.append((ipaddress.ip_network(host), port))
+                continue
+            except ValueError as error:
+                reason = str(error)
+            if "/" in host or ":" in host:
+                raise ValueError(f"allow-list entry {entry!r}: {reason}")
+            try:
+                name = _ascii_name(host)
+            except ValueError as error:
+                raise ValueError(f"allow-list entry {entry!r}: {error}") from error
+            if not _NAME.match(name) or _NUMERIC_END.search(name):
+                raise ValueError(f"allow-list entry {entry!r} is neither a host nor a network")
+            names.add((name, port))
+        return cls(frozenset(names), tuple(networks))
+
+    def permits_name(self, name: str, port: int) -> bool:
+        """Say whether an entry names this host, for this port."""
+        return (name, port) in self.names or (name, None) in self.names
+
+    def permits_address(self, address: Address, port: int) -> bool:
+        """Say whether a listed network holds this address, for this port."""
+        forms: list[Address] = [address]
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            forms.append(address.ipv4_mapped)
+        return any(
+            listed in (None, port) and any(form in network for form in forms)
+            for network, listed in self.networks
+        )
+
+    def may_permit_port(self, port: int) -> bool:
+        """Say whether some address, still unknown, could be allowed on this port."""
+        return any(listed in (None, port) for _, listed in self.networks)
+
+
+def _split_entry(entry: str) -> tuple[str, int | None]:
+    bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::([0-9]+))?", entry)
+    plain = re.fullmatch(r"([^:\[\]]+)(?::([0-9]+))?", entry)
+    found = bracketed or plain
+    if found is None:
+        # Two colons or more without brackets: a bare IPv6 address or network.
+        if entry.count(":") > 1 and "[" not in entry:
+            return entry, None
+        raise ValueError(f"allow-list entry {entry!r} is not a host or a network with a port")
+    port = None if found[2] is None else int(found[2])
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"allow-list entry {entry!r}: a port is 1 to 65535")
+    return found[1], port
+
+
+@dataclass(frozen=True)
+class Target:
+    """A URL that passed: what to connect to, and the URL in its plain ASCII form."""
+
+    scheme: str
+    host: str
+    port: int
+    url: str
+    #: The host, where it is an address in itself and needs no look-up.
+    address: Address | None
+
+
+def address_allowed(address: Address, target: Target, policy: FetchPolicy) -> bool:
+    """Say whether a connection to `address`, on the target's port, may serve `target`."""
+    if policy.allow.permits_address(address, target.port):
+        return True
+    if policy.allow.permits_name(target.host, target.port):
+        return True
+    return target.port in policy.ports and is_global_address(address)
+
+
+def check_url(url: str, policy: FetchPolicy) -> None:
+    """Judge a URL by its scheme, port, host and literal address; no name is looked up.
+
+    Raises:
+        BrokenBase64OrUrl: the URL is malformed or forbidden.
+
+    """
+    judge_url(url, policy)
+
+
+def judge_url(url: str, policy: FetchPolicy) -> Target:
+    """Give the target of a URL that `check_url` lets pass.
+
+    The target's URL is rebuilt from the judged parts, so that no other parser can read
+    another host out of it.
+
+    Raises:
+        BrokenBase64OrUrl: the URL is malformed or forbidden.
+
+    """
+    parts = _split(url)
+    host, address = _judge_host(parts)
+    try:
+        port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    except ValueError as error:
+        raise BrokenBase64OrUrl("the port of the URL is not a number up to 65535") from error
+    shown = f"[{host}]" if ":" in host else host
+    netloc = shown if port == DEFAULT_PORTS[parts.scheme] else f"{shown}:{port}"
+    plain = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
+    target = Target(parts.scheme, host, port, plain, address)
+    if address is not None:
+        if not address_allowed(address, target, policy):
+            raise BrokenBase64OrUrl(f"{shown}:{port} is not an address to fetch from")
+    elif not (
+        port in policy.ports
+        or policy.allow.permits_name(host, port)
+        or policy.allow.may_permit_port(port)
+    ):
+        raise BrokenBase64OrUrl(f"port {port} is not one to fetch from")
+    return target
+
+
+def _split(url: str) -> SplitResult:
+    if len(url) > URL_CHARACTERS_LIMIT:
+        raise BrokenBase64OrUrl(f"the URL has more than {URL_CHARACTERS_LIMIT} characters")
+    # Parsers disagree about these, and some drop them without a word.
+    if "\\" in url or any(unicodedata.category(character) in _UNPRINTABLE for character in url):
+        raise BrokenBase64OrUrl("the URL holds a space, a control character or a backslash")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise BrokenBase64OrUrl("the URL does not parse") from error
+    if parts.scheme not in DEFAULT_PORTS:
+        raise BrokenBase64OrUrl("the URL is neither http nor https")
+    if "@" in parts.netloc:
+        raise BrokenBase64OrUrl("the URL holds credentials")
+    return parts
+
+
+def _judge_host(parts: SplitResult) -> tuple[str, Address | None]:
+    """Give the host in its plain form and, where it is a literal, its address."""
+    raw = parts.hostname or ""
+    try:
+        if "[" in parts.netloc:
+            address: Address = _without_zone(raw)
+            return str(address), address
+        host = _ascii_name(raw)
+        if _NUMERIC_END.search(host):
+            # As the C library reads it: decimal, octal, hexadecimal, one to four parts.
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+            return str(address), address
+    except (ValueError, OSError) as error:
+        raise BrokenBase64OrUrl("the URL's host is not valid") from error
+    if not _NAME.match(host):
+        raise BrokenBase64OrUrl("the URL has no valid host")
+    return host, None

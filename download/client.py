@@ -1,0 +1,284 @@
+"""The download itself: `fetch` for one URL, `fetch_all` for many at once.
+
+Every hop of a redirect is judged anew; a name is looked up once per hop, all of its
+addresses must be allowed, and the connection goes to exactly those. The deadline covers
+DNS, connecting, TLS, headers and body together (see `connection`). The module keeps no
+cookies, sends no credentials and reads no environment variable or netrc file.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import ipaddress
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Hashable, Mapping
+from functools import partial
+from typing import Generic, TypeVar
+from urllib.parse import urljoin
+
+import requests
+import urllib3
+
+from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
+from download.address import Target, address_allowed, judge_url
+from download.connection import DialAdapter, Watchdog, dial
+from download.faults import TransientFetchError
+from download.policy import FetchPolicy
+from download.resolver import Resolver, resolve, system_resolver
+
+__all__ = ["FetchOutcome", "FetchPolicy", "TransientFetchError", "fetch", "fetch_all"]
+
+log = logging.getLogger(__name__)
+
+Label = TypeVar("Label", bound=Hashable)
+#: What became of one URL of many.
+FetchOutcome = bytes | BrokenBase64OrUrl | ImageSizeExceedLimit | TransientFetchError
+
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+#: A server is not waited for longer than this, whatever it asks for; in seconds.
+RETRY_AFTER_LIMIT = 30.0
+#: Bytes read at a time: small, since old urllib3 unpacks a whole piece at once.
+PIECE_BYTES = 16 * 1024
+
+_PERMANENT = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.ContentDecodingError,
+    urllib3.exceptions.LocationValueError,
+    UnicodeError,
+)
+_FAULTS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError)
+
+
+def fetch(
+    url: str, policy: FetchPolicy, deadline: float, resolver: Resolver = system_resolver
+) -> bytes:
+    """Give the bytes behind `url`, fewer than `policy.max_bytes`.
+
+    `deadline` is in seconds of `time.monotonic()`; the earlier of it and
+    `policy.total_seconds` from now binds.
+
+    A body that ends before its Content-Length is a cut connection, so it is transient.
+
+    Raises:
+        TransientFetchError: another try may succeed.
+        BrokenBase64OrUrl: forbidden, missing, or broken for good.
+        ImageSizeExceedLimit: the file is not under the limit.
+
+    """
+    target = judge_url(url, policy)
+    with Watchdog(min(deadline, time.monotonic() + policy.total_seconds)) as watchdog:
+        for _ in range(policy.redirects + 1):
+            answer = _ask(target, policy, watchdog, resolver)
+            if isinstance(answer, bytes):
+                return answer
+            target = redirect_target(target, answer, policy)
+    raise BrokenBase64OrUrl(f"{target.host}: more than {policy.redirects} redirects")
+
+
+def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Target:
+    """Judge a redirect from `target` to the value of a Location header.
+
+    Raises:
+        BrokenBase64OrUrl: the URL is forbidden, or leads from https to http.
+
+    """
+    try:
+        joined = urljoin(target.url, location)
+    except ValueError as error:
+        raise BrokenBase64OrUrl(f"{target.host}: the redirect does not parse") from error
+    following = judge_url(joined, policy)
+    if target.scheme == "https" and following.scheme != "https":
+        raise BrokenBase64OrUrl(f"{target.host}: a redirect from https to http")
+    return following
+
+
+def _checked_addresses(
+    target: Target, policy: FetchPolicy, watchdog: Watchdog, resolver: Resolver
+) -> list[str]:
+    """Give the addresses to connect to; one forbidden address forbids the host."""
+    if target.address is not None:
+        return [str(target.address)]
+    checked = []
+    for text in resolve(target.host, target.port, resolver, watchdog.deadline):
+        address = ipaddress.ip_address(text.partition("%")[0])
+        if not address_allowed(address, target, policy):
+            raise BrokenBase64OrUrl(f"{target.host} has a forbidden address, {address}")
+        checked.append(str(address))
+    return checked
+
+
+def _ask(
+    target: Target, policy: FetchPolicy, watchdog: Watchdog, resolver: Resolver
+) -> bytes | str:
+    """Make one request: the body, or the Location that it redirects to."""
+    addresses = _checked_addresses(target, policy, watchdog, resolver)
+    adapter = DialAdapter(
+        partial(dial, addresses, target.port, watchdog, policy.connect_seconds), policy.ca_file
+    )
+    headers = {
+        "User-Agent": policy.user_agent,
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    try:
+        left = watchdog.remaining()
+        response = adapter.send(
+            requests.Request("GET", target.url, headers=headers).prepare(),
+            stream=True,
+            timeout=(min(policy.connect_seconds, left), min(policy.read_gap_seconds, left)),
+        )
+        try:
+            answer = _read(response, target, policy)
+        finally:
+            response.close()
+        # A socket that the watchdog shut looks like a body that came to its end.
+        watchdog.remaining()
+    except _FAULTS as error:
+        detail = f"{target.host}: {type(error).__name__}"
+        if watchdog.expired:
+            raise TransientFetchError(f"{target.host}: not done by the deadline") from error
+        if isinstance(error, _PERMANENT):
+            raise BrokenBase64OrUrl(detail) from error
+        raise TransientFetchError(detail) from error
+    finally:
+        adapter.close()
+    return answer
+
+
+def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> bytes | str:
+    status = response.status_code
+    if status in TRANSIENT_STATUSES:
+        wait = retry_after_seconds(response.headers.get("Retry-After"))
+        raise TransientFetchError(f"{target.host}: status {status}", wait)
+    if status in REDIRECT_STATUSES and "Location" in response.headers:
+        # Headers are read as Latin-1; servers that send UTF-8 mean UTF-8.
+        return response.headers["Location"].encode("latin-1").decode("utf-8")
+    if status != 200:
+        raise BrokenBase64OrUrl(f"{target.host}: status {status}")
+    announced = response.headers.get("Content-Length", "")
+    # Python refuses to count with thousands of digits, so the longest are not counted.
+    if announced.isdecimal() and (len(announced) > 15 or int(announced) >= policy.max_bytes):
+        raise ImageSizeExceedLimit(f"{target.host}: {announced[:15]} bytes announced")
+    body = bytearray()
+    for piece in response.iter_content(PIECE_BYTES):
+        body += piece
+        if len(body) >= policy.max_bytes:
+            raise ImageSizeExceedLimit(f"{target.host}: {policy.max_bytes} bytes or more")
+    if not body and announced != "0":
+        # The parser takes an end within the headers for the end of an empty answer.
+        raise TransientFetchError(f"{target.host}: the answer ended early")
+    return bytes(body)
+
+
+def retry_after_seconds(value: str | None) -> float | None:
+    """Read a Retry-After header (RFC 9110, 10.2.3): seconds or a date; None if neither."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        # A number of many digits is no reason to count with it.
+        return RETRY_AFTER_LIMIT if len(value) > 9 else min(float(value), RETRY_AFTER_LIMIT)
+    try:
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, moment - time.time()), RETRY_AFTER_LIMIT)
+
+
+class _Batch(Generic[Label]):
+    """The work of one `fetch_all`, shared by its threads."""
+
+    def __init__(self, urls: Mapping[Label, str], policy: FetchPolicy, per_host: int) -> None:
+        self._changed = threading.Condition()
+        self._labels = list(urls)
+        self._waiting: deque[tuple[Label, str, str]] = deque()
+        self._running: Counter[str] = Counter()
+        self._outcomes: dict[Label, FetchOutcome] = {}
+        self._per_host = per_host
+        for label, url in urls.items():
+            try:
+                self._waiting.append((label, url, judge_url(url, policy).host))
+            except BrokenBase64OrUrl as error:
+                self._outcomes[label] = error
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> tuple[Label, str, str] | None:
+        """Wait for a URL whose host has room; None when no URL is left to begin."""
+        with self._changed:
+            while self._waiting:
+                for item in self._waiting:
+                    if self._running[item[2]] < self._per_host:
+                        self._waiting.remove(item)
+                        self._running[item[2]] += 1
+                        return item
+                self._changed.wait()
+            return None
+
+    def give(self, label: Label, host: str, outcome: FetchOutcome) -> None:
+        """Keep an outcome and let the next of its host begin."""
+        with self._changed:
+            self._outcomes[label] = outcome
+            self._running[host] -= 1
+            self._changed.notify_all()
+
+    def finish(self, deadline: float) -> dict[Label, FetchOutcome]:
+        """Wait for all outcomes, not past `deadline`, and let no more URLs begin."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: len(self._outcomes) == len(self._labels),
+                timeout=max(0.0, deadline - time.monotonic()),
+            )
+            self._waiting.clear()
+            self._changed.notify_all()
+            late = "not done by the deadline of the batch"
+            return {
+                label: self._outcomes.get(label, TransientFetchError(late))
+                for label in self._labels
+            }
+
+
+def fetch_all(
+    urls: Mapping[Label, str],
+    policy: FetchPolicy,
+    deadline: float,
+    workers: int = 16,
+    per_host: int = 4,
+    resolver: Resolver = system_resolver,
+) -> dict[Label, FetchOutcome]:
+    """Fetch many URLs at once in threads; give bytes or a fault for every label.
+
+    No fault of one URL is raised, and the answer is there at `deadline` (seconds of
+    `time.monotonic()`): what is not done by then is a TransientFetchError. At most
+    `per_host` URLs of one host run at a time; hosts are those of the URLs as given,
+    redirects are not counted. The threads are daemons and end soon after the deadline.
+    """
+    batch = _Batch(urls, policy, per_host)
+
+    def work() -> None:
+        while (item := batch.take()) is not None:
+            label, url, host = item
+            batch.give(label, host, _outcome(url, policy, deadline, resolver))
+
+    for _ in range(min(workers, len(batch))):
+        threading.Thread(target=work, name="download", daemon=True).start()
+    return batch.finish(deadline)
+
+
+def _outcome(url: str, policy: FetchPolicy, deadline: float, resolver: Resolver) -> FetchOutcome:
+    try:
+        return fetch(url, policy, deadline, resolver)
+    except (BrokenBase64OrUrl, ImageSizeExceedLimit, TransientFetchError) as error:
+        return error
+    except Exception as error:
+        # A fault of ours: it must not end the thread and leave its neighbours waiting.
+        log.exception("a download failed in a way that is not foreseen")
+        return TransientFetchError(f"unforeseen: {type(error).__name__}")

@@ -1,0 +1,211 @@
+"""Connections to checked addresses that end when their deadline does.
+
+`requests-hardened` pins an address too, but it checks only the first answer of DNS, has
+no allow-list, no resolver of one's choice and no total deadline; what is left of it is
+less than this module, so it is not used. Here a urllib3 connection keeps the URL's name
+(for the Host header, SNI and the certificate) and merely gets its socket from us.
+
+requests and urllib3 bound each read, never their sum. A watchdog therefore shuts the
+socket down at the deadline, whatever phase it is in. It holds a duplicate of the
+descriptor, since the TLS layer takes the first one away during its handshake.
+The module knows nothing of URLs or of what is allowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from contract.errors import BrokenBase64OrUrl
+
+if TYPE_CHECKING:
+    import requests
+
+Dial = Callable[[], socket.socket]
+
+
+class Watchdog:
+    """Shuts the guarded socket down at `deadline`, in seconds of `time.monotonic()`."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        #: Set before the socket is shut down: an end of data after it means nothing.
+        self.expired = False
+        self._lock = threading.Lock()
+        self._handle: socket.socket | None = None
+        self._timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._expire)
+        self._timer.name = "download-watchdog"
+        self._timer.daemon = True
+
+    def __enter__(self) -> Watchdog:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._release()
+
+    def remaining(self) -> float:
+        """Give the seconds that are left; TimeoutError if none are."""
+        left = self.deadline - time.monotonic()
+        if left <= 0 or self.expired:
+            raise TimeoutError("the deadline has passed")
+        return left
+
+    def guard(self, sock: socket.socket) -> None:
+        """Watch over `sock` from now on, in place of the one before."""
+        with self._lock:
+            self._release()
+            self._handle = sock.dup()
+            if self.expired:
+                self._shut_down()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.expired = True
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._handle is not None:
+            # A socket that is not connected (any more) has nothing to shut down.
+            with contextlib.suppress(OSError):
+                self._handle.shutdown(socket.SHUT_RDWR)
+
+    def _release(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
+def dial(
+    addresses: Sequence[str], port: int, watchdog: Watchdog, connect_seconds: float
+) -> socket.socket:
+    """Connect to the first of `addresses` that answers.
+
+    Raises:
+        ConnectionError: none did, or the deadline passed; its cause is the last fault.
+
+    """
+    fault: OSError | None = None
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            watchdog.guard(sock)
+            sock.settimeout(min(connect_seconds, watchdog.remaining()))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect((address, port))
+        except OSError as error:
+            sock.close()
+            fault = error
+        else:
+            return sock
+    # Not the fault itself: urllib3 takes a broken pipe here for one of a sent request.
+    raise ConnectionError("no address could be connected to") from fault
+
+
+class _DialledConnection(HTTPConnection):
+    """A connection whose socket comes from a `Dial`."""
+
+    def __init__(self, *args: Any, dial: Dial, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._dial = dial
+
+    def _new_conn(self) -> socket.socket:
+        return self._dial()
+
+
+class _DialledTlsConnection(HTTPSConnection):
+    """The same over TLS; a certificate that does not hold is a fault for good."""
+
+    def __init__(self, *args: Any, dial: Dial, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._dial = dial
+
+    def _new_conn(self) -> socket.socket:
+        return self._dial()
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
+            raise BrokenBase64OrUrl(f"{self.host}: the certificate does not hold") from error
+        except BrokenPipeError as error:
+            # urllib3 takes a broken pipe here for one of a request that was sent.
+            raise ConnectionError("the connection ended during the TLS handshake") from error
+
+
+class _DialledPool(HTTPConnectionPool):
+    ConnectionCls = _DialledConnection
+
+
+class _DialledTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _DialledTlsConnection
+
+
+@functools.lru_cache(maxsize=8)
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    """Give the context of all connections: reading the authorities takes 20 ms each time."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
+class DialAdapter(HTTPAdapter):
+    """A transport of requests for one request, whose socket comes from a `Dial`.
+
+    Its `send` is called without a session: a session would read the whole body of a
+    redirect before it hands it over, and would look at the environment.
+    """
+
+    def __init__(self, dial: Dial, ca_file: str | None = None) -> None:
+        super().__init__()
+        self._dial = dial
+        self._ca_file = ca_file or DEFAULT_CA_BUNDLE_PATH
+        self._pool: HTTPConnectionPool | None = None
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Any,
+        proxies: Any = None,  # noqa: ARG002  # the base class's signature; none is ever used
+        cert: Any = None,
+    ) -> HTTPConnectionPool:
+        """Give a pool of one connection to the request's host."""
+        parts, _ = self.build_connection_pool_key_attributes(request, verify, cert)
+        if parts["scheme"] == "https":
+            self._pool = _DialledTlsPool(
+                parts["host"],
+                parts["port"],
+                dial=self._dial,
+                cert_reqs="CERT_REQUIRED",
+                ssl_context=_tls_context(self._ca_file),
+            )
+        else:
+            self._pool = _DialledPool(parts["host"], parts["port"], dial=self._dial)
+        return self._pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Do nothing: the base class would have the authorities read once more."""
+
+    def close(self) -> None:
+        """Close the connection, if one is open."""
+        if self._pool is not None:
+            self._pool.close()
+        super().close()

@@ -1,0 +1,63 @@
+"""Names to addresses, within a deadline.
+
+The C library's look-up takes no timeout, so it runs in a thread of its own that is left
+behind when the deadline passes. The module knows nothing of what is allowed.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from contract.errors import BrokenBase64OrUrl
+from download.faults import TransientFetchError
+
+#: Gives the addresses of a host, as text; raises OSError where the look-up fails.
+Resolver = Callable[[str, int], Sequence[str]]
+
+#: The name does not exist, or has no address: another try changes nothing. The second
+#: number is missing on some platforms.
+_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+
+def system_resolver(host: str, port: int) -> list[str]:
+    """Give all IPv4 and IPv6 addresses of `host` in the system's order of preference."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def resolve(host: str, port: int, resolver: Resolver, deadline: float) -> list[str]:
+    """Look `host` up once and give its addresses; `deadline` is in `time.monotonic()`.
+
+    Raises:
+        BrokenBase64OrUrl: the name does not exist or has no address.
+        TransientFetchError: the look-up failed or was not done by the deadline.
+
+    """
+    answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(resolver(host, port))
+        except Exception as error:  # handed to the caller, who raises it
+            answers.put(error)
+
+    threading.Thread(target=look_up, name="download-dns", daemon=True).start()
+    try:
+        answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise TransientFetchError(f"{host}: no answer of DNS by the deadline") from None
+    if isinstance(answer, UnicodeError):
+        raise BrokenBase64OrUrl(f"{host} is not a name for DNS") from answer
+    if isinstance(answer, OSError):
+        if isinstance(answer, socket.gaierror) and answer.errno in _NO_SUCH_NAME:
+            raise BrokenBase64OrUrl(f"{host} does not exist") from answer
+        raise TransientFetchError(f"{host}: DNS failed") from answer
+    if isinstance(answer, Exception):
+        raise answer
+    if not answer:
+        raise BrokenBase64OrUrl(f"{host} has no address")
+    return list(answer)

@@ -1,0 +1,185 @@
+"""One hnswlib index with its lock and its labels. The only module that knows hnswlib.
+
+hnswlib may be searched by many threads and added to by many, but not both at
+once; resizing and marking bear no company at all. Here a read-write lock stands
+between. The space is "cosine": hnswlib then normalises its own copy of each
+vector, so the answer is the true cosine even for a vector whose norm is off by
+what rounding to half precision leaves; the inner product would be off with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import hnswlib
+import numpy as np
+
+from indexer.lock import ReadWriteLock
+from indexer.neighbours import Neighbours, no_neighbours
+from indexer.vectors import check_additions, check_query
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from indexer.options import IndexOptions
+
+FIRST_SIZE = 256
+"""Vectors that a new shard has memory for."""
+
+VECTORS_PER_EXACT_PIECE = 256
+"""Vectors read back at a time by an exact search: hnswlib holds the interpreter meanwhile."""
+
+TOO_FEW_FOUND = "2D array"
+"""Part of the message by which hnswlib says that it found fewer neighbours than asked for."""
+
+logger = logging.getLogger(__name__)
+
+
+class Shard:
+    """Vectors under labels that are never used again; a vector never changes."""
+
+    def __init__(self, options: IndexOptions) -> None:
+        self._options = options
+        self._lock = ReadWriteLock()
+        self._live: set[int] = set()
+        self._deleted: set[int] = set()
+        self._size = min(FIRST_SIZE, options.shard_capacity)
+        self._index = hnswlib.Index(space="cosine", dim=options.dimensions)
+        self._index.init_index(
+            max_elements=self._size, M=options.m, ef_construction=options.ef_construction
+        )
+        self._index.set_ef(options.ef_floor)
+
+    @property
+    def live_count(self) -> int:
+        """How many vectors a search can find."""
+        return len(self._live)
+
+    @property
+    def deleted_count(self) -> int:
+        """How many vectors are marked as deleted and still take their place."""
+        return len(self._deleted)
+
+    @property
+    def room(self) -> int:
+        """How many vectors can still be added."""
+        return self._options.shard_capacity - len(self._live) - len(self._deleted)
+
+    @property
+    def size(self) -> int:
+        """How many vectors there is memory for at the moment."""
+        return self._size
+
+    def contains(self, label: int) -> bool:
+        """Tell whether a search can find the label."""
+        return label in self._live
+
+    def knows(self, label: int) -> bool:
+        """Tell whether the label was ever added, marked since or not."""
+        return label in self._live or label in self._deleted
+
+    def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
+        """Add vectors (n, dimensions) under one write lock and give how many were new.
+
+        A label that the shard knows is skipped, a marked one too. Raises
+        ValueError, with nothing added, for bad labels or vectors or if there is
+        no room.
+        """
+        check_additions(labels, vectors, self._options.dimensions)
+        with self._lock.writing():
+            places: dict[int, int] = {}
+            for place, label in enumerate(labels):
+                if not self.knows(label):
+                    places.setdefault(label, place)
+            if not places:
+                return 0
+            if len(places) > self.room:
+                raise ValueError(f"no room for {len(places)} vectors in a shard of {self.room}")
+            self._grow_for(len(places))
+            self._index.add_items(
+                vectors[list(places.values())],
+                np.fromiter(places, np.uint64, len(places)),
+                num_threads=1,
+            )
+            self._live.update(places)
+            return len(places)
+
+    def mark_deleted(self, labels: Sequence[int]) -> int:
+        """Hide labels from every later search and give how many were live until now.
+
+        Labels that are marked already, or were never added, change nothing.
+        """
+        with self._lock.writing():
+            live = self._live.intersection(labels)
+            for label in live:
+                self._index.mark_deleted(label)
+                # In this order, so that `knows`, which takes no lock, holds throughout.
+                self._deleted.add(label)
+                self._live.discard(label)
+            return len(live)
+
+    def search(self, vectors: NDArray[np.float32], k: int) -> Neighbours:
+        """Give the nearest live labels of each vector (q, dimensions), nearest first.
+
+        Both arrays are (q, n), n the smaller of `k` and the live count. Raises
+        ValueError for bad vectors or a k under 1.
+        """
+        check_query(vectors, k, self._options.dimensions)
+        with self._lock.reading():
+            wanted = min(k, len(self._live))
+            if wanted == 0 or len(vectors) == 0:
+                return no_neighbours(len(vectors))
+            try:
+                labels, distances = self._index.knn_query(
+                    vectors, k=self._breadth(k), num_threads=1
+                )
+            except RuntimeError as error:
+                if TOO_FEW_FOUND not in str(error):
+                    raise
+                # hnswlib stops short of its breadth only where the rest of the
+                # graph is out of reach, so a greater breadth finds no more.
+                logger.warning("a graph of %d vectors fell apart: searched exactly", self._count)
+                return self._search_exactly(vectors, wanted)
+        similarities = np.clip(1.0 - distances[:, :wanted], -1.0, 1.0).astype(np.float32)
+        return Neighbours(labels[:, :wanted].astype(np.int64), similarities)
+
+    @property
+    def _count(self) -> int:
+        return len(self._live) + len(self._deleted)
+
+    def _breadth(self, k: int) -> int:
+        """Give how many neighbours to ask hnswlib for, so as to find `k` good ones.
+
+        It weighs the greater of its ef and of what it is asked for, and ef is
+        shared by all searches of an index. Asking for more than is needed widens
+        this search alone. A small shard is asked for all that lives: then either
+        the list is complete, which is exact, or hnswlib says that it is not.
+        """
+        live = len(self._live)
+        if self._count <= self._options.exact_up_to:
+            return live
+        return min(live, k if 2 * k <= self._options.ef_floor else 2 * k)
+
+    def _grow_for(self, additions: int) -> None:
+        needed = self._count + additions
+        if needed > self._size:
+            size = min(self._options.shard_capacity, max(2 * self._size, needed))
+            self._index.resize_index(size)
+            self._size = size
+
+    def _search_exactly(self, vectors: NDArray[np.float32], wanted: int) -> Neighbours:
+        """Compare with every live vector; slow, since hnswlib reads back at 0.1 ms a vector."""
+        queries = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        live = np.fromiter(self._live, np.int64, len(self._live))
+        best_labels, best_similarities = no_neighbours(len(vectors))
+        for start in range(0, len(live), VECTORS_PER_EXACT_PIECE):
+            piece = live[start : start + VECTORS_PER_EXACT_PIECE]
+            similarities = queries @ self._index.get_items(piece.astype(np.uint64)).T
+            all_labels = np.hstack([best_labels, np.broadcast_to(piece, similarities.shape)])
+            all_similarities = np.hstack([best_similarities, similarities])
+            order = np.argsort(-all_similarities, axis=1, kind="stable")[:, :wanted]
+            best_labels = np.take_along_axis(all_labels, order, axis=1)
+            best_similarities = np.take_along_axis(all_similarities, order, axis=1)
+        return Neighbours(best_labels, np.clip(best_similarities, -1.0, 1.0))

@@ -1,0 +1,60 @@
+"""What may enter an index: the checks of vectors and of their labels.
+
+Knows nothing of shards. hnswlib takes NaN and wrong labels silently, so nothing
+may reach it that did not pass here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NORM_TOLERANCE = 1e-3
+"""How far a norm may be from 1. Rounding to half precision moves it by 5e-4 at most."""
+
+LABEL_LIMIT = 2**63
+"""Labels are below it, so that they fit a signed 64-bit integer."""
+
+
+def check_vectors(vectors: NDArray[np.float32], dimensions: int) -> None:
+    """Pass if `vectors` is (n, dimensions), float32, finite, each of norm 1.
+
+    Raises ValueError, with the place of the first bad vector, if not.
+    """
+    if vectors.dtype != np.float32:
+        raise ValueError(f"vectors must be float32, not {vectors.dtype}")
+    if vectors.ndim != 2 or vectors.shape[1] != dimensions:
+        raise ValueError(f"vectors must be (n, {dimensions}), not {vectors.shape}")
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"vector {int(np.argmin(finite))} has a number that is not finite")
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    wrong = np.abs(norms - 1.0) > NORM_TOLERANCE
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(f"vector {place} has the norm {norms[place]:.4g}, not 1")
+
+
+def check_additions(labels: Sequence[int], vectors: NDArray[np.float32], dimensions: int) -> None:
+    """Pass if there is one label, above 0 and below 2**63, for each good vector.
+
+    Raises ValueError if not; see `check_vectors`.
+    """
+    check_vectors(vectors, dimensions)
+    if len(labels) != len(vectors):
+        raise ValueError(f"{len(labels)} labels for {len(vectors)} vectors")
+    for label in labels:
+        if not 0 < label < LABEL_LIMIT:
+            raise ValueError(f"label {label} is not between 1 and 2**63 - 1")
+
+
+def check_query(vectors: NDArray[np.float32], k: int, dimensions: int) -> None:
+    """Pass if the vectors are good and `k` is 1 or more. Raises ValueError if not."""
+    check_vectors(vectors, dimensions)
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, not {k}")

@@ -1,0 +1,41 @@
+"""Real servers for the tests: embedded ones, or those that the environment names.
+
+TEST_MONGO_URL and TEST_REDIS_URL name servers whose data the tests may erase.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from config.embedded import embedded_servers
+from config.endpoints import read_endpoints
+from config.settings import Settings
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers of this test run listen, and the data directory of the embedded ones."""
+
+    mongo_url: str
+    redis_url: str
+    data_dir: Path
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    data_dir = tmp_path_factory.mktemp("servers")
+    mongo_url = os.environ.get("TEST_MONGO_URL", "")
+    redis_url = os.environ.get("TEST_REDIS_URL", "")
+    settings = Settings(
+        data_dir=data_dir, mongo_url=SecretStr(mongo_url), redis_url=SecretStr(redis_url)
+    )
+    with embedded_servers(settings):
+        embedded = read_endpoints(data_dir)
+        assert embedded is not None
+        yield Servers(mongo_url or embedded.mongo_url, redis_url or embedded.redis_url, data_dir)

@@ -1,0 +1,94 @@
+"""The real stack for the tests: every process of the Procfile, each of which can be killed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+from honcho.environ import parse_procfile
+
+from cli.processes import ROOT
+from config.embedded import free_port
+
+READY_SECONDS = 120.0
+STOP_SECONDS = 40.0
+
+
+class Stack:
+    """The processes of the Procfile with settings of their own, and their logs in a folder."""
+
+    def __init__(self, data_dir: Path, logs: Path, **settings: str) -> None:
+        port = free_port()
+        self.base_url = f"http://127.0.0.1:{port}"
+        self.flower_url = f"http://127.0.0.1:{(flower_port := free_port())}"
+        self._logs = logs
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if "SNAPSKU" not in name},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "SNAPSKU_DATA_DIR": str(data_dir),
+            "SNAPSKU_PORT": str(port),
+            "SNAPSKU_FLOWER_PORT": str(flower_port),
+            **{f"SNAPSKU_{name.upper()}": value for name, value in settings.items()},
+        }
+        text = (ROOT / "Procfile").read_text(encoding="utf-8")
+        self._commands = parse_procfile(text).processes
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def kinds(self) -> list[str]:
+        return list(self._commands)
+
+    def start(self, *kinds: str) -> None:
+        """Start processes of these kinds, all if none is named."""
+        for kind in kinds or self.kinds:
+            command = shlex.split(self._commands[kind].removeprefix("exec "))
+            with (self._logs / f"{kind}.log").open("ab") as log:
+                self.processes[kind] = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=self._environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+
+    def await_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        answer = "no answer"
+        while time.monotonic() < deadline:
+            ended = [kind for kind, process in self.processes.items() if process.poll() is not None]
+            assert not ended, f"{ended} ended: {self.log(ended[0])[-3000:]}"
+            try:
+                response = requests.get(f"{self.base_url}/readyz", timeout=5)
+                answer = response.text
+                if response.status_code == 200:
+                    return
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"not ready: {answer}")
+
+    def kill(self, kind: str) -> None:
+        """kill -9 the parent process alone, as a crash would."""
+        self.processes[kind].kill()
+        self.processes[kind].wait()
+
+    def log(self, kind: str) -> str:
+        return (self._logs / f"{kind}.log").read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

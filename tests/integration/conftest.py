@@ -1,0 +1,65 @@
+"""The parts of one process against real servers, with times short enough for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import redis
+
+from catalog.store import Catalog, create_indexes
+from config.settings import settings
+from workers import resources
+
+DATABASE = "snapsku_integration"
+
+
+class ServersLike(Protocol):
+    mongo_url: str
+    redis_url: str
+    data_dir: Path
+
+
+@pytest.fixture(scope="session")
+def process_settings(servers: ServersLike) -> Iterator[None]:
+    """Settings as a worker process has them; everything else here builds on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "DATA_DIR": str(servers.data_dir / "process"),
+            "MONGO_URL": servers.mongo_url,
+            "REDIS_URL": servers.redis_url,
+            "MONGO_DATABASE": DATABASE,
+            "LEASE_SECONDS": "1.0",
+            "LEASE_RENEWAL_SECONDS": "0.2",
+            "FETCH_RETRY_SECONDS": "0.2",
+            "FETCH_PASS_SECONDS": "3",
+            "SEARCH_SECONDS": "3",
+            "FETCH_ALLOW": "127.0.0.1",
+        }.items():
+            patch.setenv(f"SNAPSKU_{name}", value)
+        settings.cache_clear()
+        yield
+        resources.catalog().client.close()
+        resources.redis_client().close()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def catalog(process_settings: None) -> Catalog:
+    """The catalogue of the process, empty."""
+    found = resources.catalog()
+    for name in (DATABASE, f"{DATABASE}_blobs"):
+        for collection in found.client[name].list_collection_names():
+            found.client[name][collection].delete_many({})
+    create_indexes(found.client, DATABASE)
+    return found
+
+
+@pytest.fixture
+def redis_client(process_settings: None) -> redis.Redis:
+    """The Redis of the process, empty."""
+    client = resources.redis_client()
+    client.flushdb()
+    return client

@@ -1,0 +1,113 @@
+"""Real servers on loopback that say what a test wants, byte for byte."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from download.address import AllowList
+from download.policy import FetchPolicy
+
+Talk = Callable[["Server", socket.socket, bytes], None]
+
+
+class Server:
+    """Accepts connections, reads one request from each and lets `talk` answer."""
+
+    def __init__(self, talk: Talk, address: str = "127.0.0.1", *, listen_only: bool = False):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listening = socket.create_server((address, 0), family=family)
+        self._listening.settimeout(0.02)
+        self._talk = talk
+        self._listen_only = listen_only
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self.port: int = self._listening.getsockname()[1]
+        self.stopping = threading.Event()
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.running = 0
+        self.most_running = 0
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
+
+    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+    def _accept(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                connection, _ = self._listening.accept()
+            except TimeoutError:
+                continue
+            self.connections += 1
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(5)
+        with self._lock:
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
+        # A client that gave up is what many of these tests are about.
+        with connection, contextlib.suppress(OSError):
+            self._talk(self, connection, b"" if self._listen_only else self._read(connection))
+        with self._lock:
+            self.running -= 1
+
+    def _read(self, connection: socket.socket) -> bytes:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            piece = connection.recv(4096)
+            if not piece:
+                raise ConnectionError("no whole request")
+            request += piece
+        self.requests.append(request)
+        return request
+
+    def close(self) -> None:
+        self.stopping.set()
+        self._accepting.join()
+        self._listening.close()
+        for thread in self._threads:
+            thread.join()
+
+
+MAX_BYTES = 100_000
+
+
+def policy(*allow: str, **changes) -> FetchPolicy:
+    return FetchPolicy(allow=AllowList.parse(",".join(allow)), **{"max_bytes": MAX_BYTES} | changes)
+
+
+def for_server(server, **changes) -> FetchPolicy:
+    return policy(f"127.0.0.1:{server.port}", **changes)
+
+
+def soon(seconds: float = 3.0) -> float:
+    return time.monotonic() + seconds
+
+
+def answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
+    headers = {"Content-Length": str(len(body))} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
+
+
+def redirect(location: str) -> bytes:
+    return answer(status="302 Found", Location=location)
+
+
+def trickle(begin: bytes, drop: bytes, gap: float):
+    def talk(server, connection, request):
+        connection.sendall(begin)
+        while not server.stopping.wait(gap):
+            connection.sendall(drop)
+
+    return talk

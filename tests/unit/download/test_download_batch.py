@@ -1,0 +1,142 @@
+"""Many downloads at once: every outcome is there in time, hosts are spared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
+from download import client
+from download.address import AllowList
+from download.client import TransientFetchError, fetch_all
+from download.policy import FetchPolicy
+
+
+def policy(*servers, **changes) -> FetchPolicy:
+    allow = AllowList.parse(",".join(f"127.0.0.1:{server.port}" for server in servers))
+    return FetchPolicy(allow=allow, **{"max_bytes": 1000} | changes)
+
+
+def soon(seconds: float = 3.0) -> float:
+    return time.monotonic() + seconds
+
+
+def answering(body: bytes, status: bytes = b"200 OK", wait: float = 0.0):
+    def talk(server, connection, request):
+        server.stopping.wait(wait)
+        connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
+        connection.sendall(body)
+
+    return talk
+
+
+def loopback(_host, _port):
+    return ["127.0.0.1"]
+
+
+def test_each_url_has_its_own_outcome_and_a_stuck_server_delays_none(serve, stopwatch):
+    fine, empty = serve(answering(b"fine")), serve(answering(b""))
+    gone, busy = serve(answering(b"", b"404 X")), serve(answering(b"", b"503 X"))
+    large, stuck = serve(answering(bytes(1000))), serve(answering(b"late", wait=5))
+    servers = {
+        1: fine,
+        2: empty,
+        3: gone,
+        4: busy,
+        5: large,
+        6: stuck,
+    }
+    urls = {label: server.url() for label, server in servers.items()}
+    urls |= {7: "ftp://a.test/", 8: "http://10.0.0.1/", 9: "", 10: fine.url("/again")}
+    outcomes = fetch_all(urls, policy(*servers.values()), soon(0.7))
+    assert 0.6 < stopwatch() < 1.2
+    assert list(outcomes) == list(urls)
+    assert outcomes.pop(1) == outcomes.pop(10) == b"fine"
+    assert outcomes.pop(2) == b""
+    assert isinstance(outcomes.pop(5), ImageSizeExceedLimit)
+    assert isinstance(outcomes.pop(4), TransientFetchError)
+    assert isinstance(outcomes.pop(6), TransientFetchError)
+    assert {type(outcome) for outcome in outcomes.values()} == {BrokenBase64OrUrl}
+
+
+def test_without_a_stuck_server_nobody_waits_for_the_deadline(serve, stopwatch):
+    server = serve(answering(b"fine"))
+    urls = {number: server.url(f"/{number}") for number in range(12)}
+    outcomes = fetch_all(urls, policy(server), soon(10))
+    assert set(outcomes.values()) == {b"fine"}
+    assert stopwatch() < 2
+
+
+def test_no_url_is_an_empty_answer():
+    assert fetch_all({}, policy(), soon()) == {}
+
+
+def test_one_host_has_four_requests_at_a_time_and_others_go_on(serve):
+    slow, quick = serve(answering(b"slow", wait=0.1)), serve(answering(b"quick"))
+    urls = {("slow", number): slow.url(host="slow.test") for number in range(10)}
+    urls |= {("quick", number): quick.url(host="quick.test") for number in range(4)}
+    outcomes = fetch_all(urls, policy(slow, quick), soon(), workers=16, resolver=loopback)
+    assert all(outcome == label[0].encode() for label, outcome in outcomes.items())
+    assert slow.most_running == 4
+
+
+def test_no_more_than_the_workers_run_at_once(serve):
+    server = serve(answering(b"fine", wait=0.05))
+    urls = {number: server.url(host=f"{number}.a.test") for number in range(6)}
+    outcomes = fetch_all(urls, policy(server), soon(), workers=2, resolver=loopback)
+    assert set(outcomes.values()) == {b"fine"}
+    assert server.most_running == 2
+
+
+def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(serve):
+    server = serve(answering(b"late", wait=0.6))
+    urls = {number: server.url() for number in range(5)}
+    outcomes = fetch_all(urls, policy(server), soon(0.3), per_host=1)
+    assert {type(outcome) for outcome in outcomes.values()} == {TransientFetchError}
+    time.sleep(0.3)
+    assert server.connections == 1
+
+
+def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(serve, caplog):
+    server = serve(answering(b"fine"))
+
+    def resolver(host, _port):
+        if host == "odd.test":
+            raise ZeroDivisionError
+        return ["127.0.0.1"]
+
+    urls = {1: server.url(host="odd.test"), 2: server.url(host="fine.test")}
+    outcomes = fetch_all(urls, policy(server), soon(), workers=1, resolver=resolver)
+    assert isinstance(outcomes[1], TransientFetchError)
+    assert outcomes[2] == b"fine"
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("stage", ["dns", "fetch"])
+def test_threads_that_hang_do_not_keep_the_interpreter(stage):
+    code = f"""
+import time
+from download import client
+from download.address import AllowList
+hang = lambda *_: time.sleep(20)
+if {stage!r} == "fetch":
+    client.fetch = hang
+policy = client.FetchPolicy(allow=AllowList(), max_bytes=10)
+outcomes = client.fetch_all({{1: "http://a.test/"}}, policy, time.monotonic() + 0.2, resolver=hang)
+assert type(outcomes[1]) is client.TransientFetchError
+"""
+    environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, check=True)
+    assert time.monotonic() - begin < 8
+
+
+def test_the_default_limits_are_those_of_the_practice():
+    rule = policy()
+    limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
+    assert limits == (3.0, 5.0, 15.0, 3)
+    assert rule.ports == {80, 443}
+    assert client.RETRY_AFTER_LIMIT == 30

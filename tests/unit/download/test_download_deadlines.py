@@ -1,0 +1,98 @@
+"""No phase of a download outlasts its deadline."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+from loopback import answer, for_server, policy, redirect, soon, trickle
+
+from download.client import TransientFetchError, fetch
+
+SLOW = {
+    "silence": trickle(b"", b"", 0.05),
+    "status line": trickle(b"HTTP/1.1 2", b"0", 0.05),
+    "headers": trickle(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.05),
+    "one header": trickle(b"HTTP/1.1 200 OK\r\nX: ", b"y", 0.05),
+    "continue": trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
+    "body": trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"x", 0.05),
+    "body without length": trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.05),
+    "chunks": trickle(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.05
+    ),
+    "body of a byte a second": trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 1.0),
+}
+
+
+@pytest.mark.parametrize("talk", SLOW.values(), ids=SLOW.keys())
+def test_a_slow_server_ends_at_the_deadline(serve, talk, stopwatch):
+    server = serve(talk)
+    with pytest.raises(TransientFetchError):
+        fetch(server.url(), for_server(server), soon(0.5))
+    assert 0.4 < stopwatch() < 0.9
+
+
+def test_the_policys_total_binds_where_it_is_earlier(serve, stopwatch):
+    server = serve(SLOW["body"])
+    with pytest.raises(TransientFetchError):
+        fetch(server.url(), for_server(server, total_seconds=0.3), soon(60))
+    assert 0.2 < stopwatch() < 0.7
+
+
+def test_a_silence_longer_than_the_read_gap_ends_it(serve, stopwatch):
+    server = serve(SLOW["body of a byte a second"])
+    with pytest.raises(TransientFetchError):
+        fetch(server.url(), for_server(server, read_gap_seconds=0.2), soon())
+    assert stopwatch() < 0.7
+
+
+def test_redirects_share_one_deadline(serve, stopwatch):
+    def talk(server, connection, request):
+        server.stopping.wait(0.25)
+        connection.sendall(redirect("/again"))
+
+    server = serve(talk)
+    with pytest.raises(TransientFetchError):
+        fetch(server.url(), for_server(server), soon(0.5))
+    assert stopwatch() < 0.9
+
+
+def test_a_tls_handshake_that_never_comes_ends_at_the_deadline(serve, stopwatch):
+    server = serve(lambda server, *_: server.stopping.wait(3), listen_only=True)
+    with pytest.raises(TransientFetchError):
+        fetch(f"https://127.0.0.1:{server.port}/", for_server(server), soon(0.5))
+    assert 0.4 < stopwatch() < 0.9
+
+
+@pytest.mark.parametrize(("connect_seconds", "total"), [(3.0, 0.5), (0.5, 3.0)])
+def test_a_connect_that_nobody_answers_ends_in_time(stopwatch, connect_seconds, total):
+    # A backlog that is full: the kernel drops further attempts to connect.
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        rule = policy(f"127.0.0.1:{port}", connect_seconds=connect_seconds)
+        with pytest.raises(TransientFetchError):
+            fetch(f"http://127.0.0.1:{port}/", rule, soon(total))
+    assert 0.4 < stopwatch() < 0.9
+
+
+def test_slow_dns_ends_at_the_deadline(stopwatch):
+    def resolver(_host, _port):
+        time.sleep(1.5)
+        return ["127.0.0.1"]
+
+    with pytest.raises(TransientFetchError, match="DNS"):
+        fetch("http://slow.test/", policy(), soon(0.5), resolver)
+    assert 0.4 < stopwatch() < 0.9
+
+
+def test_a_deadline_that_has_passed_makes_no_connection(serve):
+    server = serve(answer(b"bytes"))
+    with pytest.raises(TransientFetchError):
+        fetch(server.url(), for_server(server), soon(-1))
+    assert server.connections == 0

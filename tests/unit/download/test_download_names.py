@@ -1,0 +1,148 @@
+"""Names: one look-up, checked addresses, and certificates of the name."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+
+import pytest
+from loopback import answer, for_server, policy, soon
+
+from contract.errors import BrokenBase64OrUrl
+from download.client import TransientFetchError, fetch
+
+
+def test_a_name_is_looked_up_once_and_keeps_its_host_header(serve):
+    server = serve(answer(b"bytes"))
+    asked = []
+
+    def rebinding(host, port):
+        asked.append((host, port))
+        return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
+
+    url = server.url("/x", host="Bücher.test")
+    assert fetch(url, for_server(server), soon(), rebinding) == b"bytes"
+    assert asked == [("xn--bcher-kva.test", server.port)]
+    assert f"Host: xn--bcher-kva.test:{server.port}\r\n".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_forbidden_address_forbids_the_name_and_nothing_is_connected(serve, order):
+    server = serve(answer(b"bytes"))
+    addresses = ["127.0.0.1", "127.0.0.2"][::order]
+    with pytest.raises(BrokenBase64OrUrl, match=r"127\.0\.0\.2"):
+        fetch(server.url(host="a.test"), for_server(server), soon(), lambda _h, _p: addresses)
+    assert server.connections == 0
+
+
+def test_a_name_on_the_allow_list_may_have_any_address(serve):
+    server = serve(answer(b"bytes"))
+    rule = policy(f"files.internal:{server.port}")
+    url = server.url(host="files.internal")
+    assert fetch(url, rule, soon(), lambda _h, _p: ["127.0.0.1"]) == b"bytes"
+
+
+def test_a_network_with_a_port_opens_that_port_for_no_other_address():
+    rule = policy("127.0.0.1:8123")
+    with pytest.raises(BrokenBase64OrUrl, match="forbidden address"):
+        fetch("http://a.test:8123/", rule, soon(), lambda _h, _p: ["8.8.8.8"])
+
+
+def test_localhost_is_refused_by_its_address():
+    with pytest.raises(BrokenBase64OrUrl, match="forbidden address"):
+        fetch("http://localhost/", policy(), soon())
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "no such name"), BrokenBase64OrUrl),
+        (socket.gaierror(socket.EAI_AGAIN, "later"), TransientFetchError),
+        (OSError("no network"), TransientFetchError),
+        (UnicodeError("label too long"), BrokenBase64OrUrl),
+    ],
+)
+def test_faults_of_dns_are_told_apart(fault, expected):
+    def resolver(_host, _port):
+        raise fault
+
+    with pytest.raises(expected):
+        fetch("http://a.test/", policy(), soon(), resolver)
+
+
+def test_a_name_without_an_address_is_a_fault_for_good():
+    with pytest.raises(BrokenBase64OrUrl, match="no address"):
+        fetch("http://a.test/", policy(), soon(), lambda _h, _p: [])
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Give the files of a certificate for shop.test, signed by itself, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl command to make a certificate with")
+    folder = tmp_path_factory.mktemp("certificate")
+    files = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *(openssl, "req", "-x509", "-nodes", "-days", "2"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-subj", "/CN=shop.test", "-addext", "subjectAltName=DNS:shop.test"),
+            *("-out", files[0], "-keyout", files[1]),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return files
+
+
+@pytest.fixture
+def tls_server(serve, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    names = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+
+    def talk(server, connection, request):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            if secure.recv(4096).startswith(b"GET /slow"):
+                secure.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while not server.stopping.wait(0.05):
+                    secure.sendall(b"x")
+            secure.sendall(answer(b"secure"))
+
+    server = serve(talk, listen_only=True)
+    server.names = names
+    return server
+
+
+def fetch_tls(server, path: str, host: str, ca_file, deadline: float) -> bytes:
+    rule = for_server(server, ca_file=ca_file and str(ca_file))
+    url = f"https://{host}:{server.port}{path}"
+    return fetch(url, rule, deadline, lambda _h, _p: ["127.0.0.1"])
+
+
+def test_the_certificate_and_sni_are_of_the_name_not_of_the_address(tls_server, certificate):
+    assert fetch_tls(tls_server, "/", "shop.test", certificate[0], soon()) == b"secure"
+    assert tls_server.names == ["shop.test"]
+
+
+def test_a_certificate_of_another_name_is_a_fault_for_good(tls_server, certificate):
+    with pytest.raises(BrokenBase64OrUrl, match="certificate"):
+        fetch_tls(tls_server, "/", "other.test", certificate[0], soon())
+
+
+def test_a_certificate_that_nobody_trusts_is_a_fault_for_good(tls_server):
+    with pytest.raises(BrokenBase64OrUrl, match="certificate"):
+        fetch_tls(tls_server, "/", "shop.test", None, soon())
+
+
+def test_a_trickled_body_over_tls_ends_at_the_deadline(tls_server, certificate, stopwatch):
+    with pytest.raises(TransientFetchError):
+        fetch_tls(tls_server, "/slow", "shop.test", certificate[0], soon(0.5))
+    assert stopwatch() < 0.9

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from indexer.index import SetKey, VectorIndex
+from indexer.options import IndexOptions
+
+SECONDS = 2.0
+KEY = SetKey("generation", "shared")
+OWN_SHARE = 1_000_000  # labels of one adding thread lie this far from the next one's
+
+
+def test_threads_that_add_search_and_mark_lose_nothing(clustered: Callable) -> None:
+    vectors = clustered(20_000)
+    index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=1_500))
+    added: list[dict[int, int]] = [{}, {}]
+    marked: set[int] = set()
+    end = time.monotonic() + SECONDS
+    searches = 0
+
+    def add(number: int) -> None:
+        start = number * 10_000
+        while time.monotonic() < end and start + 16 <= (number + 1) * 10_000:
+            places = range(start, start + 16)
+            labels = [number * OWN_SHARE + place + 1 for place in places]
+            assert index.add(KEY, labels, vectors[places]) == 16
+            assert all(index.contains(KEY, label) for label in labels)
+            added[number].update(zip(labels, places, strict=True))
+            start += 16
+
+    def mark() -> None:
+        while time.monotonic() < end:
+            for label in [label for label in list(added[0])[-64:] if label % 7 == 0]:
+                assert index.mark_deleted(KEY, [label]) == 0
+                marked.add(label)
+            time.sleep(0.005)
+
+    def search() -> None:
+        nonlocal searches
+        while time.monotonic() < end:
+            gone = set(marked)
+            labels, similarities = index.search([KEY], vectors[:2], 20)
+            assert gone.isdisjoint(labels.tolist())
+            assert (np.diff(similarities) <= 0).all()
+            searches += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(add, 0), pool.submit(add, 1), pool.submit(mark), pool.submit(search)]
+        for one in work:
+            one.result()
+    everything = added[0] | added[1]
+    assert searches > 5
+    assert marked
+    assert index.count(KEY) == len(everything) - len(marked)
+    for label in list(everything)[::150]:
+        query = vectors[everything[label]][None]
+        assert (label in index.search([KEY], query, 5).labels) == (label not in marked)
+
+
+def test_threads_that_add_the_same_labels_add_them_once(clustered: Callable) -> None:
+    vectors = clustered(400)
+    index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=100))
+    together = threading.Barrier(4)
+
+    def add() -> int:
+        together.wait()
+        return index.add(KEY, range(1, 401), vectors)
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = [one.result() for one in [pool.submit(add) for _ in range(4)]]
+    assert sum(counts) == index.count(KEY) == 400
+    assert index.statistics()[KEY].shards == 4
+
+
+def test_a_held_set_does_not_stall_another(clustered: Callable) -> None:
+    vectors = clustered(10)
+    index = VectorIndex(IndexOptions(dimensions=32))
+    other = SetKey("generation", "other")
+    index.add(KEY, [1], vectors[:1])
+    held = index._sets[KEY]
+    with held._changing, held._shards[0]._lock.writing(), ThreadPoolExecutor(1) as pool:
+        pool.submit(index.add, other, range(1, 11), vectors).result(timeout=10)
+        pool.submit(index.search, [other], vectors, 3).result(timeout=10)
+        pool.submit(index.mark_deleted, other, [1]).result(timeout=10)
+        assert pool.submit(index.statistics).result(timeout=10)[other].live == 9

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from indexer.index import SetKey, VectorIndex
+from indexer.options import IndexOptions
+
+KEY = SetKey("generation", "category")
+
+
+def recall(index: VectorIndex, queries: np.ndarray, expected: np.ndarray) -> float:
+    found = [index.search([KEY], query[None], expected.shape[1]).labels for query in queries]
+    hits = [len(set(one) & set(other)) for one, other in zip(found, expected, strict=True)]
+    return sum(hits) / expected.size
+
+
+def test_recall_at_10_is_99_in_100_among_20000_also_after_deletions(
+    clustered: Callable, near: Callable
+) -> None:
+    vectors = clustered(20_000, dimensions=128)
+    queries = near(vectors[::100])
+    index = VectorIndex(IndexOptions(dimensions=128))
+    index.add(KEY, range(1, 20_001), vectors)
+    assert index.statistics()[KEY].shards == 1
+    similarities = queries @ vectors.T
+    expected = np.argsort(-similarities, axis=1)[:, :10] + 1
+    assert recall(index, queries, expected) >= 0.99
+
+    deleted = np.arange(0, 20_000, 6)
+    index.mark_deleted(KEY, (deleted + 1).tolist())
+    similarities[:, deleted] = -2
+    expected = np.argsort(-similarities, axis=1)[:, :10] + 1
+    assert recall(index, queries, expected) >= 0.99

@@ -1,0 +1,205 @@
+"""The model as a whole: its id, its boxes and its features."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image, ImageDraw
+
+from contract.errors import NoAvailableFeature
+from vision.detector import Box
+from vision.pipeline import Pipeline, VisionOptions, load_pipeline
+
+
+class StubDetector:
+    def __init__(self, boxes=(), fingerprint="detector"):
+        self.boxes = list(boxes)
+        self.fingerprint = fingerprint
+
+    def detect(self, _image):
+        return self.boxes
+
+
+class StubEmbedder:
+    """A feature that tells the size of the crop and its mean colour."""
+
+    dimensions = 5
+
+    def __init__(self, fingerprint="embedder", value=None):
+        self.fingerprint = fingerprint
+        self.value = value
+
+    def embed(self, images):
+        if self.value is not None:
+            return np.full((len(images), 5), self.value, dtype=np.float32)
+        return np.array(
+            [[*image.size, *np.asarray(image).mean((0, 1))] for image in images], dtype=np.float32
+        )
+
+
+def scene() -> Image.Image:
+    image = Image.new("RGB", (500, 400), "white")
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle((150, 90, 330, 300), radius=30, fill="navy")
+    draw.ellipse((190, 130, 290, 230), fill="gold")
+    return image
+
+
+@pytest.fixture(scope="module")
+def default():
+    return load_pipeline(VisionOptions(threads=1))
+
+
+def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(default):
+    box, feature = default.describe(scene())
+    again_box, again = default.describe(scene())
+    boxes, features = default.describe_query(scene(), 3)
+    assert default.dimensions == 1280
+    assert feature.shape == (1280,)
+    assert feature.dtype == np.float32
+    assert np.linalg.norm(feature) == pytest.approx(1, abs=1e-5)
+    assert box == again_box == boxes[0]
+    assert np.array_equal(feature, again)
+    assert np.array_equal(feature, features[0])
+
+
+def test_the_default_parts_share_one_network(default):
+    assert default._detector._network is default._embedder._network
+
+
+def test_a_plain_picture_is_described_as_a_whole(default):
+    boxes, features = default.describe_query(Image.new("RGB", (300, 210), "gray"), 3)
+    assert boxes == [Box(0, 0, 300, 210)]
+    assert features.shape == (1, 1280)
+
+
+def test_a_given_box_replaces_detection(default):
+    given = Box(150, 90, 331, 301)
+    boxes, features = default.describe_query(scene(), 3, given)
+    assert boxes == [given]
+    assert features.shape == (1, 1280)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box(0, 0, 1, 1),
+        Box(499, 399, 500, 400),
+        Box(10, 10, 10, 10),
+        Box(20, 20, 5, 5),
+        Box(-50, -50, -10, -10),
+        Box(900, 900, 1000, 1000),
+        Box(0, 200, 500, 201),
+        Box(-9999, -9999, 9999, 9999),
+    ],
+)
+def test_no_box_is_too_odd_to_be_described(default, box):
+    _, features = default.describe_query(scene(), 1, box)
+    assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize(("searched", "expected"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_all_boxes_are_given_and_the_best_ones_described(searched, expected):
+    detected = [Box(0, 0, 50, 60), Box(10, 10, 90, 30), Box(5, 5, 9, 9)]
+    pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0)
+    boxes, features = pipeline.describe_query(scene(), searched)
+    assert boxes == detected
+    assert features.shape == (expected, 5)
+    assert features[0, :2].tolist() == [50, 60]
+
+
+def test_the_crop_is_the_box_with_its_margin_inside_the_picture():
+    pipeline = Pipeline(StubDetector([Box(0, 100, 100, 300)]), StubEmbedder(), 0.1)
+    box, feature = pipeline.describe(scene())
+    assert box == Box(0, 100, 100, 300)
+    assert feature[:2].tolist() == [110, 240]
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_a_feature_that_cannot_be_used_is_refused(value):
+    pipeline = Pipeline(StubDetector(), StubEmbedder(value=value), 0.0)
+    with pytest.raises(NoAvailableFeature):
+        pipeline.describe(scene())
+    with pytest.raises(NoAvailableFeature):
+        pipeline.describe_query(scene(), 2)
+
+
+def test_the_model_id_changes_with_every_part_and_with_nothing_else():
+    ids = [
+        Pipeline(StubDetector(fingerprint=one), StubEmbedder(two), margin).model_id
+        for one, two, margin in [
+            ("a", "b", 0.1),
+            ("a", "b", 0.1),
+            ("c", "b", 0.1),
+            ("a", "c", 0.1),
+            ("a", "b", 0.2),
+        ]
+    ]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 4
+    assert all(len(one) == 16 and int(one, 16) >= 0 for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"threads": 2}, True),
+        ({"box_margin": 0.2}, False),
+        ({"activation_threshold": 0.5}, False),
+        ({"score_threshold": 0.9}, True),
+    ],
+)
+def test_the_model_id_follows_the_options_that_change_a_feature(default, change, same):
+    changed = load_pipeline(dataclasses.replace(VisionOptions(threads=1), **change))
+    assert (changed.model_id == default.model_id) is same
+
+
+def test_models_of_torchvision_can_be_combined_with_the_default_ones(tmp_path, default):
+    torch.manual_seed(1)
+    embedder = torchvision.models.get_model("mobilenet_v3_small", weights=None)
+    detector = torchvision.models.get_model(
+        "ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None
+    )
+    torch.save(embedder.state_dict(), tmp_path / "embedder.pth")
+    torch.save(detector.state_dict(), tmp_path / "detector.pth")
+    own_embedder = {
+        "embedder": "mobilenet_v3_small",
+        "embedder_weights": str(tmp_path / "embedder.pth"),
+    }
+    own_detector = {
+        "detector": "ssdlite320_mobilenet_v3_large",
+        "detector_weights": str(tmp_path / "detector.pth"),
+    }
+    ids = {default.model_id}
+    for options, dimensions in [
+        (own_embedder, 1024),
+        (own_detector, 1280),
+        ({**own_embedder, **own_detector}, 1024),
+    ]:
+        pipeline = load_pipeline(VisionOptions(threads=1, **options))
+        _, feature = pipeline.describe(scene())
+        assert feature.shape == (dimensions,) == (pipeline.dimensions,)
+        ids.add(pipeline.model_id)
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"detector": "nothing"},
+        {"embedder": "nothing"},
+        {"embedder_weights": "nothing"},
+        {"detector": "ssdlite320_mobilenet_v3_large", "detector_weights": "nothing"},
+        {"device": "nothing"},
+        {"device": "cuda:99"},
+    ],
+)
+def test_options_that_name_nothing_are_refused_in_one_line(options):
+    with pytest.raises(ValueError, match=r"nothing|cuda:99") as caught:
+        load_pipeline(VisionOptions(**options))
+    assert "\n" not in str(caught.value)

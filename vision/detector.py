@@ -1,0 +1,176 @@
+"""Where in a picture the objects are: boxes, best first.
+
+Detectors see an upright RGB picture and know nothing of features or searches.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+import torchvision
+from scipy import ndimage
+
+from vision.backbone import STRIDE, EfficientNetLite0
+from vision.weights import content_hash, load_torchvision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+#: Side of the square that the activation map is made from, in pixels.
+MAP_SIDE = 320
+#: The map's cells are split into so many each way before the threshold.
+CELL_SPLIT = 4
+#: Share of a box's side that is taken off at each of its ends: a cell sees beyond its
+#: own place, so that energy spills over an object's edge.
+SPILL = 0.1
+#: A peak of less energy than this is no object: plain surfaces, gradients and noise
+#: stay under 31, objects reach 40 to 65.
+LEAST_PEAK = 32.0
+#: A component with less than this share of the best one's strength is no object.
+LEAST_SHARE = 0.1
+#: No more boxes than this are given.
+MOST_BOXES = 10
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of the upright picture; right and bottom are not in it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Detector(Protocol):
+    """Finds the objects of a picture."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that changes with anything that could change a box."""
+
+    def detect(self, image: Image.Image) -> list[Box]:
+        """Give the boxes of an upright RGB picture, best first; empty where none is found."""
+
+
+class ActivationMapDetector:
+    """Boxes around the places where EfficientNet-Lite0's last feature map is strong.
+
+    It needs no training and knows no classes: a network that was trained on objects
+    answers weakly, and in other channels, to what lies behind them. Threshold and
+    spill were tuned on pictures composed of one object and white or clutter.
+    """
+
+    def __init__(self, network: EfficientNetLite0, threshold: float = 0.35) -> None:
+        """Take `threshold` as the strength, 0 to 1, that a place of an object has."""
+        self._network = network
+        self._threshold = threshold
+        self.fingerprint = (
+            f"activation-map({network.fingerprint}, side={MAP_SIDE}, split={CELL_SPLIT},"
+            f" threshold={threshold}, spill={SPILL}, peak={LEAST_PEAK})"
+        )
+
+    def detect(self, image: Image.Image) -> list[Box]:
+        """Give the boxes of the map's connected strong regions, most strength first."""
+        maps = self._network.feature_map(image, MAP_SIDE).cpu()
+        energy = torch.linalg.vector_norm(maps, dim=0)
+        least, greatest = float(energy.min()), float(energy.max())
+        if not LEAST_PEAK <= greatest < math.inf or greatest == least:
+            return []
+        cells = MAP_SIDE // STRIDE * CELL_SPLIT
+        fine = torch.nn.functional.interpolate(
+            _strength(maps)[None, None],
+            size=(cells, cells),
+            mode="bilinear",
+            align_corners=False,
+        )
+        return self._boxes(fine[0, 0].numpy(), image.size)
+
+    def _boxes(self, strength: NDArray[np.float32], size: tuple[int, int]) -> list[Box]:
+        labels, count = ndimage.label(strength > self._threshold)
+        sums = ndimage.sum_labels(strength, labels, index=np.arange(1, count + 1))
+        places = ndimage.find_objects(labels)
+        boxes = []
+        for index in np.argsort(-sums, kind="stable")[:MOST_BOXES]:
+            if sums[index] < LEAST_SHARE * sums.max():
+                break
+            rows, columns = places[index]
+            left, right = _shrunk(columns, len(strength), size[0])
+            top, bottom = _shrunk(rows, len(strength), size[1])
+            boxes.append(Box(left, top, right, bottom))
+        return boxes
+
+
+class TorchvisionDetector:
+    """Any model of torchvision's detection registry."""
+
+    def __init__(
+        self, name: str, weights: str, device: str = "cpu", score_threshold: float = 0.5
+    ) -> None:
+        """Load the model `name`; `weights` is a registered name or a state_dict file.
+
+        Boxes with a score under `score_threshold` are left out. Raises ValueError
+        for an unknown name or a file that does not fit.
+        """
+        registry = torchvision.models.detection
+        model, self._transforms = load_torchvision(name, weights, registry, weights_backbone=None)
+        self._model = model.to(device)
+        self._device = device
+        self._score_threshold = score_threshold
+        self.fingerprint = (
+            f"{name}({content_hash(model)}, {self._transforms!r}, score={score_threshold})"
+        )
+
+    def detect(self, image: Image.Image) -> list[Box]:
+        """Give the boxes of the objects found, highest score first."""
+        with torch.inference_mode():
+            found: dict[str, Any] = self._model([self._transforms(image).to(self._device)])[0]
+        scores = found["scores"].cpu().numpy()
+        corners = found["boxes"].cpu().numpy()
+        boxes = []
+        for index in np.argsort(-scores, kind="stable"):
+            if not scores[index] >= self._score_threshold:
+                break
+            left, top = np.maximum(np.floor(corners[index][:2]), 0).astype(int)
+            right, bottom = np.minimum(np.ceil(corners[index][2:]), image.size).astype(int)
+            if left < right and top < bottom:
+                boxes.append(Box(int(left), int(top), int(right), int(bottom)))
+        return boxes
+
+
+def _strength(maps: torch.Tensor) -> torch.Tensor:
+    """Rate each cell of `maps`, shape (channels, rows, columns), from 0 to 1.
+
+    The mean of two ratings: the cell's energy (the norm of its numbers), and its
+    place along the first principal component of all cells, which parts objects from
+    background even where both are strong (Wei and others, "Unsupervised object
+    discovery and co-localization by deep descriptor transforming", 2019, there over
+    many pictures). The component points to where the energy is.
+    """
+    energy = torch.linalg.vector_norm(maps, dim=0)
+    cells = maps.flatten(1).T
+    centred = cells - cells.mean(0)
+    # The eigenvector of the small Gram matrix is the projection itself, but for scale.
+    projection = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -1].reshape(energy.shape)
+    if (projection * (energy - energy.mean())).sum() < 0:
+        projection = -projection
+    return _stretched(_stretched(energy) + _stretched(projection))
+
+
+def _stretched(values: torch.Tensor) -> torch.Tensor:
+    """Move and scale `values` to reach from 0 to 1; all 0 where they do not differ."""
+    reach = values.max() - values.min()
+    return (values - values.min()) / reach if reach > 0 else torch.zeros_like(values)
+
+
+def _shrunk(cells: slice, count: int, side: int) -> tuple[int, int]:
+    """Turn a run of cells out of `count` into pixels of `side`, less the spill."""
+    spill = SPILL * (cells.stop - cells.start)
+    start = math.floor((cells.start + spill) * side / count)
+    stop = math.ceil((cells.stop - spill) * side / count)
+    return max(start, 0), min(stop, side)

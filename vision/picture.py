@@ -1,0 +1,188 @@
+"""A picture file: judging it by its header, decoding it, keeping a small copy.
+
+The API process imports this module, so it needs Pillow alone; it knows nothing of
+networks, boxes or features.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import ExifTags, Image, ImageMath
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from contract.errors import (
+    ImageSizeExceedLimit,
+    ImageTooLarge,
+    ImageTooSmall,
+    InvalidImageContent,
+    NotSupportImage,
+)
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+_JPEG_START = b"\xff\xd8\xff"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_THUMBNAIL_QUALITY = 85
+#: Beyond it a picture is refused even where no limit of sides is set (a quarter of a
+#: gigabyte in RGB; Pillow's own warning begins there too).
+_MOST_PIXELS = 2**30 // 4 // 3
+
+#: What turns a stored picture upright, by the EXIF tag Orientation (CIPA DC-008, 4.6.4).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+#: Stored greyscale samples of less than eight bits: Pillow scales the samples by this
+#: when it decodes them, but leaves the transparent sample of the file as it is.
+_SAMPLE_SCALE = {"L;2": 85, "L;4": 17}
+
+
+@dataclass(frozen=True)
+class PictureLimits:
+    """What a picture may be: bytes in its file, pixels on each of its sides.
+
+    A file has fewer than `max_bytes` bytes; each side has `min_side` to `max_side`
+    pixels, both included. 0 is no limit for `max_bytes` and `max_side`.
+    """
+
+    max_bytes: int
+    min_side: int
+    max_side: int
+
+
+def inspect(data: bytes, limits: PictureLimits) -> tuple[int, int]:
+    """Give width and height in pixels as stored, from the header of the file `data`.
+
+    No pixel is decoded, so it costs well under a millisecond. Raises
+    ImageSizeExceedLimit, NotSupportImage, InvalidImageContent, ImageTooSmall or
+    ImageTooLarge, in this order of judging.
+    """
+    return _opened(data, limits).size
+
+
+def decode(data: bytes, limits: PictureLimits) -> Image.Image:
+    """Decode the file `data` whole: its first frame, upright, as 8-bit RGB.
+
+    Transparent parts become white. Nothing of the file's metadata goes along.
+    Raises what `inspect` raises, and InvalidImageContent for a file that is
+    truncated or damaged; no other exception, whatever the bytes.
+    """
+    image = _opened(data, limits)
+    try:
+        if isinstance(image, PngImageFile):
+            # Only this reads the checksums; it leaves the object unusable.
+            PngImageFile(io.BytesIO(data)).verify()
+        stored_as = str(image.tile[0].args)
+        image.load()
+        upright = _turned(_flattened(image, stored_as), _orientation(image))
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Pillow raises whatever its parsers run into, struct.error and
+        # AttributeError among others; for the client all of it is one fault.
+        raise InvalidImageContent(f"does not decode: {error!r}") from error
+    upright.info = {}
+    return upright
+
+
+def thumbnail_jpeg(image: Image.Image, long_side: int) -> bytes:
+    """Give the RGB `image` as a JPEG file, its longer side at most `long_side` pixels.
+
+    A smaller picture keeps its size.
+    """
+    small = image.copy()
+    small.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return file.getvalue()
+
+
+def _opened(data: bytes, limits: PictureLimits) -> ImageFile:
+    if limits.max_bytes and len(data) >= limits.max_bytes:
+        raise ImageSizeExceedLimit(f"{len(data)} bytes")
+    if not data:
+        raise InvalidImageContent("no bytes")
+    # The classes are named here instead of Image.open, which would refuse a giant
+    # picture before its size can be told, and would read a JPEG's further frames.
+    reader: type[ImageFile]
+    if data.startswith(_JPEG_START):
+        reader = JpegImageFile
+    elif data.startswith(_PNG_START):
+        reader = PngImageFile
+    else:
+        raise NotSupportImage(f"starts with {data[:8].hex()}")
+    try:
+        image = reader(io.BytesIO(data))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise InvalidImageContent(f"no readable header: {error!r}") from error
+    _check_sides(image, limits)
+    return image
+
+
+def _check_sides(image: ImageFile, limits: PictureLimits) -> None:
+    sides = f"{image.width} x {image.height} pixels"
+    if min(image.size) < limits.min_side:
+        raise ImageTooSmall(sides)
+    if limits.max_side and max(image.size) > limits.max_side:
+        raise ImageTooLarge(sides)
+    if image.width * image.height > _MOST_PIXELS:
+        raise InvalidImageContent(f"{sides} would be a decompression bomb")
+
+
+def _flattened(image: ImageFile, stored_as: str) -> Image.Image:
+    """Convert a loaded picture of any mode to RGB, over white where it is transparent."""
+    transparent = image.info.get("transparency")
+    if image.mode == "I;16":
+        return _flattened_16_bit(image, transparent)
+    if stored_as in _SAMPLE_SCALE and transparent is not None:
+        image.info["transparency"] = transparent * _SAMPLE_SCALE[stored_as]
+    elif stored_as == "RGB;16B" and transparent is not None:
+        image.info["transparency"] = tuple(sample >> 8 for sample in transparent)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    return _over_white(image.convert("RGBA"))
+
+
+def _flattened_16_bit(image: Image.Image, transparent: int | None) -> Image.Image:
+    """Scale 16-bit grey, where Pillow's own conversion clips all above 255 to white."""
+    samples = image.convert("I")
+    grey = samples.point(lambda sample: sample * (1 / 257) + 0.5).convert("L")
+    if transparent is None:
+        return grey.convert("RGB")
+    alpha = ImageMath.lambda_eval(
+        lambda given: given["convert"]((given["samples"] != transparent) * 255, "L"),
+        samples=samples,
+    )
+    return _over_white(Image.merge("RGBA", (grey, grey, grey, alpha)))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _orientation(image: ImageFile) -> int:
+    """Read the EXIF orientation; 1, upright, where there is none that can be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        # A viewer shows a picture with broken EXIF data as it is stored.
+        return 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)

@@ -1,0 +1,81 @@
+"""Celery's configuration, from the settings: what every message and every worker obeys.
+
+Celery reads these names when the application is first used.
+"""
+
+from datetime import timedelta
+
+from kombu import Exchange, Queue
+
+from config.settings import settings
+from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEP
+
+_chosen = settings()
+
+broker_url = _chosen.redis_url.get_secret_value()
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+broker_transport_options = {
+    "visibility_timeout": _chosen.visibility_seconds,
+    # kombu looks for messages of dead workers only every hundredth time unless told.
+    "unacked_restore_throttle": 1,
+    "socket_connect_timeout": _chosen.redis_timeout_seconds,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+}
+
+result_backend = broker_url
+result_backend_transport_options = {"visibility_timeout": _chosen.visibility_seconds}
+result_expires = timedelta(seconds=_chosen.result_seconds)
+visibility_timeout = _chosen.visibility_seconds
+redis_socket_connect_timeout = _chosen.redis_timeout_seconds
+redis_socket_timeout = 30.0
+redis_socket_keepalive = True
+
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+
+task_queues = [Queue(name, Exchange("snapsku"), routing_key=name) for name in QUEUES]
+task_default_queue = MAINTENANCE
+task_create_missing_queues = False
+task_acks_late = True
+task_reject_on_worker_lost = True
+task_time_limit = _chosen.time_limit_seconds
+# Outcomes are stored under their chunk's id by workers.results; nothing else is a result.
+task_ignore_result = True
+task_send_sent_event = True
+
+worker_send_task_events = True
+worker_prefetch_multiplier = 1
+# A stage that lost the broker goes on: it holds its lease in MongoDB, and the message that
+# comes a second time is dropped there.
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_soft_shutdown_timeout = 10.0
+# A pool's child loads the model before it says that it is alive.
+worker_proc_alive_timeout = 120.0
+worker_hijack_root_logger = False
+# Every kind of worker answers the probes of its queue.
+imports = ("workers.probe",)
+
+timezone = "UTC"
+_run_dir = _chosen.data_dir / "run"
+# Beat opens its file before any of its signals could make the folder.
+_run_dir.mkdir(parents=True, exist_ok=True)
+beat_schedule_filename = str(_run_dir / "beat")
+beat_schedule = {
+    "sweep": {
+        "task": SWEEP,
+        "schedule": _chosen.sweep_seconds,
+        "options": {"queue": MAINTENANCE, "expires": _chosen.sweep_seconds * 2},
+    },
+    **{
+        f"probe {queue}": {
+            "task": PROBE,
+            "schedule": 5.0,
+            "args": (queue,),
+            "options": {"queue": queue, "expires": 30.0},
+        }
+        for queue in QUEUES
+    },
+}

@@ -1,0 +1,91 @@
+"""The fetch stage: URLs in, bytes in Redis out. Knows nothing of pictures."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import structlog
+
+from catalog.chunks import Chunk, Item, Stage
+from catalog.connection import now
+from catalog.endings import fail_images
+from catalog.splitting import split_off
+from config.settings import settings
+from contract.errors import BrokenBase64OrUrl, ContractError
+from download.client import TransientFetchError, fetch_all
+from workers.broker import app, task_name
+from workers.messages import send_chunks
+from workers.resources import catalog, fetch_policy, staged_bytes
+from workers.stage import run_stage
+
+log = structlog.get_logger(__name__)
+
+#: How long a chunk waits for room in Redis before it asks again.
+ROOM_PAUSE = timedelta(seconds=5)
+
+
+@app.task(name=task_name(Stage.FETCH))
+def fetch(chunk_id: str, attempt: int) -> None:
+    """Fetch the images of a chunk that came as URLs."""
+    run_stage(Stage.FETCH, chunk_id, attempt, _work)
+
+
+def _work(chunk: Chunk) -> None:
+    if not staged_bytes().has_room():
+        log.info("no room for fetched bytes, chunk waits")
+        catalog().chunks.hand_back(chunk, ROOM_PAUSE, unclean=False)
+        return
+    outcomes = _fetch(chunk)
+    staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
+    faults: dict[int, type[ContractError]] = {}
+    pauses: dict[Item, timedelta] = {}
+    items = {item.label: item for item in chunk.items}
+    for label, outcome in outcomes.items():
+        if isinstance(outcome, ContractError):
+            faults[label] = type(outcome)
+        elif isinstance(outcome, TransientFetchError):
+            log.info("fetch failed for now", label=label, passes=chunk.passes + 1)
+            if chunk.passes + 1 >= settings().fetch_passes:
+                faults[label] = BrokenBase64OrUrl
+            else:
+                pauses[items[label]] = _pause(chunk.passes, outcome)
+    fail_images(catalog(), faults)
+    if pauses:
+        moment = now()
+        split_off(
+            catalog(),
+            chunk,
+            {item: moment + pause for item, pause in pauses.items()},
+            chunk.passes + 1,
+        )
+    rest = [item for item in chunk.items if item not in pauses]
+    advanced = catalog().chunks.advance(chunk, Stage.VISION, rest)
+    if advanced is not None:
+        send_chunks(catalog(), [advanced])
+
+
+def _fetch(chunk: Chunk) -> dict[int, bytes | ContractError | TransientFetchError]:
+    """Fetch what is open and neither waits in Redis nor has its feature already."""
+    images = catalog().images.find(chunk.labels)
+    urls = {
+        label: image.url
+        for label, image in images.items()
+        if image.is_open and image.url is not None
+    }
+    done = catalog().vectors.present(list(urls)) | staged_bytes().present(list(urls))
+    chosen = settings()
+    outcomes = fetch_all(
+        {label: url for label, url in urls.items() if label not in done},
+        fetch_policy(),
+        time.monotonic() + chosen.fetch_pass_seconds,
+        workers=chosen.fetch_threads,
+        per_host=chosen.fetch_per_host,
+    )
+    return dict(outcomes)
+
+
+def _pause(passes: int, fault: TransientFetchError) -> timedelta:
+    """Give how long a URL waits after `passes` passes and one more: twice as long each time."""
+    pause = settings().fetch_retry_seconds * 2**passes
+    return timedelta(seconds=max(pause, fault.retry_after_seconds or 0.0))

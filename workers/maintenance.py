@@ -1,0 +1,105 @@
+"""The maintenance queue: the sweep that ends every chunk, and what it finds left over.
+
+Beat sends it every few seconds; two at once are harmless, since every change is a
+compare-and-set.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from redis.exceptions import RedisError
+
+from catalog.chunks import Chunk, Stage, State
+from catalog.connection import now
+from catalog.endings import delete_product, fail_images
+from catalog.splitting import split_off
+from config.settings import settings
+from contract.errors import InsertImageError
+from workers.broker import SWEEP, app
+from workers.endings import conclude
+from workers.messages import send_chunks, send_removal
+from workers.resources import catalog, redis_client
+
+log = structlog.get_logger(__name__)
+
+#: Rows of each kind that one sweep looks at.
+SWEEP_ROWS = 500
+
+#: Unclean ends of a chunk after which its images go on one by one.
+SPLIT_AFTER = 2
+
+#: A deletion that takes longer than this was interrupted.
+DELETION_GRACE = timedelta(seconds=30)
+
+
+@app.task(name=SWEEP)
+def sweep() -> None:
+    """Send what waits, what was lost and what a dead worker left; end deletions."""
+    sent: dict[Stage, list[Chunk]] = {}
+    for chunk in catalog().chunks.due(SWEEP_ROWS):
+        if chunk.state is State.SENT:
+            sent.setdefault(chunk.stage, []).append(chunk)
+            continue
+        if chunk.state is State.RUNNING:
+            expired = catalog().chunks.expire(chunk)
+            if expired is None:
+                continue
+            log.warning("lease ran out", chunk=chunk.id, task_id=chunk.task_id, stage=chunk.stage)
+            chunk = expired
+        _restart(chunk)
+    for stage, chunks in sent.items():
+        _look_after_sent(stage, chunks)
+    _end_deletions()
+
+
+def _restart(chunk: Chunk) -> None:
+    """Send a waiting chunk; one that ended uncleanly too often is split, then given up."""
+    alone = len(chunk.items) <= 1
+    if alone and chunk.unclean >= settings().unclean_ends:
+        log.error("given up", chunk=chunk.id, task_id=chunk.task_id, unclean=chunk.unclean)
+        fail_images(catalog(), dict.fromkeys(chunk.labels, InsertImageError))
+        send_removal(chunk.labels)
+        conclude(catalog(), chunk)
+        return
+    if not alone and chunk.unclean >= SPLIT_AFTER:
+        log.warning("split into chunks of one", chunk=chunk.id, task_id=chunk.task_id)
+        split_off(catalog(), chunk, dict.fromkeys(chunk.items, now()), chunk.passes)
+        resent = catalog().chunks.resend(chunk, Stage.INDEX, ())
+    else:
+        resent = catalog().chunks.resend(chunk)
+    if resent is not None:
+        send_chunks(catalog(), [resent])
+
+
+def _look_after_sent(stage: Stage, chunks: list[Chunk]) -> None:
+    """Send again what was lost between broker and worker, and only that."""
+    try:
+        is_empty = redis_client().llen(stage.value) == 0
+    except RedisError as error:
+        log.warning("broker unreachable, nothing is judged lost", fault=str(error))
+        return
+    settled = catalog().queues.settled(stage)
+    patient = []
+    for chunk in chunks:
+        overtaken = settled is not None and chunk.sent_at is not None and chunk.sent_at < settled
+        if is_empty or overtaken:
+            log.warning("message was lost", chunk=chunk.id, task_id=chunk.task_id, stage=stage)
+            resent = catalog().chunks.resend(chunk)
+            if resent is not None:
+                send_chunks(catalog(), [resent])
+        else:
+            patient.append(chunk)
+    if patient:
+        catalog().chunks.look_again(patient)
+
+
+def _end_deletions() -> None:
+    """End deletions that were interrupted, and ask again for removals that nobody answered."""
+    for product in catalog().products.unfinished_deletions(now() - DELETION_GRACE, SWEEP_ROWS):
+        send_removal([image.label for image in delete_product(catalog(), product)])
+    waiting = [image.label for image in catalog().images.waiting_for_purge(now(), SWEEP_ROWS)]
+    if waiting:
+        catalog().images.postpone_purge(waiting)
+        send_removal(waiting)

@@ -1,0 +1,83 @@
+"""Sending: a message carries ids, never pictures or vectors.
+
+A chunk whose message can't be sent is marked so, and the sweep sends it later;
+nothing is lost when Redis is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from kombu.exceptions import OperationalError
+
+from catalog.chunks import Chunk
+from catalog.store import Catalog
+from workers.broker import NEIGHBOURS, REMOVE, SEARCH, app, task_name
+
+log = structlog.get_logger(__name__)
+
+
+class BrokerUnreachableError(Exception):
+    """A message that only makes sense now could not be sent."""
+
+
+def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> None:
+    """Send each chunk to the queue of its stage; what can't be sent waits for the sweep."""
+    for position, chunk in enumerate(chunks):
+        try:
+            app.send_task(
+                task_name(chunk.stage),
+                args=(chunk.id, chunk.attempt),
+                queue=chunk.stage.value,
+                task_id=f"{chunk.id}.{chunk.attempt}.{chunk.stage}",
+                # Otherwise each send subscribes to a channel for the result.
+                ignore_result=True,
+                retry=False,
+            )
+        except OperationalError as error:
+            log.warning("broker unreachable, the sweep will send", chunk=chunk.id, fault=str(error))
+            catalog.chunks.unsent(chunks[position:])
+            return
+
+
+def send_removal(labels: Sequence[int]) -> None:
+    """Ask the index to clear itself of deleted images; if that can't be sent, the sweep asks."""
+    if not labels:
+        return
+    try:
+        app.send_task(REMOVE, args=(list(labels),), queue="index", ignore_result=True, retry=False)
+    except OperationalError as error:
+        log.warning(
+            "broker unreachable, the sweep will send", removals=len(labels), fault=str(error)
+        )
+
+
+def send_search(query_id: str, seconds: float) -> None:
+    """Ask for a search of what was left under `query_id`. Raises BrokerUnreachableError."""
+    _send_query(SEARCH, (query_id,), query_id, seconds)
+
+
+def send_neighbours(
+    query_id: str, generation: str, category: str | None, k: int, seconds: float
+) -> None:
+    """Ask for the neighbours of the vectors left under `query_id`.
+
+    Raises BrokerUnreachableError.
+    """
+    _send_query(NEIGHBOURS, (query_id, generation, category, k), query_id, seconds)
+
+
+def _send_query(queue: str, args: tuple[object, ...], query_id: str, seconds: float) -> None:
+    try:
+        app.send_task(
+            task_name(queue),
+            args=args,
+            queue=queue,
+            task_id=query_id,
+            expires=seconds,
+            ignore_result=True,
+            retry=False,
+        )
+    except OperationalError as error:
+        raise BrokerUnreachableError from error

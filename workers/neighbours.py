@@ -1,0 +1,61 @@
+"""How a search asks the index process for neighbours, and how that answers.
+
+Both sides of the exchange stand here, so that its form has one place.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.catalog_index import CatalogIndex
+from workers.messages import send_neighbours
+from workers.resources import exchange
+
+
+class NoReplyError(Exception):
+    """The index process did not answer in time."""
+
+
+def ask_neighbours(
+    query_id: str,
+    generation: str,
+    category: str | None,
+    vectors: NDArray[np.float32],
+    k: int,
+    deadline: float,
+) -> list[tuple[int, float]]:
+    """Give the `k` nearest (label, cosine) to any of the vectors (q, dimensions), best first.
+
+    `deadline` is in seconds of `time.monotonic()`. Raises NoReplyError when it passes,
+    BrokerUnreachableError, RedisError.
+    """
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise NoReplyError
+    exchange().leave(
+        query_id,
+        {"vectors": vectors.astype("<f4").tobytes(), "count": str(len(vectors))},
+    )
+    send_neighbours(query_id, generation, category, k, seconds)
+    answer = exchange().wait(query_id, seconds)
+    if answer is None:
+        raise NoReplyError
+    return list(zip(answer["labels"], answer["similarities"], strict=True))
+
+
+def answer_neighbours(
+    shards: CatalogIndex, query_id: str, generation: str, category: str | None, k: int
+) -> None:
+    """Answer a query that `ask_neighbours` left; one that is gone is too late to answer."""
+    left = exchange().take(query_id)
+    if not left:
+        return
+    vectors = np.frombuffer(left["vectors"], "<f4").reshape(int(left["count"]), -1)
+    found = shards.search(generation, category, vectors.astype(np.float32), k)
+    exchange().reply(
+        query_id,
+        {"labels": found.labels.tolist(), "similarities": found.similarities.tolist()},
+    )

@@ -1,0 +1,39 @@
+"""A query on its way from the API to a search worker, as it lies in Redis."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a search is asked for: a picture, or the URL of one, and where to look."""
+
+    picture: bytes  #: empty where there is a URL
+    url: str | None
+    generation: str
+    category: str | None
+    topk: int
+    deadline: float  #: seconds since the epoch; the API waits no longer
+    request_id: str
+
+    def seconds_left(self) -> float:
+        """Give how long the API still waits."""
+        return self.deadline - time.time()
+
+    def pack(self) -> dict[str, bytes | str]:
+        """Give the fields as they are left in Redis."""
+        words = {name: value for name, value in asdict(self).items() if name != "picture"}
+        return {"picture": self.picture, "words": json.dumps(words)}
+
+    @classmethod
+    def unpack(cls, left: Mapping[str, bytes]) -> Query:
+        """Give the query that `pack` made."""
+        words = json.loads(left["words"])
+        known = {field.name for field in fields(cls)}
+        return cls(
+            picture=left["picture"], **{name: words[name] for name in words if name in known}
+        )

@@ -1,0 +1,114 @@
+"""What the tasks of one worker process work with: the catalogue, Redis, the fetch policy.
+
+Each is made at its first use, so never in the parent of a prefork pool: neither a
+MongoClient nor a torch model survives a fork.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import redis
+
+from catalog.connection import connect
+from catalog.models import ModelRow
+from catalog.store import Catalog, open_catalog
+from config.settings import settings
+from download.address import AllowList
+from download.policy import FetchPolicy
+from vision.picture import PictureLimits
+from workers.staging import Consumption, Exchange, StagedBytes, connect_redis
+
+if TYPE_CHECKING:
+    from vision.pipeline import Pipeline
+
+
+@cache
+def catalog() -> Catalog:
+    """Give the catalogue."""
+    chosen = settings()
+    client = connect(chosen.mongo_url.get_secret_value(), chosen.mongo_timeout_seconds)
+    return open_catalog(client, chosen.mongo_database, chosen.lease_seconds)
+
+
+@cache
+def redis_client() -> redis.Redis:
+    """Give the connection to Redis."""
+    chosen = settings()
+    return connect_redis(
+        chosen.redis_url.get_secret_value(),
+        chosen.redis_timeout_seconds,
+        chosen.search_seconds + chosen.redis_timeout_seconds,
+    )
+
+
+@cache
+def staged_bytes() -> StagedBytes:
+    """Give the fetched pictures that wait for the vision stage."""
+    chosen = settings()
+    return StagedBytes(redis_client(), chosen.staged_bytes, chosen.staged_seconds)
+
+
+@cache
+def exchange() -> Exchange:
+    """Give the place of queries and replies."""
+    return Exchange(redis_client())
+
+
+@cache
+def consumption() -> Consumption:
+    """Give the record of which queues are consumed."""
+    return Consumption(redis_client())
+
+
+@cache
+def picture_limits() -> PictureLimits:
+    """Give the limits of a picture."""
+    chosen = settings()
+    return PictureLimits(chosen.image_bytes, chosen.image_min_side, chosen.image_max_side)
+
+
+@cache
+def fetch_policy() -> FetchPolicy:
+    """Give what a fetch of a product's picture may do."""
+    chosen = settings()
+    return FetchPolicy(
+        allow=AllowList.parse(chosen.fetch_allow),
+        max_bytes=chosen.image_bytes,
+        ports=frozenset(int(port) for port in chosen.fetch_ports),
+        connect_seconds=chosen.fetch_connect_seconds,
+        read_gap_seconds=chosen.fetch_gap_seconds,
+        total_seconds=chosen.fetch_image_seconds,
+    )
+
+
+def query_fetch_policy() -> FetchPolicy:
+    """Give what a fetch of a query's picture may do: the same, in less time."""
+    return replace(fetch_policy(), total_seconds=settings().query_fetch_seconds)
+
+
+@cache
+def pipeline() -> Pipeline:
+    """Give the model, and make it the catalogue's if that has none yet.
+
+    Raises ModelMismatchError where the catalogue was made with another, ValueError
+    where the settings name a model or weights that can't be loaded.
+    """
+    # torch must not be imported in the parent of a prefork pool.
+    from vision.pipeline import VisionOptions, load_pipeline
+
+    chosen = settings()
+    loaded = load_pipeline(
+        VisionOptions(
+            detector=chosen.detector,
+            detector_weights=chosen.detector_weights,
+            embedder=chosen.embedder,
+            embedder_weights=chosen.embedder_weights,
+            device=chosen.device,
+            threads=chosen.torch_threads,
+        )
+    )
+    catalog().models.adopt(ModelRow(loaded.model_id, loaded.dimensions))
+    return loaded

@@ -1,0 +1,128 @@
+"""The search queue: a picture in, its boxes and the nearest images out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import structlog
+from celery.signals import worker_process_init
+from numpy.typing import NDArray
+
+from catalog.images import ImageRow
+from config.settings import settings
+from contract.errors import (
+    BrokenBase64OrUrl,
+    ContractError,
+    NoMatchedProduct,
+    SearchProductImageError,
+)
+from download.client import TransientFetchError, fetch
+from vision.picture import decode
+from workers.broker import SEARCH, app, task_name
+from workers.messages import BrokerUnreachableError
+from workers.neighbours import NoReplyError, ask_neighbours
+from workers.queries import Query
+from workers.resources import catalog, exchange, picture_limits, pipeline, query_fetch_policy
+from workers.stage import UNREACHABLE
+
+log = structlog.get_logger(__name__)
+
+#: Neighbours asked for beyond topk, so that a few deleted ones cost no second round.
+SPARE = 20
+
+
+@worker_process_init.connect
+def _prepare(**_: Any) -> None:
+    pipeline()
+
+
+@app.task(name=task_name(SEARCH))
+def search(query_id: str) -> None:
+    """Answer the query that was left under `query_id`."""
+    left = exchange().take(query_id)
+    if not left:
+        log.info("query is gone, nobody waits for it", query=query_id)
+        return
+    query = Query.unpack(left)
+    with structlog.contextvars.bound_contextvars(request_id=query.request_id):
+        exchange().reply(query_id, _answer(query_id, query))
+
+
+def _answer(query_id: str, query: Query) -> dict[str, Any]:
+    try:
+        return _search(query_id, query)
+    except ContractError as fault:
+        return {"fault": fault.message}
+    except (*UNREACHABLE, BrokerUnreachableError, NoReplyError) as error:
+        log.warning("search gave up on a dependency", fault=repr(error))
+        return {"busy": True}
+    except Exception:
+        log.exception("search failed")
+        return {"fault": SearchProductImageError.message}
+
+
+def _search(query_id: str, query: Query) -> dict[str, Any]:
+    deadline = time.monotonic() + query.seconds_left()
+    picture = decode(_bytes(query), picture_limits())
+    boxes, features = pipeline().describe_query(picture, settings().boxes_searched)
+    found = _nearest(query_id, query, features, deadline)
+    if not found:
+        raise NoMatchedProduct
+    return {
+        "rectangle": [
+            {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
+            for box in boxes
+        ],
+        "images": [
+            {
+                "product_id": image.product_id,
+                "product_name": image.product_name,
+                "image_id": image.image_id,
+                "image_info": image.image_info,
+                "info": image.image_info,
+                "similarity": round(similarity, 6),
+            }
+            for image, similarity in found
+        ],
+    }
+
+
+def _bytes(query: Query) -> bytes:
+    if query.url is None:
+        return query.picture
+    policy = query_fetch_policy()
+    try:
+        return fetch(query.url, policy, time.monotonic() + policy.total_seconds)
+    except TransientFetchError as error:
+        # Nobody tries again later for a query.
+        raise BrokenBase64OrUrl(str(error)) from error
+
+
+def _nearest(
+    query_id: str, query: Query, features: NDArray[np.float32], deadline: float
+) -> list[tuple[ImageRow, float]]:
+    """Give the nearest findable images; asks for more where deleted ones shorten the list."""
+    wanted = query.topk + SPARE
+    while True:
+        near = ask_neighbours(
+            f"{query_id}.{wanted}", query.generation, query.category, features, wanted, deadline
+        )
+        rows = catalog().images.find([label for label, _ in near])
+        found = [
+            (rows[label], similarity)
+            for label, similarity in near
+            if label in rows and _matches(rows[label], query)
+        ]
+        if len(found) >= query.topk or len(near) < wanted:
+            return found[: query.topk]
+        wanted *= 2
+
+
+def _matches(image: ImageRow, query: Query) -> bool:
+    return (
+        image.is_findable
+        and image.generation == query.generation
+        and query.category in (None, image.category)
+    )

@@ -1,0 +1,84 @@
+"""What every stage of a chunk has in common: the claim, the lease, and a clean way out.
+
+A stage's own work is a function of the claimed chunk. It reads the rows it is told
+of, writes what it made, and moves the chunk on by its own compare-and-set.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import structlog
+from pymongo.errors import ConnectionFailure, PyMongoError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from catalog.chunks import Chunk, Stage
+from config.settings import settings
+from workers.resources import catalog
+
+log = structlog.get_logger(__name__)
+
+#: Pause before a chunk starts its stage again after a fault.
+FAULT_PAUSE = timedelta(seconds=2)
+
+#: A dependency that can't be reached is nobody's fault and counts against no image.
+UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
+
+
+def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk], None]) -> None:
+    """Do the work of a stage on a chunk, unless somebody else does or did.
+
+    Whatever `work` raises, the chunk is handed back and starts the stage again; a
+    worker that dies without a word is found by its lease.
+    """
+    chunk = catalog().chunks.claim(chunk_id, stage, attempt)
+    if chunk is None:
+        log.info("message of the past dropped", chunk=chunk_id, stage=stage.value, attempt=attempt)
+        return
+    if chunk.sent_at is not None:
+        catalog().queues.started(stage, chunk.sent_at)
+    with (
+        structlog.contextvars.bound_contextvars(
+            task_id=chunk.task_id, chunk=chunk.id, stage=stage.value, attempt=attempt
+        ),
+        _leased(chunk),
+    ):
+        try:
+            work(chunk)
+        except UNREACHABLE as error:
+            log.warning("dependency unreachable, chunk handed back", fault=str(error))
+            catalog().chunks.hand_back(chunk, FAULT_PAUSE, unclean=False)
+        except Exception:
+            log.exception("stage failed, chunk handed back")
+            catalog().chunks.hand_back(chunk, FAULT_PAUSE, unclean=True)
+        except BaseException:
+            log.info("worker stops, chunk handed back")
+            catalog().chunks.hand_back(chunk, timedelta(0), unclean=False)
+            raise
+
+
+@contextmanager
+def _leased(chunk: Chunk) -> Iterator[None]:
+    """Renew the lease of a chunk from a thread of its own, as long as the context lasts."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(settings().lease_renewal_seconds):
+            try:
+                if not catalog().chunks.renew(chunk):
+                    return
+            except PyMongoError as error:
+                # The next turn tries again; if none succeeds, the sweep takes over.
+                log.warning("lease not renewed", chunk=chunk.id, fault=str(error))
+
+    thread = threading.Thread(target=renew, name=f"lease {chunk.id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

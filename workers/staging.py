@@ -1,0 +1,142 @@
+"""What waits in Redis for a short time: fetched bytes, queries, and replies to them.
+
+Everything here has an expiry; whoever finds it gone knows how to get it again,
+or answers that it is too late.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+#: How long a query, its vectors and its reply wait for their reader.
+QUERY_SECONDS = 30
+
+#: How long a queue counts as consumed after one of its messages was worked on.
+CONSUMED_SECONDS = 30
+
+
+def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redis.Redis:
+    """Give a client that fails at once where Redis can't be reached.
+
+    `read_seconds` must be more than the longest wait for a reply.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=connect_seconds,
+        socket_timeout=read_seconds,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=15,
+    )
+
+
+class StagedBytes:
+    """Fetched pictures on their way from the fetch stage to the vision stage."""
+
+    def __init__(self, client: redis.Redis, budget: int, seconds: int) -> None:
+        """`budget` is the Redis memory in bytes above which nothing more is fetched; 0: none."""
+        self._client = client
+        self._budget = budget
+        self._seconds = seconds
+
+    def has_room(self) -> bool:
+        """Tell whether Redis holds less than the budget."""
+        memory = self._client.info("memory")
+        return not self._budget or memory["used_memory"] < self._budget
+
+    def put(self, pictures: Mapping[int, bytes]) -> None:
+        """Keep pictures under their labels until they expire."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for label, data in pictures.items():
+                pipeline.set(_bytes_key(label), data, ex=self._seconds)
+            pipeline.execute()
+
+    def present(self, labels: Sequence[int]) -> set[int]:
+        """Give those among `labels` whose picture waits."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for label in labels:
+                pipeline.exists(_bytes_key(label))
+            found = pipeline.execute()
+        return {label for label, exists in zip(labels, found, strict=True) if exists}
+
+    def get(self, labels: Sequence[int]) -> dict[int, bytes]:
+        """Give the pictures that wait, by label."""
+        if not labels:
+            return {}
+        found = cast("list[bytes | None]", self._client.mget([_bytes_key(n) for n in labels]))
+        return {n: data for n, data in zip(labels, found, strict=True) if data is not None}
+
+    def remove(self, labels: Sequence[int]) -> None:
+        """Forget pictures that nobody needs any more."""
+        if labels:
+            self._client.unlink(*(_bytes_key(label) for label in labels))
+
+
+def _bytes_key(label: int) -> str:
+    return f"bytes:{label}"
+
+
+class Exchange:
+    """Questions and answers between processes: the asker waits on a list that the other fills."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def leave(self, query_id: str, fields: Mapping[str, bytes | str]) -> None:
+        """Leave what a query is about where its worker finds it."""
+        key = f"query:{query_id}"
+        mapping: dict[Any, Any] = dict(fields)
+        with self._client.pipeline() as pipeline:
+            pipeline.hset(key, mapping=mapping)
+            pipeline.expire(key, QUERY_SECONDS)
+            pipeline.execute()
+
+    def take(self, query_id: str) -> dict[str, bytes]:
+        """Give what was left of a query; empty where it is too late."""
+        found = cast("dict[bytes, bytes]", self._client.hgetall(f"query:{query_id}"))
+        return {name.decode(): value for name, value in found.items()}
+
+    def reply(self, query_id: str, answer: Mapping[str, Any]) -> None:
+        """Answer a query."""
+        key = f"reply:{query_id}"
+        with self._client.pipeline() as pipeline:
+            pipeline.rpush(key, json.dumps(answer))
+            pipeline.expire(key, QUERY_SECONDS)
+            pipeline.execute()
+
+    def wait(self, query_id: str, seconds: float) -> dict[str, Any] | None:
+        """Wait for the answer to a query; None where none came in time."""
+        found = cast(
+            "tuple[bytes, bytes] | None", self._client.blpop([f"reply:{query_id}"], seconds)
+        )
+        if found is None:
+            return None
+        answer: dict[str, Any] = json.loads(found[1])
+        return answer
+
+    def forget(self, query_id: str) -> None:
+        """Remove what is left of a query that was answered or given up."""
+        self._client.unlink(f"query:{query_id}", f"reply:{query_id}")
+
+
+class Consumption:
+    """Which queues were worked on lately: the proof that somebody consumes them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def note(self, queue: str) -> None:
+        """Note that a message of the queue was worked on just now."""
+        self._client.set(f"consumed:{queue}", 1, ex=CONSUMED_SECONDS)
+
+    def stalled(self, queues: Sequence[str]) -> list[str]:
+        """Give the queues that nobody worked on lately."""
+        found = cast(
+            "list[bytes | None]", self._client.mget([f"consumed:{queue}" for queue in queues])
+        )
+        return [queue for queue, noted in zip(queues, found, strict=True) if noted is None]
