@@ -71,13 +71,18 @@ def _category(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _encodable(value: str) -> str:
+    value.encode()  # half a surrogate pair has no UTF-8, so MongoDB could not store it
+    return value
+
+
 def _not_empty(value: str) -> str:
     if not value:
         raise ValueError("empty")
     return value
 
 
-Text = Annotated[str, Field(strict=True)]
+Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
 CollectionName = Annotated[Text, AfterValidator(_collection_name)]
 Identifier = Annotated[Text, AfterValidator(_identifier)]
 ProductName = Annotated[Text, AfterValidator(_product_name)]

@@ -5,7 +5,8 @@ from config.settings import settings
 _settings = settings()
 
 wsgi_app = "app.server:create_app()"
-bind = f"{_settings.host}:{_settings.port}"
+_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+bind = f"{_host}:{_settings.port}"
 workers = _settings.api_processes
 worker_class = "gthread"
 threads = _settings.api_threads

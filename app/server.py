@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -56,6 +58,7 @@ def create_app(services: Services | None = None) -> Flask:
         services = make_services(settings())
         create_indexes(services.catalog.client, settings().mongo_database)
     flask_app = Flask("snapsku", static_folder=None)
+    flask_app.url_map.merge_slashes = False  # werkzeug answers a redirect with an HTML page
     flask_app.config["MAX_CONTENT_LENGTH"] = services.settings.body_bytes or None
     flask_app.before_request(_begin)
     flask_app.after_request(_end)
@@ -68,6 +71,7 @@ def create_app(services: Services | None = None) -> Flask:
                 endpoint=f"{operation.name}.{number}",
                 view_func=_view(operation, services),
                 methods=["POST"],
+                provide_automatic_options=False,
             )
     add_health(flask_app, services)
     return flask_app
@@ -118,12 +122,20 @@ def _body() -> dict[str, object]:
     if request.mimetype and not request.is_json:
         raise UnsupportedMediaType
     try:
-        body = request.get_json(force=True)
-    except RecursionError as error:
+        body = json.loads(request.get_data(), parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise BadRequest from error
     if not isinstance(body, dict):
         raise BadRequest
     return body
+
+
+def _finite(text: str) -> float:
+    """Refuse NaN, and 1e999 for infinity: an answer that repeats one would not be JSON."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a JSON number")
+    return number
 
 
 def _http_fault(error: HTTPException) -> Response:

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from pymongo import ReturnDocument
 
-from catalog.connection import Row, Rows, insert_new, now
+from catalog.connection import Row, Rows, insert_new, moment_or_none, now, stamp
 
 
 class Stage(StrEnum):
@@ -82,8 +82,8 @@ def _row(chunk: Chunk) -> Row:
         "attempt": chunk.attempt,
         "unclean": chunk.unclean,
         "passes": chunk.passes,
-        "sent_at": chunk.sent_at,
-        "due_at": chunk.due_at,
+        "sent_at": None if chunk.sent_at is None else stamp(chunk.sent_at),
+        "due_at": None if chunk.due_at is None else stamp(chunk.due_at),
     }
 
 
@@ -103,8 +103,8 @@ def _of(row: Row) -> Chunk:
         row["attempt"],
         row["unclean"],
         row["passes"],
-        row["sent_at"],
-        row.get("due_at"),
+        moment_or_none(row["sent_at"]),
+        moment_or_none(row.get("due_at")),
         tuple(row.get("outcomes", ())),
     )
 
@@ -126,8 +126,8 @@ class Chunks:
 
     def as_sent(self, chunk: Chunk) -> Chunk:
         """Give the chunk as it is when its message leaves now."""
-        moment = now()
-        return replace(chunk, state=State.SENT, sent_at=moment, due_at=moment + self._lease)
+        sent_at = now()
+        return replace(chunk, state=State.SENT, sent_at=sent_at, due_at=sent_at + self._lease)
 
     def find(self, ids: Sequence[str]) -> list[Chunk]:
         """Give the chunks that exist among `ids`."""
@@ -137,13 +137,13 @@ class Chunks:
         """Take the lease of a chunk whose message arrived; None where it is not to be worked on."""
         return self._change(
             {"_id": chunk_id, "stage": stage, "attempt": attempt, "state": State.SENT},
-            {"state": State.RUNNING, "due_at": now() + self._lease},
+            {"state": State.RUNNING, "due_at": stamp(now() + self._lease)},
         )
 
     def renew(self, chunk: Chunk) -> bool:
         """Renew the lease of a running chunk; False where somebody else has it by now."""
         renewed = self._rows.update_one(
-            self._held(chunk), {"$set": {"due_at": now() + self._lease}}
+            self._held(chunk), {"$set": {"due_at": stamp(now() + self._lease)}}
         )
         return renewed.matched_count == 1
 
@@ -152,15 +152,15 @@ class Chunks:
 
         Gives None where the lease is lost.
         """
-        moment = now()
+        sent_at = now()
         return self._change(
             self._held(chunk),
             {
                 "stage": stage,
                 "state": State.SENT,
                 "items": _items(items),
-                "sent_at": moment,
-                "due_at": moment + self._lease,
+                "sent_at": stamp(sent_at),
+                "due_at": stamp(sent_at + self._lease),
             },
         )
 
@@ -180,23 +180,23 @@ class Chunks:
                 "state": State.WAITING,
                 "attempt": chunk.attempt + 1,
                 "unclean": chunk.unclean + int(unclean),
-                "due_at": now() + pause,
+                "due_at": stamp(now() + pause),
             },
         )
 
     def due(self, limit: int) -> list[Chunk]:
         """Give chunks that are to be looked at now."""
-        return [_of(row) for row in self._rows.find({"due_at": {"$lt": now()}}).limit(limit)]
+        return [_of(row) for row in self._rows.find({"due_at": {"$lt": stamp(now())}}).limit(limit)]
 
     def expire(self, chunk: Chunk) -> Chunk | None:
         """Take a chunk back whose lease ran out; None where it was renewed since."""
         return self._change(
-            {**self._held(chunk), "due_at": chunk.due_at},
+            {**self._held(chunk), "due_at": chunk.due_at and stamp(chunk.due_at)},
             {
                 "state": State.WAITING,
                 "attempt": chunk.attempt + 1,
                 "unclean": chunk.unclean + 1,
-                "due_at": now(),
+                "due_at": stamp(now()),
             },
         )
 
@@ -204,7 +204,7 @@ class Chunks:
         self, chunk: Chunk, stage: Stage | None = None, items: Sequence[Item] | None = None
     ) -> Chunk | None:
         """Note that a waiting or lost chunk is sent (again), under a new attempt."""
-        moment = now()
+        sent_at = now()
         return self._change(
             self._held(chunk),
             {
@@ -212,8 +212,8 @@ class Chunks:
                 "state": State.SENT,
                 "attempt": chunk.attempt + 1,
                 "items": _items(chunk.items if items is None else items),
-                "sent_at": moment,
-                "due_at": moment + self._lease,
+                "sent_at": stamp(sent_at),
+                "due_at": stamp(sent_at + self._lease),
             },
         )
 
@@ -221,14 +221,14 @@ class Chunks:
         """Note that the messages of these sent chunks are not taken for lost yet."""
         self._rows.update_many(
             {"_id": {"$in": [chunk.id for chunk in chunks]}, "state": State.SENT},
-            {"$set": {"due_at": now() + self._lease}},
+            {"$set": {"due_at": stamp(now() + self._lease)}},
         )
 
     def unsent(self, chunks: Sequence[Chunk]) -> None:
         """Note that the messages of these chunks could not be sent."""
         self._rows.update_many(
             {"_id": {"$in": [chunk.id for chunk in chunks]}, "state": State.SENT},
-            {"$set": {"state": State.WAITING, "due_at": now()}},
+            {"$set": {"state": State.WAITING, "due_at": stamp(now())}},
         )
 
     @staticmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, now, step
+from catalog.connection import Row, Rows, now, stamp, step
 from catalog.numbers import Numbers
 from contract.errors import CollectionCountExceedsLimit
 
@@ -79,7 +79,7 @@ class Collections:
                     "name": name,
                     "generation": created.generation,
                     "product_count": 0,
-                    "created_at": now(),
+                    "created_at": stamp(now()),
                 }
             )
         except DuplicateKeyError:

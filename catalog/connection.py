@@ -6,6 +6,7 @@ other, because the embedded server has one lock per logical database.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +29,6 @@ def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
         url,
         w="majority",
         journal=True,
-        tz_aware=True,
         appname="snapsku",
         serverSelectionTimeoutMS=milliseconds,
         connectTimeoutMS=milliseconds,
@@ -42,9 +42,27 @@ def databases(client: MongoClient[Row], name: str) -> tuple[Database[Row], Datab
 
 
 def now() -> datetime:
-    """Give the time of this moment in UTC, in whole milliseconds as MongoDB keeps it."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    """Give the time of this moment in UTC, in whole milliseconds as rows keep it."""
+    return moment(time.time_ns() // 1_000_000)
+
+
+def stamp(moment: datetime) -> int:
+    """Give a time as rows keep it: whole milliseconds since 1970, UTC.
+
+    A number, because the embedded server turns a datetime that is set by an update into a
+    string, and then compares it as one.
+    """
+    return round(moment.timestamp() * 1000)
+
+
+def moment(stamp: int) -> datetime:
+    """Give the time that a row keeps."""
+    return datetime.fromtimestamp(stamp / 1000, UTC)
+
+
+def moment_or_none(stamp: int | None) -> datetime | None:
+    """Give the time that a row keeps, if it keeps one."""
+    return None if stamp is None else moment(stamp)
 
 
 def insert_new(rows: Rows, documents: Sequence[Row]) -> set[int]:

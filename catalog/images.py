@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from catalog.connection import Row, Rows, find_by_id, now
+from catalog.connection import Row, Rows, find_by_id, moment_or_none, now, stamp
 
 #: The outcome of an image that can be found; any other is a message of the contract.
 SUCCEEDED = "SUCCEEDED"
@@ -60,7 +60,7 @@ def _of(row: Row) -> ImageRow:
         row["url"],
         row["task_id"],
         row["outcome"],
-        row["deleted_at"],
+        moment_or_none(row["deleted_at"]),
     )
 
 
@@ -72,7 +72,7 @@ class Images:
 
     def insert(self, images: Sequence[ImageRow]) -> None:
         """Write new images."""
-        created_at = now()
+        created_at = stamp(now())
         self._rows.insert_many(
             [
                 {
@@ -114,14 +114,19 @@ class Images:
         self._end({"_id": {"$in": list(labels)}, "outcome": None, "deleted_at": None}, SUCCEEDED)
 
     def _end(self, which: Row, outcome: str) -> None:
-        self._rows.update_many(which, {"$set": {"outcome": outcome, "ended_at": now()}})
+        self._rows.update_many(which, {"$set": {"outcome": outcome, "ended_at": stamp(now())}})
 
     def delete(self, labels: Sequence[int]) -> None:
         """Flag images as deleted; the index and the blobs are cleared of them later."""
-        moment = now()
+        deleted_at = now()
         self._rows.update_many(
             {"_id": {"$in": list(labels)}, "deleted_at": None},
-            {"$set": {"deleted_at": moment, "purge_at": moment + PURGE_GRACE}},
+            {
+                "$set": {
+                    "deleted_at": stamp(deleted_at),
+                    "purge_at": stamp(deleted_at + PURGE_GRACE),
+                }
+            },
         )
 
     def take_for_release(self, labels: Sequence[int], token: str) -> list[ImageRow]:
@@ -135,7 +140,9 @@ class Images:
 
     def waiting_for_purge(self, before: datetime, limit: int) -> list[ImageRow]:
         """Give deleted images that the index should have been cleared of before that time."""
-        return [_of(row) for row in self._rows.find({"purge_at": {"$lt": before}}).limit(limit)]
+        return [
+            _of(row) for row in self._rows.find({"purge_at": {"$lt": stamp(before)}}).limit(limit)
+        ]
 
     def end_purge(self, labels: Iterable[int]) -> None:
         """Note that neither index nor blobs have anything of these images any more."""
@@ -144,5 +151,5 @@ class Images:
     def postpone_purge(self, labels: Iterable[int]) -> None:
         """Give the index another while to clear itself of these images."""
         self._rows.update_many(
-            {"_id": {"$in": list(labels)}}, {"$set": {"purge_at": now() + PURGE_GRACE}}
+            {"_id": {"$in": list(labels)}}, {"$set": {"purge_at": stamp(now() + PURGE_GRACE)}}
         )

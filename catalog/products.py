@@ -13,7 +13,7 @@ from datetime import datetime
 from pymongo import UpdateOne
 
 from catalog.collections import CollectionRow
-from catalog.connection import Row, Rows, find_by_id, insert_new, now
+from catalog.connection import Row, Rows, find_by_id, insert_new, now, stamp
 from catalog.numbers import Numbers
 
 
@@ -81,7 +81,7 @@ class Products:
 
     def insert(self, collection: CollectionRow, products: Sequence[NewProduct]) -> set[int]:
         """Insert products; give the positions of those whose product_id is taken."""
-        created_at = now()
+        created_at = stamp(now())
         serials = self._numbers.reserve(len(products))
         return insert_new(
             self._rows,
@@ -122,7 +122,7 @@ class Products:
 
     def begin_deletion(self, products: Sequence[ProductRow]) -> None:
         """Flag products as deleted: from here on they take no image."""
-        flag = {"$set": {"deleted_at": now()}}
+        flag = {"$set": {"deleted_at": stamp(now())}}
         self._rows.bulk_write(
             [
                 UpdateOne(
@@ -140,4 +140,6 @@ class Products:
 
     def unfinished_deletions(self, before: datetime, limit: int) -> list[ProductRow]:
         """Give products whose deletion began before that time and has not ended."""
-        return [_of(row) for row in self._rows.find({"deleted_at": {"$lt": before}}).limit(limit)]
+        return [
+            _of(row) for row in self._rows.find({"deleted_at": {"$lt": stamp(before)}}).limit(limit)
+        ]

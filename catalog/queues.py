@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from catalog.connection import Rows, now
+from catalog.connection import Rows, moment, moment_or_none, now, stamp
 
 
 class Queues:
@@ -21,7 +21,7 @@ class Queues:
 
     def started(self, queue: str, sent_at: datetime) -> None:
         """Note that a message sent at that time was started."""
-        self._rows.update_one({"_id": queue}, {"$max": {"newest": sent_at}}, upsert=True)
+        self._rows.update_one({"_id": queue}, {"$max": {"newest": stamp(sent_at)}}, upsert=True)
 
     def settled(self, queue: str) -> datetime | None:
         """Give the newest time of sending known to have been started `settling` ago or before.
@@ -31,13 +31,18 @@ class Queues:
         row = self._rows.find_one({"_id": queue})
         if row is None or "newest" not in row:
             return None
-        moment = now()
-        sampled_at = row.get("sampled_at")
-        if sampled_at is None or moment - sampled_at >= self._settling:
-            settled: datetime | None = row.get("sample")
+        age = now() - moment(row.get("sampled_at", 0))
+        settled: int | None = row.get("settled")
+        if age >= self._settling:
+            settled = row.get("sample")
             self._rows.update_one(
                 {"_id": queue},
-                {"$set": {"sampled_at": moment, "sample": row["newest"], "settled": settled}},
+                {
+                    "$set": {
+                        "sampled_at": stamp(now()),
+                        "sample": row["newest"],
+                        "settled": settled,
+                    }
+                },
             )
-            return settled
-        return row.get("settled")
+        return moment_or_none(settled)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Rows, now
+from catalog.connection import Rows, moment, now, stamp
 
 _TASK_ID = re.compile(r"(?P<user>[^/]+)/(?P<name>[^/]+)/\d{10}\.\d{6}")
 
@@ -60,7 +60,7 @@ class Tasks:
                         "collection": task.collection,
                         "image_count": image_count,
                         "chunk_ids": [],
-                        "created_at": task.created_at,
+                        "created_at": stamp(task.created_at),
                     }
                 )
             except DuplicateKeyError:
@@ -90,5 +90,5 @@ class Tasks:
             row["collection"],
             row["image_count"],
             tuple(row["chunk_ids"]),
-            row["created_at"],
+            moment(row["created_at"]),
         )

@@ -33,13 +33,15 @@ def main() -> None:
 )
 def up(scale: tuple[str, ...]) -> None:
     """Run every process of the Procfile, and servers where none is named. Ctrl-C stops all."""
-    from cli.processes import run_procfile
+    from cli.processes import kinds, run_procfile
 
     concurrency = {}
     for entry in scale:
         kind, _, number = entry.partition("=")
         if not number.isdecimal():
             raise click.BadParameter(f"{entry!r} is not KIND=N", param_hint="--scale")
+        if kind not in kinds():
+            raise click.BadParameter(f"the Procfile has no {kind!r}", param_hint="--scale")
         concurrency[kind] = int(number)
     settings = _settings()
     # The processes run in the project's folder, wherever this command was called from.

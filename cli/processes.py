@@ -39,6 +39,11 @@ def _send(send: object, process_id: int, number: signal.Signals) -> None:
         return
 
 
+def kinds() -> set[str]:
+    """Give the kinds of process that the Procfile has."""
+    return set(parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8")).processes)
+
+
 def run_procfile(concurrency: Mapping[str, int]) -> int:
     """Run every process of the Procfile until one ends or a signal comes; give the exit code.
 

@@ -38,7 +38,12 @@ class SettingsError(Exception):
 
 
 def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if not all(parts):
+        raise ValueError("has an empty part between its commas")
+    return parts
 
 
 def _parses_as_allow_list(value: str) -> str:
@@ -52,7 +57,9 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 class Settings(BaseSettings):
     """The settings, checked once at start. Times are seconds, sizes bytes, unless said."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     # Where things are
     data_dir: Path = Field(Path("data"), description="folder of everything that must stay")
@@ -192,7 +199,8 @@ def read_settings() -> Settings:
 
 
 def _fault_line(fault: Any) -> str:
-    name = PREFIX + str(fault["loc"][0]).upper() + ": " if fault["loc"] else ""
+    # An unknown line of the file comes with its prefix, a setting without.
+    name = "".join(PREFIX + str(n).upper().removeprefix(PREFIX) + ": " for n in fault["loc"][:1])
     return name + str(fault["msg"]).removeprefix("Value error, ")
 
 

@@ -45,6 +45,13 @@ task_time_limit = _chosen.time_limit_seconds
 # Outcomes are stored under their chunk's id by workers.results; nothing else is a result.
 task_ignore_result = True
 task_send_sent_event = True
+# One more try, for a connection that Redis closed meanwhile; then whoever sends goes on.
+task_publish_retry_policy = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
 
 worker_send_task_events = True
 worker_prefetch_multiplier = 1

@@ -55,6 +55,7 @@ def _work(chunk: Chunk) -> None:
         faults[label] = InsertImageError
     fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})
     catalog().images.succeed([row.label for row in ready if row.label not in faults])
+    catalog().payloads.remove(chunk.labels)
 
     # Whoever deletes writes first and looks after, and so does this stage: one of the
     # two sees the other.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 from kombu.exceptions import OperationalError
 
-from catalog.chunks import Chunk
+from catalog.chunks import Chunk, Stage
 from catalog.store import Catalog
 from workers.broker import NEIGHBOURS, REMOVE, SEARCH, app, task_name
 
@@ -33,7 +33,6 @@ def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> None:
                 task_id=f"{chunk.id}.{chunk.attempt}.{chunk.stage}",
                 # Otherwise each send subscribes to a channel for the result.
                 ignore_result=True,
-                retry=False,
             )
         except OperationalError as error:
             log.warning("broker unreachable, the sweep will send", chunk=chunk.id, fault=str(error))
@@ -46,7 +45,7 @@ def send_removal(labels: Sequence[int]) -> None:
     if not labels:
         return
     try:
-        app.send_task(REMOVE, args=(list(labels),), queue="index", ignore_result=True, retry=False)
+        app.send_task(REMOVE, args=(list(labels),), queue=Stage.INDEX.value, ignore_result=True)
     except OperationalError as error:
         log.warning(
             "broker unreachable, the sweep will send", removals=len(labels), fault=str(error)
@@ -77,7 +76,6 @@ def _send_query(queue: str, args: tuple[object, ...], query_id: str, seconds: fl
             task_id=query_id,
             expires=seconds,
             ignore_result=True,
-            retry=False,
         )
     except OperationalError as error:
         raise BrokerUnreachableError from error

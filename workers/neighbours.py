@@ -41,6 +41,7 @@ def ask_neighbours(
     )
     send_neighbours(query_id, generation, category, k, seconds)
     answer = exchange().wait(query_id, seconds)
+    exchange().forget(query_id)
     if answer is None:
         raise NoReplyError
     return list(zip(answer["labels"], answer["similarities"], strict=True))

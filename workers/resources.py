@@ -8,21 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
 
 import redis
 
 from catalog.connection import connect
-from catalog.models import ModelRow
 from catalog.store import Catalog, open_catalog
 from config.settings import settings
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
 from workers.staging import Consumption, Exchange, StagedBytes, connect_redis
-
-if TYPE_CHECKING:
-    from vision.pipeline import Pipeline
 
 
 @cache
@@ -87,28 +82,3 @@ def fetch_policy() -> FetchPolicy:
 def query_fetch_policy() -> FetchPolicy:
     """Give what a fetch of a query's picture may do: the same, in less time."""
     return replace(fetch_policy(), total_seconds=settings().query_fetch_seconds)
-
-
-@cache
-def pipeline() -> Pipeline:
-    """Give the model, and make it the catalogue's if that has none yet.
-
-    Raises ModelMismatchError where the catalogue was made with another, ValueError
-    where the settings name a model or weights that can't be loaded.
-    """
-    # torch must not be imported in the parent of a prefork pool.
-    from vision.pipeline import VisionOptions, load_pipeline
-
-    chosen = settings()
-    loaded = load_pipeline(
-        VisionOptions(
-            detector=chosen.detector,
-            detector_weights=chosen.detector_weights,
-            embedder=chosen.embedder,
-            embedder_weights=chosen.embedder_weights,
-            device=chosen.device,
-            threads=chosen.torch_threads,
-        )
-    )
-    catalog().models.adopt(ModelRow(loaded.model_id, loaded.dimensions))
-    return loaded

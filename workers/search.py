@@ -22,9 +22,10 @@ from download.client import TransientFetchError, fetch
 from vision.picture import decode
 from workers.broker import SEARCH, app, task_name
 from workers.messages import BrokerUnreachableError
+from workers.model import load_model, pipeline
 from workers.neighbours import NoReplyError, ask_neighbours
 from workers.queries import Query
-from workers.resources import catalog, exchange, picture_limits, pipeline, query_fetch_policy
+from workers.resources import catalog, exchange, picture_limits, query_fetch_policy
 from workers.stage import UNREACHABLE
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ SPARE = 20
 
 @worker_process_init.connect
 def _prepare(**_: Any) -> None:
-    pipeline()
+    load_model()
 
 
 @app.task(name=task_name(SEARCH))

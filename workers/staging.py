@@ -111,6 +111,8 @@ class Exchange:
 
     def wait(self, query_id: str, seconds: float) -> dict[str, Any] | None:
         """Wait for the answer to a query; None where none came in time."""
+        if seconds <= 0:  # Redis would take it for "for ever"
+            return None
         found = cast(
             "tuple[bytes, bytes] | None", self._client.blpop([f"reply:{query_id}"], seconds)
         )

@@ -21,7 +21,8 @@ from contract.errors import ContractError, DuplicateImage, InvalidImageContent
 from vision.picture import decode, thumbnail_jpeg
 from workers.broker import app, task_name
 from workers.messages import send_chunks
-from workers.resources import catalog, picture_limits, pipeline, staged_bytes
+from workers.model import load_model, pipeline
+from workers.resources import catalog, picture_limits, staged_bytes
 from workers.stage import run_stage
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ log = structlog.get_logger(__name__)
 def _prepare(**_: Any) -> None:
     # Searches and submissions must not wait for bulk work on the same processor.
     os.nice(settings().vision_niceness)
-    pipeline()
+    load_model()
 
 
 @app.task(name=task_name(Stage.VISION))
@@ -73,7 +74,7 @@ def _work(chunk: Chunk) -> None:
     catalog().pictures.put(kept)
     catalog().vectors.put(pipeline().model_id, features)
     fail_images(catalog(), faults)
-    staged_bytes().remove([label for label in pictures if todo[label].url is not None])
+    staged_bytes().remove(chunk.labels)
     advanced = catalog().chunks.advance(chunk, Stage.INDEX, chunk.items)
     if advanced is not None:
         send_chunks(catalog(), [advanced])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +12,8 @@ import redis
 
 from catalog.store import Catalog, create_indexes
 from config.settings import settings
-from workers import resources
+from workers import celery_conf, resources
+from workers.broker import app
 
 DATABASE = "snapsku_integration"
 
@@ -40,6 +42,10 @@ def process_settings(servers: ServersLike) -> Iterator[None]:
         }.items():
             patch.setenv(f"SNAPSKU_{name}", value)
         settings.cache_clear()
+        # pytest looks into every task that a test module imports, and so has Celery read its
+        # configuration before these settings are there.
+        configuration = vars(importlib.reload(celery_conf))
+        app.conf.update({k: v for k, v in configuration.items() if k.islower() and k[0] != "_"})
         yield
         resources.catalog().client.close()
         resources.redis_client().close()

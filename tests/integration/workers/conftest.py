@@ -1,0 +1,59 @@
+"""Images that were taken in, so that a test can send them through a stage by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from catalog.chunks import Chunk
+from catalog.collections import CollectionRow
+from catalog.products import NewProduct
+from catalog.store import Catalog
+from catalog.submission import NewImage, take_images
+from catalog.tasks import TaskRow
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A task with its chunks, as add_image leaves them before anything is sent."""
+
+    collection: CollectionRow
+    task: TaskRow
+    chunks: list[Chunk]
+
+    @property
+    def labels(self) -> list[int]:
+        return [label for chunk in self.chunks for label in chunk.labels]
+
+
+Take = Callable[..., Taken]
+
+
+@pytest.fixture
+def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
+    """Take images of one product in: those with a URL, or bytes where `payload` is given."""
+
+    def taken(
+        *names: str, url: str = "http://127.0.0.1:9/x.jpg", payload: bytes | None = None
+    ) -> Taken:
+        collection = catalog.collections.find_or_create("user", "shop", 0)
+        catalog.products.insert(collection, [NewProduct("shoe", "Shoe", "鞋靴")])
+        submission = take_images(
+            catalog,
+            collection,
+            {
+                position: NewImage("shoe", name, "", None if payload else url, payload)
+                for position, name in enumerate(names)
+            },
+            catalog.products.find(collection.generation, ["shoe"]),
+            images_per_product=0,
+            chunk_images=16,
+        )
+        assert submission.task is not None
+        assert submission.refused == {}
+        return Taken(collection, submission.task, submission.chunks)
+
+    return taken

@@ -1,0 +1,156 @@
+"""The fetch stage: what is ready goes on, what may get better waits, what can't be had fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import redis
+
+from catalog.chunks import Chunk, Stage, State
+from catalog.endings import delete_images
+from catalog.store import Catalog
+from workers import fetch as fetch_stage
+from workers.resources import staged_bytes
+from workers.staging import StagedBytes
+
+
+class Files(BaseHTTPRequestHandler):
+    """Answers the status that a path names; counts what it was asked."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        status = int(self.path.strip("/").split("-")[0])
+        body = f"bytes of {self.path}".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        return
+
+
+@pytest.fixture
+def files() -> Iterator[tuple[str, list[str]]]:
+    asked: list[str] = []
+    handler = type("CountingFiles", (Files,), {"asked": asked})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+        thread.join()
+
+
+def current(catalog: Catalog, chunk_id: str) -> Chunk:
+    (found,) = catalog.chunks.find([chunk_id])
+    return found
+
+
+def test_bytes_wait_for_vision_under_their_labels(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]]
+) -> None:
+    base, _ = files
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    assert current(catalog, chunk.id).stage is Stage.VISION
+    assert staged_bytes().get(chunk.labels) == {chunk.labels[0]: b"bytes of /200"}
+
+
+def test_what_is_missing_for_good_fails_at_once(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]]
+) -> None:
+    base, asked = files
+    (chunk,) = take("a", url=f"{base}/404").chunks
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    assert catalog.images.find(chunk.labels)[chunk.labels[0]].outcome == "BROKEN_BASE64_OR_URL"
+    assert current(catalog, chunk.id).stage is Stage.VISION, "the last stage always runs"
+    assert asked == ["/404"]
+
+
+def test_a_fault_that_may_pass_is_tried_three_times_and_then_fails(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]]
+) -> None:
+    base, asked = files
+    taken = take("a", url=f"{base}/503")
+    label = taken.labels[0]
+    chunk = taken.chunks[0]
+    for number in range(1, 4):
+        assert catalog.images.find([label])[label].outcome is None
+        if chunk.state is State.WAITING:
+            resent = catalog.chunks.resend(chunk)
+            assert resent is not None
+            chunk = resent
+        fetch_stage.fetch(chunk.id, chunk.attempt)
+        assert len(asked) == number
+        task = catalog.tasks.find(taken.task.task_id)
+        assert task is not None
+        waiting = [c for c in catalog.chunks.find(task.chunk_ids) if c.state is State.WAITING]
+        chunk = waiting[0] if waiting else chunk
+    assert waiting == []
+    assert catalog.images.find([label])[label].outcome == "BROKEN_BASE64_OR_URL"
+
+
+def test_one_that_waits_does_not_hold_up_its_neighbours(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]]
+) -> None:
+    base, _ = files
+    good = take("good", url=f"{base}/200-good")
+    (chunk,) = take("slow", url=f"{base}/503").chunks
+    merged = Chunk(
+        id="chunk-of-both",
+        task_id=good.task.task_id,
+        collection=chunk.collection,
+        generation=chunk.generation,
+        items=(*good.chunks[0].items, *chunk.items),
+        stage=Stage.FETCH,
+    )
+    catalog.chunks.insert([catalog.chunks.as_sent(merged)])
+    fetch_stage.fetch(merged.id, merged.attempt)
+    advanced = current(catalog, merged.id)
+    assert advanced.stage is Stage.VISION
+    assert advanced.labels == good.labels
+
+
+def test_what_waits_in_redis_is_not_fetched_again(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]]
+) -> None:
+    base, asked = files
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    staged_bytes().put({chunk.labels[0]: b"earlier"})
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    assert asked == []
+    assert staged_bytes().get(chunk.labels) == {chunk.labels[0]: b"earlier"}
+
+
+def test_a_deleted_image_is_not_fetched(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]]
+) -> None:
+    base, asked = files
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    delete_images(catalog, chunk.labels)
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    assert asked == []
+
+
+def test_without_room_in_redis_the_chunk_waits_and_nothing_counts_against_it(
+    catalog: Catalog,
+    redis_client: redis.Redis,
+    take: Any,
+    files: tuple[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, asked = files
+    full = StagedBytes(redis_client, budget=1, seconds=60)
+    monkeypatch.setattr(fetch_stage, "staged_bytes", lambda: full)
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    found = current(catalog, chunk.id)
+    assert (found.stage, found.state, found.unclean) == (Stage.FETCH, State.WAITING, 0)
+    assert asked == []

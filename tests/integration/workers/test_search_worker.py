@@ -1,0 +1,121 @@
+"""What a search answers from what the index finds: only what is alive, and enough of it."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catalog.endings import delete_images
+from catalog.store import Catalog
+from contract.errors import BY_MESSAGE
+from vision.detector import Box
+from workers import search as search_stage
+from workers.neighbours import NoReplyError
+from workers.queries import Query
+from workers.resources import exchange
+
+
+class AnyFeature:
+    """A model that sees the same in every picture."""
+
+    def describe_query(self, image: Image.Image, count: int) -> Any:
+        return [Box(0, 0, *image.size)], np.ones((1, 3), np.float32)
+
+
+def picture() -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (220, 230), "red").save(data, "PNG")
+    return data.getvalue()
+
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def ask(catalog: Catalog, redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Ask the search worker, with an index that knows `near` as (label, similarity)."""
+    monkeypatch.setattr(search_stage, "pipeline", AnyFeature)
+
+    def asked(near: list[tuple[int, float]] | Exception, **fields: Any) -> dict[str, Any]:
+        def ask_neighbours(*arguments: Any) -> list[tuple[int, float]]:
+            if isinstance(near, Exception):
+                raise near
+            return near[: arguments[4]]
+
+        monkeypatch.setattr(search_stage, "ask_neighbours", ask_neighbours)
+        query = Query(
+            **{
+                "picture": picture(),
+                "url": None,
+                "generation": "1",
+                "category": None,
+                "topk": 5,
+                "deadline": time.time() + 5,
+                "request_id": "test",
+            }
+            | fields
+        )
+        exchange().leave("query", query.pack())
+        search_stage.search("query")
+        answer = exchange().wait("query", 1)
+        assert answer is not None
+        return answer
+
+    return asked
+
+
+def succeed(catalog: Catalog, taken: Any) -> list[int]:
+    labels: list[int] = taken.labels
+    catalog.images.succeed(labels)
+    return labels
+
+
+def test_deleted_images_never_shorten_the_list(catalog: Catalog, take: Any, ask: Ask) -> None:
+    taken = take(*(f"image-{n}" for n in range(60)))
+    labels = succeed(catalog, taken)
+    delete_images(catalog, labels[:50])
+    near = [(label, 1 - n / 100) for n, label in enumerate(labels)]
+    answer = ask(near, generation=taken.collection.generation)
+    assert [image["image_id"] for image in answer["images"]] == [
+        f"image-{n}" for n in range(50, 55)
+    ]
+    similarities = [image["similarity"] for image in answer["images"]]
+    assert similarities == sorted(similarities, reverse=True)
+    assert answer["rectangle"] == [{"left": 0, "top": 0, "right": 220, "bottom": 230}]
+
+
+def test_an_image_that_is_not_done_or_of_another_collection_is_not_answered(
+    catalog: Catalog, take: Any, ask: Ask
+) -> None:
+    pending = take("pending")
+    done = take("done")
+    succeed(catalog, done)
+    generation = done.collection.generation
+    near = [(pending.labels[0], 0.9), (done.labels[0], 0.8), (999_999, 0.7)]
+    assert [i["image_id"] for i in ask(near, generation=generation)["images"]] == ["done"]
+    assert ask(near, generation="other") == {"fault": "NO_MATCHED_PRODUCT"}
+    assert ask(near, generation=generation, category="服装") == {"fault": "NO_MATCHED_PRODUCT"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"GIF89a" + bytes(500), "NOT_SUPPORT_IMAGE"), (picture()[:300], "INVALID_IMAGE_CONTENT")],
+)
+def test_a_bad_picture_is_answered_by_its_code(ask: Ask, content: bytes, message: str) -> None:
+    assert ask([], picture=content) == {"fault": message}
+    assert message in BY_MESSAGE
+
+
+def test_a_url_that_can_not_be_fetched_is_2006(ask: Ask) -> None:
+    assert ask([], url="http://127.0.0.1:1/x.jpg", picture=b"") == {"fault": "BROKEN_BASE64_OR_URL"}
+
+
+def test_an_index_that_does_not_answer_is_busy_and_a_fault_of_ours_is_3031(ask: Ask) -> None:
+    assert ask(NoReplyError()) == {"busy": True}
+    assert ask(ZeroDivisionError()) == {"fault": "SEARCH_PRODUCT_IMAGE_ERROR"}

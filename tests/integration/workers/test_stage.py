@@ -1,0 +1,100 @@
+"""The claim, the lease, and the ways out of a stage."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from pymongo.errors import AutoReconnect
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from catalog.chunks import Chunk, Stage, State
+from catalog.store import Catalog
+from workers.stage import run_stage
+
+
+def the_chunk(catalog: Catalog, chunk: Chunk) -> Chunk:
+    (found,) = catalog.chunks.find([chunk.id])
+    return found
+
+
+def test_a_message_that_comes_twice_is_worked_on_once(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+    runs: list[str] = []
+    for _ in range(2):
+        run_stage(Stage.FETCH, chunk.id, chunk.attempt, lambda found: runs.append(found.id))
+    assert runs == [chunk.id]
+
+
+def test_a_message_of_an_older_attempt_is_dropped(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+    assert catalog.chunks.resend(chunk) is not None
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, lambda _: pytest.fail("worked on"))
+
+
+def test_a_message_for_another_stage_is_dropped(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+    run_stage(Stage.INDEX, chunk.id, chunk.attempt, lambda _: pytest.fail("worked on"))
+
+
+def test_a_fault_of_ours_hands_the_chunk_back_and_counts(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+
+    def work(_: Chunk) -> None:
+        raise ZeroDivisionError
+
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    found = the_chunk(catalog, chunk)
+    assert (found.state, found.unclean, found.attempt) == (State.WAITING, 1, 2)
+
+
+@pytest.mark.parametrize("fault", [AutoReconnect("down"), RedisConnectionError("down")])
+def test_a_dependency_that_is_down_counts_against_nobody(
+    catalog: Catalog, take: Any, fault: Exception
+) -> None:
+    (chunk,) = take("a").chunks
+
+    def work(_: Chunk) -> None:
+        raise fault
+
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    found = the_chunk(catalog, chunk)
+    assert (found.state, found.unclean) == (State.WAITING, 0)
+
+
+def test_a_worker_that_is_stopped_gives_its_chunk_back_at_once(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+
+    def work(_: Chunk) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    found = the_chunk(catalog, chunk)
+    assert (found.state, found.unclean) == (State.WAITING, 0)
+    assert [due.id for due in catalog.chunks.due(10)] == [chunk.id]
+
+
+def test_long_work_keeps_its_lease(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+
+    def work(found: Chunk) -> None:
+        time.sleep(1.5)  # the lease of these tests is 1 s
+        assert catalog.chunks.due(10) == []
+        assert catalog.chunks.advance(found, Stage.VISION, found.items) is not None
+
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    assert the_chunk(catalog, chunk).stage is Stage.VISION
+
+
+def test_a_worker_that_woke_up_too_late_changes_nothing(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+    claimed = catalog.chunks.claim(chunk.id, Stage.FETCH, chunk.attempt)
+    assert claimed is not None
+    time.sleep(1.1)
+    (due,) = catalog.chunks.due(10)
+    assert catalog.chunks.expire(due) is not None
+    assert catalog.chunks.advance(claimed, Stage.VISION, claimed.items) is None
+    assert catalog.chunks.finish(claimed, ["SUCCEEDED"]) is False
+    assert catalog.chunks.renew(claimed) is False

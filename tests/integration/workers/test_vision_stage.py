@@ -1,0 +1,138 @@
+"""The vision stage around a model of the test's own: claims, staged bytes, faults."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from catalog.chunks import Chunk, Stage
+from catalog.endings import delete_images
+from catalog.store import Catalog
+from contract.errors import NoAvailableFeature
+from vision.detector import Box
+from workers import vision as vision_stage
+from workers.resources import staged_bytes
+
+
+class MeanColour:
+    """A model whose feature is the mean colour; it has none for black."""
+
+    model_id = "mean-colour"
+    dimensions = 3
+
+    def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
+        mean = np.asarray(image, np.float32).mean(axis=(0, 1))
+        if not mean.any():
+            raise NoAvailableFeature
+        return Box(0, 0, *image.size), np.asarray(mean / np.linalg.norm(mean), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vision_stage, "pipeline", MeanColour)
+
+
+def png(colour: str) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (220, 220), colour).save(data, "PNG")
+    return data.getvalue()
+
+
+def at_vision(catalog: Catalog, chunk: Chunk) -> Chunk:
+    moved = catalog.chunks.resend(chunk, Stage.VISION)
+    assert moved is not None
+    return moved
+
+
+def outcome(catalog: Catalog, label: int) -> str | None:
+    return catalog.images.find([label])[label].outcome
+
+
+def test_each_picture_gets_its_feature_and_a_kept_picture(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+    vision_stage.vision(chunk.id, chunk.attempt)
+    stored = catalog.vectors.get(chunk.labels)[chunk.labels[0]]
+    assert stored.model_id == "mean-colour"
+    assert stored.values.tolist() == [1.0, 0.0, 0.0]
+    kept = catalog.pictures.get(chunk.labels)[chunk.labels[0]]
+    assert Image.open(io.BytesIO(kept)).format == "JPEG"
+    (found,) = catalog.chunks.find([chunk.id])
+    assert found.stage is Stage.INDEX
+
+
+def test_fetched_bytes_are_forgotten_once_the_feature_is_stored(
+    catalog: Catalog, take: Any
+) -> None:
+    chunk = at_vision(catalog, take("a").chunks[0])
+    staged_bytes().put({chunk.labels[0]: png("red")})
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert catalog.vectors.present(chunk.labels) == set(chunk.labels)
+    assert staged_bytes().present(chunk.labels) == set()
+
+
+def test_a_chunk_whose_fetched_bytes_are_gone_goes_back_to_fetch(
+    catalog: Catalog, take: Any
+) -> None:
+    chunk = at_vision(catalog, take("a").chunks[0])
+    vision_stage.vision(chunk.id, chunk.attempt)
+    (found,) = catalog.chunks.find([chunk.id])
+    assert found.stage is Stage.FETCH
+    assert outcome(catalog, chunk.labels[0]) is None
+
+
+def test_the_same_bytes_twice_in_a_product_are_taken_once(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a", "b", payload=png("red")).chunks
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert [outcome(catalog, label) for label in chunk.labels] == [None, "DUPLICATE_IMAGE"]
+    (later,) = take("c", payload=png("red")).chunks
+    vision_stage.vision(later.id, later.attempt)
+    assert outcome(catalog, later.labels[0]) == "DUPLICATE_IMAGE"
+
+
+def test_the_same_chunk_again_finds_its_own_bytes_no_duplicate(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+    vision_stage.vision(chunk.id, chunk.attempt)
+    catalog.vectors.remove(chunk.labels)
+    (found,) = catalog.chunks.find([chunk.id])
+    again = at_vision(catalog, found)
+    vision_stage.vision(again.id, again.attempt)
+    assert outcome(catalog, chunk.labels[0]) is None
+    assert catalog.vectors.present(chunk.labels) == set(chunk.labels)
+
+
+def test_bytes_of_an_image_that_failed_or_was_deleted_may_come_again(
+    catalog: Catalog, take: Any
+) -> None:
+    (failed,) = take("a", payload=png("black")).chunks
+    vision_stage.vision(failed.id, failed.attempt)
+    assert outcome(catalog, failed.labels[0]) == "NO_AVAILABLE_FEATURE"
+    (again,) = take("b", payload=png("black")).chunks
+    vision_stage.vision(again.id, again.attempt)
+    assert outcome(catalog, again.labels[0]) == "NO_AVAILABLE_FEATURE", "not a duplicate"
+    (deleted,) = take("c", payload=png("red")).chunks
+    vision_stage.vision(deleted.id, deleted.attempt)
+    delete_images(catalog, deleted.labels)
+    (third,) = take("d", payload=png("red")).chunks
+    vision_stage.vision(third.id, third.attempt)
+    assert outcome(catalog, third.labels[0]) is None
+
+
+def test_one_bad_picture_leaves_its_neighbours_alone(catalog: Catalog, take: Any) -> None:
+    chunk = at_vision(catalog, take("good", "bad").chunks[0])
+    good, bad = chunk.labels
+    staged_bytes().put({good: png("red"), bad: png("blue")[:400]})
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert outcome(catalog, bad) == "INVALID_IMAGE_CONTENT"
+    assert catalog.vectors.present([good, bad]) == {good}
+
+
+def test_a_deleted_image_gets_no_feature(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+    delete_images(catalog, chunk.labels)
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert catalog.vectors.present(chunk.labels) == set()

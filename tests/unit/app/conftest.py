@@ -1,0 +1,76 @@
+"""The API without servers: settings of nobody, a Redis in memory, a catalogue that a test names."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+from app_standins import FailingCatalog
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+
+from app.services import Services
+from config.settings import Settings, settings
+from download.address import AllowList
+from download.policy import FetchPolicy
+from vision.picture import PictureLimits
+from workers.staging import Consumption, Exchange
+
+MakeServices = Callable[..., Services]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    """No SNAPSKU_ variable, an empty working folder, and nothing remembered before or after."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("SNAPSKU_")]:
+            patch.delenv(name)
+        patch.chdir(tmp_path)
+        settings.cache_clear()
+        yield patch
+    settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[list[Any]]:
+    """What was logged, with the ids that were bound; rendering it would only cost time."""
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        yield lines
+
+
+@pytest.fixture
+def redis_server() -> fakeredis.FakeServer:
+    return fakeredis.FakeServer()
+
+
+@pytest.fixture
+def redis_client(redis_server: fakeredis.FakeServer) -> Iterator[fakeredis.FakeRedis]:
+    with fakeredis.FakeRedis(server=redis_server) as client:
+        yield client
+
+
+@pytest.fixture
+def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
+    """Give a function that makes the services; every use of the catalogue fails unless given."""
+
+    def make(catalog: Any = None, exchange: Any = None, **chosen: Any) -> Services:
+        values = Settings(**chosen)
+        return Services(
+            settings=values,
+            catalog=catalog or FailingCatalog(AssertionError("the catalogue was asked")),
+            redis=redis_client,
+            exchange=exchange or Exchange(redis_client),
+            consumption=Consumption(redis_client),
+            searches=threading.BoundedSemaphore(values.api_threads // 2),
+            picture_limits=PictureLimits(
+                values.image_bytes, values.image_min_side, values.image_max_side
+            ),
+            fetch_policy=FetchPolicy(AllowList.parse(""), values.image_bytes),
+        )
+
+    return make

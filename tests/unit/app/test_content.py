@@ -1,0 +1,152 @@
+"""image_content: what is taken, and which fault is told, without a fetch and without a model."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+from app_standins import image_file, in_base64
+
+from app.content import Content, read_content
+from contract import errors
+from contract.errors import ContractError
+from download.address import AllowList
+from download.policy import FetchPolicy
+from vision.picture import PictureLimits
+
+LIMITS = PictureLimits(max_bytes=3_932_160, min_side=201, max_side=4096)
+POLICY = FetchPolicy(AllowList.parse(""), LIMITS.max_bytes)
+JPEG = image_file()
+PNG = image_file("PNG")
+
+
+def read(text: str, limits: PictureLimits = LIMITS) -> Content:
+    return read_content(text, limits, POLICY)
+
+
+def fault(text: str, limits: PictureLimits = LIMITS) -> type[ContractError]:
+    with pytest.raises(ContractError) as caught:
+        read(text, limits)
+    return caught.type
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://shop.example/a.jpg",
+        "https://shop.example/a.jpg?width=3&x=%20",
+        "HTTPS://Shop.Example/a.jpg",
+        "https://shop.example:443/",
+        "https://商店.example/图.jpg",
+    ],
+)
+def test_a_url_is_kept_as_it_was_sent(url: str) -> None:
+    assert read(url) == Content(url, None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://shop.example/a.jpg",
+        "file:///etc/passwd",
+        "http://",
+        "https://shop.example:22/a.jpg",
+        "http://127.0.0.1/a.jpg",
+        "http://169.254.169.254/latest",
+        "http://[::1]/a.jpg",
+        "http://2130706433/a.jpg",
+        " http://shop.example/a.jpg",
+    ],
+)
+def test_a_url_that_may_not_be_fetched_is_2006(url: str) -> None:
+    assert fault(url) is errors.BrokenBase64OrUrl
+
+
+@pytest.mark.parametrize("data", [JPEG, PNG], ids=["jpeg", "png"])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "data:image/png;base64,",
+        "data:image/jpeg;base64,",
+        "data:image/jpeg;charset=utf-8;base64,",
+        "data:;base64,",
+        "DATA:IMAGE/PNG;BASE64,",
+    ],
+)
+def test_base64_is_taken_with_and_without_a_data_prefix(prefix: str, data: bytes) -> None:
+    assert read(prefix + in_base64(data)) == Content(None, data)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\n\t ", " "])
+def test_base64_may_be_wrapped(line_end: str) -> None:
+    wrapped = line_end.join(textwrap.wrap(in_base64(JPEG), 76)) + line_end
+    assert read(wrapped).payload == JPEG
+    assert read("data:image/jpeg;base64," + wrapped).payload == JPEG
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A",
+        "AAAAA",
+        "AA=",
+        "AA==AA==",
+        "====",
+        "not base64!",
+        "图片",
+        "\ud800",
+        in_base64(JPEG)[:-1] + "*",
+        in_base64(JPEG).replace("/", "_").replace("+", "-") + "-",
+        " ",
+        "data:image/png;base64,",
+        "data:image/png," + in_base64(PNG),
+    ],
+)
+def test_what_is_neither_a_url_nor_base64_is_2006(text: str) -> None:
+    assert fault(text) is errors.BrokenBase64OrUrl
+
+
+@pytest.mark.parametrize("remainder", [0, 1, 2], ids=lambda n: f"{n} bytes beyond a group")
+def test_a_file_must_be_smaller_than_the_limit(remainder: int) -> None:
+    data = JPEG + bytes((remainder - len(JPEG)) % 3)
+    encoded = in_base64(data)
+    assert read(encoded, PictureLimits(len(data) + 1, 1, 4096)).payload == data
+    assert fault(encoded, PictureLimits(len(data), 1, 4096)) is errors.ImageSizeExceedLimit
+
+
+def test_what_is_far_too_long_is_not_decoded_first() -> None:
+    assert fault("*" * 4000, PictureLimits(1000, 1, 0)) is errors.ImageSizeExceedLimit
+
+
+def test_zero_is_no_limit_of_bytes() -> None:
+    assert read(in_base64(JPEG), PictureLimits(0, 1, 4096)).payload == JPEG
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (image_file("GIF"), errors.NotSupportImage),
+        (image_file("WEBP"), errors.NotSupportImage),
+        (b"hello", errors.NotSupportImage),
+        (JPEG[:12], errors.InvalidImageContent),
+        (PNG[:12], errors.InvalidImageContent),
+        (b"\xff\xd8\xff" + b"\x00" * 64, errors.InvalidImageContent),
+        (image_file("PNG", 200, 300), errors.ImageTooSmall),
+        (image_file("JPEG", 300, 200), errors.ImageTooSmall),
+        (image_file("PNG", 4097, 201), errors.ImageTooLarge),
+        (image_file("JPEG", 201, 4097), errors.ImageTooLarge),
+    ],
+    ids=[
+        *("gif", "webp", "text", "jpeg start", "png start", "jpeg without header"),
+        *("low", "narrow", "wide", "high"),
+    ],
+)
+def test_a_fault_of_the_header_has_its_own_code(data: bytes, expected: type[ContractError]) -> None:
+    assert fault(in_base64(data)) is expected
+
+
+@pytest.mark.parametrize("size", [(201, 201), (4096, 201), (201, 4096)])
+def test_sides_at_the_limits_are_taken(size: tuple[int, int]) -> None:
+    data = image_file("PNG", *size)
+    assert read(in_base64(data)).payload == data

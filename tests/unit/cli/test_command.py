@@ -1,0 +1,136 @@
+"""The `snapsku` command as a person meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main as command
+from config.settings import Settings, SettingsError
+
+SECRETS = {
+    "SNAPSKU_REDIS_URL": "redis://:hunter2@redis.internal:6379/0",
+    "SNAPSKU_MONGO_URL": "mongodb://somebody:hunter3@mongo.internal/",
+}
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(command.main, arguments)
+    return result.exit_code, result.output
+
+
+def shown() -> dict[str, str]:
+    code, output = run("config", "show")
+    assert code == 0, output
+    return dict(line.split("=", 1) for line in output.splitlines())
+
+
+def test_config_show_lists_every_setting_with_its_meaning() -> None:
+    lines = shown()
+    fields = Settings.model_fields
+    assert list(lines) == [f"SNAPSKU_{name.upper()}" for name in fields]
+    for name, field in fields.items():
+        assert lines[f"SNAPSKU_{name.upper()}"].endswith(f"  # {field.description}")
+
+
+def test_config_show_shows_the_value_in_use(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_PORT", "8123")
+    environment.setenv("SNAPSKU_CATEGORIES", "包, 鞋")
+    lines = shown()
+    assert lines["SNAPSKU_PORT"].startswith("8123  #")
+    assert lines["SNAPSKU_CATEGORIES"].startswith("包,鞋  #")
+
+
+def test_config_show_masks_secrets(environment: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        environment.setenv(name, value)
+    lines = shown()
+    assert "hunter" not in "\n".join(lines.values())
+    for name in SECRETS:
+        assert lines[name].startswith("**********  #")
+
+
+def test_config_show_tells_an_unset_server_from_a_masked_one() -> None:
+    for name in SECRETS:
+        assert shown()[name].startswith("  #")
+
+
+@pytest.mark.parametrize("arguments", [("config", "show"), ("up",)])
+def test_a_bad_setting_is_one_line_and_a_failure(
+    environment: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    environment.setenv("SNAPSKU_PORT", "http")
+    code, output = run(*arguments)
+    assert code == 1
+    assert output.startswith("Error: bad settings: SNAPSKU_PORT: ")
+    assert len(output.splitlines()) == 1
+
+
+class Stack:
+    """Stands for the servers and the processes: notes what was started."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.events: list[object] = []
+        self.code = 0
+        patch.setattr(command, "embedded_servers", self._servers)
+        patch.setattr("cli.processes.run_procfile", self._run)
+
+    @contextmanager
+    def _servers(self, settings: Settings) -> Iterator[None]:
+        self.events.append("servers start")
+        yield
+        self.events.append("servers stop")
+
+    def _run(self, concurrency: dict[str, int]) -> int:
+        self.events.append(concurrency)
+        return self.code
+
+
+@pytest.fixture
+def stack(environment: pytest.MonkeyPatch, tmp_path: object) -> Stack:
+    # `up` sets this variable for its children; naming it here has it put back.
+    environment.setenv("SNAPSKU_DATA_DIR", f"{tmp_path}/data")
+    return Stack(environment)
+
+
+def test_up_runs_the_processes_while_the_servers_run(stack: Stack) -> None:
+    code, output = run("up", "--scale", "fetch=2", "--scale", "vision=3")
+    assert code == 0, output
+    assert stack.events == ["servers start", {"fetch": 2, "vision": 3}, "servers stop"]
+
+
+def test_up_ends_with_the_exit_code_of_the_processes(stack: Stack) -> None:
+    stack.code = 3
+    assert run("up")[0] == 3
+
+
+@pytest.mark.parametrize("scale", ["fetch", "fetch=", "fetch=two", "fetch=-1"])
+def test_a_scale_that_is_no_number_starts_nothing(stack: Stack, scale: str) -> None:
+    code, output = run("up", "--scale", scale)
+    assert code == 2
+    assert "is not KIND=N" in output
+    assert stack.events == []
+
+
+@pytest.mark.parametrize("scale", ["fetsh=2", "=2"])
+def test_a_scale_of_no_kind_of_the_procfile_starts_nothing(stack: Stack, scale: str) -> None:
+    code, output = run("up", "--scale", scale)
+    assert code == 2, output
+    assert stack.events == []
+
+
+def test_servers_that_cannot_start_are_told_in_one_line(
+    environment: pytest.MonkeyPatch, stack: Stack
+) -> None:
+    @contextmanager
+    def refuse(settings: Settings) -> Iterator[None]:
+        raise SettingsError("the folder is in use")
+        yield
+
+    environment.setattr(command, "embedded_servers", refuse)
+    code, output = run("up")
+    assert code == 1
+    assert output == "Error: the folder is in use\n"

@@ -1,0 +1,248 @@
+"""Where settings come from, and which are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from config.endpoints import Endpoints, remove_endpoints, write_endpoints
+from config.settings import Settings, SettingsError, read_settings, settings
+
+REDIS = "redis://:hunter2@redis.internal:6379/0"
+MONGO = "mongodb://somebody:hunter3@mongo.internal/"
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    return str(caught.value)
+
+
+def test_every_setting_has_a_default_and_a_description() -> None:
+    read_settings()
+    assert [n for n, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_setting_comes_from_its_variable(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_PORT", "8123")
+    assert read_settings().port == 8123
+
+
+def test_a_setting_comes_from_the_file_in_the_working_folder() -> None:
+    Path("snapsku.env").write_text("SNAPSKU_PORT=8123\n", encoding="utf-8")
+    assert read_settings().port == 8123
+
+
+def test_a_setting_comes_from_the_file_that_is_named(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("snapsku.env").write_text("SNAPSKU_PORT=8123\n", encoding="utf-8")
+    named = tmp_path / "other.env"
+    named.write_text("# 端口\nSNAPSKU_PORT=8124\nSNAPSKU_CATEGORIES=包\n", encoding="utf-8")
+    environment.setenv("SNAPSKU_SETTINGS_FILE", str(named))
+    found = read_settings()
+    assert (found.port, found.categories) == (8124, ("包",))
+
+
+def test_a_file_that_is_named_and_missing_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_SETTINGS_FILE", "missing.env")
+    assert "missing.env" in refusal()
+
+
+def test_a_variable_wins_over_the_file(environment: pytest.MonkeyPatch) -> None:
+    Path("snapsku.env").write_text("SNAPSKU_PORT=8123\nSNAPSKU_API_THREADS=7\n", encoding="utf-8")
+    environment.setenv("SNAPSKU_PORT", "8124")
+    found = read_settings()
+    assert (found.port, found.api_threads) == (8124, 7)
+
+
+def test_a_variable_that_names_no_setting_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_PROT", "8124")
+    assert refusal() == "no such setting: SNAPSKU_PROT"
+
+
+def test_a_line_of_the_file_that_names_no_setting_is_refused() -> None:
+    Path("snapsku.env").write_text("SNAPSKU_PROT=8124\n", encoding="utf-8")
+    assert "SNAPSKU_PROT" in refusal().upper()
+
+
+def test_a_line_of_the_file_is_told_by_the_name_that_stands_there() -> None:
+    Path("snapsku.env").write_text("SNAPSKU_PROT=8124\n", encoding="utf-8")
+    assert refusal().startswith("SNAPSKU_PROT: ")
+
+
+def test_other_programs_variables_are_left_alone(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PORT", "9999")
+    assert read_settings().port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("API_THREADS", "1"),
+        ("LEASE_SECONDS", "0"),
+        ("LEASE_SECONDS", "nan"),
+        ("MONGO_DATABASE", "a/b"),
+        ("MONGO_DATABASE", ""),
+        ("LOG_FORMAT", "xml"),
+        ("TOPK_LIMIT", "1001"),
+        ("IMAGES_PER_CALL", "-1"),
+        ("KEEP_PICTURES", "perhaps"),
+        ("FETCH_ALLOW", "10.0.0.1/8"),
+        ("FETCH_ALLOW", "http://files.internal"),
+        ("FETCH_PORTS", "80,https"),
+        ("FETCH_PORTS", "0"),
+        ("FETCH_PORTS", "65536"),
+        ("FETCH_PORTS", ""),
+    ],
+)
+def test_a_bad_value_is_told_in_one_line_that_names_the_setting(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(f"SNAPSKU_{name}", value)
+    told = refusal()
+    assert name in told.upper()
+    assert "\n" not in told
+
+
+def test_all_bad_values_are_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_PORT", "http")
+    environment.setenv("SNAPSKU_API_THREADS", "1")
+    told = refusal()
+    assert "SNAPSKU_PORT" in told
+    assert "SNAPSKU_API_THREADS" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        (
+            {"LEASE_RENEWAL_SECONDS": "5", "LEASE_SECONDS": "5"},
+            {"LEASE_RENEWAL_SECONDS": "4.9", "LEASE_SECONDS": "5"},
+        ),
+        (
+            {"VISIBILITY_SECONDS": "120", "TIME_LIMIT_SECONDS": "120"},
+            {"VISIBILITY_SECONDS": "121", "TIME_LIMIT_SECONDS": "120"},
+        ),
+        ({"TOPK_DEFAULT": "21", "TOPK_LIMIT": "20"}, {"TOPK_DEFAULT": "20", "TOPK_LIMIT": "20"}),
+        (
+            {"IMAGE_MIN_SIDE": "301", "IMAGE_MAX_SIDE": "300"},
+            {"IMAGE_MIN_SIDE": "300", "IMAGE_MAX_SIDE": "300"},
+        ),
+        ({"FETCH_PORTS": "80,x"}, {"FETCH_PORTS": "80,8080"}),
+    ],
+    ids=["lease", "visibility", "topk", "sides", "ports"],
+)
+def test_settings_that_do_not_fit_together_are_refused(
+    environment: pytest.MonkeyPatch, bad: dict[str, str], good: dict[str, str]
+) -> None:
+    for name, value in good.items():
+        environment.setenv(f"SNAPSKU_{name}", value)
+    read_settings()
+    for name, value in bad.items():
+        environment.setenv(f"SNAPSKU_{name}", value)
+    told = refusal()
+    assert any(name.lower() in told for name in bad)
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_a_loopback_host_needs_no_permission(environment: pytest.MonkeyPatch, host: str) -> None:
+    environment.setenv("SNAPSKU_HOST", host)
+    assert read_settings().host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example", "", "1"])  # noqa: S104
+def test_a_host_beyond_loopback_is_refused_unless_allowed(
+    environment: pytest.MonkeyPatch, host: str
+) -> None:
+    environment.setenv("SNAPSKU_HOST", host)
+    assert "SNAPSKU_LISTEN_BEYOND_LOOPBACK" in refusal()
+    environment.setenv("SNAPSKU_LISTEN_BEYOND_LOOPBACK", "true")
+    assert read_settings().host == host
+
+
+def test_a_list_is_separated_by_commas_with_or_without_spaces(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("SNAPSKU_CATEGORIES", "服装, 鞋靴 ,其他")
+    environment.setenv("SNAPSKU_FETCH_PORTS", "80")
+    found = read_settings()
+    assert found.categories == ("服装", "鞋靴", "其他")
+    assert found.fetch_ports == ("80",)
+
+
+@pytest.mark.parametrize("value", ["", " ", "服装,", "服装,,鞋靴"])
+def test_an_empty_category_is_refused(environment: pytest.MonkeyPatch, value: str) -> None:
+    environment.setenv("SNAPSKU_CATEGORIES", value)
+    assert "categories" in refusal().lower()
+
+
+def test_a_good_allow_list_is_taken(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_FETCH_ALLOW", "10.0.0.0/8, files.internal:8080, [::1]:9000")
+    assert read_settings().fetch_allow == "10.0.0.0/8, files.internal:8080, [::1]:9000"
+
+
+def test_secrets_are_masked_in_repr(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_REDIS_URL", REDIS)
+    environment.setenv("SNAPSKU_MONGO_URL", MONGO)
+    found = read_settings()
+    assert found.redis_url.get_secret_value() == REDIS
+    for shown in (repr(found), str(found)):
+        assert "hunter" not in shown
+
+
+def test_a_refusal_shows_no_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_REDIS_URL", REDIS)
+    environment.setenv("SNAPSKU_HOST", "192.168.1.5")
+    assert "hunter" not in refusal()
+
+
+def test_settings_cannot_be_changed_after_the_start() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read_settings().port = 1
+
+
+def test_a_bad_setting_ends_the_process_with_one_line(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_PORT", "http")
+    with pytest.raises(SystemExit) as caught:
+        settings()
+    assert str(caught.value).startswith("snapsku: bad settings: SNAPSKU_PORT: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_addresses_of_embedded_servers_are_filled_in(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("SNAPSKU_DATA_DIR", str(tmp_path))
+    write_endpoints(tmp_path, Endpoints("redis://127.0.0.1:1/0", "mongodb://127.0.0.1:2/"))
+    found = settings()
+    assert found.redis_url == SecretStr("redis://127.0.0.1:1/0")
+    assert found.mongo_url == SecretStr("mongodb://127.0.0.1:2/")
+
+
+def test_a_server_that_is_named_wins_over_an_embedded_one(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("SNAPSKU_DATA_DIR", str(tmp_path))
+    environment.setenv("SNAPSKU_REDIS_URL", REDIS)
+    write_endpoints(tmp_path, Endpoints("redis://127.0.0.1:1/0", "mongodb://127.0.0.1:2/"))
+    found = settings()
+    assert found.redis_url == SecretStr(REDIS)
+    assert found.mongo_url == SecretStr("mongodb://127.0.0.1:2/")
+
+
+def test_addresses_of_servers_that_stopped_are_forgotten(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("SNAPSKU_DATA_DIR", str(tmp_path))
+    write_endpoints(tmp_path, Endpoints("redis://127.0.0.1:1/0", ""))
+    remove_endpoints(tmp_path)
+    remove_endpoints(tmp_path)
+    assert settings().redis_url == SecretStr("")

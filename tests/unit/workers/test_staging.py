@@ -1,0 +1,182 @@
+"""What waits in Redis: it comes back as it was left, and never stays for ever."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import fakeredis
+import pytest
+import redis
+
+from workers.queries import Query
+from workers.staging import (
+    CONSUMED_SECONDS,
+    QUERY_SECONDS,
+    Consumption,
+    Exchange,
+    StagedBytes,
+    connect_redis,
+)
+
+BIG_LABEL = 2**62
+QUERY = Query(
+    picture=bytes(range(256)),
+    url=None,
+    generation="1f",
+    category="鞋靴",
+    topk=50,
+    deadline=1_800_000_000.25,
+    request_id="abc",
+)
+
+
+def keys_without_expiry(client: fakeredis.FakeRedis) -> list[bytes]:
+    return [key for key in client.scan_iter() if client.ttl(key) < 0]
+
+
+@pytest.mark.parametrize("url", [None, "https://shop.example/图.jpg"])
+@pytest.mark.parametrize("category", [None, "鞋靴"])
+def test_a_query_comes_out_of_redis_as_it_went_in(
+    redis_client: fakeredis.FakeRedis, url: str | None, category: str | None
+) -> None:
+    query = Query(b"" if url else QUERY.picture, url, "1f", category, 1, QUERY.deadline, "abc")
+    exchange = Exchange(redis_client)
+    exchange.leave("q", query.pack())
+    assert Query.unpack(exchange.take("q")) == query
+
+
+def test_a_query_of_a_newer_process_is_understood() -> None:
+    packed = QUERY.pack()
+    words = {**json.loads(packed["words"]), "min_similarity": 0.5}
+    left = {"picture": QUERY.picture, "words": json.dumps(words).encode()}
+    assert Query.unpack(left) == QUERY
+
+
+def test_the_picture_of_a_query_is_not_in_its_words() -> None:
+    assert set(QUERY.pack()) == {"picture", "words"}
+    assert "picture" not in json.loads(QUERY.pack()["words"])
+
+
+def test_the_seconds_that_a_query_has_left_fall_below_zero() -> None:
+    late = Query(b"", None, "1f", None, 1, time.time() - 5, "abc")
+    assert -6 < late.seconds_left() <= -5
+
+
+def test_a_query_is_gone_once_forgotten(redis_client: fakeredis.FakeRedis) -> None:
+    exchange = Exchange(redis_client)
+    exchange.leave("q", QUERY.pack())
+    exchange.reply("q", {"images": []})
+    exchange.forget("q")
+    assert exchange.take("q") == {}
+    assert redis_client.keys() == []
+
+
+def test_what_was_never_left_is_empty(redis_client: fakeredis.FakeRedis) -> None:
+    assert Exchange(redis_client).take("q") == {}
+
+
+def test_queries_and_replies_expire(redis_client: fakeredis.FakeRedis) -> None:
+    exchange = Exchange(redis_client)
+    exchange.leave("q", QUERY.pack())
+    exchange.reply("q", {"images": []})
+    assert sorted(redis_client.keys()) == [b"query:q", b"reply:q"]
+    for key in (b"query:q", b"reply:q"):
+        assert 0 < redis_client.ttl(key) <= QUERY_SECONDS
+
+
+def test_a_reply_reaches_only_the_asker_of_its_query(redis_client: fakeredis.FakeRedis) -> None:
+    exchange = Exchange(redis_client)
+    exchange.reply("other", {"busy": True})
+    exchange.reply("q", {"images": ["小店"], "similarity": 0.5})
+    assert exchange.wait("q", 1) == {"images": ["小店"], "similarity": 0.5}
+    assert exchange.wait("other", 1) == {"busy": True}
+
+
+def test_a_reply_that_comes_while_somebody_waits_is_heard_at_once(
+    redis_client: fakeredis.FakeRedis,
+) -> None:
+    exchange = Exchange(redis_client)
+    answerer = threading.Timer(0.1, exchange.reply, ("q", {"busy": True}))
+    answerer.start()
+    began = time.monotonic()
+    assert exchange.wait("q", 10) == {"busy": True}
+    assert time.monotonic() - began < 5
+    answerer.join()
+
+
+def test_a_wait_ends_without_a_reply(redis_client: fakeredis.FakeRedis) -> None:
+    began = time.monotonic()
+    assert Exchange(redis_client).wait("q", 0.1) is None
+    assert 0.05 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("seconds", [0, -0.5])
+def test_a_wait_that_has_no_time_left_asks_redis_nothing(seconds: float) -> None:
+    class Refusing:
+        def blpop(self, *arguments: object) -> None:
+            raise AssertionError("Redis takes 0 for ever and refuses less")
+
+    assert Exchange(Refusing()).wait("q", seconds) is None  # type: ignore[arg-type]
+
+
+def test_staged_bytes_come_back_by_label(redis_client: fakeredis.FakeRedis) -> None:
+    staged = StagedBytes(redis_client, 0, 60)
+    staged.put({1: b"one", BIG_LABEL: b"\x00\xff"})
+    assert staged.get([BIG_LABEL, 1, 2]) == {BIG_LABEL: b"\x00\xff", 1: b"one"}
+    assert staged.present([2, 1]) == {1}
+
+
+def test_staged_bytes_expire(redis_client: fakeredis.FakeRedis) -> None:
+    StagedBytes(redis_client, 0, 60).put({1: b"one", 2: b"two"})
+    assert keys_without_expiry(redis_client) == []
+    assert all(0 < redis_client.ttl(key) <= 60 for key in redis_client.scan_iter())
+
+
+def test_staged_bytes_are_removed_by_label(redis_client: fakeredis.FakeRedis) -> None:
+    staged = StagedBytes(redis_client, 0, 60)
+    staged.put({1: b"one", 2: b"two"})
+    staged.remove([1, 3])
+    assert staged.present([1, 2, 3]) == {2}
+
+
+def test_no_labels_are_no_error(redis_client: fakeredis.FakeRedis) -> None:
+    staged = StagedBytes(redis_client, 0, 60)
+    staged.put({})
+    staged.remove([])
+    assert staged.get([]) == {}
+    assert staged.present([]) == set()
+
+
+@pytest.mark.parametrize(
+    ("budget", "used", "room"), [(1000, 999, True), (1000, 1000, False), (0, 10**12, True)]
+)
+def test_there_is_room_below_the_budget(budget: int, used: int, room: bool) -> None:
+    class Memory:
+        def info(self, section: str) -> dict[str, int]:
+            assert section == "memory"
+            return {"used_memory": used}
+
+    assert StagedBytes(Memory(), budget, 60).has_room() is room  # type: ignore[arg-type]
+
+
+def test_a_queue_is_consumed_for_a_while_after_it_was_worked_on(
+    redis_client: fakeredis.FakeRedis,
+) -> None:
+    consumption = Consumption(redis_client)
+    assert consumption.stalled(["fetch", "vision"]) == ["fetch", "vision"]
+    consumption.note("vision")
+    assert consumption.stalled(["fetch", "vision"]) == ["fetch"]
+    (key,) = redis_client.keys()
+    assert 0 < redis_client.ttl(key) <= CONSUMED_SECONDS
+    redis_client.delete(key)
+    assert consumption.stalled(["fetch", "vision"]) == ["fetch", "vision"]
+
+
+def test_a_redis_that_is_not_there_is_told_at_once() -> None:
+    with connect_redis("redis://127.0.0.1:1/0", 0.5, 0.5) as client:
+        began = time.monotonic()
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+        assert time.monotonic() - began < 2

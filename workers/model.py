@@ -1,0 +1,58 @@
+"""The model of a worker process that sees pictures: the vision and the search worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import cache
+from typing import TYPE_CHECKING
+
+import structlog
+
+from catalog.models import ModelMismatchError, ModelRow
+from config.settings import settings
+from workers.resources import catalog
+
+if TYPE_CHECKING:
+    from vision.pipeline import Pipeline
+
+log = structlog.get_logger(__name__)
+
+
+@cache
+def pipeline() -> Pipeline:
+    """Give the model, and make it the catalogue's if that has none yet.
+
+    Raises ModelMismatchError where the catalogue was made with another, ValueError
+    where the settings name a model or weights that can't be loaded.
+    """
+    # torch must not be imported in the parent of a prefork pool.
+    from vision.pipeline import VisionOptions, load_pipeline
+
+    chosen = settings()
+    loaded = load_pipeline(
+        VisionOptions(
+            detector=chosen.detector,
+            detector_weights=chosen.detector_weights,
+            embedder=chosen.embedder,
+            embedder_weights=chosen.embedder_weights,
+            device=chosen.device,
+            threads=chosen.torch_threads,
+        )
+    )
+    catalog().models.adopt(ModelRow(loaded.model_id, loaded.dimensions))
+    return loaded
+
+
+def load_model() -> None:
+    """Load the model when a pool's child starts; end the whole worker where it can't be used.
+
+    Celery goes on after a signal handler that failed, and a pool replaces a child that
+    ended, for ever; so it is the parent that has to stop.
+    """
+    try:
+        pipeline()
+    except (ModelMismatchError, ValueError) as error:
+        log.critical("model can't be used, worker stops", reason=str(error))
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise SystemExit(1) from error
