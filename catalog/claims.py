@@ -36,10 +36,16 @@ class Claims:
 
         A label that claims a second time keeps what it has.
         """
+        lost: set[str] = set()
         keys = list(wanted)
-        taken = insert_new(self._rows, [{"_id": key, "label": wanted[key]} for key in keys])
-        holders = self.holders([keys[position] for position in sorted(taken)])
-        return {key for key, holder in holders.items() if holder != wanted[key]}
+        while keys:
+            taken = insert_new(self._rows, [{"_id": key, "label": wanted[key]} for key in keys])
+            unclear = [keys[position] for position in sorted(taken)]
+            holders = self.holders(unclear)
+            lost |= {key for key, holder in holders.items() if holder != wanted[key]}
+            # Released between the two: nobody holds it, so it is to be claimed again.
+            keys = [key for key in unclear if key not in holders]
+        return lost
 
     def release(self, held: Mapping[str, int]) -> None:
         """Give up each key, where that label holds it."""
@@ -50,4 +56,7 @@ class Claims:
 
     def release_all(self, labels: Iterable[int]) -> None:
         """Give up whatever these labels hold."""
-        self._rows.delete_many({"label": {"$in": list(labels)}})
+        # One by one: the embedded server answers only an equality from an index like this.
+        keys = [row["_id"] for label in labels for row in self._rows.find({"label": label})]
+        if keys:
+            self._rows.delete_many({"_id": {"$in": keys}})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, now, stamp, step
+from catalog.connection import Row, Rows, insert_new, now, stamp
 from catalog.numbers import Numbers
 from contract.errors import CollectionCountExceedsLimit
 
@@ -66,9 +66,7 @@ class Collections:
         found = self.find(user, name)
         if found is not None:
             return found
-        count = self._count(user, 1)
-        if limit and count > limit:
-            self._count(user, -1)
+        if not self._has_place(user, name, limit):
             raise CollectionCountExceedsLimit
         created = CollectionRow(user, name, f"{self._numbers.reserve(1)[0]:x}")
         try:
@@ -83,7 +81,6 @@ class Collections:
                 }
             )
         except DuplicateKeyError:
-            self._count(user, -1)
             again = self.find(user, name)
             if again is None:
                 raise
@@ -102,5 +99,20 @@ class Collections:
         )
         return 0 if row is None else int(row["product_count"])
 
-    def _count(self, user: str, count: int) -> int:
-        return step(self._users, user, "collection_count", count)
+    def _has_place(self, user: str, name: str, limit: int) -> bool:
+        """Note the name among the user's, in the order in which they came; the first have places.
+
+        A name is noted once, whoever comes with it and however often.
+        """
+        # Not an upsert: the embedded server forgets what $addToSet adds to a row it makes.
+        insert_new(self._users, [{"_id": user, "collections": []}])
+        row = self._users.find_one_and_update(
+            {"_id": user},
+            {"$addToSet": {"collections": name}},
+            return_document=ReturnDocument.AFTER,
+        )
+        assert row is not None  # it was made above  # noqa: S101
+        if not limit or row["collections"].index(name) < limit:
+            return True
+        self._users.update_one({"_id": user}, {"$pull": {"collections": name}})
+        return False

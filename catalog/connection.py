@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import MongoClient, ReturnDocument
+from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
@@ -91,15 +91,3 @@ def find_by_id(
     if not ids:
         return {}
     return {row["_id"]: row for row in rows.find({"_id": {"$in": list(ids)}}, fields)}
-
-
-def step(rows: Rows, key: str, field: str, count: int) -> int:
-    """Count up a field of the row `key`, made if it isn't there; give what it is then."""
-    row = rows.find_one_and_update(
-        {"_id": key},
-        {"$inc": {field: count}},
-        upsert=True,
-        return_document=ReturnDocument.AFTER,
-    )
-    assert row is not None  # an upsert always gives a row  # noqa: S101
-    return int(row[field])

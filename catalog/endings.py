@@ -54,9 +54,12 @@ def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
     # Claims are given up for all of them, not only for those just marked: a worker
     # that died between the mark and this line left them behind.
     images = catalog.images.find(labels).values()
-    catalog.names.release(
-        {name_key(image.generation, image.image_id): image.label for image in images}
+    # Two of them may have had the same name, one after the other.
+    holders = catalog.names.holders(
+        list({name_key(image.generation, image.image_id) for image in images})
     )
+    ended = set(labels)
+    catalog.names.release({key: label for key, label in holders.items() if label in ended})
     catalog.contents.release_all(labels)
     catalog.payloads.remove(labels)
     _count_off(catalog, released)
@@ -75,10 +78,11 @@ def delete_product(catalog: Catalog, product: ProductRow) -> list[ImageRow]:
 
     Gives the images that were deleted.
     """
-    images = [
-        image for image in catalog.images.of_product(product.serial) if image.deleted_at is None
-    ]
-    delete_images(catalog, [image.label for image in images])
+    images = catalog.images.of_product(product.serial)
+    alive = [image for image in images if image.deleted_at is None]
+    catalog.images.delete([image.label for image in alive])
+    # All of them, not only those alive: a deleter that died left what it had flagged unreleased.
+    release_images(catalog, [image.label for image in images])
     if catalog.products.end_deletion(product):
         catalog.collections.add_products(product.collection, product.generation, -1)
-    return images
+    return alive

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from catalog.chunks import Chunk, Item, Stage
 from catalog.claims import name_key
 from catalog.collections import CollectionRow
+from catalog.connection import now
 from catalog.endings import fail_images, vanished
 from catalog.images import ImageRow
 from catalog.products import ProductRow
@@ -25,6 +27,9 @@ from contract.errors import (
     NotExistingProduct,
     RepeatImageNameInDb,
 )
+
+#: A submission that takes longer than this between two of its writes was cut off.
+SUBMISSION_GRACE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -71,21 +76,31 @@ def take_images(
     lost = catalog.names.take({names[position]: labels[position] for position in images})
     named = {position: image for position, image in images.items() if names[position] not in lost}
     refused.update({p: RepeatImageNameInDb for p in images if p not in named})
-    placed, faults = _take_places(catalog, collection, named, images_per_product)
+    placed, faults = _take_places(catalog, collection, named, products, images_per_product)
     refused.update(faults)
     catalog.names.release({names[position]: labels[position] for position in faults})
     if not placed:
         return Submission(None, [], refused)
 
-    task = catalog.tasks.create(collection.user, collection.name, len(placed))
-    items = {
-        position: Item(
-            labels[position], image.product_id, products[image.product_id].serial, image.image_id
-        )
-        for position, image in placed.items()
-    }
-    chunks = _cut(catalog, collection, task, placed, items, chunk_images)
-    catalog.chunks.insert(chunks)
+    try:
+        task = catalog.tasks.create(collection.user, collection.name, len(placed))
+        items = {
+            position: Item(
+                labels[position],
+                image.product_id,
+                products[image.product_id].serial,
+                image.image_id,
+            )
+            for position, image in placed.items()
+        }
+        chunks = _cut(catalog, collection, task, placed, items, chunk_images)
+        catalog.chunks.insert(chunks)
+    except Exception:
+        # No chunk will ever give these back.
+        catalog.names.release({names[position]: labels[position] for position in placed})
+        places = Counter(image.product_id for image in placed.values())
+        catalog.products.add_images(collection.generation, {i: -n for i, n in places.items()})
+        raise
     task = catalog.tasks.add_chunks(task, [chunk.id for chunk in chunks])
     catalog.payloads.put(
         {labels[p]: image.payload for p, image in placed.items() if image.payload is not None}
@@ -107,6 +122,7 @@ def take_images(
             for position, image in placed.items()
         ]
     )
+    catalog.chunks.look_again(chunks)
     fail_images(
         catalog,
         vanished(catalog, collection.key, collection.generation, list(items.values())),
@@ -118,11 +134,13 @@ def _take_places(
     catalog: Catalog,
     collection: CollectionRow,
     images: Mapping[int, NewImage],
+    known: Mapping[str, ProductRow],
     limit: int,
 ) -> tuple[dict[int, NewImage], dict[int, type[ContractError]]]:
     """Count images to their products; give those that have a place, and the faults of the rest."""
     counts = Counter(image.product_id for image in images.values())
-    products = catalog.products.add_images(collection.generation, counts)
+    counted = catalog.products.add_images(collection.generation, counts)
+    products = {i: row for i, row in counted.items() if row.serial == known[i].serial}
     excess = {
         product_id: min(counts[product_id], product.image_count - limit)
         for product_id, product in products.items()
@@ -138,9 +156,7 @@ def _take_places(
             faults[position] = ImageNumExceedPerProductLimit
         else:
             placed[position] = image
-    given_back = Counter(
-        images[p].product_id for p, fault in faults.items() if fault is not NotExistingProduct
-    )
+    given_back = Counter(images[p].product_id for p in faults if images[p].product_id in counted)
     catalog.products.add_images(
         collection.generation, {product_id: -count for product_id, count in given_back.items()}
     )
@@ -161,15 +177,19 @@ def _cut(
         Stage.FETCH: [items[p] for p, image in images.items() if image.url is not None],
     }
     return [
-        catalog.chunks.as_sent(
-            Chunk(
-                id=f"chunk-{staged[start].label}",
-                task_id=task.task_id,
-                collection=collection.key,
-                generation=collection.generation,
-                items=tuple(staged[start : start + size]),
-                stage=stage,
-            )
+        replace(
+            catalog.chunks.as_sent(
+                Chunk(
+                    id=f"chunk-{staged[start].label}",
+                    task_id=task.task_id,
+                    collection=collection.key,
+                    generation=collection.generation,
+                    items=tuple(staged[start : start + size]),
+                    stage=stage,
+                )
+            ),
+            # The sweep must not touch it before its images are written.
+            due_at=now() + SUBMISSION_GRACE,
         )
         for stage, staged in by_stage.items()
         for start in range(0, len(staged), size)

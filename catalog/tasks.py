@@ -12,7 +12,7 @@ from pymongo.errors import DuplicateKeyError
 
 from catalog.connection import Rows, moment, now, stamp
 
-_TASK_ID = re.compile(r"(?P<user>[^/]+)/(?P<name>[^/]+)/\d{10}\.\d{6}")
+_TASK_ID = re.compile(r"(?P<user>[^/]+)/(?P<name>[^/]+)/[0-9]{10}\.[0-9]{6}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from catalog.chunks import Chunk, Stage, State
 from catalog.connection import now
-from catalog.endings import delete_product, fail_images
+from catalog.endings import delete_product, fail_images, release_images
 from catalog.splitting import split_off
 from config.settings import settings
 from contract.errors import InsertImageError
@@ -101,5 +101,6 @@ def _end_deletions() -> None:
         send_removal([image.label for image in delete_product(catalog(), product)])
     waiting = [image.label for image in catalog().images.waiting_for_purge(now(), SWEEP_ROWS)]
     if waiting:
+        release_images(catalog(), waiting)
         catalog().images.postpone_purge(waiting)
         send_removal(waiting)

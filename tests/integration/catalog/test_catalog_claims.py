@@ -1,0 +1,126 @@
+"""Claims: a name, or a picture's bytes, has exactly one holder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from at_once import at_once
+
+from catalog.claims import content_key, name_key
+from catalog.store import Catalog
+
+
+def test_a_free_key_is_taken_and_held(catalog: Catalog) -> None:
+    assert catalog.names.take({"1/a": 7, "1/b": 8}) == set()
+    assert catalog.names.holders(["1/a", "1/b", "1/c"]) == {"1/a": 7, "1/b": 8}
+
+
+def test_only_the_keys_that_somebody_else_holds_are_lost(catalog: Catalog) -> None:
+    catalog.names.take({"1/a": 7, "1/c": 7})
+    assert catalog.names.take({"1/a": 8, "1/b": 9, "1/c": 10}) == {"1/a", "1/c"}
+    assert catalog.names.holders(["1/a", "1/b", "1/c"]) == {"1/a": 7, "1/b": 9, "1/c": 7}
+
+
+def test_a_label_that_claims_a_second_time_keeps_what_it_has(catalog: Catalog) -> None:
+    catalog.names.take({"1/a": 7})
+    assert catalog.names.take({"1/a": 7, "1/b": 7}) == set()
+    assert catalog.names.holders(["1/a", "1/b"]) == {"1/a": 7, "1/b": 7}
+
+
+def test_taking_nothing_loses_nothing(catalog: Catalog) -> None:
+    assert catalog.names.take({}) == set()
+
+
+def test_of_many_labels_that_want_the_same_keys_at_once_each_key_has_one_holder(
+    catalog: Catalog,
+) -> None:
+    keys = [f"1/{number}" for number in range(12)]
+    lost = at_once(16, lambda label: catalog.names.take(dict.fromkeys(keys, label)))
+    holders = catalog.names.holders(keys)
+    assert holders.keys() == set(keys)
+    for key in keys:
+        assert [label for label in range(16) if key not in lost[label]] == [holders[key]]
+
+
+def test_only_the_holder_releases_a_key(catalog: Catalog) -> None:
+    catalog.names.take({"1/a": 7, "1/b": 7})
+    catalog.names.release({"1/a": 8})
+    assert catalog.names.holders(["1/a"]) == {"1/a": 7}
+    catalog.names.release({"1/a": 7})
+    assert catalog.names.holders(["1/a", "1/b"]) == {"1/b": 7}
+    assert catalog.names.take({"1/a": 9}) == set()
+
+
+def test_releasing_nothing_releases_nothing(catalog: Catalog) -> None:
+    catalog.names.take({"1/a": 7})
+    catalog.names.release({})
+    catalog.names.release_all([])
+    assert catalog.names.holders(["1/a"]) == {"1/a": 7}
+
+
+def test_whatever_labels_hold_is_released_and_nothing_else(catalog: Catalog) -> None:
+    catalog.contents.take({"1/x": 1, "1/y": 1, "1/z": 2, "2/x": 3})
+    catalog.contents.release_all([1, 3, 4])
+    assert catalog.contents.holders(["1/x", "1/y", "1/z", "2/x"]) == {"1/z": 2}
+
+
+def test_claims_of_names_and_of_contents_do_not_meet(catalog: Catalog) -> None:
+    catalog.names.take({"1/a": 7})
+    assert catalog.contents.take({"1/a": 8}) == set()
+
+
+@pytest.mark.parametrize(
+    "image_id", ["a/b", "a.b", "$set", "5f43a1b2c3d4e5f6a7b8c9d0", "'\"; --", "商品 1", "12", "%_"]
+)
+def test_any_image_id_makes_a_key_of_its_own(catalog: Catalog, image_id: str) -> None:
+    key = name_key("1f", image_id)
+    assert catalog.names.take({key: 7}) == set()
+    assert catalog.names.take({key: 8}) == {key}
+    assert catalog.names.take({name_key("1f", image_id + "x"): 9, name_key("2f", image_id): 9}) == (
+        set()
+    )
+    assert catalog.names.holders([key]) == {key: 7}
+
+
+def test_the_same_bytes_in_two_products_are_two_keys() -> None:
+    assert content_key(1, "ab") != content_key(2, "ab")
+    assert content_key(1, "ab") != content_key(1, "ac")
+
+
+def test_a_key_that_is_released_while_another_label_takes_it_is_never_held_by_nobody(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.names.take({"1/a": 7})
+    holders = catalog.names.holders
+
+    def released_just_before(keys: Sequence[str]) -> dict[str, int]:
+        catalog.names.release({"1/a": 7})
+        return holders(keys)
+
+    monkeypatch.setattr(catalog.names, "holders", released_just_before)
+    lost = catalog.names.take({"1/a": 8})
+    monkeypatch.undo()
+    held = catalog.names.holders(["1/a"])
+    assert (lost, held) in [(set(), {"1/a": 8}), ({"1/a"}, {})]
+
+
+def test_a_name_that_goes_from_hand_to_hand_has_one_holder_at_every_moment(
+    catalog: Catalog,
+) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def take_and_release(label: int) -> int:
+        times = 0
+        for _ in range(15):
+            if not catalog.names.take({"1/a": label}):
+                inside.append(label)
+                most.append(len(inside))
+                times += 1
+                inside.remove(label)
+                catalog.names.release({"1/a": label})
+        return times
+
+    assert sum(at_once(8, take_and_release)) > 0
+    assert max(most) == 1
