@@ -147,8 +147,8 @@ def _judge_by_catalog(
 ) -> dict[str, ProductRow]:
     """Add what only the catalogue knows; give the products that exist, by id.
 
-    Names and places are taken later, where two calls at once can't both have them.
-    Here an image that fails anyway is told all of its faults.
+    Names and places are taken later, where two calls at once can't both have them; here
+    an image that fails anyway is told all of its faults.
     """
     catalog, limit = services.catalog, services.settings.images_per_product
     ids: dict[int, ImageIdItem] = {}
@@ -157,18 +157,19 @@ def _judge_by_catalog(
         if names is not None:
             ids[position] = names
     keys = {p: name_key(collection.generation, names.image_id) for p, names in ids.items()}
-    held = catalog.names.holders(list(dict.fromkeys(keys.values())))
     products = catalog.products.find(
         collection.generation, {names.product_id for names in ids.values()}
     )
     for position, names in ids.items():
-        if keys[position] in held and errors.RepeatImageNameInParam not in faults[position]:
-            faults[position].append(errors.RepeatImageNameInDb)
         product = products.get(names.product_id)
         if product is None:
             faults[position].append(errors.NotExistingProduct)
         elif limit and product.image_count >= limit:
             faults[position].append(errors.ImageNumExceedPerProductLimit)
+    held = catalog.names.holders([keys[p] for p in keys if faults[p]])
+    for position, key in keys.items():
+        if key in held and errors.RepeatImageNameInParam not in faults[position]:
+            faults[position].append(errors.RepeatImageNameInDb)
     return products
 
 

@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
+from pymongo.uri_parser import parse_uri
 
 Row = dict[str, Any]
 Rows = Collection[Row]
@@ -23,12 +24,15 @@ DUPLICATE_KEY = 11000
 
 
 def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
-    """Give a client whose writes are acknowledged only when they are in the server's journal."""
+    """Give a client whose writes are acknowledged only when they are in the server's journal.
+
+    A `journal` option of the URL says otherwise.
+    """
     milliseconds = int(timeout_seconds * 1000)
     return MongoClient(
         url,
         w="majority",
-        journal=True,
+        journal=parse_uri(url)["options"].get("journal", True),
         appname="snapsku",
         serverSelectionTimeoutMS=milliseconds,
         connectTimeoutMS=milliseconds,
@@ -90,4 +94,6 @@ def find_by_id(
     """Give the rows that exist among `ids`, by `_id`; `fields` limits what is read of each."""
     if not ids:
         return {}
-    return {row["_id"]: row for row in rows.find({"_id": {"$in": list(ids)}}, fields)}
+    # One batch: without a size, a second round trip fetches what is beyond 101 rows.
+    found = rows.find({"_id": {"$in": list(ids)}}, fields).batch_size(len(ids) + 1)
+    return {row["_id"]: row for row in found}

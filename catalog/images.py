@@ -32,7 +32,6 @@ class ImageRow:
     image_id: str
     image_info: str
     url: str | None
-    task_id: str
     outcome: str | None = None
     deleted_at: datetime | None = None
 
@@ -58,7 +57,6 @@ def _of(row: Row) -> ImageRow:
         row["image_id"],
         row["image_info"],
         row["url"],
-        row["task_id"],
         row["outcome"],
         moment_or_none(row["deleted_at"]),
     )
@@ -72,7 +70,6 @@ class Images:
 
     def insert(self, images: Sequence[ImageRow]) -> None:
         """Write new images."""
-        created_at = stamp(now())
         self._rows.insert_many(
             [
                 {
@@ -85,8 +82,6 @@ class Images:
                     "image_id": image.image_id,
                     "image_info": image.image_info,
                     "url": image.url,
-                    "task_id": image.task_id,
-                    "created_at": created_at,
                     "outcome": None,
                     "deleted_at": None,
                     "released_by": None,

@@ -117,7 +117,6 @@ def take_images(
                 image_id=image.image_id,
                 image_info=image.image_info,
                 url=image.url,
-                task_id=task.task_id,
             )
             for position, image in placed.items()
         ]

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")
     device: str = Field("cpu", description="torch device of vision and search workers")
     torch_threads: int = Field(2, ge=1, description="torch threads of a vision or search worker")
-    vision_niceness: int = Field(10, ge=0, le=19, description="priority given up by vision")
+    vision_niceness: int = Field(5, ge=0, le=19, description="priority given up by vision")
     keep_pictures: bool = Field(True, description="keep a small JPEG of each image")
     kept_side: int = Field(640, ge=64, description="pixels, longest side of a kept picture")
 
@@ -147,6 +147,18 @@ class Settings(BaseSettings):
     query_fetch_seconds: float = Field(3.0, gt=0, description="to fetch the URL of a query")
     shard_capacity: int = Field(100_000, ge=100, description="vectors of one hnswlib shard")
     index_threads: int = Field(4, ge=2, le=32, description="threads of the index process")
+    snapshot_seconds: float = Field(
+        300.0, gt=0, description="a set that changed is saved within, and a failed save tried again"
+    )
+    snapshot_changes: int = Field(
+        5_000, ge=1, description="vectors added or deleted after which a set is saved at once"
+    )
+    compaction_share: float = Field(
+        0.2, gt=0, lt=1, description="share of deleted vectors beyond which a shard is built anew"
+    )
+    index_memory_bytes: int = Field(
+        0, ge=0, description="vectors and links in memory beyond which idle sets go; 0: no limit"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from vision.picture import decode, thumbnail_jpeg
 from workers.broker import app, task_name
 from workers.messages import send_chunks
 from workers.model import load_model, pipeline
+from workers.priority import give_way
 from workers.resources import catalog, picture_limits, staged_bytes
 from workers.stage import run_stage
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 @worker_process_init.connect
 def _prepare(**_: Any) -> None:
     # Searches and submissions must not wait for bulk work on the same processor.
-    os.nice(settings().vision_niceness)
+    give_way(settings().vision_niceness)
     load_model()
 
 
@@ -57,11 +57,12 @@ def _work(chunk: Chunk) -> None:
     faults: dict[int, type[ContractError]] = dict.fromkeys(
         todo.keys() - pictures.keys(), InvalidImageContent
     )
-    faults |= _repeated({label: (todo[label], data) for label, data in pictures.items()})
+    lost, twins = _repeated({label: (todo[label], data) for label, data in pictures.items()})
+    faults |= dict.fromkeys(lost, DuplicateImage)
     features: dict[int, NDArray[np.float32]] = {}
     kept: dict[int, bytes] = {}
     for label, data in pictures.items():
-        if label in faults:
+        if label in faults or label in twins:
             continue
         try:
             picture = decode(data, picture_limits())
@@ -71,6 +72,8 @@ def _work(chunk: Chunk) -> None:
             continue
         if settings().keep_pictures:
             kept[label] = thumbnail_jpeg(picture, settings().kept_side)
+    # The same bytes have the same fault; only an image can be repeated.
+    faults |= {label: faults.get(first, DuplicateImage) for label, first in twins.items()}
     catalog().pictures.put(kept)
     catalog().vectors.put(pipeline().model_id, features)
     fail_images(catalog(), faults)
@@ -90,8 +93,12 @@ def _bytes(images: Mapping[int, ImageRow]) -> dict[int, bytes]:
 
 def _repeated(
     pictures: Mapping[int, tuple[ImageRow, bytes]],
-) -> dict[int, type[ContractError]]:
-    """Claim the bytes of each picture for its product; give those that another image has."""
+) -> tuple[set[int], dict[int, int]]:
+    """Claim the bytes of each picture for its product.
+
+    Gives the labels whose bytes another image has, and, for the labels that repeat one
+    of `pictures`, the label of the first.
+    """
     keys = {
         label: content_key(image.product_serial, hashlib.sha256(data).hexdigest())
         for label, (image, data) in pictures.items()
@@ -99,7 +106,11 @@ def _repeated(
     firsts: dict[str, int] = {}
     for label, key in keys.items():
         firsts.setdefault(key, label)
-    lost = catalog().contents.take(firsts)
-    return {
-        label: DuplicateImage for label, key in keys.items() if key in lost or firsts[key] != label
+    held = catalog().contents.take(firsts)
+    lost = {label for label, key in keys.items() if key in held}
+    twins = {
+        label: firsts[key]
+        for label, key in keys.items()
+        if firsts[key] != label and key not in held
     }
+    return lost, twins

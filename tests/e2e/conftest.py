@@ -5,14 +5,24 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
-import requests
+from e2e_client import Api
 from stack import Stack
 
 from demo.fileserver import serve
 from demo.manifest import SAMPLES
+
+#: Times that a test can wait for.
+SHORT_TIMES = {
+    "collections_per_user": "0",
+    "fetch_allow": "127.0.0.1",
+    "lease_seconds": "6",
+    "lease_renewal_seconds": "2",
+    "sweep_seconds": "2",
+    "fetch_retry_seconds": "2",
+}
 
 
 class ServersLike(Protocol):
@@ -29,6 +39,12 @@ def file_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def short_times() -> dict[str, str]:
+    """The settings of a stack that recovers in seconds."""
+    return dict(SHORT_TIMES)
+
+
+@pytest.fixture(scope="session")
 def stack(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running = Stack(
         servers.data_dir / "stack",
@@ -36,12 +52,7 @@ def stack(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Ite
         mongo_url=servers.mongo_url,
         redis_url=servers.redis_url,
         mongo_database="snapsku_e2e",
-        collections_per_user="0",
-        fetch_allow="127.0.0.1",
-        lease_seconds="6",
-        lease_renewal_seconds="2",
-        sweep_seconds="2",
-        fetch_retry_seconds="2",
+        **SHORT_TIMES,
     )
     running.start()
     try:
@@ -51,29 +62,6 @@ def stack(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Ite
         running.stop()
 
 
-class Api:
-    """Calls of the contract as a client makes them."""
-
-    def __init__(self, base_url: str) -> None:
-        self.base_url = base_url
-        self._session = requests.Session()
-
-    def close(self) -> None:
-        self._session.close()
-
-    def post(self, path: str, body: Any) -> requests.Response:
-        return self._session.post(f"{self.base_url}{path}", json=body, timeout=60)
-
-    def call(self, operation: str, **body: Any) -> dict[str, Any]:
-        """Give the result of a call that the service handled."""
-        response = self.post(f"/v1/{operation}", body)
-        answer = response.json()
-        assert answer["code"] == "10000", answer
-        assert response.status_code == 200, answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-
 @pytest.fixture
 def api(stack: Stack) -> Iterator[Api]:
     client = Api(stack.base_url)
@@ -81,7 +69,17 @@ def api(stack: Stack) -> Iterator[Api]:
     client.close()
 
 
+def collection_name() -> str:
+    return f"商品库-{uuid.uuid4().hex[:8]}"
+
+
 @pytest.fixture
 def collection() -> str:
     """The name of a collection that no other test uses."""
-    return f"商品库-{uuid.uuid4().hex[:8]}"
+    return collection_name()
+
+
+@pytest.fixture(scope="module")
+def shared_collection() -> str:
+    """The name of a collection that the tests of one module share."""
+    return collection_name()

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import requests
 from honcho.environ import parse_procfile
 
@@ -20,6 +21,21 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 40.0
 
 
+def clean_environment(**settings: str) -> dict[str, str]:
+    """This process's environment with these settings and no others, and the commands in PATH."""
+    return {
+        **{name: value for name, value in os.environ.items() if "SNAPSKU" not in name},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **{f"SNAPSKU_{name.upper()}": value for name, value in settings.items()},
+    }
+
+
+def await_end(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait for processes to end, whoever their parent is; give those that still live."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
 class Stack:
     """The processes of the Procfile with settings of their own, and their logs in a folder."""
 
@@ -28,17 +44,13 @@ class Stack:
         self.base_url = f"http://127.0.0.1:{port}"
         self.flower_url = f"http://127.0.0.1:{(flower_port := free_port())}"
         self._logs = logs
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if "SNAPSKU" not in name},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "SNAPSKU_DATA_DIR": str(data_dir),
-            "SNAPSKU_PORT": str(port),
-            "SNAPSKU_FLOWER_PORT": str(flower_port),
-            **{f"SNAPSKU_{name.upper()}": value for name, value in settings.items()},
-        }
+        self._environment = clean_environment(
+            data_dir=str(data_dir), port=str(port), flower_port=str(flower_port), **settings
+        )
         text = (ROOT / "Procfile").read_text(encoding="utf-8")
         self._commands = parse_procfile(text).processes
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._orphans: list[psutil.Process] = []
 
     @property
     def kinds(self) -> list[str]:
@@ -74,15 +86,20 @@ class Stack:
             time.sleep(0.2)
         raise AssertionError(f"not ready: {answer}")
 
-    def kill(self, kind: str) -> None:
-        """kill -9 the parent process alone, as a crash would."""
-        self.processes[kind].kill()
-        self.processes[kind].wait()
+    def kill(self, kind: str) -> list[psutil.Process]:
+        """kill -9 the parent process alone, as a crash would; give the children it leaves."""
+        process = self.processes[kind]
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        self._orphans.extend(children)
+        return children
 
     def log(self, kind: str) -> str:
         return (self._logs / f"{kind}.log").read_text(encoding="utf-8", errors="replace")
 
-    def stop(self) -> None:
+    def terminate(self) -> dict[str, int]:
+        """SIGTERM every process; give the exit codes, -9 for one that had to be killed."""
         for process in self.processes.values():
             process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
@@ -92,3 +109,10 @@ class Stack:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        return {kind: process.returncode for kind, process in self.processes.items()}
+
+    def stop(self) -> None:
+        """Stop everything, and whatever a killed process left."""
+        self.terminate()
+        for orphan in await_end(self._orphans, 0.1):
+            orphan.kill()

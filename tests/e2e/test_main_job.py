@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import time
-from pathlib import Path
-from typing import Any
+from e2e_client import Api, as_base64, ids
 
 from demo.manifest import load
 
 MANIFEST = load()
 
 
-def finish(api: Any, task_id: str, seconds: float = 60.0) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        status = api.call("task_status", task_id=task_id)
-        assert status["code"] == 0, status
-        if status["task_status"] == "FINISHED":
-            return status
-        time.sleep(0.1)
-    raise AssertionError(f"not finished: {status}")
-
-
-def as_base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
-
-
 def test_what_went_in_as_url_or_base64_is_found_first_by_the_next_search(
-    api: Any, collection: str, file_server: str
+    api: Api, collection: str, file_server: str
 ) -> None:
     first, second = MANIFEST.images[0], MANIFEST.images[20]
-    created = api.call(
+    created = api.ok(
         "create_product",
         collection_name=collection,
         product_list=[
@@ -40,10 +22,9 @@ def test_what_went_in_as_url_or_base64_is_found_first_by_the_next_search(
         ],
     )
     assert created["successful_list"] == [first.product_id, second.product_id]
-    submitted = api.call(
-        "add_image",
-        collection_name=collection,
-        image_list=[
+    task_id = api.add(
+        collection,
+        [
             {
                 "product_id": first.product_id,
                 "image_id": "by-url",
@@ -57,11 +38,10 @@ def test_what_went_in_as_url_or_base64_is_found_first_by_the_next_search(
             },
         ],
     )
-    assert submitted["failed_list"] == []
-    status = finish(api, submitted["task_id"])
+    status = api.finish(task_id)
     assert status["failed_list"] == []
-    assert {image["image_id"] for image in status["succeeded_list"]} == {"by-url", "by-base64"}
-    found = api.call(
+    assert set(ids(status["succeeded_list"])) == {"by-url", "by-base64"}
+    found = api.ok(
         "product_search", collection_name=collection, image_content=as_base64(first.path)
     )
     best = found["images"][0]

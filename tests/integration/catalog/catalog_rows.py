@@ -52,7 +52,6 @@ def write_images(catalog: Catalog, product: ProductRow, named: Mapping[str, int]
                 image_id=image_id,
                 image_info="",
                 url=PICTURE,
-                task_id="task",
             )
             for image_id, label in named.items()
         ]
