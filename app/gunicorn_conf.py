@@ -1,8 +1,38 @@
 """gunicorn's own configuration, from the settings: `gunicorn -c app/gunicorn_conf.py`."""
 
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from catalog.schema import await_schema
+from config.logging import configure_logging
 from config.settings import settings
 
 _settings = settings()
+
+
+class _OurLogger(Logger):  # type: ignore[misc]
+    """gunicorn's lines, written as all others are."""
+
+    def setup(self, cfg: Any) -> None:
+        """Write nothing itself; hand every line on."""
+        super().setup(cfg)
+        configure_logging(_settings)
+        for logger in (self.error_log, self.access_log):
+            logger.handlers.clear()
+            logger.propagate = True
+
+
+def on_starting(_server: Any) -> None:
+    """Compare the schema in the parent, where a refusal ends the whole API."""
+    await_schema(
+        _settings.mongo_url.get_secret_value(),
+        _settings.mongo_database,
+        _settings.mongo_timeout_seconds,
+    )
+
+
+logger_class = _OurLogger
 
 wsgi_app = "app.server:create_app()"
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host

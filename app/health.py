@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Flask, Response, jsonify
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from app.services import Services
 from workers.broker import QUEUES
+
+HEALTH_PATHS = ("/healthz", "/readyz")
 
 
 def add_health(flask_app: Flask, services: Services) -> None:
@@ -19,22 +23,22 @@ def add_health(flask_app: Flask, services: Services) -> None:
 
     @flask_app.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        faults = _faults(services)
+        faults = []
+        try:
+            services.catalog.ping()
+        except PyMongoError:
+            faults.append("MongoDB can't be reached")
+        answer: dict[str, Any] = {}
+        try:
+            answer["consumed_seconds_ago"] = services.consumption.ages(QUEUES)
+        except RedisError:
+            faults.append("Redis can't be reached")
+        else:
+            faults += [
+                f"queue {queue} is not consumed"
+                for queue, age in answer["consumed_seconds_ago"].items()
+                if services.consumption.is_stalled(age)
+            ]
         if faults:
-            return jsonify(status="not ready", faults=faults), 503
-        return jsonify(status="ready"), 200
-
-
-def _faults(services: Services) -> list[str]:
-    faults = []
-    try:
-        services.catalog.ping()
-    except PyMongoError:
-        faults.append("MongoDB can't be reached")
-    try:
-        stalled = services.consumption.stalled(QUEUES)
-    except RedisError:
-        faults.append("Redis can't be reached")
-    else:
-        faults.extend(f"queue {queue} is not consumed" for queue in stalled)
-    return faults
+            return jsonify(status="not ready", faults=faults, **answer), 503
+        return jsonify(status="ready", **answer), 200

@@ -1,9 +1,10 @@
-"""add_image, image_info and delete_image."""
+"""add_image, update_image, image_info and delete_image."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from app import answers, examples
 from app.answer import Refused
 from app.content import Content, read_content
 from app.fields import (
@@ -12,27 +13,22 @@ from app.fields import (
     ImageContent,
     ImageInfo,
     Items,
+    ItemsOf,
     RequestModel,
     judge,
     parse,
 )
-from app.operations import Call, Operation
+from app.operations import CONTENT_FAULTS, Call, Operation
 from app.services import Services
 from catalog.claims import name_key
 from catalog.collections import CollectionRow
 from catalog.endings import delete_images
+from catalog.lookup import labels_of
 from catalog.products import ProductRow
 from catalog.submission import NewImage, take_images
 from contract import errors
 from contract.errors import ContractError
-from workers.messages import send_chunks, send_removal
-
-
-class AddImageRequest(RequestModel):
-    """A call of add_image."""
-
-    collection_name: CollectionName
-    image_list: Items
+from workers.messages import send_chunks, send_refresh
 
 
 class NewImageItem(RequestModel):
@@ -44,6 +40,13 @@ class NewImageItem(RequestModel):
     image_info: ImageInfo | None = None
 
 
+class AddImageRequest(RequestModel):
+    """A call of add_image."""
+
+    collection_name: CollectionName
+    image_list: Annotated[Items, ItemsOf(NewImageItem, "images_per_call")]
+
+
 class ImageInfoRequest(RequestModel):
     """A call of image_info."""
 
@@ -51,18 +54,27 @@ class ImageInfoRequest(RequestModel):
     product_id: Identifier
 
 
-class DeleteImageRequest(RequestModel):
-    """A call of delete_image."""
-
-    collection_name: CollectionName
-    image_id_list: Items
-
-
 class ImageIdItem(RequestModel):
     """An item of image_id_list."""
 
     product_id: Identifier
     image_id: Identifier
+
+
+class DeleteImageRequest(RequestModel):
+    """A call of delete_image."""
+
+    collection_name: CollectionName
+    image_id_list: Annotated[Items, ItemsOf(ImageIdItem, "deletions_per_call")]
+
+
+class UpdateImageRequest(RequestModel):
+    """A call of update_image."""
+
+    collection_name: CollectionName
+    product_id: Identifier
+    image_id: Identifier
+    image_info: ImageInfo
 
 
 Faults = dict[int, list[type[ContractError]]]
@@ -192,6 +204,18 @@ def image_info(services: Services, call: Call) -> dict[str, Any]:
     }
 
 
+def update_image(services: Services, call: Call) -> dict[str, Any]:
+    """Replace the image_info of an image."""
+    request = parse(UpdateImageRequest, call.body, services.settings)
+    collection = services.collection(call.user, request.collection_name)
+    name = (request.product_id, request.image_id)
+    label = labels_of(services.catalog, collection.generation, [name]).get(name)
+    if label is None:
+        raise errors.NoRelativeImage
+    services.catalog.images.set_info(label, request.image_info)
+    return {}
+
+
 def delete_image(services: Services, call: Call) -> dict[str, Any]:
     """Delete images; from the answer on no search returns them."""
     settings, catalog = services.settings, services.catalog
@@ -202,44 +226,28 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
         raise errors.ImageNumExceedTotalLimit
     collection = services.collection(call.user, request.collection_name)
     failed: list[dict[str, Any]] = []
-    wanted: dict[ImageIdItem, None] = {}
+    wanted: dict[tuple[str, str], dict[str, str]] = {}
     for raw in request.image_id_list:
         item, faults = judge(ImageIdItem, raw, settings)
-        if item is not None and item in wanted:
-            faults = [errors.DuplicateImageId]
-        if faults or item is None:
+        if item is None:
             failed.append({**_raw_names(raw), "message": faults[0].message})
+        elif (item.product_id, item.image_id) in wanted:
+            failed.append({**item.model_dump(), "message": errors.DuplicateImageId.message})
         else:
-            wanted[item] = None
+            wanted[item.product_id, item.image_id] = item.model_dump()
     if not wanted:
         raise Refused(errors.NoInvalidImageId, failed_list=failed)
-    labels = _labels(services, collection, list(wanted))
+    labels = labels_of(catalog, collection.generation, wanted)
     failed.extend(
-        {**item.model_dump(), "message": errors.NoRelativeImage.message}
-        for item in wanted
-        if item not in labels
+        {**named, "message": errors.NoRelativeImage.message}
+        for name, named in wanted.items()
+        if name not in labels
     )
     delete_images(catalog, list(labels.values()))
-    send_removal(list(labels.values()))
+    send_refresh(list(labels.values()))
     return {
-        "successful_list": [item.model_dump() for item in labels],
+        "successful_list": [named for name, named in wanted.items() if name in labels],
         "failed_list": failed,
-    }
-
-
-def _labels(
-    services: Services, collection: CollectionRow, wanted: list[ImageIdItem]
-) -> dict[ImageIdItem, int]:
-    """Give the label of each image that is there under the product that is named."""
-    catalog = services.catalog
-    keys = {item: name_key(collection.generation, item.image_id) for item in wanted}
-    holders = catalog.names.holders(list(set(keys.values())))
-    images = catalog.images.find(list(holders.values()))
-    found = {item: images.get(holders.get(key, 0)) for item, key in keys.items()}
-    return {
-        item: image.label
-        for item, image in found.items()
-        if image is not None and image.product_id == item.product_id and image.deleted_at is None
     }
 
 
@@ -249,8 +257,85 @@ def _raw_names(raw: Any) -> dict[str, Any]:
     return {"image_id": known.get("image_id"), "product_id": known.get("product_id")}
 
 
+#: What may be wrong with the names of an image.
+_NAME_FAULTS = (errors.InvalidProductId, errors.InvalidImageId)
+
 OPERATIONS = (
-    Operation("add_image", add_image, "product_image_add", errors.InsertImageError),
-    Operation("image_info", image_info, "product_image_info", errors.QueryImageInfoError),
-    Operation("delete_image", delete_image, "product_image_del_image", errors.DeleteImageError),
+    Operation(
+        name="add_image",
+        handler=add_image,
+        path_of_old_clients="product_image_add",
+        request=AddImageRequest,
+        answer=answers.AddImageAnswer,
+        refusal=answers.AddImageRefusal,
+        example=examples.ADD_IMAGE,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidImageList,
+            errors.EmptyImageList,
+            errors.ImageNumExceedTotalLimit,
+            errors.NoRelativeCollection,
+            errors.NoInvalidImage,
+        ),
+        item_codes=(
+            *_NAME_FAULTS,
+            errors.InvalidImageContent,
+            errors.InvalidImageInfo,
+            *CONTENT_FAULTS,
+            errors.RepeatImageNameInParam,
+            errors.NotExistingProduct,
+            errors.ImageNumExceedPerProductLimit,
+            errors.RepeatImageNameInDb,
+        ),
+        fault=errors.InsertImageError,
+    ),
+    Operation(
+        name="image_info",
+        handler=image_info,
+        path_of_old_clients="product_image_info",
+        request=ImageInfoRequest,
+        answer=answers.ImageInfoAnswer,
+        example=examples.IMAGE_INFO,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductId,
+            errors.NoRelativeCollection,
+            errors.NotExistingProduct,
+        ),
+        fault=errors.QueryImageInfoError,
+    ),
+    Operation(
+        name="update_image",
+        handler=update_image,
+        request=UpdateImageRequest,
+        answer=answers.Success,
+        example=examples.UPDATE_IMAGE,
+        codes=(
+            errors.InvalidCollectionName,
+            *_NAME_FAULTS,
+            errors.InvalidImageInfo,
+            errors.NoRelativeCollection,
+            errors.NoRelativeImage,
+        ),
+        fault=errors.InsertImageError,
+    ),
+    Operation(
+        name="delete_image",
+        handler=delete_image,
+        path_of_old_clients="product_image_del_image",
+        request=DeleteImageRequest,
+        answer=answers.DeleteImageAnswer,
+        refusal=answers.DeleteImageRefusal,
+        example=examples.DELETE_IMAGE,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidImageIdList,
+            errors.EmptyImageIdList,
+            errors.ImageNumExceedTotalLimit,
+            errors.NoRelativeCollection,
+            errors.NoInvalidImageId,
+        ),
+        item_codes=(*_NAME_FAULTS, errors.DuplicateImageId, errors.NoRelativeImage),
+        fault=errors.DeleteImageError,
+    ),
 )

@@ -1,4 +1,7 @@
-"""The list of operations: their two paths, and the code of a fault of ours in each."""
+"""What an operation is: its paths, what is sent and answered, and the codes that it answers.
+
+Routes, the reference and the list of tests per code are made from these declarations.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from app.answers import Refusal, Success
+from app.examples import Example
+from app.fields import RequestModel
 from app.services import Services
-from contract.errors import ContractError, InternalServerError
+from contract import errors
+from contract.errors import ContractError
+
+#: What an image_content may be refused for, besides not being a string.
+CONTENT_FAULTS: tuple[type[ContractError], ...] = (
+    errors.BrokenBase64OrUrl,
+    errors.NotSupportImage,
+    errors.ImageSizeExceedLimit,
+    errors.ImageTooSmall,
+    errors.ImageTooLarge,
+)
 
 
 @dataclass(frozen=True)
@@ -23,17 +39,30 @@ class Call:
 Handler = Callable[[Services, Call], dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """An operation of the contract."""
 
     name: str
     handler: Handler
+    request: type[RequestModel]
+    answer: type[Success]
+    example: Example
+    #: What it may answer as a whole, besides what every call may be answered and `fault`.
+    codes: tuple[type[ContractError], ...] = ()
+    #: What may stand in the messages of a failed_list.
+    item_codes: tuple[type[ContractError], ...] = ()
+    fault: type[ContractError] = errors.InternalServerError
+    refusal: type[Refusal] = Refusal
     path_of_old_clients: str | None = None
-    fault: type[ContractError] = InternalServerError
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths that lead to it."""
         old = (f"/jdai/{self.path_of_old_clients}",) if self.path_of_old_clients else ()
         return (f"/v1/{self.name}", *old)
+
+    @property
+    def all_codes(self) -> tuple[type[ContractError], ...]:
+        """What it may answer as a whole, a fault of ours last."""
+        return (*self.codes, self.fault)

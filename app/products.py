@@ -1,18 +1,24 @@
-"""create_product and delete_product."""
+"""create_product, delete_product, list_products and update_product."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from app import answers, examples
 from app.fields import (
+    PAGE_SIZE,
     Category,
     CollectionName,
+    Cursor,
     Identifier,
     Items,
+    ItemsOf,
+    PageSize,
     ProductName,
     RequestModel,
     judge,
     parse,
+    write_cursor,
 )
 from app.operations import Call, Operation
 from app.services import Services
@@ -21,14 +27,7 @@ from catalog.endings import delete_product as end_product
 from catalog.products import NewProduct, ProductRow
 from contract import errors
 from contract.errors import ContractError
-from workers.messages import send_removal
-
-
-class CreateProductRequest(RequestModel):
-    """A call of create_product."""
-
-    collection_name: CollectionName
-    product_list: Items
+from workers.messages import send_refresh
 
 
 class NewProductItem(RequestModel):
@@ -39,17 +38,41 @@ class NewProductItem(RequestModel):
     category: Category
 
 
+class CreateProductRequest(RequestModel):
+    """A call of create_product."""
+
+    collection_name: CollectionName
+    product_list: Annotated[Items, ItemsOf(NewProductItem, "products_per_call")]
+
+
 class DeleteProductRequest(RequestModel):
     """A call of delete_product."""
 
     collection_name: CollectionName
-    product_id_list: Items
+    product_id_list: Annotated[Items, ItemsOf(Identifier, "deletions_per_call")]
 
 
 class ProductIdItem(RequestModel):
     """An item of product_id_list, as an object."""
 
     product_id: Identifier
+
+
+class ListProductsRequest(RequestModel):
+    """A call of list_products."""
+
+    collection_name: CollectionName
+    cursor: Cursor | None = None
+    limit: PageSize = PAGE_SIZE
+
+
+class UpdateProductRequest(RequestModel):
+    """A call of update_product."""
+
+    collection_name: CollectionName
+    product_id: Identifier
+    product_name: ProductName | None = None
+    category: Category | None = None
 
 
 def _check_count(items: list[Any], limit: int) -> None:
@@ -94,7 +117,7 @@ def _insert(
     catalog, limit = services.catalog, services.settings.products_per_collection
     ids = [product.product_id for product in products]
     for leaving in catalog.products.being_deleted(collection.generation, ids):
-        send_removal([image.label for image in end_product(catalog, leaving)])
+        send_refresh([image.label for image in end_product(catalog, leaving)])
     existing = catalog.products.find(collection.generation, ids)
     refused: dict[str, type[ContractError]] = dict.fromkeys(existing, errors.ExistingProduct)
     new = [product for product in products if product.product_id not in existing]
@@ -107,9 +130,9 @@ def _insert(
     refused |= dict.fromkeys(
         (product.product_id for product in new[room:]), errors.ProductNumExceedLimit
     )
-    taken = catalog.products.insert(collection, new[:room])
-    refused |= dict.fromkeys((new[p].product_id for p in taken), errors.ExistingProduct)
-    unused = len(new) - room + len(taken)
+    unwritten = catalog.products.insert(collection, new[:room])
+    refused |= {new[position].product_id: fault for position, fault in unwritten.items()}
+    unused = len(new) - room + len(unwritten)
     if unused:
         catalog.collections.add_products(collection.key, collection.generation, -unused)
     return refused
@@ -149,7 +172,52 @@ def _delete(services: Services, products: list[ProductRow]) -> None:
     removed: list[int] = []
     for product in products:
         removed.extend(image.label for image in end_product(services.catalog, product))
-    send_removal(removed)
+    send_refresh(removed)
+
+
+def list_products(services: Services, call: Call) -> dict[str, Any]:
+    """List the products of a collection in the order of their creation."""
+    request = parse(ListProductsRequest, call.body, services.settings)
+    collection = services.collection(call.user, request.collection_name)
+    try:
+        page = services.catalog.products.page(
+            collection.generation, request.cursor or "", request.limit
+        )
+    except ValueError as error:
+        raise errors.InvalidParameterJson from error
+    return {
+        "product_list": [
+            {
+                "product_id": product.product_id,
+                "product_name": product.product_name,
+                "category": product.category,
+                "image_count": product.image_count,
+            }
+            for product in page.rows
+        ],
+        "next_cursor": write_cursor(page.next),
+    }
+
+
+def update_product(services: Services, call: Call) -> dict[str, Any]:
+    """Change the name or the category of a product, and of its images."""
+    request = parse(UpdateProductRequest, call.body, services.settings)
+    collection = services.collection(call.user, request.collection_name)
+    catalog = services.catalog
+    product = catalog.products.find(collection.generation, [request.product_id]).get(
+        request.product_id
+    )
+    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
+    if product is None or (values and not catalog.products.change(product, values)):
+        raise errors.NotExistingProduct
+    if values:
+        catalog.images.set_product(product.serial, values)
+    if "category" in values:
+        # Each image whose place in the index may be another now.
+        labels = [image.label for image in catalog.images.of_product(product.serial)]
+        catalog.images.ask_index(labels)
+        send_refresh(labels)
+    return {}
 
 
 def _raw_id(raw: Any) -> Any:
@@ -158,10 +226,72 @@ def _raw_id(raw: Any) -> Any:
 
 OPERATIONS = (
     Operation(
-        "create_product",
-        create_product,
-        "product_image_create_product",
-        errors.InsertProductError,
+        name="create_product",
+        handler=create_product,
+        path_of_old_clients="product_image_create_product",
+        request=CreateProductRequest,
+        answer=answers.ProductsAnswer,
+        example=examples.CREATE_PRODUCT,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductList,
+            errors.ProductEmpty,
+            errors.ProductNumExceedLimit,
+            errors.CollectionCountExceedsLimit,
+        ),
+        item_codes=(
+            errors.InvalidProductId,
+            errors.InvalidProductName,
+            errors.InvalidProductCategory,
+            errors.DuplicateProduct,
+            errors.ExistingProduct,
+            errors.ProductNumExceedLimit,
+            errors.InsertProductError,
+        ),
+        fault=errors.InsertProductError,
     ),
-    Operation("delete_product", delete_product, "product_image_del_product"),
+    Operation(
+        name="delete_product",
+        handler=delete_product,
+        path_of_old_clients="product_image_del_product",
+        request=DeleteProductRequest,
+        answer=answers.ProductsAnswer,
+        example=examples.DELETE_PRODUCT,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductList,
+            errors.ProductEmpty,
+            errors.ProductNumExceedLimit,
+            errors.NoRelativeCollection,
+        ),
+        item_codes=(errors.InvalidProductId, errors.DuplicateProduct, errors.NotExistingProduct),
+    ),
+    Operation(
+        name="list_products",
+        handler=list_products,
+        request=ListProductsRequest,
+        answer=answers.ListProductsAnswer,
+        example=examples.LIST_PRODUCTS,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidParameterJson,
+            errors.NoRelativeCollection,
+        ),
+    ),
+    Operation(
+        name="update_product",
+        handler=update_product,
+        request=UpdateProductRequest,
+        answer=answers.Success,
+        example=examples.UPDATE_PRODUCT,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductId,
+            errors.InvalidProductName,
+            errors.InvalidProductCategory,
+            errors.NoRelativeCollection,
+            errors.NotExistingProduct,
+        ),
+        fault=errors.InsertProductError,
+    ),
 )

@@ -6,15 +6,43 @@ import time
 import uuid
 from typing import Any
 
+from pydantic import model_validator
+
+from app import answers, examples
 from app.answer import Busy
 from app.content import read_content
-from app.fields import Category, CollectionName, ImageContent, RequestModel, TopK, parse
-from app.operations import Call, Operation
+from app.fields import (
+    Category,
+    CollectionName,
+    Flag,
+    ImageContent,
+    Pixel,
+    RequestModel,
+    Similarity,
+    TopK,
+    parse,
+)
+from app.operations import CONTENT_FAULTS, Call, Operation
 from app.services import Services
 from contract import errors
 from contract.errors import BY_MESSAGE
 from workers.messages import BrokerUnreachableError, send_search
 from workers.queries import Query
+
+
+class Rectangle(RequestModel):
+    """A box in pixels of the picture as a viewer sees it; right and bottom lie outside of it."""
+
+    left: Pixel
+    top: Pixel
+    right: Pixel
+    bottom: Pixel
+
+    @model_validator(mode="after")
+    def _has_an_inside(self) -> Rectangle:
+        if self.left >= self.right or self.top >= self.bottom:
+            raise ValueError("nothing is inside")
+        return self
 
 
 class ProductSearchRequest(RequestModel):
@@ -24,6 +52,9 @@ class ProductSearchRequest(RequestModel):
     image_content: ImageContent
     category: Category | None = None
     topk: TopK | None = None
+    rectangle: Rectangle | None = None
+    min_similarity: Similarity = -1.0
+    group_by_product: Flag = False
 
 
 def product_search(services: Services, call: Call) -> dict[str, Any]:
@@ -35,6 +66,7 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
         raise errors.SearchTopkExceedLimit
     collection = services.collection(call.user, request.collection_name)
     content = read_content(request.image_content, services.picture_limits, services.fetch_policy)
+    box = request.rectangle
     if not services.searches.acquire(blocking=False):
         raise Busy("as many searches wait as may")
     try:
@@ -46,6 +78,9 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
                 generation=collection.generation,
                 category=request.category,
                 topk=topk,
+                box=None if box is None else (box.left, box.top, box.right, box.bottom),
+                min_similarity=request.min_similarity,
+                group_by_product=request.group_by_product,
                 deadline=time.time() + settings.search_seconds,
                 request_id=call.request_id,
             ),
@@ -53,7 +88,10 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
     finally:
         services.searches.release()
     if "fault" in answer:
-        raise BY_MESSAGE[answer["fault"]]
+        fault = BY_MESSAGE[answer["fault"]]
+        # A picture in which the model sees nothing matches nothing; the contract has no number
+        # of its own for it.
+        raise errors.NoMatchedProduct if fault is errors.NoAvailableFeature else fault
     return {"rectangle": answer["rectangle"], "images": answer["images"]}
 
 
@@ -73,6 +111,23 @@ def _ask(services: Services, query: Query) -> dict[str, Any]:
 
 OPERATIONS = (
     Operation(
-        "product_search", product_search, "product_image_search", errors.SearchProductImageError
+        name="product_search",
+        handler=product_search,
+        path_of_old_clients="product_image_search",
+        request=ProductSearchRequest,
+        answer=answers.ProductSearchAnswer,
+        example=examples.PRODUCT_SEARCH,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidImageContent,
+            errors.InvalidProductCategory,
+            errors.InvalidSearchTopk,
+            errors.SearchTopkExceedLimit,
+            errors.InvalidParameterJson,
+            errors.NoRelativeCollection,
+            *CONTENT_FAULTS,
+            errors.NoMatchedProduct,
+        ),
+        fault=errors.SearchProductImageError,
     ),
 )

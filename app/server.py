@@ -18,10 +18,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
-from app import images, products, search, tasks
+from app import collections, images, products, search, tasks
 from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
-from app.health import add_health
+from app.health import HEALTH_PATHS, add_health
 from app.operations import Call, Operation
+from app.pictures import add_pictures
+from app.reference import add_reference
 from app.services import Services, make_services
 from catalog.store import create_indexes
 from config.logging import configure_logging
@@ -36,6 +38,7 @@ from contract.errors import (
 log = structlog.get_logger(__name__)
 
 OPERATIONS: tuple[Operation, ...] = (
+    *collections.OPERATIONS,
     *products.OPERATIONS,
     *images.OPERATIONS,
     *tasks.OPERATIONS,
@@ -74,6 +77,8 @@ def create_app(services: Services | None = None) -> Flask:
                 provide_automatic_options=False,
             )
     add_health(flask_app, services)
+    add_pictures(flask_app, services, DEFAULT_USER)
+    add_reference(flask_app, OPERATIONS, services.settings)
     return flask_app
 
 
@@ -86,7 +91,9 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.request_id
-    log.info(
+    # Somebody asks for these every few seconds, and nobody reads about it.
+    note = log.debug if request.path in HEALTH_PATHS else log.info
+    note(
         "answered",
         method=request.method,
         path=request.path,

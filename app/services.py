@@ -56,7 +56,7 @@ def make_services(settings: Settings) -> Services:
         catalog=open_catalog(client, settings.mongo_database, settings.lease_seconds),
         redis=connection,
         exchange=Exchange(waiting),
-        consumption=Consumption(connection),
+        consumption=Consumption(connection, settings.stalled_seconds),
         searches=threading.BoundedSemaphore(settings.api_threads // 2),
         picture_limits=PictureLimits(
             settings.image_bytes, settings.image_min_side, settings.image_max_side

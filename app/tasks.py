@@ -1,14 +1,27 @@
-"""task_status: which images of a task succeeded, failed, or are still on their way."""
+"""task_status and list_tasks: which images succeeded, failed, or are still on their way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from app.fields import RequestModel, Text, parse
-from app.operations import Call, Operation
+from app import answers, examples
+from app.fields import (
+    PAGE_SIZE,
+    CollectionName,
+    Cursor,
+    PageSize,
+    RequestModel,
+    TaskState,
+    Text,
+    parse,
+    write_cursor,
+)
+from app.operations import CONTENT_FAULTS, Call, Operation
 from app.services import Services
+from app.times import iso
 from catalog.chunks import State
+from catalog.collections import collection_key
 from catalog.images import SUCCEEDED
 from catalog.tasks import TaskRow, user_of
 from contract import errors
@@ -16,6 +29,20 @@ from workers.results import Outcome, read_outcomes
 
 #: A chunk that is split between two reads hides its images for a moment; then we read again.
 READS = 3
+
+
+#: Pages read for one answer at most: where few tasks are of the wanted status, an answer may
+#: have fewer of them than it could, and a cursor to go on with.
+READ_PAGES = 20
+
+
+class ListTasksRequest(RequestModel):
+    """A call of list_tasks."""
+
+    collection_name: CollectionName | None = None
+    task_status: TaskState | None = None
+    cursor: Cursor | None = None
+    limit: PageSize = PAGE_SIZE
 
 
 class TaskStatusRequest(RequestModel):
@@ -98,6 +125,82 @@ def _answer(images: Sequence[tuple[Outcome, bool]]) -> dict[str, Any]:
     }
 
 
+def list_tasks(services: Services, call: Call) -> dict[str, Any]:
+    """List tasks, newest first, with how many images of each are where."""
+    request = parse(ListTasksRequest, call.body, services.settings)
+    key = request.collection_name and collection_key(call.user, request.collection_name)
+    place: str | None = request.cursor or ""
+    shown: list[dict[str, Any]] = []
+    for _ in range(READ_PAGES):
+        try:
+            page = services.catalog.tasks.page(
+                call.user, key, place or "", request.limit - len(shown)
+            )
+        except ValueError as error:
+            raise errors.InvalidParameterJson from error
+        tasks = [_summary(services, task) for task in page.rows]
+        shown += [t for t in tasks if request.task_status in (None, t["task_status"])]
+        place = page.next
+        if place is None or len(shown) == request.limit:
+            break
+    return {"task_list": shown, "next_cursor": write_cursor(place)}
+
+
+def _summary(services: Services, task: TaskRow) -> dict[str, Any]:
+    ending = task.ending
+    if ending is None:
+        images = [
+            outcome.outcome for outcome, is_final in _images(services, task).values() if is_final
+        ]
+        succeeded = images.count(SUCCEEDED)
+        failed = len(images) - succeeded
+    else:
+        succeeded, failed = ending.succeeded, ending.failed
+    pending = task.image_count - succeeded - failed
+    if ending is None and not pending:
+        # Between the end of the last chunk and the note of it, or for good if a worker died there.
+        services.catalog.tasks.finish(task.task_id, succeeded, failed)
+        found = services.catalog.tasks.find(task.task_id)
+        ending = None if found is None else found.ending
+    return {
+        "task_id": task.task_id,
+        "task_status": "PROCESSING" if pending else "FINISHED",
+        "succeeded": succeeded,
+        "failed": failed,
+        "pending": pending,
+        "created_at": iso(task.created_at),
+        "finished_at": iso(None if ending is None else ending.finished_at),
+    }
+
+
 OPERATIONS = (
-    Operation("task_status", task_status, "product_image_status", errors.QueryTaskStatusError),
+    Operation(
+        name="task_status",
+        handler=task_status,
+        path_of_old_clients="product_image_status",
+        request=TaskStatusRequest,
+        answer=answers.TaskStatusAnswer,
+        example=examples.TASK_STATUS,
+        codes=(errors.InvalidTaskId, errors.TaskNotExist),
+        item_codes=(
+            *CONTENT_FAULTS,
+            errors.InvalidImageContent,
+            errors.DuplicateImage,
+            errors.NoRelativeImage,
+            errors.NotExistingProduct,
+            errors.NoRelativeCollection,
+            errors.NoAvailableFeature,
+            errors.InsertImageError,
+        ),
+        fault=errors.QueryTaskStatusError,
+    ),
+    Operation(
+        name="list_tasks",
+        handler=list_tasks,
+        request=ListTasksRequest,
+        answer=answers.ListTasksAnswer,
+        example=examples.LIST_TASKS,
+        codes=(errors.InvalidCollectionName, errors.InvalidParameterJson),
+        fault=errors.QueryTaskStatusError,
+    ),
 )

@@ -186,7 +186,9 @@ class Chunks:
 
     def due(self, limit: int) -> list[Chunk]:
         """Give chunks that are to be looked at now."""
-        return [_of(row) for row in self._rows.find({"due_at": {"$lt": stamp(now())}}).limit(limit)]
+        return [
+            _of(row) for row in self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
+        ]
 
     def expire(self, chunk: Chunk) -> Chunk | None:
         """Take a chunk back whose lease ran out; None where it was renewed since."""

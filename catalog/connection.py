@@ -74,18 +74,25 @@ def insert_new(rows: Rows, documents: Sequence[Row]) -> set[int]:
 
     Raises BulkWriteError for any other fault.
     """
-    if not documents:
-        return set()
     try:
-        rows.insert_many(documents, ordered=False)
+        if documents:
+            rows.insert_many(documents, ordered=False)
     except BulkWriteError as error:
-        faults = error.details["writeErrors"]
-        if error.details.get("writeConcernErrors") or any(
-            fault["code"] != DUPLICATE_KEY for fault in faults
-        ):
+        refused = refused_writes(error)
+        if set(refused.values()) != {DUPLICATE_KEY}:
             raise
-        return {fault["index"] for fault in faults}
+        return set(refused)
     return set()
+
+
+def refused_writes(error: BulkWriteError) -> dict[int, int]:
+    """Give the positions of the writes that were refused, each with the server's error code.
+
+    Raises the error where the others may not have been written either.
+    """
+    if error.details.get("writeConcernErrors"):
+        raise error
+    return {fault["index"]: fault["code"] for fault in error.details["writeErrors"]}
 
 
 def find_by_id(

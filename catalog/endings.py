@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from catalog.chunks import Item
 from catalog.claims import name_key
+from catalog.collections import CollectionRow
 from catalog.images import ImageRow
 from catalog.products import ProductRow
+from catalog.purges import Purge
 from catalog.store import Catalog
 from contract.errors import ContractError, NoRelativeCollection, NotExistingProduct
 
@@ -29,12 +31,22 @@ def fail_images(catalog: Catalog, faults: Mapping[int, type[ContractError]]) -> 
 
 
 def vanished(
-    catalog: Catalog, collection: str, generation: str, items: Sequence[Item]
+    catalog: Catalog,
+    collection: str,
+    generation: str,
+    items: Sequence[Item],
+    products: Mapping[str, ProductRow] | None = None,
 ) -> dict[int, type[ContractError]]:
-    """Give the labels whose collection or product is not there any more, and which of the two."""
+    """Give the labels whose collection or product is not there any more, and which of the two.
+
+    `products` are those of the items as they are now, if they were read already.
+    """
+    if not items:
+        return {}
     if not catalog.collections.is_alive(collection, generation):
         return {item.label: NoRelativeCollection for item in items}
-    products = catalog.products.find(generation, {item.product_id for item in items})
+    if products is None:
+        products = catalog.products.find(generation, {item.product_id for item in items})
     serials = {product.serial for product in products.values()}
     return {item.label: NotExistingProduct for item in items if item.product_serial not in serials}
 
@@ -71,6 +83,10 @@ def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
     )
     for (generation, product_id, serial), count in counts.items():
         catalog.products.remove_images(generation, product_id, serial, count)
+    for (collection, generation), count in Counter(
+        (image.collection, image.generation) for image in images
+    ).items():
+        catalog.collections.add_images(collection, generation, -count)
 
 
 def delete_product(catalog: Catalog, product: ProductRow) -> list[ImageRow]:
@@ -86,3 +102,31 @@ def delete_product(catalog: Catalog, product: ProductRow) -> list[ImageRow]:
     if catalog.products.end_deletion(product):
         catalog.collections.add_products(product.collection, product.generation, -1)
     return alive
+
+
+def delete_collection(catalog: Catalog, collection: CollectionRow) -> None:
+    """Delete a collection: two rows now, everything below it in the background."""
+    catalog.purges.begin(collection)
+    catalog.collections.remove(collection.key, collection.generation)
+
+
+def purge_piece(catalog: Catalog, purge: Purge, rows: int) -> bool:
+    """Remove at most `rows` images and products of a deleted collection; tell whether any was left.
+
+    A purge whose deletion was interrupted before the collection was removed is forgotten.
+    """
+    if catalog.collections.is_alive(purge.collection, purge.generation):
+        catalog.purges.end(purge)
+        return False
+    images = catalog.images.of_generation(purge.generation, rows)
+    labels = [image.label for image in images]
+    if labels:
+        catalog.images.delete(labels)
+        release_images(catalog, labels)
+        catalog.vectors.remove(labels)
+        catalog.pictures.remove(labels)
+        catalog.images.remove(labels)
+    products = catalog.products.of_generation(purge.generation, rows)
+    if products:
+        catalog.products.remove(products)
+    return bool(labels or products)

@@ -6,7 +6,7 @@ once there, stays. So no late message brings an image back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,8 +15,8 @@ from catalog.connection import Row, Rows, find_by_id, moment_or_none, now, stamp
 #: The outcome of an image that can be found; any other is a message of the contract.
 SUCCEEDED = "SUCCEEDED"
 
-#: A deletion's message to the index is taken for lost after this time, and sent again.
-PURGE_GRACE = timedelta(seconds=30)
+#: A message that asks the index to look at images again is taken for lost after this time.
+INDEX_GRACE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class ImageRow:
     """An image as its row says; `url` is None where the client sent Base64."""
 
     label: int
+    collection: str  #: the key of its collection
     generation: str
     product_id: str
     product_serial: int
@@ -49,6 +50,7 @@ class ImageRow:
 def _of(row: Row) -> ImageRow:
     return ImageRow(
         row["_id"],
+        row["collection"],
         row["generation"],
         row["product_id"],
         row["product_serial"],
@@ -74,6 +76,7 @@ class Images:
             [
                 {
                     "_id": image.label,
+                    "collection": image.collection,
                     "generation": image.generation,
                     "product_id": image.product_id,
                     "product_serial": image.product_serial,
@@ -111,6 +114,22 @@ class Images:
     def _end(self, which: Row, outcome: str) -> None:
         self._rows.update_many(which, {"$set": {"outcome": outcome, "ended_at": stamp(now())}})
 
+    def set_info(self, label: int, image_info: str) -> None:
+        """Replace what the client noted of an image."""
+        self._rows.update_one({"_id": label}, {"$set": {"image_info": image_info}})
+
+    def set_product(self, product_serial: int, values: Mapping[str, str]) -> None:
+        """Change name or category of a product in the rows of its images."""
+        self._rows.update_many({"product_serial": product_serial}, {"$set": dict(values)})
+
+    def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
+        """Give some of the images of a generation."""
+        return [_of(row) for row in self._rows.find({"generation": generation}).limit(limit)]
+
+    def remove(self, labels: Sequence[int]) -> None:
+        """Remove rows that nothing points to any more."""
+        self._rows.delete_many({"_id": {"$in": list(labels)}})
+
     def delete(self, labels: Sequence[int]) -> None:
         """Flag images as deleted; the index and the blobs are cleared of them later."""
         deleted_at = now()
@@ -119,7 +138,7 @@ class Images:
             {
                 "$set": {
                     "deleted_at": stamp(deleted_at),
-                    "purge_at": stamp(deleted_at + PURGE_GRACE),
+                    "index_at": stamp(deleted_at + INDEX_GRACE),
                 }
             },
         )
@@ -133,18 +152,18 @@ class Images:
         self._rows.update_many({**chosen, "released_by": None}, {"$set": {"released_by": token}})
         return [_of(row) for row in self._rows.find(chosen) if row["released_by"] == token]
 
-    def waiting_for_purge(self, before: datetime, limit: int) -> list[ImageRow]:
-        """Give deleted images that the index should have been cleared of before that time."""
+    def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
+        """Give images that the index should have looked at again before that time."""
         return [
-            _of(row) for row in self._rows.find({"purge_at": {"$lt": stamp(before)}}).limit(limit)
+            _of(row) for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)
         ]
 
-    def end_purge(self, labels: Iterable[int]) -> None:
-        """Note that neither index nor blobs have anything of these images any more."""
-        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$unset": {"purge_at": 1}})
+    def index_is_right(self, labels: Iterable[int]) -> None:
+        """Note that index and blobs are as the rows of these images say."""
+        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$unset": {"index_at": 1}})
 
-    def postpone_purge(self, labels: Iterable[int]) -> None:
-        """Give the index another while to clear itself of these images."""
+    def ask_index(self, labels: Iterable[int]) -> None:
+        """Have the index look at these images again, within a while or when the sweep asks."""
         self._rows.update_many(
-            {"_id": {"$in": list(labels)}}, {"$set": {"purge_at": stamp(now() + PURGE_GRACE)}}
+            {"_id": {"$in": list(labels)}}, {"$set": {"index_at": stamp(now() + INDEX_GRACE)}}
         )

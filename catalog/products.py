@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
 
 from catalog.collections import CollectionRow
-from catalog.connection import Row, Rows, find_by_id, insert_new, now, stamp
+from catalog.connection import DUPLICATE_KEY, Row, Rows, find_by_id, now, refused_writes, stamp
 from catalog.numbers import Numbers
+from catalog.pages import Page, cut, within
+from contract.errors import ContractError, ExistingProduct, InsertProductError
+
+#: No serial is as large.
+LAST_SERIAL = 2**63
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,10 @@ class NewProduct:
 def product_key(generation: str, product_id: str) -> str:
     """Give the `_id` of a product's row; a generation has no "/" in it."""
     return f"{generation}/{product_id}"
+
+
+def _listing(generation: str, serial: int) -> str:
+    return f"{generation}/{serial:016x}"
 
 
 def _key(product: ProductRow) -> str:
@@ -79,28 +89,68 @@ class Products:
         rows = find_by_id(self._rows, keys).values()
         return [_of(row) for row in rows if row["deleted_at"] is not None]
 
-    def insert(self, collection: CollectionRow, products: Sequence[NewProduct]) -> set[int]:
-        """Insert products; give the positions of those whose product_id is taken."""
+    def page(self, generation: str, after: str, limit: int) -> Page[ProductRow]:
+        """Give at most `limit` products in the order of their creation, those after a place.
+
+        Raises ValueError for a place of another list.
+        """
+        # A string of its own: the embedded server pages by a single indexed field only.
+        span = {
+            "$gt": within(after, f"{generation}/") or _listing(generation, 0),
+            "$lt": _listing(generation, LAST_SERIAL),
+        }
+        found = list(self._rows.find({"listing": span}).sort("listing", 1).limit(limit + 1))
+        rows, place = cut(found, limit, lambda row: str(row["listing"]))
+        return Page([_of(row) for row in rows if row["deleted_at"] is None], place)
+
+    def change(self, product: ProductRow, values: Mapping[str, str]) -> bool:
+        """Change name or category of a product; False where it is not there any more."""
+        changed = self._rows.update_one(
+            {"_id": _key(product), "serial": product.serial, "deleted_at": None},
+            {"$set": dict(values)},
+        )
+        return changed.matched_count == 1
+
+    def of_generation(self, generation: str, limit: int) -> list[str]:
+        """Give the keys of some products of a generation."""
+        span = {"$gt": _listing(generation, 0), "$lt": _listing(generation, LAST_SERIAL)}
+        return [row["_id"] for row in self._rows.find({"listing": span}, ["_id"]).limit(limit)]
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove the rows of these keys."""
+        self._rows.delete_many({"_id": {"$in": list(keys)}})
+
+    def insert(
+        self, collection: CollectionRow, products: Sequence[NewProduct]
+    ) -> dict[int, type[ContractError]]:
+        """Insert products; give the faults of those that were not written, by position."""
         created_at = stamp(now())
         serials = self._numbers.reserve(len(products))
-        return insert_new(
-            self._rows,
-            [
-                {
-                    "_id": product_key(collection.generation, product.product_id),
-                    "collection": collection.key,
-                    "generation": collection.generation,
-                    "product_id": product.product_id,
-                    "serial": serial,
-                    "product_name": product.product_name,
-                    "category": product.category,
-                    "image_count": 0,
-                    "created_at": created_at,
-                    "deleted_at": None,
-                }
-                for serial, product in zip(serials, products, strict=True)
-            ],
-        )
+        rows = [
+            {
+                "_id": product_key(collection.generation, product.product_id),
+                "collection": collection.key,
+                "generation": collection.generation,
+                "product_id": product.product_id,
+                "serial": serial,
+                "listing": _listing(collection.generation, serial),
+                "product_name": product.product_name,
+                "category": product.category,
+                "image_count": 0,
+                "created_at": created_at,
+                "deleted_at": None,
+            }
+            for serial, product in zip(serials, products, strict=True)
+        ]
+        try:
+            if rows:
+                self._rows.insert_many(rows, ordered=False)
+        except BulkWriteError as error:
+            return {
+                position: ExistingProduct if code == DUPLICATE_KEY else InsertProductError
+                for position, code in refused_writes(error).items()
+            }
+        return {}
 
     def add_images(self, generation: str, counts: Mapping[str, int]) -> dict[str, ProductRow]:
         """Count images more (or fewer) by product_id; give the products as they are then."""

@@ -16,6 +16,7 @@ from catalog.images import Images
 from catalog.models import Models
 from catalog.numbers import Numbers
 from catalog.products import Products
+from catalog.purges import Purges
 from catalog.queues import Queues
 from catalog.tasks import Tasks
 
@@ -35,6 +36,7 @@ class Catalog:
     chunks: Chunks
     queues: Queues
     models: Models
+    purges: Purges
     payloads: Blobs
     pictures: Blobs
     vectors: Vectors
@@ -65,18 +67,41 @@ def open_catalog(client: MongoClient[Row], name: str, lease_seconds: float) -> C
         chunks=Chunks(rows["chunks"], lease),
         queues=Queues(rows["queues"], settling=lease),
         models=Models(rows["models"]),
+        purges=Purges(rows["purges"]),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),
     )
 
 
+#: Every index besides `_id`, by table and field. Queries go by `_id` or by exactly one of these.
+INDEXES = (
+    ("products", "deleted_at"),
+    ("products", "listing"),
+    ("tasks", "listing"),
+    ("tasks", "task_id"),
+    ("images", "generation"),
+    ("purges", "due_at"),
+    ("images", "product_serial"),
+    ("images", "index_at"),
+    ("image_names", "label"),
+    ("image_contents", "label"),
+    ("chunks", "due_at"),
+)
+
+
 def create_indexes(client: MongoClient[Row], name: str) -> None:
-    """Create the indexes that are missing. Queries go by `_id` or by exactly one of these."""
+    """Create the indexes that are missing."""
     rows, _ = databases(client, name)
-    rows["products"].create_index("deleted_at")
-    rows["images"].create_index("product_serial")
-    rows["images"].create_index("purge_at")
-    rows["image_names"].create_index("label")
-    rows["image_contents"].create_index("label")
-    rows["chunks"].create_index("due_at")
+    for table, field in INDEXES:
+        rows[table].create_index(field)
+
+
+def missing_indexes(client: MongoClient[Row], name: str) -> list[str]:
+    """Give the indexes that are not there, as table.field."""
+    rows, _ = databases(client, name)
+    fields: dict[str, set[str]] = {}
+    for table in {table for table, _ in INDEXES}:
+        found = rows[table].index_information().values()
+        fields[table] = {index["key"][0][0] for index in found if len(index["key"]) == 1}
+    return [f"{table}.{field}" for table, field in INDEXES if field not in fields[table]]

@@ -98,8 +98,7 @@ def take_images(
     except Exception:
         # No chunk will ever give these back.
         catalog.names.release({names[position]: labels[position] for position in placed})
-        places = Counter(image.product_id for image in placed.values())
-        catalog.products.add_images(collection.generation, {i: -n for i, n in places.items()})
+        _give_back(catalog, collection, placed, products)
         raise
     task = catalog.tasks.add_chunks(task, [chunk.id for chunk in chunks])
     catalog.payloads.put(
@@ -109,6 +108,7 @@ def take_images(
         [
             ImageRow(
                 label=labels[position],
+                collection=collection.key,
                 generation=collection.generation,
                 product_id=image.product_id,
                 product_serial=items[position].product_serial,
@@ -122,10 +122,16 @@ def take_images(
         ]
     )
     catalog.chunks.look_again(chunks)
-    fail_images(
-        catalog,
-        vanished(catalog, collection.key, collection.generation, list(items.values())),
-    )
+    # Whoever changes or deletes a product writes first and looks for its images after; so
+    # does this: one of the two sees the other.
+    current = catalog.products.find(collection.generation, products)
+    for product in current.values():
+        known = products[product.product_id]
+        values = {"product_name": product.product_name, "category": product.category}
+        if values != {"product_name": known.product_name, "category": known.category}:
+            catalog.images.set_product(product.serial, values)
+    gone = vanished(catalog, collection.key, collection.generation, list(items.values()), current)
+    fail_images(catalog, gone)
     return Submission(task, chunks, refused)
 
 
@@ -138,6 +144,7 @@ def _take_places(
 ) -> tuple[dict[int, NewImage], dict[int, type[ContractError]]]:
     """Count images to their products; give those that have a place, and the faults of the rest."""
     counts = Counter(image.product_id for image in images.values())
+    catalog.collections.add_images(collection.key, collection.generation, len(images))
     counted = catalog.products.add_images(collection.generation, counts)
     products = {i: row for i, row in counted.items() if row.serial == known[i].serial}
     excess = {
@@ -155,11 +162,23 @@ def _take_places(
             faults[position] = ImageNumExceedPerProductLimit
         else:
             placed[position] = image
-    given_back = Counter(images[p].product_id for p in faults if images[p].product_id in counted)
-    catalog.products.add_images(
-        collection.generation, {product_id: -count for product_id, count in given_back.items()}
-    )
+    _give_back(catalog, collection, {p: images[p] for p in faults}, counted)
     return dict(sorted(placed.items())), faults
+
+
+def _give_back(
+    catalog: Catalog,
+    collection: CollectionRow,
+    images: Mapping[int, NewImage],
+    counted: Mapping[str, ProductRow],
+) -> None:
+    """Count images off again, and off their products, where those had been there to count."""
+    if images:
+        catalog.collections.add_images(collection.key, collection.generation, -len(images))
+        places = Counter(image.product_id for image in images.values())
+        catalog.products.add_images(
+            collection.generation, {i: -n for i, n in places.items() if i in counted}
+        )
 
 
 def _cut(

@@ -10,9 +10,22 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Rows, moment, now, stamp
+from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.pages import Page, cut, within
+
+#: Sorts after every digit.
+AFTER_DIGITS = ":"
 
 _TASK_ID = re.compile(r"(?P<user>[^/]+)/(?P<name>[^/]+)/[0-9]{10}\.[0-9]{6}")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a finished task ended."""
+
+    succeeded: int
+    failed: int
+    finished_at: datetime
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,7 @@ class TaskRow:
     image_count: int
     chunk_ids: tuple[str, ...]
     created_at: datetime
+    ending: Ending | None = None  #: None as long as an image is pending
 
 
 def user_of(task_id: str) -> str | None:
@@ -56,11 +70,15 @@ class Tasks:
                 self._rows.insert_one(
                     {
                         "_id": task.task_id,
+                        # Once more: the embedded server reads every row for a range of _id.
+                        "task_id": task.task_id,
                         "user": user,
                         "collection": task.collection,
                         "image_count": image_count,
                         "chunk_ids": [],
+                        "finished_at": None,
                         "created_at": stamp(task.created_at),
+                        "listing": _listing(user, microseconds),
                     }
                 )
             except DuplicateKeyError:
@@ -82,13 +100,42 @@ class Tasks:
     def find(self, task_id: str) -> TaskRow | None:
         """Give the task, or None."""
         row = self._rows.find_one({"_id": task_id})
-        if row is None:
-            return None
-        return TaskRow(
-            task_id,
-            row["user"],
-            row["collection"],
-            row["image_count"],
-            tuple(row["chunk_ids"]),
-            moment(row["created_at"]),
+        return None if row is None else _of(row)
+
+    def finish(self, task_id: str, succeeded: int, failed: int) -> None:
+        """Note how a task ended whose images all have their outcome; the first note stays."""
+        self._rows.update_one(
+            {"_id": task_id, "finished_at": None},
+            {"$set": {"succeeded": succeeded, "failed": failed, "finished_at": stamp(now())}},
         )
+
+    def page(self, user: str, collection: str | None, before: str, limit: int) -> Page[TaskRow]:
+        """Give at most `limit` tasks of a user, or of a collection's key, newest first.
+
+        `before` is where the page before ended, empty at the start. Raises ValueError for a
+        place of another list.
+        """
+        field, first = ("listing", user) if collection is None else ("task_id", collection)
+        span = {"$gt": f"{first}/", "$lt": within(before, f"{first}/") or f"{first}/{AFTER_DIGITS}"}
+        found = list(self._rows.find({field: span}).sort(field, -1).limit(limit + 1))
+        rows, place = cut(found, limit, lambda row: str(row[field]))
+        return Page([_of(row) for row in rows], place)
+
+
+def _listing(user: str, microseconds: int) -> str:
+    return f"{user}/{microseconds:016d}"
+
+
+def _of(row: Row) -> TaskRow:
+    finished_at = row["finished_at"]
+    return TaskRow(
+        row["_id"],
+        row["user"],
+        row["collection"],
+        row["image_count"],
+        tuple(row["chunk_ids"]),
+        moment(row["created_at"]),
+        None
+        if finished_at is None
+        else Ending(row["succeeded"], row["failed"], moment(finished_at)),
+    )

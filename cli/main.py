@@ -1,4 +1,4 @@
-"""The `snapsku` command: run the stack, show the settings."""
+"""The `snapsku` command: run the stack, show the settings, look what is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import click
 from pydantic import SecretStr
 
 from config.embedded import embedded_servers
-from config.settings import PREFIX, Settings, SettingsError, read_settings
+from config.settings import (
+    PREFIX,
+    Settings,
+    SettingsError,
+    read_settings,
+    with_embedded_servers,
+)
 
 
 def _settings() -> Settings:
@@ -52,6 +58,33 @@ def up(scale: tuple[str, ...]) -> None:
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(code)
+
+
+@main.command()
+@click.option("--model", is_flag=True, help="Load the weights as well, which takes seconds.")
+@click.option(
+    "--skip",
+    metavar="SUBJECT",
+    multiple=True,
+    help="Leave out a line, such as flower, that is on another machine. May be given again.",
+)
+def doctor(model: bool, skip: tuple[str, ...]) -> None:
+    """Check what the service needs: a line each, exit code 1 where something is wrong."""
+    try:
+        found = with_embedded_servers(read_settings())
+    except SettingsError as error:
+        click.echo(f"WRONG  settings: {error}")
+        sys.exit(1)
+    click.echo("OK     settings: valid")
+    # After the settings: Celery reads them as soon as it is loaded.
+    from cli.doctor import examine
+
+    is_well = True
+    for finding in examine(found, model):
+        if finding.subject not in skip:
+            click.echo(str(finding))
+            is_well = is_well and finding.is_ok
+    sys.exit(0 if is_well else 1)
 
 
 @main.group()

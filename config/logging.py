@@ -1,17 +1,23 @@
 """Structured logs for every process: one event a line, with the ids that are bound to it.
 
-Never give a secret, a picture, Base64 or the query of a URL to a logger.
+Never give a secret, a picture, Base64 or the query of a URL to a logger;
+`config.redaction` takes out what a library or an exception repeats.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import structlog
 
+from config.redaction import clean_event
 from config.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -22,26 +28,30 @@ def configure_logging(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: list[Any] = (
-        [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
+    # A traceback as plain text: the one of structlog shows local variables, such as pictures.
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
         if settings.log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                clean_event,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    # A line for every message sent, received and done says nothing that our own lines do not;
-    # urllib3 would write the queries of URLs, which may be secrets.
+    # A line for every message sent, received and done says nothing that our own lines do not.
     for noisy in ("celery.worker.strategy", "celery.app.trace", "celery.beat", "urllib3", "PIL"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
@@ -50,3 +60,26 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)
+    # A hook that somebody else has set, such as a test runner, stays.
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _log_uncaught_in_thread
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    log.critical("process ends by an error", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(fault: threading.ExceptHookArgs) -> None:
+    if fault.exc_value is None or isinstance(fault.exc_value, SystemExit):
+        return
+    name = None if fault.thread is None else fault.thread.name
+    trace = (fault.exc_type, fault.exc_value, fault.exc_traceback)
+    log.critical("thread ends by an error", thread=name, exc_info=trace)

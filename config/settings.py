@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the API and Flower listen on")
     port: int = Field(8000, ge=1, le=65535, description="port of the API")
     flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower")
+    flower_user: str = Field(
+        "admin", min_length=1, pattern=r"^[^:,]+$", description="who may see Flower"
+    )
+    flower_password: SecretStr = Field(
+        SecretStr(""), description="password of Flower; empty: none, on loopback only"
+    )
     listen_beyond_loopback: bool = Field(
         False, description="allow a host that is not loopback, although nobody has to log in yet"
     )
@@ -111,6 +117,10 @@ class Settings(BaseSettings):
     result_seconds: int = Field(86_400, ge=60, description="how long Celery keeps a result")
     visibility_seconds: int = Field(900, ge=60, description="visibility timeout of the broker")
     time_limit_seconds: int = Field(120, ge=10, description="hard limit of one stage of a chunk")
+    probe_seconds: float = Field(5.0, gt=0, description="how often every queue is probed")
+    stalled_seconds: float = Field(
+        30.0, gt=0, description="a queue on which nothing was done so long makes /readyz answer 503"
+    )
     redis_timeout_seconds: float = Field(2.0, gt=0, description="to connect to Redis and read")
     mongo_timeout_seconds: float = Field(5.0, gt=0, description="to find MongoDB")
 
@@ -162,7 +172,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
-        if not self.listen_beyond_loopback and not _is_loopback(self.host):
+        if not self.listen_beyond_loopback and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} is not loopback, and nobody has to log in yet; "
                 "set SNAPSKU_LISTEN_BEYOND_LOOPBACK=true if that is meant"
@@ -171,6 +181,10 @@ class Settings(BaseSettings):
             raise ValueError("lease_renewal_seconds must be less than lease_seconds")
         if self.visibility_seconds <= self.time_limit_seconds:
             raise ValueError("visibility_seconds must be more than time_limit_seconds")
+        if not self.flower_password.get_secret_value().isascii():
+            raise ValueError("flower_password must be plain ASCII, for the sake of browsers")
+        if self.stalled_seconds < 2 * self.probe_seconds:
+            raise ValueError("stalled_seconds must be at least twice probe_seconds")
         if self.topk_default > self.topk_limit:
             raise ValueError("topk_default must not be more than topk_limit")
         if self.image_min_side > self.image_max_side:
@@ -180,7 +194,8 @@ class Settings(BaseSettings):
         return self
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address to listen on."""
     if host == "localhost":
         return True
     try:
@@ -226,6 +241,11 @@ def settings() -> Settings:
         found = read_settings()
     except SettingsError as error:
         raise SystemExit(f"snapsku: bad settings: {error}") from error
+    return with_embedded_servers(found)
+
+
+def with_embedded_servers(found: Settings) -> Settings:
+    """Give settings with the addresses of those servers that a running stack embeds."""
     endpoints = read_endpoints(found.data_dir)
     if endpoints is None:
         return found

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Hashable, Mapping
+from contextvars import copy_context
 from functools import partial
 from typing import Generic, TypeVar
 from urllib.parse import urljoin
@@ -269,7 +270,10 @@ def fetch_all(
             batch.give(label, host, _outcome(url, policy, deadline, resolver))
 
     for _ in range(min(workers, len(batch))):
-        threading.Thread(target=work, name="download", daemon=True).start()
+        # With the caller's context, whose ids the log lines of a download carry.
+        threading.Thread(
+            target=copy_context().run, args=(work,), name="download", daemon=True
+        ).start()
     return batch.finish(deadline)
 
 

@@ -5,12 +5,16 @@ Knows nothing of what a vector was made from, nor of where the rows are kept.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from indexer.forked_save import SnapshotError
+from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
-from indexer.vector_set import SetStatistics, VectorSet
+from indexer.vector_set import SetNotReadyError, SetState, SetStatistics, VectorSet
 from indexer.vectors import check_additions, check_query
 
 if TYPE_CHECKING:
@@ -18,39 +22,61 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indexer.options import IndexOptions
+    from indexer.snapshots import SnapshotDirectory
 
+LOAD_PATIENCE = 1.5
+"""Seconds that a search waits for another thread that loads the set which it needs."""
 
-class SetKey(NamedTuple):
-    """Names a set: the generation of a collection, and a category in it."""
+SAVE_SECONDS = 120.0
+"""How long a child may take to save one shard."""
 
-    generation: str
-    category: str
+SAVE_PAUSE = 60.0
+"""A set that could not be saved is not tried again for so long to be unloaded."""
+
+logger = logging.getLogger(__name__)
 
 
 class VectorIndex:
     """Sets of vectors, safe for use by several threads.
 
     Work in one set never waits for another: the lock here guards the table of
-    sets alone and is held for a look or a change of it.
+    sets alone and is held for a look or a change of it. The sets of a directory of
+    snapshots are there from the start, out of memory and not ready: whoever knows what
+    they should hold says when they do.
     """
 
-    def __init__(self, options: IndexOptions) -> None:
+    def __init__(
+        self,
+        options: IndexOptions,
+        snapshots: SnapshotDirectory | None = None,
+        is_complete: bool = True,
+    ) -> None:
+        """Without `is_complete`, there may be sets that only `complete` will name."""
         self._options = options
+        self._snapshots = snapshots
         self._table = threading.Lock()
         self._sets: dict[SetKey, VectorSet] = {}
+        self._dropped: set[str] = set()
+        self._complete = is_complete
+        for manifest in snapshots.find() if snapshots else ():
+            snapshot = snapshots.of(manifest.key) if snapshots else None
+            self._sets[manifest.key] = VectorSet(options, snapshot, manifest, ready=False)
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add vectors (n, dimensions), float32 and of norm 1; give how many were new.
 
         Labels are above 0 and below 2**63. One that the set knows is skipped, a
-        deleted one too. On return every new label can be found. Raises
-        ValueError, with nothing added, for bad labels or vectors.
+        deleted one too, and so is all of a generation that was dropped. On return every
+        new label can be found, once its set is ready. Raises ValueError, with nothing
+        added, for bad labels or vectors.
         """
         check_additions(labels, vectors, self._options.dimensions)
         if len(labels) == 0:
             return 0
         with self._table:
-            vector_set = self._sets.setdefault(key, VectorSet(self._options))
+            if key.generation in self._dropped:
+                return 0
+            vector_set = self._sets.get(key) or self._open(key, ready=self._complete)
         return vector_set.add(labels, vectors)
 
     def mark_deleted(self, key: SetKey, labels: Sequence[int]) -> int:
@@ -61,43 +87,103 @@ class VectorIndex:
         vector_set = self._find(key)
         return len(set(labels)) if vector_set is None else vector_set.mark_deleted(labels)
 
+    def revive(self, key: SetKey, labels: Sequence[int]) -> set[int]:
+        """Make deleted labels of a set findable again, as they were; give which they were.
+
+        For a label that comes back to its set: `add` takes no deleted one, since a late
+        message must not bring an image back.
+        """
+        vector_set = self._find(key)
+        return set() if vector_set is None else vector_set.revive(labels)
+
     def search(self, keys: Sequence[SetKey], vectors: NDArray[np.float32], k: int) -> Neighbours:
         """Give the `k` nearest labels to any of the vectors (q, dimensions) in the sets.
 
         One list of int64 labels and float32 cosines, falling: each label once,
         with its similarity to the vector that it is nearest to. Shorter than
         `k` only where less is live; empty where there is nothing. Raises
-        ValueError for bad vectors or a k under 1.
+        ValueError for bad vectors or a k under 1, SetNotReadyError where one of the
+        sets does not yet hold all that it should.
         """
         check_query(vectors, k, self._options.dimensions)
         answers: list[Neighbours] = []
         for key in dict.fromkeys(keys):
-            vector_set = self._find(key)
-            if vector_set is not None:
-                answers.extend(vector_set.search(vectors, k))
+            with self._table:
+                vector_set = self._sets.get(key)
+                if vector_set is None and not self._complete:
+                    raise SetNotReadyError(f"{key} may hold vectors that are not known yet")
+            if vector_set is None:
+                continue
+            try:
+                answers.extend(vector_set.search(vectors, k, LOAD_PATIENCE))
+            except SetNotReadyError as error:
+                raise SetNotReadyError(f"{key} is being loaded or built") from error
         return merge(answers, k)
 
-    def drop_generation(self, generation: str) -> int:
-        """Forget all sets of a generation and give how many there were.
+    def keys_of(self, generation: str) -> list[SetKey]:
+        """Give the keys of all sets of a generation; SetNotReadyError if not all are known yet."""
+        with self._table:
+            if not self._complete:
+                raise SetNotReadyError(f"the sets of {generation} are not all known yet")
+            return [key for key in self._sets if key.generation == generation]
 
-        An add that comes later opens a set anew, so late work must be followed
-        by another drop.
+    def complete(self, keys: Iterable[SetKey]) -> None:
+        """Take note that there is no set but those of these keys and those that are there.
+
+        A set that was not there must be filled, and is not ready.
         """
         with self._table:
+            for key in keys:
+                if key not in self._sets and key.generation not in self._dropped:
+                    self._open(key, ready=False)
+            self._complete = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all sets are known."""
+        return self._complete
+
+    def not_ready(self) -> list[SetKey]:
+        """Give the sets that do not hold all that they should, as far as is known."""
+        return [key for key, vector_set in self._all().items() if not vector_set.ready]
+
+    def now_ready(self, key: SetKey) -> None:
+        """Take note that a set holds all that it should; from here on it is searched."""
+        vector_set = self._find(key)
+        if vector_set is not None:
+            vector_set.ready = True
+
+    def live_labels(self, key: SetKey) -> set[int]:
+        """Give the labels of a set that are not deleted; loads it."""
+        vector_set = self._find(key)
+        return set() if vector_set is None else vector_set.live_labels()
+
+    def known(self, key: SetKey, labels: Sequence[int]) -> set[int]:
+        """Give those among `labels` that the set has, deleted or not; loads it."""
+        vector_set = self._find(key)
+        return set() if vector_set is None else vector_set.known(labels)
+
+    def drop_generation(self, generation: str) -> int:
+        """Forget all sets of a generation, with their snapshots; give how many there were.
+
+        What is added to that generation later is not kept.
+        """
+        with self._table:
+            self._dropped.add(generation)
             dropped = [key for key in self._sets if key.generation == generation]
-            for key in dropped:
-                del self._sets[key]
+            sets = [self._sets.pop(key) for key in dropped]
+        for vector_set in sets:
+            vector_set.drop()
         return len(dropped)
 
     def count(self, key: SetKey) -> int:
-        """Give how many labels of the set a search can find; 0 for an unknown set."""
+        """Give how many labels of the set are not deleted; 0 for an unknown set."""
         vector_set = self._find(key)
         return 0 if vector_set is None else vector_set.statistics().live
 
     def keys(self) -> list[SetKey]:
         """Give the keys of all sets, those whose labels are all deleted too."""
-        with self._table:
-            return list(self._sets)
+        return list(self._all())
 
     def contains(self, key: SetKey, label: int) -> bool:
         """Tell whether a search of the set can find the label."""
@@ -106,9 +192,78 @@ class VectorIndex:
 
     def statistics(self) -> dict[SetKey, SetStatistics]:
         """Give the size of every set."""
+        return {key: vector_set.statistics() for key, vector_set in self._all().items()}
+
+    def state(self) -> dict[SetKey, SetState]:
+        """Give what there is to know of every set, for monitoring."""
+        return {key: vector_set.state() for key, vector_set in self._all().items()}
+
+    def unsaved(self) -> dict[SetKey, int]:
+        """Give the sets that changed since their snapshot, and how many labels did."""
+        counts = {key: vector_set.unsaved_changes for key, vector_set in self._all().items()}
+        return {key: count for key, count in counts.items() if count}
+
+    def save(self, key: SetKey, seconds: float = SAVE_SECONDS) -> bool:
+        """Bring the snapshot of a set up to this moment; False, and a line in the log, if not."""
+        vector_set = self._find(key)
+        started = time.monotonic()
+        try:
+            if vector_set is not None:
+                vector_set.save(seconds)
+        except (OSError, SnapshotError) as error:
+            logger.error("no snapshot of %s, the one before stays: %s", key, error)
+            if vector_set is not None:
+                vector_set.save_again_at = time.monotonic() + SAVE_PAUSE
+            return False
+        logger.info("snapshot of %s in %.1f s", key, time.monotonic() - started)
+        return True
+
+    def compact(self, share: float, stopping: threading.Event) -> int:
+        """Build shards anew of which more than `share` is deleted; give how many."""
+        done = 0
+        for key, vector_set in self._all().items():
+            started = time.monotonic()
+            count = vector_set.compact(share, stopping)
+            if count:
+                seconds = time.monotonic() - started
+                logger.info("%d shards of %s built anew in %.1f s", count, key, seconds)
+            done += count
+        return done
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory all sets take at this moment."""
+        return sum(vector_set.memory_bytes for vector_set in self._all().values())
+
+    def unload_beyond(self, memory_bytes: int, idle_seconds: float) -> int:
+        """Take idle sets out of memory, the longest idle first, down to about so many bytes.
+
+        Never the one that was used last. Gives how many were unloaded.
+        """
+        by_use = sorted(self._all().items(), key=lambda item: item[1].used_at)
+        total = self.memory_bytes
+        done = 0
+        for key, vector_set in by_use[:-1]:
+            now = time.monotonic()
+            size = vector_set.memory_bytes
+            if total <= memory_bytes or not size or not vector_set.ready:
+                continue
+            if now - vector_set.used_at < idle_seconds or now < vector_set.save_again_at:
+                continue
+            if (not vector_set.unsaved_changes or self.save(key)) and vector_set.unload():
+                logger.info("%s is idle: out of memory", key)
+                total -= size
+                done += 1
+        return done
+
+    def _open(self, key: SetKey, ready: bool) -> VectorSet:
+        snapshot = self._snapshots.of(key) if self._snapshots else None
+        vector_set = self._sets[key] = VectorSet(self._options, snapshot, ready=ready)
+        return vector_set
+
+    def _all(self) -> dict[SetKey, VectorSet]:
         with self._table:
-            sets = dict(self._sets)
-        return {key: vector_set.statistics() for key, vector_set in sets.items()}
+            return dict(self._sets)
 
     def _find(self, key: SetKey) -> VectorSet | None:
         with self._table:

@@ -10,7 +10,10 @@ what rounding to half precision leaves; the inner product would be off with it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hnswlib
@@ -34,23 +37,70 @@ VECTORS_PER_EXACT_PIECE = 256
 TOO_FEW_FOUND = "2D array"
 """Part of the message by which hnswlib says that it found fewer neighbours than asked for."""
 
+BYTES_AT_BIRTH = 2_600_000
+"""Locks of a new hnswlib index, however few vectors it holds."""
+
+BYTES_BESIDE_VECTOR = 220
+"""Labels, locks, upper links and Python's own sets, a vector; measured, not exact."""
+
 logger = logging.getLogger(__name__)
+
+
+class ShardFileError(Exception):
+    """A file does not hold the shard that it should hold."""
+
+
+@dataclass(frozen=True)
+class FrozenShard:
+    """What a shard is at the moment in which nothing changes it."""
+
+    changes: int
+    live: int
+    deleted: tuple[int, ...]
+    file_size: int
+    save: Callable[[Path], None]
 
 
 class Shard:
     """Vectors under labels that are never used again; a vector never changes."""
 
-    def __init__(self, options: IndexOptions) -> None:
+    def __init__(self, options: IndexOptions, size: int = FIRST_SIZE) -> None:
+        """`size` is how many vectors there is memory for at first."""
         self._options = options
         self._lock = ReadWriteLock()
         self._live: set[int] = set()
         self._deleted: set[int] = set()
-        self._size = min(FIRST_SIZE, options.shard_capacity)
+        self._changes = 0
+        self._size = min(size, options.shard_capacity)
         self._index = hnswlib.Index(space="cosine", dim=options.dimensions)
         self._index.init_index(
             max_elements=self._size, M=options.m, ef_construction=options.ef_construction
         )
         self._index.set_ef(options.ef_floor)
+
+    @classmethod
+    def load(cls, options: IndexOptions, path: Path, live: int, deleted: Collection[int]) -> Shard:
+        """Give the shard that a file holds, with so many live labels and these marked ones.
+
+        hnswlib believes what it reads: the file must be known to be whole. Holds the
+        interpreter lock, about a second for 500 MB. Raises ShardFileError.
+        """
+        shard = cls(options, size=1)
+        index = hnswlib.Index(space="cosine", dim=options.dimensions)
+        try:
+            index.load_index(str(path))
+        except RuntimeError as error:
+            raise ShardFileError(f"hnswlib can't read {path.name}: {error}") from error
+        labels = set(index.get_ids_list())
+        shard._live = labels.difference(deleted)
+        shard._deleted = labels.intersection(deleted)
+        if (len(shard._live), len(shard._deleted)) != (live, len(deleted)):
+            raise ShardFileError(f"{path.name} holds other labels than its record says")
+        shard._index = index
+        shard._size = index.get_max_elements()
+        # A file keeps no ef: without this the index would search with its default of 10.
+        index.set_ef(options.ef_floor)
+        return shard
 
     @property
     def live_count(self) -> int:
@@ -72,9 +122,52 @@ class Shard:
         """How many vectors there is memory for at the moment."""
         return self._size
 
+    @property
+    def changes(self) -> int:
+        """How many labels were added or marked since the shard was made or loaded."""
+        return self._changes
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory the shard takes."""
+        numbers = self._options.dimensions + 2 * self._options.m
+        return BYTES_AT_BIRTH + self._count * (4 * numbers + BYTES_BESIDE_VECTOR)
+
     def contains(self, label: int) -> bool:
         """Tell whether a search can find the label."""
         return label in self._live
+
+    def live_labels(self) -> set[int]:
+        """Give the labels that a search can find at this moment."""
+        with self._lock.reading():
+            return set(self._live)
+
+    def read(self, labels: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
+        """Give those among `labels` that are live, and their vectors (n, dimensions).
+
+        The vectors have the norm 1, whatever norm they were added with.
+        """
+        with self._lock.reading():
+            live = [label for label in labels if label in self._live]
+            if not live:
+                return [], np.empty((0, self._options.dimensions), np.float32)
+            return live, np.asarray(self._index.get_items(live), np.float32)
+
+    @contextmanager
+    def frozen(self) -> Iterator[FrozenShard]:
+        """Keep the shard as it is, searches aside, while a child is forked that will save it.
+
+        Its `save` takes no lock, holds the interpreter lock, and reports no fault of the
+        disk: the size of the file tells.
+        """
+        with self._lock.reading():
+            yield FrozenShard(
+                self._changes,
+                len(self._live),
+                tuple(self._deleted),
+                self._index.index_file_size(),
+                lambda path: self._index.save_index(str(path)),
+            )
 
     def knows(self, label: int) -> bool:
         """Tell whether the label was ever added, marked since or not."""
@@ -104,6 +197,7 @@ class Shard:
                 num_threads=1,
             )
             self._live.update(places)
+            self._changes += len(places)
             return len(places)
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
@@ -118,7 +212,19 @@ class Shard:
                 # In this order, so that `knows`, which takes no lock, holds throughout.
                 self._deleted.add(label)
                 self._live.discard(label)
+            self._changes += len(live)
             return len(live)
+
+    def revive(self, labels: Sequence[int]) -> set[int]:
+        """Make marked labels findable again, with the vectors they had; give which they were."""
+        with self._lock.writing():
+            marked = self._deleted.intersection(labels)
+            for label in marked:
+                self._index.unmark_deleted(label)
+                self._live.add(label)
+                self._deleted.discard(label)
+            self._changes += len(marked)
+            return marked
 
     def search(self, vectors: NDArray[np.float32], k: int) -> Neighbours:
         """Give the nearest live labels of each vector (q, dimensions), nearest first.

@@ -1,22 +1,37 @@
-"""One set of vectors: its shards, filled one after the other. Knows nothing of other sets."""
+"""One set of vectors: its shards, filled one after the other. Knows nothing of other sets.
+
+A set may be out of memory, with all that it holds in a snapshot; whoever needs it next
+loads it. It is ready once it is known to hold all that it should; until then it takes
+what is added and marked, and answers no search.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from indexer.compaction import Compaction
+from indexer.forked_save import SnapshotError
 from indexer.shard import Shard
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from indexer.manifest import Manifest, ShardRecord
     from indexer.neighbours import Neighbours
     from indexer.options import IndexOptions
+    from indexer.snapshots import SetSnapshot
 
 MARKS_PER_WRITE = 1_000
 """Labels marked under one hold of the locks: about a millisecond."""
+
+
+class SetNotReadyError(Exception):
+    """A search needs a set that is not ready yet; a later one will find it so."""
 
 
 class SetStatistics(NamedTuple):
@@ -27,13 +42,39 @@ class SetStatistics(NamedTuple):
     shards: int
 
 
+class SetState(NamedTuple):
+    """A set for monitoring; `snapshot_seconds` is the age of its snapshot, None without one."""
+
+    live: int
+    deleted: int
+    shards: int
+    ready: bool
+    loaded: bool
+    snapshot_seconds: float | None
+
+
 class VectorSet:
     """Shards that are searched together; what changes them goes one at a time."""
 
-    def __init__(self, options: IndexOptions) -> None:
+    def __init__(
+        self,
+        options: IndexOptions,
+        snapshot: SetSnapshot | None = None,
+        manifest: Manifest | None = None,
+        ready: bool = True,
+    ) -> None:
+        """With a `manifest` it is out of memory at first; without a `snapshot` it stays in."""
         self._options = options
         self._changing = threading.Lock()
-        self._shards: list[Shard] = []
+        self._saving = threading.Lock()
+        self._snapshot = snapshot
+        self._manifest = manifest
+        self._saved: dict[Shard, tuple[int, ShardRecord]] = {}
+        # Replaced as a whole, so that a search that holds it sees one state; None: not loaded.
+        self._shards: tuple[Shard, ...] | None = None if manifest else ()
+        self._dropped = False
+        self.ready = ready
+        self.used_at = self.save_again_at = time.monotonic()
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add checked vectors in pieces of `vectors_per_write`; give how many were new.
@@ -42,7 +83,7 @@ class VectorSet:
         """
         added = 0
         for piece in _pieces(len(labels), self._options.vectors_per_write):
-            with self._changing:
+            with self._loaded():
                 added += self._add_piece(labels[piece], vectors[piece])
         return added
 
@@ -51,9 +92,9 @@ class VectorSet:
         distinct = list(dict.fromkeys(labels))
         unknown = 0
         for piece in _pieces(len(distinct), MARKS_PER_WRITE):
-            with self._changing:
+            with self._loaded() as shards:
                 left = distinct[piece]
-                for shard in self._shards:
+                for shard in shards:
                     known = [label for label in left if shard.knows(label)]
                     if known:
                         shard.mark_deleted(known)
@@ -61,34 +102,196 @@ class VectorSet:
                 unknown += len(left)
         return unknown
 
-    def search(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
-        """Give each shard's answer, arrays of (q, up to k), see `Shard.search`."""
-        return [shard.search(vectors, k) for shard in tuple(self._shards)]
+    def revive(self, labels: Sequence[int]) -> set[int]:
+        """Make those among `labels` findable again that were marked; give which they were."""
+        revived: set[int] = set()
+        for piece in _pieces(len(labels), MARKS_PER_WRITE):
+            with self._loaded() as shards:
+                for shard in shards:
+                    revived |= shard.revive(labels[piece])
+        return revived
+
+    def search(
+        self, vectors: NDArray[np.float32], k: int, patience: float = -1.0
+    ) -> list[Neighbours]:
+        """Give each shard's answer, arrays of (q, up to k), see `Shard.search`.
+
+        Where the set is out of memory the search loads it, or waits up to `patience`
+        seconds for another thread that changes or loads it; for ever below 0. Raises
+        SetNotReadyError.
+        """
+        self.used_at = time.monotonic()
+        shards = self._shards
+        if self.ready and shards is None:
+            with self._loaded(patience) as loaded:
+                shards = loaded
+        # Asked again, since loading may have found the snapshot damaged.
+        if not self.ready or shards is None:
+            raise SetNotReadyError
+        return [shard.search(vectors, k) for shard in shards]
 
     def contains(self, label: int) -> bool:
-        """Tell whether a search can find the label."""
-        return any(shard.contains(label) for shard in tuple(self._shards))
+        """Tell whether a search can find the label, once the set is ready."""
+        with self._loaded() as shards:
+            return any(shard.contains(label) for shard in shards)
+
+    def live_labels(self) -> set[int]:
+        """Give the labels of this moment that a search can find once the set is ready."""
+        with self._loaded() as shards:
+            return set[int]().union(*(shard.live_labels() for shard in shards))
+
+    def known(self, labels: Sequence[int]) -> set[int]:
+        """Give those among `labels` that were ever added, marked since or not."""
+        with self._loaded() as shards:
+            return {label for label in labels if any(shard.knows(label) for shard in shards)}
 
     def statistics(self) -> SetStatistics:
-        """Give the size of the set at this moment."""
-        shards = tuple(self._shards)
+        """Give the size of the set at this moment; what is out of memory stays there."""
+        shards, manifest = self._shards, self._manifest
+        if shards is None:
+            records = manifest.shards if manifest else ()
+            return SetStatistics(
+                sum(record.live for record in records),
+                sum(len(record.deleted) for record in records),
+                len(records),
+            )
         return SetStatistics(
             live=sum(shard.live_count for shard in shards),
             deleted=sum(shard.deleted_count for shard in shards),
             shards=len(shards),
         )
 
+    def state(self) -> SetState:
+        """Give what there is to know of the set."""
+        manifest = self._manifest
+        age = None if manifest is None else max(0.0, time.time() - manifest.written_at)
+        return SetState(*self.statistics(), self.ready, self._shards is not None, age)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory the set takes at this moment."""
+        return sum(shard.memory_bytes for shard in self._shards or ())
+
+    @property
+    def unsaved_changes(self) -> int:
+        """How many labels were added or marked, or shards built anew, since the last snapshot."""
+        shards = self._shards
+        if shards is None or self._snapshot is None:
+            return 0
+        saved = self._saved
+        lost = (len(self._manifest.shards) if self._manifest else 0) - len(saved)
+        return lost + sum(
+            shard.changes - (saved[shard][0] if shard in saved else -1) for shard in shards
+        )
+
+    def save(self, seconds: float) -> None:
+        """Bring the snapshot up to this moment, within `seconds` for each shard.
+
+        Raises SnapshotError; the snapshot before is still good then.
+        """
+        with self._saving:
+            if self._snapshot is None or self._dropped or not self.unsaved_changes:
+                return
+            shards = self._shards or ()
+            if not shards:
+                self._snapshot.remove()
+                self._saved, self._manifest = {}, None
+                return
+            saved: dict[Shard, tuple[int, ShardRecord]] = {}
+            try:
+                for shard in shards:
+                    known = self._saved.get(shard)
+                    if known is None or known[0] != shard.changes:
+                        known = self._snapshot.save_shard(shard, seconds)
+                    saved[shard] = known
+                manifest = self._snapshot.commit([record for _, record in saved.values()])
+            except SnapshotError:
+                old = self._saved.values()
+                self._snapshot.discard(new[1] for new in saved.values() if new not in old)
+                raise
+            self._saved, self._manifest = saved, manifest
+
+    def unload(self) -> bool:
+        """Take the set out of memory; False where its snapshot is behind, or it is not ready."""
+        with self._saving, self._changing:
+            if self._manifest is None or not self.ready or self.unsaved_changes:
+                return False
+            self._shards = None
+            self._saved = {}
+            return True
+
+    def drop(self) -> None:
+        """Empty the set for ever, and remove its snapshot."""
+        self._dropped = True
+        with self._changing:
+            self._shards = ()
+        with self._saving:
+            self._saved = {}
+            self._manifest = None
+            if self._snapshot is not None:
+                self._snapshot.remove()
+
+    def compact(self, share: float, stopping: threading.Event) -> int:
+        """Build those shards anew of which more than `share` is marked; give how many.
+
+        Adds, marks and searches go on meanwhile. A shard of which nothing lives goes away.
+        """
+        done = 0
+        for shard in self._shards or ():
+            if shard.deleted_count <= share * (shard.deleted_count + shard.live_count):
+                continue
+            compaction = Compaction(shard, self._options)
+            if not compaction.copy(stopping):
+                break
+            with self._changing:
+                compaction.finish()
+                new = (compaction.new,) if compaction.new.live_count else ()
+                # A set that was dropped meanwhile does not have the shard any more.
+                self._shards = tuple(
+                    part for one in self._shards or () for part in (new if one is shard else (one,))
+                )
+                # Or it would keep the memory of the old one.
+                self._saved = {one: known for one, known in self._saved.items() if one is not shard}
+            done += 1
+        return done
+
+    @contextmanager
+    def _loaded(self, patience: float = -1.0) -> Iterator[tuple[Shard, ...]]:
+        """Hold the right to change the set, and give its shards; see `search`."""
+        if not self._changing.acquire(timeout=patience):
+            raise SetNotReadyError
+        try:
+            self.used_at = time.monotonic()
+            if self._shards is None:
+                self._shards = self._load()
+            yield self._shards
+        finally:
+            self._changing.release()
+
+    def _load(self) -> tuple[Shard, ...]:
+        if self._snapshot is None or self._manifest is None:
+            raise RuntimeError("a set without a snapshot is out of memory")
+        loaded = self._snapshot.load(self._manifest)
+        if len(loaded) < len(self._manifest.shards):
+            self.ready = False
+        self._saved = {shard: (0, record) for shard, record in loaded}
+        return tuple(shard for shard, _ in loaded)
+
     def _add_piece(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
+        if self._dropped:
+            return 0
+        shards = self._shards or ()
         first_places: dict[int, int] = {}
         for place, label in enumerate(labels):
-            if not any(shard.knows(label) for shard in self._shards):
+            if not any(shard.knows(label) for shard in shards):
                 first_places.setdefault(label, place)
         new = list(first_places.values())
         added = 0
         while new:
-            if not self._shards or self._shards[-1].room == 0:
-                self._shards.append(Shard(self._options))
-            shard = self._shards[-1]
+            shard = next((shard for shard in shards if shard.room), None)
+            if shard is None:
+                shard = Shard(self._options)
+                self._shards = shards = (*shards, shard)
             fitting, new = new[: shard.room], new[shard.room :]
             added += shard.add([labels[place] for place in fitting], vectors[fitting])
         return added

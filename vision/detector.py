@@ -6,7 +6,6 @@ Detectors see an upright RGB picture and know nothing of features or searches.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ import torchvision
 from scipy import ndimage
 
 from vision.backbone import STRIDE, EfficientNetLite0
+from vision.box import Box
 from vision.weights import content_hash, load_torchvision
 
 if TYPE_CHECKING:
@@ -35,16 +35,6 @@ LEAST_PEAK = 32.0
 LEAST_SHARE = 0.1
 #: No more boxes than this are given.
 MOST_BOXES = 10
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels of the upright picture; right and bottom are not in it."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 class Detector(Protocol):

@@ -17,7 +17,8 @@ import torch
 
 from contract.errors import NoAvailableFeature
 from vision.backbone import PACKAGED_WEIGHTS, EfficientNetLite0
-from vision.detector import ActivationMapDetector, Box, Detector, TorchvisionDetector
+from vision.box import Box
+from vision.detector import ActivationMapDetector, Detector, TorchvisionDetector
 from vision.embedder import EfficientNetLiteEmbedder, Embedder, TorchvisionEmbedder
 
 if TYPE_CHECKING:

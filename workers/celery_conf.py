@@ -62,8 +62,8 @@ worker_soft_shutdown_timeout = 10.0
 # A pool's child loads the model before it says that it is alive.
 worker_proc_alive_timeout = 120.0
 worker_hijack_root_logger = False
-# Every kind of worker answers the probes of its queue.
-imports = ("workers.probe",)
+# Every kind of worker compares the schema and answers the probes of its queue.
+imports = ("workers.start", "workers.probe")
 
 timezone = "UTC"
 _run_dir = _chosen.data_dir / "run"
@@ -79,9 +79,9 @@ beat_schedule = {
     **{
         f"probe {queue}": {
             "task": PROBE,
-            "schedule": 5.0,
+            "schedule": _chosen.probe_seconds,
             "args": (queue,),
-            "options": {"queue": queue, "expires": 30.0},
+            "options": {"queue": queue, "expires": _chosen.stalled_seconds},
         }
         for queue in QUEUES
     },

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from catalog.chunks import Chunk
+from collections.abc import Mapping
+
+from catalog.chunks import Chunk, State
+from catalog.images import SUCCEEDED
 from catalog.store import Catalog
-from contract.errors import InsertImageError
+from contract.errors import ContractError, InsertImageError
 from workers.results import Outcome, store_outcomes
 
 
-def conclude(catalog: Catalog, chunk: Chunk) -> None:
-    """End a chunk all of whose images have an outcome, unless somebody else has its lease."""
+def conclude(
+    catalog: Catalog, chunk: Chunk, faults: Mapping[int, type[ContractError]] | None = None
+) -> None:
+    """End a chunk all of whose images have an outcome, unless somebody else has its lease.
+
+    `faults` are those of images that have no row any more, by label.
+    """
     images = catalog.images.find(chunk.labels)
     outcomes = [
         Outcome(
             item.label,
             item.product_id,
             item.image_id,
-            (item.label in images and images[item.label].outcome) or InsertImageError.message,
+            (item.label in images and images[item.label].outcome)
+            or (faults or {}).get(item.label, InsertImageError).message,
         )
         for item in chunk.items
     ]
     if catalog.chunks.finish(chunk, [outcome.outcome for outcome in outcomes]):
         store_outcomes(chunk.id, outcomes)
+        _end_task(catalog, chunk.task_id)
+
+
+def _end_task(catalog: Catalog, task_id: str) -> None:
+    """Note the end of a task whose last chunk is done. The last of two at once sees both done."""
+    task = catalog.tasks.find(task_id)
+    chunks = catalog.chunks.find(task.chunk_ids) if task else []
+    if task and all(chunk.state is State.DONE for chunk in chunks):
+        ended = {
+            label: outcome
+            for chunk in chunks
+            for label, outcome in zip(chunk.labels, chunk.outcomes, strict=True)
+        }
+        succeeded = sum(outcome == SUCCEEDED for outcome in ended.values())
+        catalog.tasks.finish(task_id, succeeded, len(ended) - succeeded)

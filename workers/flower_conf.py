@@ -1,11 +1,69 @@
 """Flower's own configuration, from the settings: `celery flower --conf=workers/flower_conf.py`.
 
-Messages carry ids only, so the arguments that Flower shows hold no picture and no URL.
+Messages carry ids only; whatever else an argument, a result or a traceback might hold is
+masked before Flower shows it.
 """
 
-from config.settings import settings
+import ast
+import re
+from typing import Any
 
-address = settings().host
-port = settings().flower_port
+from config.logging import configure_logging
+from config.redaction import clean_text
+from config.settings import is_loopback, settings
+
+_settings = settings()
+configure_logging(_settings)
+
+address = _settings.host
+port = _settings.flower_port
 purge_offline_workers = 300
 max_tasks = 10_000
+# Its lines go the way of all others; "none" keeps Tornado from setting up its own.
+logging = "none"
+tasks_columns = "name,uuid,args,state,received,started,runtime,worker"
+
+_password = _settings.flower_password.get_secret_value()
+if _password:
+    basic_auth = [f"{_settings.flower_user}:{_password}"]
+elif not is_loopback(_settings.host):
+    raise SystemExit(
+        f"snapsku: Flower would listen on {_settings.host} for everybody; "
+        "set SNAPSKU_FLOWER_PASSWORD"
+    )
+
+#: Ids, names of categories: a word, short, and no address.
+_WORD = re.compile(r"[\w .:~-]{0,80}")
+
+
+def _words(value: object) -> str:
+    """Give an argument for a reader; raises ValueError where it is nothing that we send."""
+    if value is Ellipsis:
+        return "..."
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    if isinstance(value, tuple | list):
+        return ", ".join(_words(item) for item in value)
+    raise ValueError
+
+
+def _arguments(text: str | None) -> str | None:
+    if text in (None, "", "()", "{}", "None"):
+        return text
+    try:
+        return _words(ast.literal_eval(str(text)))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return "(not shown)"
+
+
+def format_task(task: Any) -> Any:
+    """Make a task readable, such as `chunk-12, 1`, and mask what is not expected."""
+    task.args = _arguments(task.args)
+    task.kwargs = _arguments(task.kwargs)
+    for name in ("result", "exception", "traceback"):
+        text = getattr(task, name)
+        if text is not None:
+            setattr(task, name, clean_text(str(text), 4_000))
+    return task

@@ -9,15 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from celery.signals import worker_init
+from celery.signals import (
+    celeryd_after_setup,
+    worker_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from catalog.chunks import Chunk, Stage
 from catalog.claims import name_key
-from catalog.endings import fail_images, vanished
+from catalog.endings import fail_images, release_images, vanished
+from catalog.images import SUCCEEDED, ImageRow
 from config.settings import settings
 from contract.errors import InsertImageError, NoRelativeImage
+from indexer.keeper import Keeper, KeeperOptions
 from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
-from workers.broker import NEIGHBOURS, REMOVE, app, task_name
+from workers.broker import DROP, NEIGHBOURS, REFRESH, app, task_name
 from workers.catalog_index import CatalogIndex
 from workers.endings import conclude
 from workers.neighbours import answer_neighbours
@@ -26,18 +33,60 @@ from workers.stage import run_stage
 
 log = structlog.get_logger(__name__)
 
+#: A graceful stop saves what changed within about so many seconds.
+STOP_SECONDS = 15.0
+
+#: What is restored within this time is there before any message is taken; a search that
+#: comes sooner than the rest is told to come again.
+START_SECONDS = 2.0
+
+_directory = settings().data_dir / "index"
+
 #: The shards of this process.
-shards = CatalogIndex(catalog, settings().shard_capacity)
+shards = CatalogIndex(
+    catalog,
+    settings().shard_capacity,
+    directory=_directory / "sets",
+    memory_bytes=settings().index_memory_bytes,
+)
+
+_keeper = Keeper(
+    shards.restore,
+    KeeperOptions(
+        snapshot_seconds=settings().snapshot_seconds,
+        snapshot_changes=settings().snapshot_changes,
+        deleted_share=settings().compaction_share,
+        memory_bytes=settings().index_memory_bytes,
+    ),
+)
 
 
 @worker_init.connect
-def _load(**_: Any) -> None:
-    """Own the index directory and build the shards before any message is taken."""
+def _own(**_: Any) -> None:
+    """Own the index directory until the process ends."""
     try:
-        ownership = DirectoryOwnership(settings().data_dir / "index")
+        DirectoryOwnership(_directory)
     except IndexDirectoryOwned as error:
         raise SystemExit(f"snapsku: {error}") from error
-    log.info("index built", vectors=shards.build(), directory=str(ownership.directory))
+
+
+@celeryd_after_setup.connect
+def _begin(**_: Any) -> None:
+    """Begin to restore the shards, after logging began and before any message is taken."""
+    log.info("index begins", directory=str(_directory))
+    _keeper.start()
+    _keeper.wait(START_SECONDS)
+
+
+@worker_shutting_down.connect
+def _hurry(**_: Any) -> None:
+    """Let long work end, while the last messages are worked on."""
+    _keeper.begin_stop()
+
+
+@worker_shutdown.connect
+def _end(**_: Any) -> None:
+    _keeper.stop(STOP_SECONDS)
 
 
 @app.task(name=task_name(Stage.INDEX))
@@ -59,32 +108,50 @@ def _work(chunk: Chunk) -> None:
 
     # Whoever deletes writes first and looks after, and so does this stage: one of the
     # two sees the other.
-    images = catalog().images.find(chunk.labels)
+    before, images = images, catalog().images.find(chunk.labels)
     dead = [row for row in images.values() if not row.is_findable]
-    shards.remove(dead)
-    _clear([row.label for row in dead])
-    deleted = {row.label: NoRelativeImage for row in dead if row.outcome is None}
-    fail_images(catalog(), deleted)
+    fail_images(catalog(), {row.label: NoRelativeImage for row in dead if row.outcome is None})
+    # A stage that came late may have claimed something for an image that had ended before.
+    release_images(catalog(), [row.label for row in dead])
+    _clear(dead)
+    # update_product may have come between the reads.
+    moved = [row for n, row in images.items() if n in before and row.category != before[n].category]
+    shards.refresh([row for row in moved if row.is_findable])
     lost = [item for item in chunk.items if item.label not in images]
     # Their submission died before it wrote them, and before anybody was promised anything.
     catalog().names.release(
         {name_key(chunk.generation, item.image_id): item.label for item in lost}
     )
-    conclude(catalog(), chunk)
+    # They were there before, if the collection was deleted and its rows went meanwhile.
+    faults |= vanished(catalog(), chunk.collection, chunk.generation, lost)
+    conclude(catalog(), chunk, faults)
 
 
-@app.task(name=REMOVE)
-def remove(labels: list[int]) -> None:
-    """Clear index and blobs of images that were deleted or failed."""
+@app.task(name=REFRESH)
+def refresh(labels: list[int]) -> None:
+    """Make the index say of these images what their rows say: gone, or in this set."""
     images = catalog().images.find(labels)
-    dead = [row for row in images.values() if not row.is_findable]
-    shards.remove(dead)
-    _clear([row.label for row in dead])
-    catalog().images.end_purge([row.label for row in dead])
+    findable = [row for row in images.values() if row.is_findable]
+    dead = [
+        row for row in images.values() if row.deleted_at or row.outcome not in (None, SUCCEEDED)
+    ]
+    shards.refresh(findable)
+    _clear(dead)
+    catalog().images.index_is_right([row.label for row in (*findable, *dead)])
 
 
-def _clear(labels: list[int]) -> None:
-    if labels:
+@app.task(name=DROP)
+def drop(generation: str) -> None:
+    """Forget the images of a collection that was deleted."""
+    if shards.drop(generation):
+        log.info("generation dropped", generation=generation)
+
+
+def _clear(dead: list[ImageRow]) -> None:
+    """Remove what index and blobs have of images that no search may find any more."""
+    if dead:
+        shards.remove(dead)
+        labels = [row.label for row in dead]
         catalog().vectors.remove(labels)
         catalog().pictures.remove(labels)
 

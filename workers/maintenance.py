@@ -13,19 +13,23 @@ from redis.exceptions import RedisError
 
 from catalog.chunks import Chunk, Stage, State
 from catalog.connection import now
-from catalog.endings import delete_product, fail_images, release_images
+from catalog.endings import delete_product, fail_images, purge_piece, release_images, vanished
 from catalog.splitting import split_off
 from config.settings import settings
-from contract.errors import InsertImageError
+from contract.errors import ContractError, InsertImageError
 from workers.broker import SWEEP, app
 from workers.endings import conclude
-from workers.messages import send_chunks, send_removal
+from workers.messages import send_chunks, send_drop, send_refresh
 from workers.resources import catalog, redis_client
 
 log = structlog.get_logger(__name__)
 
 #: Rows of each kind that one sweep looks at.
 SWEEP_ROWS = 500
+
+#: Images and products of a deleted collection removed by one sweep, so that others get their
+#: turn at the database.
+PURGE_ROWS = 2000
 
 #: Unclean ends of a chunk after which its images go on one by one.
 SPLIT_AFTER = 2
@@ -52,6 +56,7 @@ def sweep() -> None:
     for stage, chunks in sent.items():
         _look_after_sent(stage, chunks)
     _end_deletions()
+    _purge()
 
 
 def _restart(chunk: Chunk) -> None:
@@ -59,9 +64,11 @@ def _restart(chunk: Chunk) -> None:
     alone = len(chunk.items) <= 1
     if alone and chunk.unclean >= settings().unclean_ends:
         log.error("given up", chunk=chunk.id, task_id=chunk.task_id, unclean=chunk.unclean)
-        fail_images(catalog(), dict.fromkeys(chunk.labels, InsertImageError))
-        send_removal(chunk.labels)
-        conclude(catalog(), chunk)
+        faults: dict[int, type[ContractError]] = dict.fromkeys(chunk.labels, InsertImageError)
+        faults |= vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
+        fail_images(catalog(), faults)
+        send_refresh(chunk.labels)
+        conclude(catalog(), chunk, faults)
         return
     if not alone and chunk.unclean >= SPLIT_AFTER:
         log.warning("split into chunks of one", chunk=chunk.id, task_id=chunk.task_id)
@@ -96,11 +103,21 @@ def _look_after_sent(stage: Stage, chunks: list[Chunk]) -> None:
 
 
 def _end_deletions() -> None:
-    """End deletions that were interrupted, and ask again for removals that nobody answered."""
+    """End deletions that were interrupted, and ask the index again where it did not answer."""
     for product in catalog().products.unfinished_deletions(now() - DELETION_GRACE, SWEEP_ROWS):
-        send_removal([image.label for image in delete_product(catalog(), product)])
-    waiting = [image.label for image in catalog().images.waiting_for_purge(now(), SWEEP_ROWS)]
-    if waiting:
-        release_images(catalog(), waiting)
-        catalog().images.postpone_purge(waiting)
-        send_removal(waiting)
+        send_refresh([image.label for image in delete_product(catalog(), product)])
+    waiting = catalog().images.waiting_for_index(now(), SWEEP_ROWS)
+    # A deletion that was cut off after its first write left them unreleased.
+    release_images(catalog(), [image.label for image in waiting if image.deleted_at is not None])
+    labels = [image.label for image in waiting]
+    if labels:
+        catalog().images.ask_index(labels)
+        send_refresh(labels)
+
+
+def _purge() -> None:
+    """Remove what deleted collections left, a piece of each in a sweep."""
+    for purge in catalog().purges.due(SWEEP_ROWS):
+        send_drop(purge.generation)
+        if not purge_piece(catalog(), purge, PURGE_ROWS) and catalog().purges.found_nothing(purge):
+            log.info("collection removed", collection=purge.collection, generation=purge.generation)

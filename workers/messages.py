@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from catalog.chunks import Chunk, Stage
 from catalog.store import Catalog
-from workers.broker import NEIGHBOURS, REMOVE, SEARCH, app, task_name
+from workers.broker import DROP, NEIGHBOURS, REFRESH, SEARCH, app, task_name
 
 log = structlog.get_logger(__name__)
 
@@ -40,16 +40,22 @@ def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> None:
             return
 
 
-def send_removal(labels: Sequence[int]) -> None:
-    """Ask the index to clear itself of deleted images; if that can't be sent, the sweep asks."""
-    if not labels:
-        return
+def send_refresh(labels: Sequence[int]) -> None:
+    """Ask the index to look at images again; if that can't be sent, the sweep asks."""
+    if labels:
+        _send_to_index(REFRESH, list(labels))
+
+
+def send_drop(generation: str) -> None:
+    """Ask the index to forget a deleted collection; the sweep asks as long as it purges."""
+    _send_to_index(DROP, generation)
+
+
+def _send_to_index(task: str, argument: object) -> None:
     try:
-        app.send_task(REMOVE, args=(list(labels),), queue=Stage.INDEX.value, ignore_result=True)
+        app.send_task(task, args=(argument,), queue=Stage.INDEX.value, ignore_result=True)
     except OperationalError as error:
-        log.warning(
-            "broker unreachable, the sweep will send", removals=len(labels), fault=str(error)
-        )
+        log.warning("broker unreachable, the sweep will send", task=task, fault=str(error))
 
 
 def send_search(query_id: str, seconds: float) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from catalog.models import ModelMismatchError, ModelRow
-from config.settings import settings
+from config.settings import Settings, settings
 from workers.resources import catalog
 
 if TYPE_CHECKING:
@@ -26,11 +26,17 @@ def pipeline() -> Pipeline:
     Raises ModelMismatchError where the catalogue was made with another, ValueError
     where the settings name a model or weights that can't be loaded.
     """
+    loaded = load_from(settings())
+    catalog().models.adopt(ModelRow(loaded.model_id, loaded.dimensions))
+    return loaded
+
+
+def load_from(chosen: Settings) -> Pipeline:
+    """Load the model that settings name; raises ValueError where it can't be loaded."""
     # torch must not be imported in the parent of a prefork pool.
     from vision.pipeline import VisionOptions, load_pipeline
 
-    chosen = settings()
-    loaded = load_pipeline(
+    return load_pipeline(
         VisionOptions(
             detector=chosen.detector,
             detector_weights=chosen.detector_weights,
@@ -40,8 +46,6 @@ def pipeline() -> Pipeline:
             threads=chosen.torch_threads,
         )
     )
-    catalog().models.adopt(ModelRow(loaded.model_id, loaded.dimensions))
-    return loaded
 
 
 def load_model() -> None:

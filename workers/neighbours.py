@@ -8,15 +8,19 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from indexer.vector_set import SetNotReadyError
 from workers.catalog_index import CatalogIndex
 from workers.messages import send_neighbours
 from workers.resources import exchange
 
+log = structlog.get_logger(__name__)
+
 
 class NoReplyError(Exception):
-    """The index process did not answer in time."""
+    """The index process did not answer in time, or can't yet."""
 
 
 def ask_neighbours(
@@ -42,7 +46,7 @@ def ask_neighbours(
     send_neighbours(query_id, generation, category, k, seconds)
     answer = exchange().wait(query_id, seconds)
     exchange().forget(query_id)
-    if answer is None:
+    if answer is None or "busy" in answer:
         raise NoReplyError
     return list(zip(answer["labels"], answer["similarities"], strict=True))
 
@@ -55,7 +59,12 @@ def answer_neighbours(
     if not left:
         return
     vectors = np.frombuffer(left["vectors"], "<f4").reshape(int(left["count"]), -1)
-    found = shards.search(generation, category, vectors.astype(np.float32), k)
+    try:
+        found = shards.search(generation, category, vectors.astype(np.float32), k)
+    except SetNotReadyError as error:
+        log.info("search comes too soon", reason=str(error))
+        exchange().reply(query_id, {"busy": True})
+        return
     exchange().reply(
         query_id,
         {"labels": found.labels.tolist(), "similarities": found.similarities.tolist()},

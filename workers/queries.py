@@ -17,6 +17,9 @@ class Query:
     generation: str
     category: str | None
     topk: int
+    box: tuple[int, int, int, int] | None  #: left, top, right, bottom: searched as it is
+    min_similarity: float
+    group_by_product: bool
     deadline: float  #: seconds since the epoch; the API waits no longer
     request_id: str
 
@@ -34,6 +37,6 @@ class Query:
         """Give the query that `pack` made."""
         words = json.loads(left["words"])
         known = {field.name for field in fields(cls)}
-        return cls(
-            picture=left["picture"], **{name: words[name] for name in words if name in known}
-        )
+        given = {name: words[name] for name in words if name in known}
+        given["box"] = given["box"] and tuple(given["box"])
+        return cls(picture=left["picture"], **given)

@@ -55,7 +55,7 @@ def exchange() -> Exchange:
 @cache
 def consumption() -> Consumption:
     """Give the record of which queues are consumed."""
-    return Consumption(redis_client())
+    return Consumption(redis_client(), settings().stalled_seconds)
 
 
 @cache

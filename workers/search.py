@@ -9,16 +9,19 @@ import numpy as np
 import structlog
 from celery.signals import worker_process_init
 from numpy.typing import NDArray
+from PIL import Image
 
 from catalog.images import ImageRow
 from config.settings import settings
 from contract.errors import (
     BrokenBase64OrUrl,
     ContractError,
+    InvalidParameterJson,
     NoMatchedProduct,
     SearchProductImageError,
 )
 from download.client import TransientFetchError, fetch
+from vision.box import Box
 from vision.picture import decode
 from workers.broker import SEARCH, app, task_name
 from workers.messages import BrokerUnreachableError
@@ -67,10 +70,10 @@ def _answer(query_id: str, query: Query) -> dict[str, Any]:
 def _search(query_id: str, query: Query) -> dict[str, Any]:
     deadline = time.monotonic() + query.seconds_left()
     picture = decode(_bytes(query), picture_limits())
-    boxes, features = pipeline().describe_query(picture, settings().boxes_searched)
+    boxes, features = pipeline().describe_query(
+        picture, settings().boxes_searched, _given_box(query, picture)
+    )
     found = _nearest(query_id, query, features, deadline)
-    if not found:
-        raise NoMatchedProduct
     return {
         "rectangle": [
             {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
@@ -90,6 +93,16 @@ def _search(query_id: str, query: Query) -> dict[str, Any]:
     }
 
 
+def _given_box(query: Query, picture: Image.Image) -> Box | None:
+    """Give the box that the client chose; raises InvalidParameterJson where it is outside."""
+    if query.box is None:
+        return None
+    box = Box(*query.box)
+    if box.right > picture.width or box.bottom > picture.height:
+        raise InvalidParameterJson
+    return box
+
+
 def _bytes(query: Query) -> bytes:
     if query.url is None:
         return query.picture
@@ -104,7 +117,11 @@ def _bytes(query: Query) -> bytes:
 def _nearest(
     query_id: str, query: Query, features: NDArray[np.float32], deadline: float
 ) -> list[tuple[ImageRow, float]]:
-    """Give the nearest findable images; asks for more where deleted ones shorten the list."""
+    """Give the nearest findable images, at most topk, or products, each by its best image.
+
+    Asks for more neighbours where deleted images or further ones of a product shorten the list.
+    Raises NoMatchedProduct where there is nothing to be found at all.
+    """
     wanted = query.topk + SPARE
     while True:
         near = ask_neighbours(
@@ -116,9 +133,23 @@ def _nearest(
             for label, similarity in near
             if label in rows and _matches(rows[label], query)
         ]
-        if len(found) >= query.topk or len(near) < wanted:
-            return found[: query.topk]
+        if query.group_by_product:
+            found = _best_of_each(found)
+        exhausted = len(near) < wanted or near[-1][1] < query.min_similarity
+        if len(found) >= query.topk or exhausted:
+            break
         wanted *= 2
+    if not found:
+        raise NoMatchedProduct
+    return [pair for pair in found if pair[1] >= query.min_similarity][: query.topk]
+
+
+def _best_of_each(found: list[tuple[ImageRow, float]]) -> list[tuple[ImageRow, float]]:
+    """Give the first image of each product of a list that falls by similarity."""
+    best: dict[int, tuple[ImageRow, float]] = {}
+    for image, similarity in found:
+        best.setdefault(image.product_serial, (image, similarity))
+    return list(best.values())
 
 
 def _matches(image: ImageRow, query: Query) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import timedelta
 
 import structlog
@@ -75,7 +76,10 @@ def _leased(chunk: Chunk) -> Iterator[None]:
                 # The next turn tries again; if none succeeds, the sweep takes over.
                 log.warning("lease not renewed", chunk=chunk.id, fault=str(error))
 
-    thread = threading.Thread(target=renew, name=f"lease {chunk.id}", daemon=True)
+    # With the ids that are bound to log lines here.
+    thread = threading.Thread(
+        target=copy_context().run, args=(renew,), name=f"lease {chunk.id}", daemon=True
+    )
     thread.start()
     try:
         yield

@@ -17,8 +17,11 @@ from redis.retry import Retry
 #: How long a query, its vectors and its reply wait for their reader.
 QUERY_SECONDS = 30
 
-#: How long a queue counts as consumed after one of its messages was worked on.
-CONSUMED_SECONDS = 30
+#: How long a queue counts as consumed after one of its messages was worked on, unless told.
+STALLED_SECONDS = 30.0
+
+#: How long it is remembered when a queue was consumed last.
+REMEMBERED_SECONDS = 86_400
 
 
 def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redis.Redis:
@@ -129,16 +132,33 @@ class Exchange:
 class Consumption:
     """Which queues were worked on lately: the proof that somebody consumes them."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, stalled_seconds: float = STALLED_SECONDS) -> None:
+        """`stalled_seconds` is how long a queue counts as consumed after work on it."""
         self._client = client
+        self._stalled_seconds = stalled_seconds
 
     def note(self, queue: str) -> None:
         """Note that a message of the queue was worked on just now."""
-        self._client.set(f"consumed:{queue}", 1, ex=CONSUMED_SECONDS)
+        self._client.set(f"consumed:{queue}", 1, ex=REMEMBERED_SECONDS)
+
+    def ages(self, queues: Sequence[str]) -> dict[str, float | None]:
+        """Give the seconds since each queue was consumed; None where that was never, or long ago.
+
+        By Redis's clock alone, so the clocks of the machines need not agree.
+        """
+        with self._client.pipeline(transaction=False) as pipeline:
+            for queue in queues:
+                pipeline.pttl(f"consumed:{queue}")
+            left = pipeline.execute()
+        return {
+            queue: None if rest < 0 else round(REMEMBERED_SECONDS - rest / 1000, 1)
+            for queue, rest in zip(queues, left, strict=True)
+        }
+
+    def is_stalled(self, age: float | None) -> bool:
+        """Tell whether a queue of this age has nobody who consumes it."""
+        return age is None or age > self._stalled_seconds
 
     def stalled(self, queues: Sequence[str]) -> list[str]:
         """Give the queues that nobody worked on lately."""
-        found = cast(
-            "list[bytes | None]", self._client.mget([f"consumed:{queue}" for queue in queues])
-        )
-        return [queue for queue, noted in zip(queues, found, strict=True) if noted is None]
+        return [queue for queue, age in self.ages(queues).items() if self.is_stalled(age)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
-from e2e_client import Api
+from e2e_client import Api, collection_name
 from stack import Stack
 
 from demo.fileserver import serve
@@ -29,6 +28,11 @@ class ServersLike(Protocol):
     mongo_url: str
     redis_url: str
     data_dir: Path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure last: the work that it leaves behind would hold up the tests after it."""
+    items.sort(key=lambda item: item.path.name == "test_response_times.py")
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +71,6 @@ def api(stack: Stack) -> Iterator[Api]:
     client = Api(stack.base_url)
     yield client
     client.close()
-
-
-def collection_name() -> str:
-    return f"商品库-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,8 @@ class Api:
         images: list[dict[str, Any]] = result["images"]
         assert len(images) == len(set(ids(images))), images
         return images
+
+
+def collection_name() -> str:
+    """Give the name of a collection that nobody else uses."""
+    return f"商品库-{uuid.uuid4().hex[:8]}"

@@ -44,7 +44,7 @@ class Stack:
         self.base_url = f"http://127.0.0.1:{port}"
         self.flower_url = f"http://127.0.0.1:{(flower_port := free_port())}"
         self._logs = logs
-        self._environment = clean_environment(
+        self.environment = clean_environment(
             data_dir=str(data_dir), port=str(port), flower_port=str(flower_port), **settings
         )
         text = (ROOT / "Procfile").read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ class Stack:
                 self.processes[kind] = subprocess.Popen(
                     command,
                     cwd=ROOT,
-                    env=self._environment,
+                    env=self.environment,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,

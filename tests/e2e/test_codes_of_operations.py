@@ -109,8 +109,14 @@ def _described(value: Any) -> str:
 
 @pytest.mark.parametrize(
     ("operation", "fields", "code"),
-    CALLS,
-    ids=[f"{code}-{operation}-{_described(fields)}" for operation, fields, code in CALLS],
+    [
+        pytest.param(
+            *(operation, fields, code),
+            id=f"{code}-{operation}-{_described(fields)}",
+            marks=pytest.mark.answers(operation, MESSAGES[code]),
+        )
+        for operation, fields, code in CALLS
+    ],
 )
 def test_a_call_that_is_wrong_as_a_whole_answers_its_code(
     api: Api,
@@ -128,6 +134,16 @@ def test_a_call_that_is_wrong_as_a_whole_answers_its_code(
     assert "task_id" not in answer["result"]
 
 
+@pytest.mark.answers(
+    "create_product",
+    items=(
+        "INVALID_PRODUCT_ID",
+        "INVALID_PRODUCT_NAME",
+        "INVALID_PRODUCT_CATEGORY",
+        "DUPLICATE_PRODUCT",
+        "EXISTING_PRODUCT",
+    ),
+)
 def test_create_product_names_the_fault_of_each_item(
     api: Api, collection: str, path: Callable[[str], str]
 ) -> None:
@@ -160,6 +176,23 @@ def test_create_product_with_only_bad_items_still_answers_0(api: Api, collection
     assert result["failed_list"] == [{"product_id": None, "message": "INVALID_PRODUCT_ID"}]
 
 
+@pytest.mark.answers(
+    "add_image",
+    "NO_INVALID_IMAGE",
+    items=(
+        "INVALID_PRODUCT_ID",
+        "INVALID_IMAGE_ID",
+        "INVALID_IMAGE_CONTENT",
+        "BROKEN_BASE64_OR_URL",
+        "INVALID_IMAGE_INFO",
+        "NOT_EXISTING_PRODUCT",
+        "REPEAT_IMAGE_NAME_IN_DB",
+        "IMAGE_SIZE_EXCEED_LIMIT",
+        "NOT_SUPPORT_IMAGE",
+        "IMAGE_TOO_SMALL",
+        "IMAGE_TOO_LARGE",
+    ),
+)
 def test_add_image_names_every_fault_of_each_image_at_once(
     api: Api, filled: str, path: Callable[[str], str]
 ) -> None:
@@ -188,6 +221,14 @@ def test_add_image_names_every_fault_of_each_image_at_once(
             },
             {"IMAGE_SIZE_EXCEED_LIMIT"},
         ),
+        *(
+            ({**IMAGE, "image_id": message, "image_content": as_base64(content)}, {message})
+            for message, content in {
+                "NOT_SUPPORT_IMAGE": gif(SAMPLE.path),
+                "IMAGE_TOO_SMALL": resized(SAMPLE.path, 300, 200),
+                "IMAGE_TOO_LARGE": resized(SAMPLE.path, 4097, 300),
+            }.items()
+        ),
     ]
     body = {"collection_name": filled, "image_list": [image for image, _ in faults]}
     result = api.post(path("add_image"), body).json()["result"]
@@ -199,6 +240,7 @@ def test_add_image_names_every_fault_of_each_image_at_once(
     assert all(len(item["message"]) == len(set(item["message"])) for item in result["failed_list"])
 
 
+@pytest.mark.answers("add_image", items=("IMAGE_NUM_EXCEED_PER_PRODUCT_LIMIT",))
 def test_a_product_takes_thirty_images_and_no_more(api: Api, collection: str) -> None:
     api.create(collection, [SAMPLE])
     images = [
@@ -213,6 +255,7 @@ def test_a_product_takes_thirty_images_and_no_more(api: Api, collection: str) ->
     assert sorted(ids(status["failed_list"])) == sorted(f"image-{number}" for number in range(30))
 
 
+@pytest.mark.answers("add_image", "NO_INVALID_IMAGE", items=("REPEAT_IMAGE_NAME_IN_DB",))
 def test_an_image_on_its_way_holds_its_name(api: Api, collection: str, file_server: str) -> None:
     api.create(collection, [SAMPLE])
     image = {**IMAGE, "image_content": f"{file_server}/{SAMPLE.path.name}"}
@@ -223,6 +266,7 @@ def test_an_image_on_its_way_holds_its_name(api: Api, collection: str, file_serv
     assert ids(api.finish(task_id)["succeeded_list"]) == ["new"]
 
 
+@pytest.mark.answers("product_search", "NO_MATCHED_PRODUCT")
 def test_a_collection_without_a_picture_answers_no_matched_product(
     api: Api, collection: str
 ) -> None:
@@ -231,6 +275,14 @@ def test_a_collection_without_a_picture_answers_no_matched_product(
     assert (result["code"], result["message"]) == (3009, "NO_MATCHED_PRODUCT")
 
 
+@pytest.mark.answers("any call", "10000")
+@pytest.mark.answers(
+    "delete_image",
+    items=("DUPLICATE_IMAGE_ID", "INVALID_IMAGE_ID", "INVALID_PRODUCT_ID", "NO_RELATIVE_IMAGE"),
+)
+@pytest.mark.answers(
+    "delete_product", items=("DUPLICATE_PRODUCT", "INVALID_PRODUCT_ID", "NOT_EXISTING_PRODUCT")
+)
 def test_every_operation_works_on_both_paths(
     api: Api, collection: str, path: Callable[[str], str]
 ) -> None:
@@ -258,10 +310,12 @@ def test_every_operation_works_on_both_paths(
     assert found["similarity"] >= 0.999
     info = done("image_info", product_id=product_id)
     assert info["image_list"] == [{"image_id": "front", "image_info": "正面"}]
-    deleted = done("delete_image", image_id_list=[names, names, {**names, "image_id": "back"}, {}])
+    others = [names, {**names, "image_id": "back"}, {**names, "image_id": 7}, {}]
+    deleted = done("delete_image", image_id_list=[names, *others])
     assert deleted["successful_list"] == [names]
     assert sorted(item["message"] for item in deleted["failed_list"]) == [
         "DUPLICATE_IMAGE_ID",
+        "INVALID_IMAGE_ID",
         "INVALID_PRODUCT_ID",
         "NO_RELATIVE_IMAGE",
     ]
@@ -277,11 +331,16 @@ def test_every_operation_works_on_both_paths(
 @pytest.mark.parametrize(
     ("method", "target", "body", "status", "code"),
     [
-        ("POST", "/v1/add_image", b"{", 400, 5001),
-        ("POST", "/v1/add_image", b"[]", 400, 5001),
-        ("GET", "/v1/add_image", None, 405, 5001),
-        ("POST", "/v1/no_such_operation", b"{}", 404, 5001),
-        ("POST", "/v1/add_image", b" " * (8 * 2**20 + 1), 413, 3056),
+        pytest.param(
+            *call, marks=pytest.mark.answers("any call", f"HTTP {call[3]} {MESSAGES[call[4]]}")
+        )
+        for call in (
+            ("POST", "/v1/add_image", b"{", 400, 5001),
+            ("POST", "/v1/add_image", b"[]", 400, 5001),
+            ("GET", "/v1/add_image", None, 405, 5001),
+            ("POST", "/v1/no_such_operation", b"{}", 404, 5001),
+            ("POST", "/v1/add_image", b" " * (8 * 2**20 + 1), 413, 3056),
+        )
     ],
 )
 def test_what_is_no_call_is_answered_in_the_envelope_too(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from e2e_client import Api, as_base64, ids
 
 from demo.manifest import SampleImage, load
@@ -137,6 +138,7 @@ def _assert_gone(
             assert sorted(_found(api, collection, sample)) == sorted(s.image_id for s in kept)
 
 
+@pytest.mark.answers("task_status", items=("NO_RELATIVE_IMAGE",))
 def test_pictures_deleted_while_on_their_way_never_turn_up(
     api: Api, collection: str, file_server: str
 ) -> None:
@@ -159,6 +161,7 @@ def test_pictures_deleted_while_on_their_way_never_turn_up(
     assert sorted(_found(api, collection, deleted[0])) == sorted(s.image_id for s in samples)
 
 
+@pytest.mark.answers("task_status", items=("NOT_EXISTING_PRODUCT",))
 def test_products_deleted_while_their_pictures_are_on_their_way_never_turn_up(
     api: Api, collection: str, file_server: str
 ) -> None:

@@ -132,6 +132,31 @@ def _cases(files: str) -> dict[str, Case]:
     }
 
 
+@pytest.mark.answers(
+    "add_image",
+    items=(
+        "NOT_SUPPORT_IMAGE",
+        "BROKEN_BASE64_OR_URL",
+        "IMAGE_TOO_SMALL",
+        "INVALID_IMAGE_CONTENT",
+        "NOT_EXISTING_PRODUCT",
+        "INVALID_PRODUCT_ID",
+        "INVALID_IMAGE_ID",
+        "REPEAT_IMAGE_NAME_IN_PARAM",
+    ),
+)
+@pytest.mark.answers(
+    "task_status",
+    items=(
+        "DUPLICATE_IMAGE",
+        "BROKEN_BASE64_OR_URL",
+        "NOT_SUPPORT_IMAGE",
+        "INVALID_IMAGE_CONTENT",
+        "IMAGE_TOO_SMALL",
+        "IMAGE_TOO_LARGE",
+        "IMAGE_SIZE_EXCEED_LIMIT",
+    ),
+)
 def test_each_image_of_a_mixed_call_ends_in_one_list_with_its_reason(
     api: Api,
     stack: Stack,

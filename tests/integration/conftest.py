@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -31,7 +32,8 @@ def process_settings(servers: ServersLike) -> Iterator[None]:
         for name, value in {
             "DATA_DIR": str(servers.data_dir / "process"),
             "MONGO_URL": servers.mongo_url,
-            "REDIS_URL": servers.redis_url,
+            # The workers of the end-to-end tests listen on database 0 of the same server.
+            "REDIS_URL": urlsplit(servers.redis_url)._replace(path="/1").geturl(),
             "MONGO_DATABASE": DATABASE,
             "LEASE_SECONDS": "1.0",
             "LEASE_RENEWAL_SECONDS": "0.2",

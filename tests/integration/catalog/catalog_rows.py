@@ -18,7 +18,7 @@ def add_products(
 ) -> dict[str, ProductRow]:
     """Insert products that are new; give their rows."""
     new = [NewProduct(product_id, f"name of {product_id}", "其他") for product_id in product_ids]
-    assert catalog.products.insert(collection, new) == set()
+    assert catalog.products.insert(collection, new) == {}
     return catalog.products.find(collection.generation, product_ids)
 
 
@@ -44,6 +44,7 @@ def write_images(catalog: Catalog, product: ProductRow, named: Mapping[str, int]
         [
             ImageRow(
                 label=label,
+                collection=product.collection,
                 generation=product.generation,
                 product_id=product.product_id,
                 product_serial=product.serial,

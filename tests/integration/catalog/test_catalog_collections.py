@@ -9,6 +9,7 @@ from at_once import at_once
 from pymongo.database import Database
 
 from catalog.collections import CollectionRow
+from catalog.connection import now
 from catalog.store import Catalog
 from contract.errors import CollectionCountExceedsLimit
 
@@ -82,7 +83,7 @@ def test_who_looked_before_another_created_the_same_name_gets_that_collection(
     def created_just_after(user: str, name: str) -> CollectionRow | None:
         if created:
             return find(user, name)
-        created.append(CollectionRow(user, name, ""))
+        created.append(CollectionRow(user, name, "", now()))
         created[0] = catalog.collections.find_or_create(user, name, 1)
         return None
 

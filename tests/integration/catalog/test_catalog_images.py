@@ -13,12 +13,12 @@ from catalog.claims import content_key, name_key
 from catalog.collections import CollectionRow
 from catalog.connection import now
 from catalog.endings import delete_images, fail_images, release_images
-from catalog.images import PURGE_GRACE, SUCCEEDED, ImageRow
+from catalog.images import INDEX_GRACE, SUCCEEDED, ImageRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
 from contract.errors import BrokenBase64OrUrl, DuplicateImage
 
-LATER = PURGE_GRACE + timedelta(seconds=1)
+LATER = INDEX_GRACE + timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def image(catalog: Catalog, label: int) -> ImageRow:
 
 def test_an_image_comes_back_as_it_was_written(catalog: Catalog) -> None:
     rows = [
-        ImageRow(1, "1f", "p", 9, "商品", "鞋靴", "图/1", "正面 '\"", "http://h/a?b=c", "u/c/1.2"),
-        ImageRow(2, "1f", "p", 9, "商品", "鞋靴", "b", "", None, "u/c/1.2"),
+        ImageRow(1, "u/c", "1f", "p", 9, "商品", "鞋靴", "图/1", "正面 '\"", "http://h/a?b=c"),
+        ImageRow(2, "u/c", "1f", "p", 9, "商品", "鞋靴", "b", "", None),
     ]
     catalog.images.insert(rows)
     assert catalog.images.find([1, 2, 3]) == {1: rows[0], 2: rows[1]}
@@ -156,12 +156,12 @@ def test_a_deleted_image_waits_for_its_purge_until_that_is_ended(
 ) -> None:
     labels = add_images(catalog, product, "a", "b", "c")
     catalog.images.delete(labels[:2])
-    assert catalog.images.waiting_for_purge(now(), 10) == []
-    waiting = catalog.images.waiting_for_purge(now() + LATER, 10)
+    assert catalog.images.waiting_for_index(now(), 10) == []
+    waiting = catalog.images.waiting_for_index(now() + LATER, 10)
     assert sorted(row.label for row in waiting) == labels[:2]
-    assert len(catalog.images.waiting_for_purge(now() + LATER, 1)) == 1
-    catalog.images.end_purge(labels[:1])
-    assert [r.label for r in catalog.images.waiting_for_purge(now() + LATER, 10)] == labels[1:2]
+    assert len(catalog.images.waiting_for_index(now() + LATER, 1)) == 1
+    catalog.images.index_is_right(labels[:1])
+    assert [r.label for r in catalog.images.waiting_for_index(now() + LATER, 10)] == labels[1:2]
 
 
 def test_a_postponed_purge_waits_longer(catalog: Catalog, product: ProductRow) -> None:
@@ -169,13 +169,13 @@ def test_a_postponed_purge_waits_longer(catalog: Catalog, product: ProductRow) -
     catalog.images.delete(labels)
     deleted_at = image(catalog, labels[0]).deleted_at
     assert deleted_at is not None
-    due = deleted_at + PURGE_GRACE + timedelta(milliseconds=1)
-    assert len(catalog.images.waiting_for_purge(due, 10)) == 1
+    due = deleted_at + INDEX_GRACE + timedelta(milliseconds=1)
+    assert len(catalog.images.waiting_for_index(due, 10)) == 1
     while now() <= deleted_at + timedelta(milliseconds=1):
         pass
-    catalog.images.postpone_purge(labels)
-    assert catalog.images.waiting_for_purge(due, 10) == []
-    assert len(catalog.images.waiting_for_purge(now() + LATER, 10)) == 1
+    catalog.images.ask_index(labels)
+    assert catalog.images.waiting_for_index(due, 10) == []
+    assert len(catalog.images.waiting_for_index(now() + LATER, 10)) == 1
 
 
 def hold_everything(catalog: Catalog, collection: CollectionRow, product: ProductRow) -> list[int]:

@@ -15,7 +15,12 @@ from catalog.connection import now
 from catalog.endings import delete_product, fail_images, vanished
 from catalog.products import NewProduct, ProductRow
 from catalog.store import Catalog
-from contract.errors import InsertImageError, NoRelativeCollection, NotExistingProduct
+from contract.errors import (
+    ExistingProduct,
+    InsertImageError,
+    NoRelativeCollection,
+    NotExistingProduct,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -36,7 +41,7 @@ def test_products_that_are_there_are_told_by_their_positions(
 ) -> None:
     first = add_products(catalog, collection, "b", "d")
     new = [NewProduct(product_id, "new", "服装") for product_id in "abcd"]
-    assert catalog.products.insert(collection, new) == {1, 3}
+    assert set(catalog.products.insert(collection, new)) == {1, 3}
     found = catalog.products.find(collection.generation, "abcde")
     assert found.keys() == set("abcd")
     assert found["b"] == first["b"]
@@ -46,7 +51,7 @@ def test_products_that_are_there_are_told_by_their_positions(
 
 
 def test_inserting_no_product_is_no_fault(catalog: Catalog, collection: CollectionRow) -> None:
-    assert catalog.products.insert(collection, []) == set()
+    assert catalog.products.insert(collection, []) == {}
 
 
 def test_every_product_has_a_serial_of_its_own_when_many_insert_at_once(
@@ -105,7 +110,9 @@ def test_a_flagged_product_is_not_found_and_still_keeps_its_id(
     catalog.products.begin_deletion([product])
     assert catalog.products.find(collection.generation, ["p"]) == {}
     assert catalog.products.being_deleted(collection.generation, ["p", "q"]) == [product]
-    assert catalog.products.insert(collection, [NewProduct("p", "n", "其他")]) == {0}
+    assert catalog.products.insert(collection, [NewProduct("p", "n", "其他")]) == {
+        0: ExistingProduct
+    }
 
 
 def test_a_deletion_that_begins_twice_keeps_its_first_time(

@@ -198,7 +198,7 @@ def test_every_row_is_there_for_another_process_when_the_call_returns(
         assert other.payloads.get(list(rows)) == {by_name["b"].label: b"the picture"}
         for row in rows.values():
             assert row.is_open
-            assert row.task_id == task.task_id
+            assert row.collection == collection.key
             assert row.product_serial == products["p"].serial
             assert (row.product_name, row.category) == ("name of p", "其他")
     finally:

@@ -37,7 +37,10 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
     """Take images of one product in: those with a URL, or bytes where `payload` is given."""
 
     def taken(
-        *names: str, url: str = "http://127.0.0.1:9/x.jpg", payload: bytes | None = None
+        *names: str,
+        url: str = "http://127.0.0.1:9/x.jpg",
+        payload: bytes | None = None,
+        product: str = "shoe",
     ) -> Taken:
         collection = catalog.collections.find_or_create("user", "shop", 0)
         catalog.products.insert(collection, [NewProduct("shoe", "Shoe", "鞋靴")])
@@ -45,10 +48,10 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
             catalog,
             collection,
             {
-                position: NewImage("shoe", name, "", None if payload else url, payload)
+                position: NewImage(product, name, "", None if payload else url, payload)
                 for position, name in enumerate(names)
             },
-            catalog.products.find(collection.generation, ["shoe"]),
+            catalog.products.find(collection.generation, [product]),
             images_per_product=0,
             chunk_images=16,
         )

@@ -9,11 +9,13 @@ import pytest
 import redis
 
 from catalog.chunks import Chunk, Stage, State
-from catalog.endings import delete_images, delete_product
+from catalog.endings import delete_collection, delete_images, delete_product, purge_piece
 from catalog.models import ModelRow
 from catalog.store import Catalog
+from indexer.vector_set import SetNotReadyError
 from workers import index as index_stage
 from workers.catalog_index import CatalogIndex
+from workers.resources import exchange
 from workers.results import read_outcomes
 
 DIMENSIONS = 8
@@ -25,6 +27,7 @@ def shards(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> CatalogIndex:
     fresh = CatalogIndex(lambda: catalog, shard_capacity=1000)
     monkeypatch.setattr(index_stage, "shards", fresh)
     catalog.models.adopt(MODEL)
+    fresh.restore()
     return fresh
 
 
@@ -133,11 +136,11 @@ def test_one_deleted_after_its_success_stays_succeeded_and_leaves_the_index(
     chunk = embedded(catalog, take("a").chunks[0])
     index_stage.index(chunk.id, chunk.attempt)
     delete_images(catalog, chunk.labels)
-    index_stage.remove(chunk.labels)
+    index_stage.refresh(chunk.labels)
     assert outcomes(catalog, chunk) == ("SUCCEEDED",)
     assert found(shards, chunk, chunk.labels[0]) == []
     assert catalog.vectors.present(chunk.labels) == set()
-    assert catalog.images.waiting_for_purge(catalog_far_future(), 10) == []
+    assert catalog.images.waiting_for_index(catalog_far_future(), 10) == []
 
 
 def catalog_far_future() -> Any:
@@ -164,5 +167,86 @@ def test_shards_are_built_from_the_database_with_exactly_what_can_be_found(
     index_stage.index(chunk.id, chunk.attempt)
     delete_images(catalog, chunk.labels[:1])
     rebuilt = CatalogIndex(lambda: catalog, shard_capacity=1000)
-    assert rebuilt.build() == 2
+    rebuilt.restore()
     assert set(found(rebuilt, chunk, chunk.labels[1])) == set(chunk.labels[1:])
+
+
+def in_category(shards: CatalogIndex, chunk: Chunk, category: str, label: int) -> list[int]:
+    near = shards.search(chunk.generation, category, feature(label)[np.newaxis], 10)
+    return [int(n) for n in near.labels]
+
+
+def test_a_product_of_another_category_takes_its_images_along(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    taken = take("a", "b")
+    chunk = embedded(catalog, taken.chunks[0])
+    index_stage.index(chunk.id, chunk.attempt)
+    (product,) = catalog.products.find(chunk.generation, ["shoe"]).values()
+    for category, other in (("服装", "鞋靴"), ("鞋靴", "服装"), ("服装", "鞋靴")):
+        catalog.images.set_product(product.serial, {"category": category})
+        index_stage.refresh(chunk.labels)
+        assert set(in_category(shards, chunk, category, chunk.labels[0])) == set(chunk.labels)
+        assert in_category(shards, chunk, other, chunk.labels[0]) == []
+
+
+def test_an_image_whose_category_changes_while_it_is_added_ends_in_its_set(
+    catalog: Catalog, take: Any, shards: CatalogIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = embedded(catalog, take("a").chunks[0])
+    (product,) = catalog.products.find(chunk.generation, ["shoe"]).values()
+    add = shards.add
+
+    def add_then_change(images: Any) -> set[int]:
+        missing = add(images)
+        catalog.images.set_product(product.serial, {"category": "服装"})
+        return missing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "add", add_then_change)
+        index_stage.index(chunk.id, chunk.attempt)
+    assert in_category(shards, chunk, "服装", chunk.labels[0]) == chunk.labels
+    assert in_category(shards, chunk, "鞋靴", chunk.labels[0]) == []
+
+
+def test_images_of_a_collection_that_was_deleted_end_as_1030(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    taken = take("a")
+    chunk = embedded(catalog, taken.chunks[0])
+    delete_collection(catalog, taken.collection)
+    (purge,) = catalog.purges.due(1)
+    while purge_piece(catalog, purge, 10):
+        pass
+    index_stage.index(chunk.id, chunk.attempt)
+    assert outcomes(catalog, chunk) == ("NO_RELATIVE_COLLECTION",)
+
+
+def test_a_task_whose_last_chunk_is_done_notes_how_it_ended(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    taken = take(*(f"image-{n}" for n in range(20)))
+    for number, chunk in enumerate(taken.chunks):
+        task = catalog.tasks.find(taken.task.task_id)
+        assert task is not None
+        assert task.ending is None, f"{number} of {len(taken.chunks)} done"
+        if number == 0:
+            delete_images(catalog, chunk.labels[:1])
+        ready = embedded(catalog, chunk)
+        index_stage.index(ready.id, ready.attempt)
+    task = catalog.tasks.find(taken.task.task_id)
+    assert task is not None
+    assert task.ending is not None
+    assert (task.ending.succeeded, task.ending.failed) == (19, 1)
+
+
+def test_a_search_of_a_set_that_is_not_ready_is_told_to_come_again(
+    redis_client: redis.Redis, shards: CatalogIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_ready(*_: Any) -> None:
+        raise SetNotReadyError("loading")
+
+    monkeypatch.setattr(shards, "search", not_ready)
+    exchange().leave("q", {"vectors": feature(1).tobytes(), "count": "1"})
+    index_stage.neighbours("q", "1", None, 5)
+    assert exchange().wait("q", 1) == {"busy": True}

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from catalog.endings import delete_images
+from catalog.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import BY_MESSAGE
-from vision.detector import Box
+from vision.box import Box
 from workers import search as search_stage
 from workers.neighbours import NoReplyError
 from workers.queries import Query
@@ -24,8 +25,8 @@ from workers.resources import exchange
 class AnyFeature:
     """A model that sees the same in every picture."""
 
-    def describe_query(self, image: Image.Image, count: int) -> Any:
-        return [Box(0, 0, *image.size)], np.ones((1, 3), np.float32)
+    def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
+        return [box or Box(0, 0, *image.size)], np.ones((1, 3), np.float32)
 
 
 def picture() -> bytes:
@@ -56,6 +57,9 @@ def ask(catalog: Catalog, redis_client: Any, monkeypatch: pytest.MonkeyPatch) ->
                 "generation": "1",
                 "category": None,
                 "topk": 5,
+                "box": None,
+                "min_similarity": -1.0,
+                "group_by_product": False,
                 "deadline": time.time() + 5,
                 "request_id": "test",
             }
@@ -119,3 +123,40 @@ def test_a_url_that_can_not_be_fetched_is_2006(ask: Ask) -> None:
 def test_an_index_that_does_not_answer_is_busy_and_a_fault_of_ours_is_3031(ask: Ask) -> None:
     assert ask(NoReplyError()) == {"busy": True}
     assert ask(ZeroDivisionError()) == {"fault": "SEARCH_PRODUCT_IMAGE_ERROR"}
+
+
+def test_a_box_of_the_client_is_searched_and_answered(
+    catalog: Catalog, take: Any, ask: Ask
+) -> None:
+    taken = take("a")
+    near = [(succeed(catalog, taken)[0], 0.9)]
+    answer = ask(near, generation=taken.collection.generation, box=(10, 20, 220, 230))
+    assert answer["rectangle"] == [{"left": 10, "top": 20, "right": 220, "bottom": 230}]
+
+
+@pytest.mark.parametrize("box", [(0, 0, 221, 100), (0, 0, 100, 231)])
+def test_a_box_outside_of_the_picture_is_5001(ask: Ask, box: tuple[int, ...]) -> None:
+    assert ask([], box=box) == {"fault": "INVALID_PARAMETER_JSON"}
+
+
+def test_grouped_answers_each_product_once_however_many_images_it_has(
+    catalog: Catalog, take: Any, ask: Ask
+) -> None:
+    many = take(*(f"many-{n}" for n in range(60)))
+    catalog.products.insert(many.collection, [NewProduct("other", "Other", "鞋靴")])
+    single = take("single", product="other")
+    labels = succeed(catalog, many) + succeed(catalog, single)
+    near = [(label, 1 - n / 100) for n, label in enumerate(labels)]
+    answer = ask(near, generation=many.collection.generation, group_by_product=True)
+    assert [image["image_id"] for image in answer["images"]] == ["many-0", "single"]
+
+
+def test_what_is_less_similar_than_asked_for_is_left_out(
+    catalog: Catalog, take: Any, ask: Ask
+) -> None:
+    taken = take("near", "far")
+    near = list(zip(succeed(catalog, taken), [0.9, 0.2], strict=True))
+    generation = taken.collection.generation
+    answer = ask(near, generation=generation, min_similarity=0.5)
+    assert [image["image_id"] for image in answer["images"]] == ["near"]
+    assert ask(near, generation=generation, min_similarity=0.95)["images"] == []

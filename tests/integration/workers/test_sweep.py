@@ -154,7 +154,7 @@ def test_without_the_broker_nothing_is_judged_lost(
 def test_a_removal_that_got_lost_is_asked_for_again(
     catalog: Catalog, redis_client: redis.Redis, take: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.images.PURGE_GRACE", timedelta(0))
+    monkeypatch.setattr("catalog.images.INDEX_GRACE", timedelta(0))
     taken = take("a")
     delete_images(catalog, taken.labels)
     sweep()
@@ -172,5 +172,5 @@ def test_a_deletion_of_a_product_that_was_interrupted_is_ended(
     sweep()
     assert catalog.images.find(taken.labels)[taken.labels[0]].deleted_at is not None
     assert catalog.products.being_deleted(generation, ["shoe"]) == []
-    assert catalog.products.insert(taken.collection, [NewProduct("shoe", "New", "鞋靴")]) == set()
+    assert catalog.products.insert(taken.collection, [NewProduct("shoe", "New", "鞋靴")]) == {}
     assert now() > taken.task.created_at

@@ -14,7 +14,7 @@ from catalog.chunks import Chunk, Stage
 from catalog.endings import delete_images
 from catalog.store import Catalog
 from contract.errors import NoAvailableFeature
-from vision.detector import Box
+from vision.box import Box
 from workers import vision as vision_stage
 from workers.resources import staged_bytes
 

@@ -12,6 +12,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from catalog.collections import CollectionRow
+from catalog.connection import now
 
 SYSTEM_FIELDS = ["code", "charge", "remainTimes", "remainSeconds", "msg"]
 
@@ -32,7 +33,7 @@ class FailingCatalog:
 def catalog_with_collection() -> Any:
     """Give a catalogue in which every user has every collection, and that knows no task."""
     return SimpleNamespace(
-        collections=SimpleNamespace(find=lambda user, name: CollectionRow(user, name, "g1")),
+        collections=SimpleNamespace(find=lambda user, name: CollectionRow(user, name, "g1", now())),
         tasks=SimpleNamespace(find={}.get),
     )
 

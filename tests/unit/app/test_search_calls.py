@@ -176,6 +176,14 @@ def test_a_fault_that_the_worker_names_is_answered(
     assert response.status_code == 200
 
 
+def test_a_picture_without_a_feature_is_answered_with_a_number_of_the_contract(
+    make_services: MakeServices, sent: list[tuple[str, float]]
+) -> None:
+    response = search_with(make_services, ScriptedExchange({"fault": "NO_AVAILABLE_FEATURE"}))
+    (operation,) = search.OPERATIONS
+    assert business_code(response) in [error.code for error in operation.all_codes]
+
+
 @pytest.mark.parametrize("answer", [None, {"busy": True}], ids=["no reply", "busy"])
 def test_no_reply_and_a_busy_worker_are_busy(
     make_services: MakeServices, sent: list[tuple[str, float]], answer: Any

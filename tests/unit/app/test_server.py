@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app import server
 from app.answer import Busy
-from app.operations import Operation
+from app.answers import Success
+from app.examples import Example
+from app.fields import RequestModel
+from app.operations import Handler, Operation
 from app.server import create_app
 from app.services import Services
 from contract import errors
@@ -57,7 +61,36 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
         3031,
     ),
     "delete_product": ({"collection_name": "c", "product_id_list": ["p"]}, 5000),
+    "delete_collection": ({"collection_name": "c"}, 3034),
+    "list_collections": ({}, 5000),
+    "list_products": ({"collection_name": "c"}, 5000),
+    "list_tasks": ({}, 3030),
+    "update_image": (
+        {"collection_name": "c", "product_id": "p", "image_id": "i", "image_info": ""},
+        3018,
+    ),
+    "update_product": ({"collection_name": "c", "product_id": "p", "product_name": "n"}, 3008),
 }
+FAULTS = {operation.name: operation.fault.message for operation in server.OPERATIONS}
+
+
+def http(status: int, message: str) -> pytest.MarkDecorator:
+    return pytest.mark.answers("any call", f"HTTP {status} {message}")
+
+
+def operation(name: str, handler: Handler) -> Operation:
+    """Give an operation that is declared with as little as there can be."""
+    return Operation(
+        name=name,
+        handler=handler,
+        request=RequestModel,
+        answer=Success,
+        example=Example({}, {}),
+    )
+
+
+def test_every_operation_has_a_call_here() -> None:
+    assert set(CALLS) == set(FAULTS)
 
 
 @pytest.fixture
@@ -110,6 +143,7 @@ def test_another_method_is_405_in_the_envelope(client: FlaskClient, path: str, m
     assert business_code(response) == 5001
 
 
+@http(415, "INVALID_PARAMETER_JSON")
 @pytest.mark.parametrize(
     "content_type",
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"],
@@ -231,7 +265,10 @@ def test_a_client_cannot_choose_its_request_id(client: FlaskClient) -> None:
     assert response.headers["X-Request-Id"] != "mine"
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.answers("any call", "10020")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.answers(name, "10020")) for name in CALLS]
+)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -250,7 +287,9 @@ def test_a_dependency_that_cannot_be_reached_is_busy(
     assert_busy(client.post(f"/v1/{name}", json=CALLS[name][0]))
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.answers(name, FAULTS[name])) for name in CALLS]
+)
 def test_an_unexpected_error_is_the_code_of_the_operation_and_tells_nothing_more(
     make_services: MakeServices, name: str
 ) -> None:
@@ -258,6 +297,7 @@ def test_an_unexpected_error_is_the_code_of_the_operation_and_tells_nothing_more
     body, code = CALLS[name]
     response = client.post(f"/v1/{name}", json=body)
     assert business_code(response) == code
+    assert envelope(response)["result"]["message"] == FAULTS[name]
     assert response.status_code == (500 if code == 5000 else 200)
     assert b"s3cret" not in response.data
 
@@ -286,13 +326,15 @@ def test_a_new_operation_is_served_and_its_fault_is_told(
     def fail(services: Services, call: server.Call) -> dict[str, Any]:
         raise KeyError("lost")
 
-    added = Operation("ours", fail) if fault is None else Operation("ours", fail, fault=fault)
+    declared = operation("ours", fail)
+    added = declared if fault is None else replace(declared, fault=fault)
     environment.setattr(server, "OPERATIONS", (added,))
     client = create_app(make_services()).test_client()
     response = client.post("/v1/ours", json={})
     assert (response.status_code, business_code(response)) == (status, code)
 
 
+@http(500, "INTERNAL_SERVER_ERROR")
 def test_an_error_outside_of_an_operation_is_5000_in_the_envelope(
     environment: pytest.MonkeyPatch, client: FlaskClient
 ) -> None:
@@ -315,7 +357,7 @@ def test_an_operation_is_told_who_calls_with_what_and_under_which_id(
         calls.append(call)
         return {"found": 1}
 
-    environment.setattr(server, "OPERATIONS", (Operation("ours", note),))
+    environment.setattr(server, "OPERATIONS", (operation("ours", note),))
     client = create_app(make_services()).test_client()
     response = client.post("/v1/ours", json={"a": "小店"})
     assert envelope(response)["result"] == {"code": 0, "message": "SUCCESS", "found": 1}

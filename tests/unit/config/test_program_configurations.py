@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from gunicorn.util import parse_address
 
 import app
+from config.settings import settings
 
 ROOT = Path(app.__file__).parents[1]
 
@@ -44,12 +47,84 @@ def test_gunicorn_serves_with_threads_as_many_as_the_settings_say(
 
 
 def test_gunicorn_waits_longer_for_an_answer_than_a_search_may_take() -> None:
-    from config.settings import settings
-
     assert gunicorn()["timeout"] > settings().search_seconds
 
 
-def test_flower_listens_where_the_settings_say(environment: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def flower(environment: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
+    """Give a function that reads Flower's file; the log of the test run stays as it is."""
+    environment.setattr("config.logging.configure_logging", lambda _: None)
+    return lambda: runpy.run_path(str(ROOT / "workers/flower_conf.py"))
+
+
+Flower = Callable[[], dict[str, Any]]
+
+
+def test_flower_listens_where_the_settings_say(
+    environment: pytest.MonkeyPatch, flower: Flower
+) -> None:
     environment.setenv("SNAPSKU_FLOWER_PORT", "5556")
-    found = runpy.run_path(str(ROOT / "workers/flower_conf.py"))
+    found = flower()
     assert (found["address"], found["port"]) == ("127.0.0.1", 5556)
+    assert "basic_auth" not in found
+
+
+def test_flower_asks_for_the_password_that_is_set(
+    environment: pytest.MonkeyPatch, flower: Flower
+) -> None:
+    environment.setenv("SNAPSKU_FLOWER_USER", "operator")
+    environment.setenv("SNAPSKU_FLOWER_PASSWORD", "pass,word:1")
+    assert flower()["basic_auth"] == ["operator:pass,word:1"]
+
+
+def test_flower_without_a_password_does_not_listen_beyond_loopback(
+    environment: pytest.MonkeyPatch, flower: Flower
+) -> None:
+    environment.setenv("SNAPSKU_HOST", "0.0.0.0")  # noqa: S104
+    environment.setenv("SNAPSKU_LISTEN_BEYOND_LOOPBACK", "true")
+    with pytest.raises(SystemExit) as caught:
+        flower()
+    assert "SNAPSKU_FLOWER_PASSWORD" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    environment.setenv("SNAPSKU_FLOWER_PASSWORD", "hunter2")
+    settings.cache_clear()
+    assert flower()["address"] == "0.0.0.0"  # noqa: S104
+
+
+PICTURE = "iVBORw0KGgo" * 30
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("('chunk-12', 1)", "chunk-12, 1"),
+        ("([7, 8, 9],)", "7, 8, 9"),
+        ("([7, 8, ...],)", "7, 8, ..."),
+        ("('0f3a.70', 'g-1', '鞋靴', 70)", "0f3a.70, g-1, 鞋靴, 70"),
+        ("('0f3a.70', 'g-1', None, 70)", "0f3a.70, g-1, None, 70"),
+        ("()", "()"),
+        (None, None),
+        ("('http://shop.example/a.jpg?token=s3cret',)", "(not shown)"),
+        ("('http://shop.example/a.jpg',)", "(not shown)"),
+        (f"('{PICTURE}',)", "(not shown)"),
+        ("(b'bytes',)", "(not shown)"),
+        ("({'password': 'hunter2'},)", "(not shown)"),
+        ("('chunk-12', ", "(not shown)"),
+        ("<Chunk object at 0x7f>", "(not shown)"),
+        ("(" * 500, "(not shown)"),
+    ],
+)
+def test_flower_shows_arguments_that_we_send_and_masks_all_others(
+    flower: Flower, sent: str | None, shown: str | None
+) -> None:
+    task = SimpleNamespace(args=sent, kwargs="{}", result=None, exception=None, traceback=None)
+    assert flower()["format_task"](task).args == shown
+
+
+def test_flower_shows_no_secret_of_a_fault(flower: Flower) -> None:
+    fault = f"OSError('http://u:hunter2@shop.example/a.jpg?token=s3cret', '{PICTURE}')"
+    task = SimpleNamespace(args="()", kwargs="{}", result=fault, exception=fault, traceback=fault)
+    found = flower()["format_task"](task)
+    for text in (found.result, found.exception, found.traceback):
+        assert "shop.example/a.jpg" in text
+        assert not any(secret in text for secret in ("hunter2", "s3cret", PICTURE))

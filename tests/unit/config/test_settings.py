@@ -99,6 +99,8 @@ def test_other_programs_variables_are_left_alone(environment: pytest.MonkeyPatch
         ("FETCH_PORTS", "0"),
         ("FETCH_PORTS", "65536"),
         ("FETCH_PORTS", ""),
+        ("FLOWER_USER", ""),
+        ("FLOWER_USER", "a:b"),
     ],
 )
 def test_a_bad_value_is_told_in_one_line_that_names_the_setting(
@@ -136,8 +138,12 @@ def test_all_bad_values_are_told_at_once(environment: pytest.MonkeyPatch) -> Non
             {"IMAGE_MIN_SIDE": "300", "IMAGE_MAX_SIDE": "300"},
         ),
         ({"FETCH_PORTS": "80,x"}, {"FETCH_PORTS": "80,8080"}),
+        (
+            {"PROBE_SECONDS": "5", "STALLED_SECONDS": "9.9"},
+            {"PROBE_SECONDS": "5", "STALLED_SECONDS": "10"},
+        ),
     ],
-    ids=["lease", "visibility", "topk", "sides", "ports"],
+    ids=["lease", "visibility", "topk", "sides", "ports", "probes"],
 )
 def test_settings_that_do_not_fit_together_are_refused(
     environment: pytest.MonkeyPatch, bad: dict[str, str], good: dict[str, str]
@@ -246,3 +252,12 @@ def test_addresses_of_servers_that_stopped_are_forgotten(
     remove_endpoints(tmp_path)
     remove_endpoints(tmp_path)
     assert settings().redis_url == SecretStr("")
+
+
+def test_a_password_of_flower_that_browsers_may_send_differently_is_refused(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("SNAPSKU_FLOWER_PASSWORD", "密码")
+    told = refusal()
+    assert "flower_password" in told
+    assert "密码" not in told

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from indexer.index import SetKey, VectorIndex
+from indexer.index import VectorIndex
+from indexer.key import SetKey
 from indexer.options import IndexOptions
 
 SECONDS = 2.0

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from indexer.index import SetKey, VectorIndex
+from indexer.index import VectorIndex
+from indexer.key import SetKey
 from indexer.options import IndexOptions
 
 KEY = SetKey("generation", "category")

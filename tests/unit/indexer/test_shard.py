@@ -230,3 +230,17 @@ def test_labels_above_2_to_the_53_stay_apart(clustered: Callable, exact_up_to: i
 def test_options_of_zero_are_refused() -> None:
     with pytest.raises(ValueError, match="shard_capacity"):
         IndexOptions(dimensions=32, shard_capacity=0)
+
+
+def test_a_revived_label_is_found_as_before(clustered: Callable) -> None:
+    vectors = clustered(600)
+    shard = filled(vectors)
+    before = shard.search(vectors[:5], 20)
+    shard.mark_deleted(range(1, 301))
+    changes = shard.changes
+    assert shard.revive([1, 2, 301, 999]) == {1, 2}
+    assert shard.changes == changes + 2
+    assert (shard.live_count, shard.deleted_count) == (302, 298)
+    assert shard.search(vectors[:2], 1).labels[:, 0].tolist() == [1, 2]
+    shard.revive(range(1, 301))
+    assert np.array_equal(shard.search(vectors[:5], 20).labels, before.labels)

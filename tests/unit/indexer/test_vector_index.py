@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from indexer.index import SetKey, VectorIndex
+from indexer.index import VectorIndex
+from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.vector_set import SetStatistics
 

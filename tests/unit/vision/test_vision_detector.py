@@ -8,7 +8,8 @@ import torchvision
 from PIL import Image, ImageDraw
 
 from vision.backbone import EfficientNetLite0
-from vision.detector import ActivationMapDetector, Box, TorchvisionDetector
+from vision.box import Box
+from vision.detector import ActivationMapDetector, TorchvisionDetector
 
 MODEL = "ssdlite320_mobilenet_v3_large"
 

@@ -11,7 +11,7 @@ import torchvision
 from PIL import Image, ImageDraw
 
 from contract.errors import NoAvailableFeature
-from vision.detector import Box
+from vision.box import Box
 from vision.pipeline import Pipeline, VisionOptions, load_pipeline
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,11 @@ from celery import Celery
 
 from catalog.chunks import Stage
 from config.settings import settings
+from workers import broker
 from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEP, task_name
+
+#: By its path: the module itself may have been imported by other tests, for other servers.
+CONFIGURATION = Path(broker.__file__).with_name("celery_conf.py")
 
 Configure = Callable[[], dict[str, Any]]
 
@@ -28,7 +33,7 @@ def configure(environment: pytest.MonkeyPatch) -> Configure:
 
     def read() -> dict[str, Any]:
         settings.cache_clear()
-        found = runpy.run_module("workers.celery_conf")
+        found = runpy.run_path(str(CONFIGURATION))
         return {name: value for name, value in found.items() if name.islower() and name[0] != "_"}
 
     return read

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import workers
-from workers.broker import PROBE, QUEUES, REMOVE, SWEEP, task_name
+from workers.broker import DROP, PROBE, QUEUES, REFRESH, SWEEP, task_name
 
 ROOT = Path(workers.__file__).parents[1]
 
@@ -89,7 +89,8 @@ def test_every_queue_has_its_task_and_every_named_task_exists(loaded_workers: An
         task_name("index"): "workers.index",
         task_name("neighbours"): "workers.index",
         task_name("search"): "workers.search",
-        REMOVE: "workers.index",
+        REFRESH: "workers.index",
+        DROP: "workers.index",
         SWEEP: "workers.maintenance",
         PROBE: "workers.probe",
     }

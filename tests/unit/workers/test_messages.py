@@ -11,12 +11,12 @@ from kombu.exceptions import OperationalError
 
 from catalog.chunks import Chunk, Item, Stage
 from workers import messages
-from workers.broker import NEIGHBOURS, QUEUES, REMOVE, SEARCH
+from workers.broker import NEIGHBOURS, QUEUES, REFRESH, SEARCH
 from workers.messages import (
     BrokerUnreachableError,
     send_chunks,
     send_neighbours,
-    send_removal,
+    send_refresh,
     send_search,
 )
 
@@ -79,7 +79,7 @@ def test_messages_carry_ids_to_known_queues_and_want_no_result(use: Use) -> None
     broker = use(Broker())
     catalog: Any = SimpleNamespace(chunks=Chunks())
     send_chunks(catalog, [chunk(1), chunk(2, Stage.VISION), chunk(3, Stage.INDEX)])
-    send_removal([1, 2**62])
+    send_refresh([1, 2**62])
     send_search("q" * 32, 10.0)
     send_neighbours("q" * 32 + ".70", "1f", "鞋靴", 70, 9.0)
     send_neighbours("q" * 32 + ".70", "1f", None, 70, 9.0)
@@ -119,20 +119,20 @@ def test_chunks_that_cannot_be_sent_are_left_to_the_sweep(use: Use) -> None:
 
 def test_a_removal_that_cannot_be_sent_is_left_to_the_sweep(use: Use) -> None:
     use(Broker(takes=0))
-    send_removal([1, 2])
+    send_refresh([1, 2])
 
 
 def test_a_removal_goes_to_the_process_that_owns_the_shards(use: Use) -> None:
     broker = use(Broker())
-    send_removal((1, 2))
+    send_refresh((1, 2))
     (message,) = broker.sent
-    assert (message["name"], message["queue"]) == (REMOVE, Stage.INDEX.value)
+    assert (message["name"], message["queue"]) == (REFRESH, Stage.INDEX.value)
     assert message["args"] == ([1, 2],)
 
 
 def test_removing_nothing_sends_nothing(use: Use) -> None:
     broker = use(Broker())
-    send_removal([])
+    send_refresh([])
     assert broker.sent == []
 
 

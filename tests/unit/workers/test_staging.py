@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 
 import fakeredis
 import pytest
@@ -12,7 +13,6 @@ import redis
 
 from workers.queries import Query
 from workers.staging import (
-    CONSUMED_SECONDS,
     QUERY_SECONDS,
     Consumption,
     Exchange,
@@ -29,6 +29,9 @@ QUERY = Query(
     topk=50,
     deadline=1_800_000_000.25,
     request_id="abc",
+    box=(1, 2, 30, 40),
+    min_similarity=0.5,
+    group_by_product=True,
 )
 
 
@@ -41,7 +44,7 @@ def keys_without_expiry(client: fakeredis.FakeRedis) -> list[bytes]:
 def test_a_query_comes_out_of_redis_as_it_went_in(
     redis_client: fakeredis.FakeRedis, url: str | None, category: str | None
 ) -> None:
-    query = Query(b"" if url else QUERY.picture, url, "1f", category, 1, QUERY.deadline, "abc")
+    query = replace(QUERY, picture=b"" if url else QUERY.picture, url=url, category=category)
     exchange = Exchange(redis_client)
     exchange.leave("q", query.pack())
     assert Query.unpack(exchange.take("q")) == query
@@ -60,7 +63,7 @@ def test_the_picture_of_a_query_is_not_in_its_words() -> None:
 
 
 def test_the_seconds_that_a_query_has_left_fall_below_zero() -> None:
-    late = Query(b"", None, "1f", None, 1, time.time() - 5, "abc")
+    late = replace(QUERY, deadline=time.time() - 5)
     assert -6 < late.seconds_left() <= -5
 
 
@@ -164,14 +167,26 @@ def test_there_is_room_below_the_budget(budget: int, used: int, room: bool) -> N
 def test_a_queue_is_consumed_for_a_while_after_it_was_worked_on(
     redis_client: fakeredis.FakeRedis,
 ) -> None:
-    consumption = Consumption(redis_client)
+    consumption = Consumption(redis_client, stalled_seconds=0.3)
     assert consumption.stalled(["fetch", "vision"]) == ["fetch", "vision"]
     consumption.note("vision")
     assert consumption.stalled(["fetch", "vision"]) == ["fetch"]
-    (key,) = redis_client.keys()
-    assert 0 < redis_client.ttl(key) <= CONSUMED_SECONDS
-    redis_client.delete(key)
+    time.sleep(0.45)
     assert consumption.stalled(["fetch", "vision"]) == ["fetch", "vision"]
+    consumption.note("vision")
+    assert consumption.stalled(["fetch", "vision"]) == ["fetch"]
+
+
+def test_the_age_of_the_last_work_is_told_long_after_a_queue_stalled(
+    redis_client: fakeredis.FakeRedis,
+) -> None:
+    consumption = Consumption(redis_client)
+    consumption.note("vision")
+    (key,) = redis_client.keys()
+    redis_client.pexpire(key, redis_client.pttl(key) - 3_600_000)
+    ages = consumption.ages(["fetch", "vision"])
+    assert ages == {"fetch": None, "vision": pytest.approx(3600, abs=1)}
+    assert consumption.stalled(["vision"]) == ["vision"]
 
 
 def test_a_redis_that_is_not_there_is_told_at_once() -> None:

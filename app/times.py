@@ -1,0 +1,12 @@
+"""Times as clients get them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Give a time in UTC as ISO 8601 with milliseconds and Z, null where there is none."""
+    if moment is None:
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

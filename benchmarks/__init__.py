@@ -1,0 +1,1 @@
+"""Measurements on a machine at hand; nothing of the service imports them."""

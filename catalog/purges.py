@@ -1,0 +1,62 @@
+"""Deleted collections of which something is left.
+
+Deleting a collection removes its one row. Everything else of its generation can't be
+reached from then on, and goes in the background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from catalog.collections import CollectionRow
+from catalog.connection import Rows, insert_new, moment, now, stamp
+
+#: A submission that read the collection before its end may still write for so long.
+LINGER = timedelta(minutes=15)
+
+#: How often a generation is looked at in which nothing was found.
+PAUSE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Purge:
+    """A generation that is being removed."""
+
+    generation: str
+    collection: str
+    deleted_at: datetime
+
+
+class Purges:
+    """The rows of purges; `_id` is the generation."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def begin(self, collection: CollectionRow) -> None:
+        """Note that a collection is about to be removed."""
+        row = {
+            "_id": collection.generation,
+            "collection": collection.key,
+            "deleted_at": stamp(now()),
+            "due_at": stamp(now()),
+        }
+        insert_new(self._rows, [row])
+
+    def due(self, limit: int) -> list[Purge]:
+        """Give purges that are to be worked on now."""
+        rows = self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
+        return [Purge(row["_id"], row["collection"], moment(row["deleted_at"])) for row in rows]
+
+    def found_nothing(self, purge: Purge) -> bool:
+        """Note that nothing was left of a generation; True where it is done with for good."""
+        if now() - purge.deleted_at > LINGER:
+            self.end(purge)
+            return True
+        self._rows.update_one({"_id": purge.generation}, {"$set": {"due_at": stamp(now() + PAUSE)}})
+        return False
+
+    def end(self, purge: Purge) -> None:
+        """Forget a purge."""
+        self._rows.delete_one({"_id": purge.generation})

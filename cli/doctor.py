@@ -1,0 +1,320 @@
+"""`snapsku doctor`: what an operator checks first, one function and one line for each.
+
+It looks at what runs and changes nothing but a row of its own in the database and a
+file of its own in the data directory, which it removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import redis
+import requests
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
+from catalog.connection import Row, connect, databases, now
+from catalog.schema import SCHEMA, Schema
+from catalog.store import Catalog, missing_indexes, open_catalog
+from config.redaction import clean_text
+from config.settings import Settings, is_loopback
+from download.address import AllowList
+from indexer.ownership import LOCK_FILE
+from workers.broker import QUEUES
+from workers.staging import Consumption, connect_redis
+
+#: Less free disk than this is told: a snapshot needs room for a second copy.
+FREE_BYTES = 2**30
+
+#: A program of this machine that listens answers within.
+HTTP_SECONDS = 3.0
+
+
+class Wrong(Exception):
+    """A check failed; the text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check."""
+
+    subject: str
+    is_ok: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'OK' if self.is_ok else 'WRONG':5}  {self.subject}: {self.text}"
+
+
+def examine(settings: Settings, with_model: bool = False) -> Iterator[Finding]:
+    """Give the findings one by one; `with_model` loads the weights, which takes seconds."""
+    yield _find("data directory", lambda: data_directory(settings))
+    yield _find("downloads", lambda: downloads(settings))
+    yield from _look_at_mongo(settings)
+    yield from _look_at_redis(settings)
+    yield _find("index directory", lambda: index_directory(settings))
+    yield _find("api", lambda: api(settings))
+    yield _find("flower", lambda: flower(settings))
+    if with_model:
+        yield _find("weights", lambda: weights(settings))
+
+
+def _find(subject: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, True, check())
+    except Wrong as fault:
+        return Finding(subject, False, str(fault))
+    except (PyMongoError, RedisError, OSError) as fault:
+        return Finding(subject, False, clean_text(" ".join(str(fault).split()), 300))
+
+
+def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
+    url = settings.mongo_url.get_secret_value()
+    if not url:
+        yield _find("mongodb", lambda: not_there("SNAPSKU_MONGO_URL"))
+        return
+    with connect(url, settings.mongo_timeout_seconds) as client:
+        first = _find("mongodb", lambda: mongodb(client, settings))
+        yield first
+        if not first.is_ok:
+            return  # the others would wait for it as long, and say the same
+        catalog = open_catalog(client, settings.mongo_database, settings.lease_seconds)
+        yield _find("indexes", lambda: indexes(client, settings))
+        yield _find("schema", lambda: schema(client, settings))
+        yield _find("model", lambda: model(catalog))
+
+
+def _look_at_redis(settings: Settings) -> Iterator[Finding]:
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        yield _find("redis", lambda: not_there("SNAPSKU_REDIS_URL"))
+        return
+    with connect_redis(url, settings.redis_timeout_seconds, settings.redis_timeout_seconds) as r:
+        first = _find("redis", lambda: redis_server(r))
+        yield first
+        if not first.is_ok and not _answers(r):
+            return
+        consumption = Consumption(r, settings.stalled_seconds)
+        for name in QUEUES:
+            yield _find(f"queue {name}", partial(queue, r, consumption, settings, name))
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def not_there(variable: str) -> str:
+    """Tell that no server is known."""
+    raise Wrong(
+        f"no address is set, and no stack with a server of its own runs on this data "
+        f"directory; start `snapsku up`, or set {variable}"
+    )
+
+
+def data_directory(settings: Settings) -> str:
+    """Write a file, and look how much disk is free."""
+    folder = settings.data_dir.resolve()
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="doctor-") as file:
+            file.write(b"doctor")
+            file.flush()
+    except FileNotFoundError as fault:
+        raise Wrong(f"{folder} does not exist; make it, or start the stack once") from fault
+    except OSError as fault:
+        raise Wrong(
+            f"{folder} can't be written ({fault.strerror}); give it to the user of the service"
+        ) from fault
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        raise Wrong(f"{folder} has {free / 2**30:.1f} GiB free; make room or move SNAPSKU_DATA_DIR")
+    return f"{folder} is writable, {free / 2**30:.1f} GiB free"
+
+
+def downloads(settings: Settings) -> str:
+    """Say what may be fetched."""
+    allow = AllowList.parse(settings.fetch_allow)
+    also = settings.fetch_allow if allow != AllowList() else "nothing"
+    return f"public addresses, ports {', '.join(settings.fetch_ports)}; besides them {also}"
+
+
+def mongodb(client: MongoClient[Row], settings: Settings) -> str:
+    """Write a row and read it back."""
+    try:
+        # The embedded server does not tell one.
+        version = client.server_info().get("version", "unknown")
+        scratch = databases(client, settings.mongo_database)[0]["doctor"]
+        row = {"_id": uuid.uuid4().hex, "written": 1}
+        scratch.insert_one(row)
+        found = scratch.find_one({"_id": row["_id"]})
+        scratch.delete_one({"_id": row["_id"]})
+    except PyMongoError as fault:
+        text = clean_text(" ".join(str(fault).split()), 200)
+        raise Wrong(f"{text}; start it, or check SNAPSKU_MONGO_URL and its user") from fault
+    if found != row:
+        raise Wrong("a row that was written can't be read; check read preference and rights")
+    return f"version {version}, writes and reads"
+
+
+def indexes(client: MongoClient[Row], settings: Settings) -> str:
+    """Compare the indexes with those that the queries need."""
+    missing = missing_indexes(client, settings.mongo_database)
+    if missing:
+        raise Wrong(f"missing: {', '.join(missing)}; start the API, which makes them")
+    return "all there"
+
+
+def schema(client: MongoClient[Row], settings: Settings) -> str:
+    """Compare the version of the rows with that of the code."""
+    current = Schema(*databases(client, settings.mongo_database)).current()
+    if current is None:
+        raise Wrong("no version yet; start the API or a worker, which write it")
+    if current > SCHEMA:
+        raise Wrong(f"rows of version {current}, code of version {SCHEMA}; run the newer release")
+    if current < SCHEMA:
+        raise Wrong(f"rows of version {current}; start the API or a worker to bring it to {SCHEMA}")
+    return f"version {current}"
+
+
+def model(catalog: Catalog) -> str:
+    """Say which model made the vectors."""
+    current = catalog.models.current()
+    if current is None:
+        raise Wrong("none yet; start a vision or a search worker")
+    return f"{current.model_id}, {current.dimensions} numbers"
+
+
+def redis_server(client: redis.Redis) -> str:
+    """Look whether Redis loses or evicts messages."""
+    try:
+        told = client.info()
+    except RedisError as fault:
+        text = clean_text(str(fault), 200)
+        raise Wrong(f"{text}; start it, or check SNAPSKU_REDIS_URL") from fault
+    version = told.get("valkey_version") or told["redis_version"]
+    if told.get("maxmemory_policy") != "noeviction":
+        raise Wrong(
+            f"version {version}, maxmemory-policy {told.get('maxmemory_policy')}: messages may be "
+            "evicted; set maxmemory-policy noeviction"
+        )
+    if not told.get("aof_enabled"):
+        raise Wrong(
+            f"version {version}, without appendonly: a restart loses messages and results until "
+            "the sweep sends them again; set appendonly yes"
+        )
+    return f"version {version}, noeviction, appendonly"
+
+
+def queue(client: redis.Redis, consumption: Consumption, settings: Settings, name: str) -> str:
+    """Look who consumes a queue and what waits in it."""
+    depth = client.llen(name)
+    waiting = f"{depth} waiting" + _oldest(client, settings, name)
+    age = consumption.ages([name])[name]
+    if not consumption.is_stalled(age):
+        return f"{waiting}, consumed {age:.0f} s ago"
+    when = "never or long ago" if age is None else f"{age:.0f} s ago"
+    raise Wrong(f"{waiting}, last consumed {when}; start or restart its worker, and beat")
+
+
+def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
+    """Give how long the oldest message waits, where it is that of a chunk."""
+    message = cast("bytes | None", client.lindex(name, -1))
+    if message is None:
+        return ""
+    chunk_id = str(json.loads(message)["headers"].get("id", "")).rsplit(".", 2)[0]
+    url = settings.mongo_url.get_secret_value()
+    try:
+        with connect(url, settings.mongo_timeout_seconds) as mongo:
+            catalog = open_catalog(mongo, settings.mongo_database, settings.lease_seconds)
+            chunks = catalog.chunks.find([chunk_id])
+    except PyMongoError:
+        return ""  # told on its own line
+    if not chunks or chunks[0].sent_at is None:
+        return ""
+    return f", the oldest for {(now() - chunks[0].sent_at).total_seconds():.0f} s"
+
+
+def index_directory(settings: Settings) -> str:
+    """Look which process owns the shards."""
+    file = settings.data_dir.resolve() / "index" / LOCK_FILE
+    if not file.exists():
+        raise Wrong(f"{file.parent} was never used; start the index worker")
+    with file.open("rb") as lock:
+        holder = lock.read(32).decode(errors="replace").strip()
+        try:
+            # Shared and for a moment only: an index worker that starts just now is refused
+            # at worst, and started again by whoever supervises it.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return f"{file.parent} is owned by process {holder or 'unknown'}"
+    raise Wrong(f"{file.parent} is owned by nobody; start the index worker on this machine")
+
+
+def _reachable(host: str) -> str:
+    """Give the address under which this machine reaches a program that listens on `host`."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"[{host}]" if ":" in host else host
+
+
+def _get(url: str, what: str, port: str) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            return session.get(url, timeout=HTTP_SECONDS)
+        except requests.RequestException as fault:
+            raise Wrong(f"{url} does not answer; start {what}, or check {port}") from fault
+
+
+def api(settings: Settings) -> str:
+    """Ask the API whether it lives."""
+    url = f"http://{_reachable(settings.host)}:{settings.port}/healthz"
+    answer = _get(url, "the API", "SNAPSKU_PORT")
+    if answer.status_code != 200 or answer.text.replace(" ", "").strip() != '{"status":"ok"}':
+        raise Wrong(f"another program answers at {url}; change SNAPSKU_PORT")
+    return f"answers at {url}"
+
+
+def flower(settings: Settings) -> str:
+    """Ask Flower whether it lives, and look who may see it."""
+    url = f"http://{_reachable(settings.host)}:{settings.flower_port}/healthcheck"
+    answer = _get(url, "Flower", "SNAPSKU_FLOWER_PORT")
+    if answer.status_code != 200 or answer.text != "OK":
+        raise Wrong(f"another program answers at {url}; change SNAPSKU_FLOWER_PORT")
+    if settings.flower_password.get_secret_value():
+        return f"answers at {url}, with a password"
+    if not is_loopback(settings.host):
+        raise Wrong(f"answers at {url} to everybody; set SNAPSKU_FLOWER_PASSWORD")
+    return f"answers at {url}, without a password on loopback"
+
+
+def weights(settings: Settings) -> str:
+    """Load the model of the settings, and compare it with that of the catalogue."""
+    from workers.model import load_from
+
+    try:
+        loaded = load_from(settings)
+    except ValueError as fault:
+        text = clean_text(str(fault), 300)
+        raise Wrong(f"{text}; check SNAPSKU_DETECTOR, SNAPSKU_EMBEDDER, their weights") from fault
+    url = settings.mongo_url.get_secret_value()
+    with connect(url, settings.mongo_timeout_seconds) as client:
+        catalog = open_catalog(client, settings.mongo_database, settings.lease_seconds)
+        current = catalog.models.current()
+    if current is not None and current.model_id != loaded.model_id:
+        raise Wrong(
+            f"the settings choose {loaded.model_id}, the catalogue was made with "
+            f"{current.model_id}; set detector and embedder as before"
+        )
+    return f"{loaded.model_id} loads"

@@ -1,0 +1,133 @@
+"""The thread that keeps an index: snapshots, shards built anew, memory given back.
+
+One thing after the other, so that the work in the background never takes more than one
+processor. Knows nothing of rows: what restores sets that are not ready is given to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from indexer.index import VectorIndex
+    from indexer.key import SetKey
+
+FAULT_PAUSE = 5.0
+"""Seconds without any work after a fault."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeeperOptions:
+    """When there is something to do; times are seconds."""
+
+    snapshot_seconds: float
+    """A set that changed is saved after this time, and a failed snapshot tried again."""
+
+    snapshot_changes: int
+    """A set with so many changes is saved at once."""
+
+    deleted_share: float
+    """A shard of which more is deleted is built anew."""
+
+    memory_bytes: int = 0
+    """Beyond it, idle sets go out of memory; 0: they stay."""
+
+    idle_seconds: float = 5.0
+    """A set that was used within this time is not idle."""
+
+    pause_seconds: float = 0.5
+    """Between two looks at what there is to do."""
+
+
+class Keeper:
+    """A thread that runs from `start` to `stop`."""
+
+    def __init__(
+        self,
+        restore: Callable[[threading.Event], VectorIndex | None],
+        options: KeeperOptions,
+    ) -> None:
+        """`restore` makes sets ready that are not, and gives the index, None while there is none.
+
+        It ends early when the event that it is given is set.
+        """
+        self._restore = restore
+        self._options = options
+        self._stopping = threading.Event()
+        self._looked = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="index keeper", daemon=True)
+        self._index: VectorIndex | None = None
+        self._due: dict[SetKey, float] = {}
+        self._failed: set[SetKey] = set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until everything was restored for the first time; False if it takes longer."""
+        return self._looked.wait(seconds)
+
+    def begin_stop(self) -> None:
+        """Let the work under way end early; safe in a signal handler."""
+        self._stopping.set()
+
+    def stop(self, seconds: float) -> None:
+        """End the thread and save what changed, all within about so many seconds."""
+        deadline = time.monotonic() + seconds
+        self.begin_stop()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+        if self._index is None or self._thread.is_alive():
+            return
+        for key in self._index.unsaved():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                logger.warning("no time left for the snapshots of all sets, some stay older")
+                return
+            self._index.save(key, left)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._look()
+            except Exception:
+                logger.exception("work on the index in the background failed")
+                self._stopping.wait(FAULT_PAUSE)
+            self._stopping.wait(self._options.pause_seconds)
+
+    def _look(self) -> None:
+        self._index = index = self._restore(self._stopping)
+        self._looked.set()
+        if index is None or self._stopping.is_set():
+            return
+        index.compact(self._options.deleted_share, self._stopping)
+        self._save_what_is_due(index)
+        if self._options.memory_bytes:
+            index.unload_beyond(self._options.memory_bytes, self._options.idle_seconds)
+
+    def _save_what_is_due(self, index: VectorIndex) -> None:
+        unsaved = index.unsaved()
+        self._due = {key: when for key, when in self._due.items() if key in unsaved}
+        self._failed &= unsaved.keys()
+        for key, changes in unsaved.items():
+            if self._stopping.is_set():
+                return
+            now = time.monotonic()
+            due = self._due.setdefault(key, now + self._options.snapshot_seconds)
+            many = changes >= self._options.snapshot_changes and key not in self._failed
+            if now < due and not many:
+                continue
+            del self._due[key]
+            if index.save(key):
+                self._failed.discard(key)
+            else:
+                self._due[key] = now + self._options.snapshot_seconds
+                self._failed.add(key)

@@ -1,0 +1,153 @@
+"""The snapshots of sets in a directory: a folder for each, its manifest, a file per shard.
+
+Knows nothing of when one is taken, nor of what a vector was made from. A manifest is
+the last to be written, under another name first; so a folder holds a whole snapshot at
+every moment, or none, and what its manifest does not name is left over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from indexer.forked_save import SUFFIX, SnapshotError, check_file, save_shard
+from indexer.key import SetKey
+from indexer.manifest import Manifest, ManifestError, Parameters, ShardRecord
+from indexer.options import IndexOptions
+from indexer.shard import Shard, ShardFileError
+
+MANIFEST = "manifest"
+
+logger = logging.getLogger(__name__)
+
+
+class SetSnapshot:
+    """The folder of one set. Not safe for use by several threads."""
+
+    def __init__(
+        self, folder: Path, key: SetKey, options: IndexOptions, parameters: Parameters
+    ) -> None:
+        self._folder = folder
+        self._key = key
+        self._options = options
+        self._parameters = parameters
+
+    def save_shard(self, shard: Shard, seconds: float) -> tuple[int, ShardRecord]:
+        """Save a shard to a new file; see `forked_save.save_shard`."""
+        self._folder.mkdir(exist_ok=True)
+        return save_shard(shard, self._folder / f"{uuid.uuid4().hex}.hnsw", seconds)
+
+    def commit(self, shards: Sequence[ShardRecord]) -> Manifest:
+        """Make saved shards the snapshot, and remove the files of the one before.
+
+        Raises SnapshotError where the snapshot before still is the one, OSError where
+        the new one is, but the disk may not keep it.
+        """
+        manifest = Manifest(self._key, self._parameters, time.time(), tuple(shards))
+        part = self._folder / (MANIFEST + SUFFIX)
+        try:
+            with part.open("wb") as file:
+                file.write(manifest.pack())
+                file.flush()
+                os.fsync(file.fileno())
+            # Their names must be on the disk before the manifest that says them.
+            _sync(self._folder)
+            part.rename(self._folder / MANIFEST)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise SnapshotError(str(error)) from error
+        _sync(self._folder)
+        _sync(self._folder.parent)
+        self.remove_all_but(manifest)
+        return manifest
+
+    def discard(self, shards: Iterable[ShardRecord]) -> None:
+        """Remove the files of shards that were saved and will not be committed."""
+        for record in shards:
+            (self._folder / record.file).unlink(missing_ok=True)
+
+    def load(self, manifest: Manifest) -> list[tuple[Shard, ShardRecord]]:
+        """Give the shards of the snapshot, without those that are damaged or not there.
+
+        Says in one line of the log what is wrong with each of these.
+        """
+        shards = []
+        for record in manifest.shards:
+            path = self._folder / record.file
+            try:
+                check_file(path, record)
+                shard = Shard.load(self._options, path, record.live, record.deleted)
+                shards.append((shard, record))
+            except (OSError, SnapshotError, ShardFileError) as error:
+                logger.error("a shard of %s is lost, it will be built anew: %s", self._key, error)
+        return shards
+
+    def remove(self) -> None:
+        """Remove the snapshot, if there is one."""
+        # The manifest first, so that no half of a snapshot is ever taken for one.
+        (self._folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def remove_all_but(self, manifest: Manifest) -> None:
+        """Remove the files that the manifest does not name."""
+        named = {MANIFEST, *(record.file for record in manifest.shards)}
+        for path in self._folder.iterdir():
+            if path.name not in named:
+                path.unlink()
+
+
+class SnapshotDirectory:
+    """The folders of all sets of one model."""
+
+    def __init__(self, directory: Path, model_id: str, options: IndexOptions) -> None:
+        """`directory` is made if it is not there."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._options = options
+        self._parameters = Parameters.of(model_id, options)
+
+    def of(self, key: SetKey) -> SetSnapshot:
+        """Give the folder of a set, whether it is there or not."""
+        return SetSnapshot(self._folder(key), key, self._options, self._parameters)
+
+    def find(self) -> Iterator[Manifest]:
+        """Give the manifests of all sets; the files of shards are not looked at yet.
+
+        What can't be read, or was made with other parameters, is removed, with one line
+        of the log; what a killed process left over is removed without one.
+        """
+        for folder in sorted(path for path in self._directory.iterdir() if path.is_dir()):
+            try:
+                manifest = Manifest.unpack((folder / MANIFEST).read_bytes())
+                if self._folder(manifest.key) != folder:
+                    raise ManifestError(f"it is the one of {manifest.key}")
+                if manifest.parameters != self._parameters:
+                    raise ManifestError(
+                        f"it was made with {manifest.parameters}, not {self._parameters}"
+                    )
+                self.of(manifest.key).remove_all_but(manifest)
+            except (OSError, ManifestError) as error:
+                logger.error("snapshot %s is lost, its set is built anew: %s", folder.name, error)
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            yield manifest
+
+    def _folder(self, key: SetKey) -> Path:
+        # A category may be any text; what it is, the manifest says.
+        name = quote(key.generation, safe="")
+        return self._directory / f"{name}-{hashlib.sha256(key.category.encode()).hexdigest()[:16]}"
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

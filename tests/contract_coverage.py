@@ -1,0 +1,150 @@
+"""Which test shows which code of which operation: python tests/contract_coverage.py.
+
+The operations declare what they answer (app/operations.py); a test says what it shows by the
+marker `answers`. A code that is declared and shown by no test is a hole, and the script ends
+with 1; so it does where a test claims what nobody declares. A test that is skipped or expected
+to fail shows nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Stands for an operation where any call may be answered so.
+ANY = "any call"
+
+#: In the table because the seed has them; the contract gives them to no operation.
+NEVER = {
+    "INVALID_PARAM_TOP_K": "of the older sibling, never answered",
+    "INVALID_DOCS": "of the older sibling, never answered",
+    "2011 INVALID_IMAGE_INFO": "shares its message with 3015, which is answered",
+}
+
+#: What is declared and can't be shown before a later piece of work is there.
+LATER = dict.fromkeys(
+    [
+        *("10001", "10040", "10041", "10042", "10043", "10045", "10046", "10047", "10050"),
+        "INVALID_USER_ID",
+    ],
+    "issue 5, accounts and signatures",
+)
+
+
+class Row(NamedTuple):
+    """A code that an operation may answer, as a whole ("call") or in a failed_list ("item")."""
+
+    operation: str
+    place: str
+    answer: str
+
+
+def declared() -> dict[Row, str]:
+    """Give every row that must be shown, with the number of its code."""
+    from app.answer import SystemCode
+    from app.openapi import HTTP_FAULTS
+    from app.server import OPERATIONS
+    from contract.errors import InvalidUserId
+
+    rows: dict[Row, str] = {}
+    for operation in OPERATIONS:
+        for error in operation.all_codes:
+            rows[Row(operation.name, "call", error.message)] = str(error.code)
+        for error in operation.item_codes:
+            rows[Row(operation.name, "item", error.message)] = str(error.code or "")
+        rows[Row(operation.name, "call", SystemCode.BUSY.code)] = SystemCode.BUSY.code
+    for status, error, _ in HTTP_FAULTS:
+        rows[Row(ANY, "call", f"HTTP {status} {error.message}")] = str(error.code)
+    for code in SystemCode:
+        rows[Row(ANY, "call", code.code)] = code.code
+    rows[Row(ANY, "call", InvalidUserId.message)] = str(InvalidUserId.code)
+    return rows
+
+
+def missing_from_the_declarations(rows: dict[Row, str]) -> list[str]:
+    """Give the rows of the contract's table that no operation declares, and that are not NEVER."""
+    from contract.errors import TABLE, InvalidImageInfoOld
+
+    told = {row.answer for row in rows} | {row.answer.rpartition(" ")[2] for row in rows}
+    return [
+        error.message
+        for error in TABLE
+        if error.message not in told and error.message not in NEVER
+        if error is not InvalidImageInfoOld
+    ]
+
+
+class Collector:
+    """A pytest plugin that notes what the collected tests show."""
+
+    def __init__(self) -> None:
+        self.shown: dict[Row, set[str]] = defaultdict(set)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            if any(item.iter_markers("skip")) or any(item.iter_markers("xfail")):
+                continue
+            for row in _rows_of(item):
+                self.shown[row].add(item.nodeid.partition("[")[0])
+
+
+def _rows_of(item: pytest.Item) -> Iterator[Row]:
+    for marker in item.iter_markers("answers"):
+        operation, *messages = marker.args
+        yield from (Row(operation, "call", message) for message in messages)
+        yield from (Row(operation, "item", message) for message in marker.kwargs.get("items", ()))
+
+
+def shown_by_tests() -> dict[Row, set[str]]:
+    """Collect the whole suite and give the tests of each row."""
+    collector = Collector()
+    said = io.StringIO()
+    arguments = ["--collect-only", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", str(ROOT)]
+    paths = [str(ROOT / "tests" / kind) for kind in ("unit", "integration", "e2e")]
+    with redirect_stdout(said):
+        ended = pytest.main([*arguments[:-1], *paths], plugins=[collector])
+    if ended is not pytest.ExitCode.OK:
+        raise SystemExit(f"the tests can't be collected:\n{said.getvalue()[-3000:]}")
+    return collector.shown
+
+
+def main() -> int:
+    """Print every row with its tests, then the holes; give the exit code."""
+    sys.path.insert(0, str(ROOT))
+    rows, shown = declared(), shown_by_tests()
+    faults = [f"nobody declares {message}" for message in missing_from_the_declarations(rows)]
+    for row, code in rows.items():
+        tests = sorted(shown.get(row, ()))
+        later = LATER.get(row.answer)
+        said = ", ".join(tests) or (f"later: {later}" if later else "NO TEST")
+        number = "" if code in row.answer else f"{code} "
+        print(f"{row.operation:18} {row.place}  {number}{row.answer}: {said}")
+        if later and tests:
+            faults.append(f"{row.answer} is shown by now; take it out of LATER")
+        elif not tests and not later:
+            faults.append(f"no test shows {row.operation} {row.place} {row.answer}")
+    for message, why in NEVER.items():
+        print(f"{'no operation':18}       {message}: {why}")
+    faults += [
+        f"{test} shows {row}, which nobody declares"
+        for row in shown.keys() - rows.keys()
+        for test in sorted(shown[row])
+    ]
+    counts = (len(rows), sum(row.answer in LATER for row in rows), len(NEVER), len(faults))
+    print("{} rows, {} of them later, {} codes never answered, {} faults".format(*counts))
+    for fault in faults:
+        print(f"FAULT: {fault}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

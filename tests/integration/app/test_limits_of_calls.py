@@ -1,0 +1,158 @@
+"""The API in one process on a real catalogue: limits as a caller meets them, and rare outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+from pymongo.errors import BulkWriteError
+
+from app.server import create_app
+from app.services import Services, make_services
+from catalog.endings import fail_images
+from catalog.store import Catalog
+from config.settings import settings
+from contract.errors import ContractError, InsertImageError, NoAvailableFeature
+from workers.endings import conclude
+
+Serve = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def made(catalog: Catalog, redis_client: redis.Redis) -> Iterator[list[Services]]:
+    """The services that a test made; nothing of the catalogue was there before."""
+    services: list[Services] = []
+    yield services
+    for one in services:
+        one.catalog.client.close()
+        one.redis.close()
+
+
+@pytest.fixture
+def serve(made: list[Services]) -> Serve:
+    """Give a function that serves the API under limits of the test's own."""
+
+    def serving(**limits: int) -> FlaskClient:
+        made.append(make_services(settings().model_copy(update=limits)))
+        return create_app(made[-1]).test_client()
+
+    return serving
+
+
+def result(client: FlaskClient, operation: str, **body: Any) -> dict[str, Any]:
+    response = client.post(f"/v1/{operation}", json=body)
+    assert response.status_code == 200
+    found: dict[str, Any] = response.get_json()["result"]
+    return found
+
+
+def products(*product_ids: str) -> list[dict[str, str]]:
+    return [{"product_id": one, "product_name": "n", "category": "其他"} for one in product_ids]
+
+
+@pytest.mark.answers("create_product", "COLLECTION_COUNT_EXCEEDS_LIMIT")
+def test_a_user_has_as_many_collections_as_allowed(serve: Serve) -> None:
+    client = serve(collections_per_user=2)
+
+    def create(name: str, product_id: str) -> int:
+        answer = result(
+            client, "create_product", collection_name=name, product_list=products(product_id)
+        )
+        return int(answer["code"])
+
+    assert [create("a", "p"), create("b", "p")] == [0, 0]
+    refused = result(client, "create_product", collection_name="c", product_list=products("p"))
+    assert refused == {"code": 2013, "message": "COLLECTION_COUNT_EXCEEDS_LIMIT"}
+    assert create("b", "q") == 0, "a collection that is there takes more"
+    assert result(client, "delete_collection", collection_name="a")["code"] == 0
+    assert create("c", "p") == 0, "a deleted one makes room"
+
+
+@pytest.mark.answers("create_product", items=("PRODUCT_NUM_EXCEED_LIMIT",))
+def test_a_collection_takes_as_many_products_as_allowed(serve: Serve) -> None:
+    client = serve(products_per_collection=3)
+
+    def create(*product_ids: str) -> dict[str, Any]:
+        return result(
+            client, "create_product", collection_name="c", product_list=products(*product_ids)
+        )
+
+    assert create("a", "b")["failed_list"] == []
+    answer = create("a", "c", "d")
+    assert answer["successful_list"] == ["c"]
+    assert answer["failed_list"] == [
+        {"product_id": "a", "message": "EXISTING_PRODUCT"},
+        {"product_id": "d", "message": "PRODUCT_NUM_EXCEED_LIMIT"},
+    ]
+    assert result(client, "delete_product", collection_name="c", product_id_list=["a"])["code"] == 0
+    assert create("d")["successful_list"] == ["d"]
+
+
+class FaultyRows:
+    """Rows of a server that could not write the second document that it was given."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rows, name)
+
+    def insert_many(self, documents: list[dict[str, Any]], ordered: bool) -> None:
+        self._rows.insert_many(documents[:1] + documents[2:], ordered=ordered)
+        raise BulkWriteError({"writeErrors": [{"index": 1, "code": 14031, "errmsg": "disk full"}]})
+
+
+@pytest.mark.answers("create_product", items=("INSERT_PRODUCT_ERROR",))
+def test_a_product_that_could_not_be_written_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve, made: list[Services]
+) -> None:
+    client = serve()
+    rows = FaultyRows(made[0].catalog.products._rows)
+    monkeypatch.setattr(made[0].catalog.products, "_rows", rows)
+    answer = result(
+        client, "create_product", collection_name="c", product_list=products("a", "b", "c")
+    )
+    assert (answer["code"], answer["successful_list"]) == (0, ["a", "c"])
+    assert answer["failed_list"] == [{"product_id": "b", "message": "INSERT_PRODUCT_ERROR"}]
+    (listed,) = result(client, "list_collections")["collection_list"]
+    assert listed["product_count"] == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=pytest.mark.answers("task_status", items=(fault.message,)))
+        for fault in (NoAvailableFeature, InsertImageError)
+    ],
+)
+@pytest.mark.parametrize("is_concluded", [False, True])
+def test_task_status_tells_how_a_worker_ended_an_image(
+    serve: Serve, made: list[Services], fault: type[ContractError], is_concluded: bool
+) -> None:
+    client = serve()
+    result(client, "create_product", collection_name="c", product_list=products("p"))
+    images = [
+        {"product_id": "p", "image_id": name, "image_content": f"http://shop.example/{name}.jpg"}
+        for name in ("a", "b")
+    ]
+    task_id = result(client, "add_image", collection_name="c", image_list=images)["task_id"]
+    catalog = made[0].catalog
+    task = catalog.tasks.find(task_id)
+    assert task is not None
+    (chunk,) = catalog.chunks.find(task.chunk_ids)
+    first, second = chunk.labels
+    fail_images(catalog, {first: fault})
+    if is_concluded:
+        fail_images(catalog, {second: fault})
+        conclude(catalog, chunk)
+    status = result(client, "task_status", task_id=task_id)
+    failed = [
+        {"product_id": "p", "image_id": name, "message": fault.message}
+        for name in ("a", "b")[: 2 if is_concluded else 1]
+    ]
+    assert status["failed_list"] == failed
+    assert [one["image_id"] for one in status["pending_list"]] == ([] if is_concluded else ["b"])
+    assert status["task_status"] == ("FINISHED" if is_concluded else "PROCESSING")

@@ -1,0 +1,214 @@
+"""`snapsku doctor` against real servers, with parts of the service there and not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import redis
+from programs import environment
+
+from catalog.connection import connect, databases
+from catalog.models import ModelRow
+from catalog.schema import SCHEMA, Schema
+from catalog.store import INDEXES, create_indexes, open_catalog
+from cli.processes import ROOT
+from config.embedded import free_port
+from indexer.ownership import DirectoryOwnership
+from workers.broker import QUEUES
+from workers.staging import Consumption
+
+
+class ServersLike(Protocol):
+    mongo_url: str
+    redis_url: str
+    data_dir: Path
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the command wrote, by subject, with what it begins with."""
+
+    code: int
+    lines: dict[str, str]
+
+    def is_ok(self, subject: str) -> bool:
+        return self.lines[subject].startswith("OK")
+
+
+Doctor = Callable[..., Told]
+
+
+@pytest.fixture
+def database() -> str:
+    return f"doctor_{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def doctor(servers: ServersLike, database: str, tmp_path: Path) -> Doctor:
+    defaults = {
+        "mongo_url": servers.mongo_url,
+        "redis_url": servers.redis_url,
+        "mongo_database": database,
+        "mongo_timeout_seconds": "1",
+        "redis_timeout_seconds": "1",
+        "port": str(free_port()),
+        "flower_port": str(free_port()),
+    }
+
+    def told(*arguments: str, **settings: str) -> Told:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "doctor", *arguments],
+            cwd=ROOT,
+            env=environment(tmp_path, **(defaults | settings)),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.stderr == ""
+        lines = {}
+        for line in done.stdout.splitlines():
+            state, _, rest = line.partition("  ")
+            subject, _, text = rest.strip().partition(": ")
+            lines[subject] = f"{state.strip()} {text}"
+            assert state.strip() in ("OK", "WRONG"), line
+        return Told(done.returncode, lines)
+
+    return told
+
+
+@pytest.fixture
+def quiet_queues(servers: ServersLike) -> redis.Redis:
+    """The Redis, where nothing says that a queue is consumed."""
+    client = redis.Redis.from_url(servers.redis_url)
+    client.delete(*(f"consumed:{queue}" for queue in QUEUES), *QUEUES)
+    return client
+
+
+def test_servers_that_run_are_well_and_what_was_never_started_is_told(
+    doctor: Doctor, quiet_queues: redis.Redis
+) -> None:
+    told = doctor()
+    assert told.code == 1
+    for subject in ("settings", "data directory", "downloads", "mongodb", "redis"):
+        assert told.is_ok(subject), told.lines[subject]
+    assert "writes and reads" in told.lines["mongodb"]
+    assert "noeviction, appendonly" in told.lines["redis"]
+    for subject in ("indexes", "schema", "model", "index directory", "api", "flower"):
+        assert not told.is_ok(subject)
+        assert "; start" in told.lines[subject] or " start " in told.lines[subject]
+    for queue in QUEUES:
+        assert "last consumed never" in told.lines[f"queue {queue}"]
+    quiet_queues.close()
+
+
+def test_what_is_there_is_told_and_the_rest_can_be_left_out(
+    doctor: Doctor,
+    servers: ServersLike,
+    database: str,
+    tmp_path: Path,
+    quiet_queues: redis.Redis,
+) -> None:
+    with connect(servers.mongo_url, 5) as client:
+        create_indexes(client, database)
+        Schema(*databases(client, database)).bring_up_to_date()
+        open_catalog(client, database, 30).models.adopt(ModelRow("model-7", 1280))
+    for queue in QUEUES:
+        Consumption(quiet_queues).note(queue)
+    quiet_queues.close()
+    with DirectoryOwnership(tmp_path / "index"):
+        told = doctor("--skip", "api", "--skip", "flower", fetch_allow="10.0.0.0/8")
+    assert told.code == 0, told.lines
+    assert {"api", "flower"} & told.lines.keys() == set()
+    assert all(told.is_ok(subject) for subject in told.lines)
+    assert told.lines["schema"] == f"OK version {SCHEMA}"
+    assert told.lines["model"] == "OK model-7, 1280 numbers"
+    assert "10.0.0.0/8" in told.lines["downloads"]
+    assert "owned by process" in told.lines["index directory"]
+    assert told.lines["queue vision"].startswith("OK 0 waiting, consumed ")
+
+
+def test_a_missing_index_and_a_newer_schema_are_named(
+    doctor: Doctor, servers: ServersLike, database: str
+) -> None:
+    with connect(servers.mongo_url, 5) as client:
+        create_indexes(client, database)
+        table, field = INDEXES[0]
+        for index, what in client[database][table].index_information().items():
+            if what["key"] == [(field, 1)]:
+                client[database][table].drop_index(index)
+        client[database]["schema"].insert_one({"_id": "schema", "version": SCHEMA + 1})
+    told = doctor()
+    assert told.lines["indexes"].startswith(f"WRONG missing: {table}.{field};")
+    assert told.lines["schema"].startswith(f"WRONG rows of version {SCHEMA + 1}")
+
+
+def test_servers_that_are_down_take_one_line_each(doctor: Doctor) -> None:
+    told = doctor(
+        mongo_url="mongodb://u:hunter2@127.0.0.1:1/", redis_url="redis://:hunter3@127.0.0.1:1/0"
+    )
+    assert told.code == 1
+    assert told.lines["mongodb"].startswith("WRONG")
+    assert "start it, or check SNAPSKU_MONGO_URL" in told.lines["mongodb"]
+    assert "start it, or check SNAPSKU_REDIS_URL" in told.lines["redis"]
+    assert {"indexes", "schema", "model", "queue fetch"} & told.lines.keys() == set()
+    assert "hunter" not in str(told.lines)
+
+
+def test_without_a_running_stack_embedded_servers_are_not_there(doctor: Doctor) -> None:
+    told = doctor(mongo_url="", redis_url="")
+    assert told.code == 1
+    for subject in ("mongodb", "redis"):
+        assert "start `snapsku up`" in told.lines[subject]
+
+
+@pytest.mark.skipif(
+    bool(os.environ.get("TEST_MONGO_URL") or os.environ.get("TEST_REDIS_URL")),
+    reason="the servers of this run are not embedded",
+)
+def test_embedded_servers_are_found_by_the_data_directory_of_their_stack(
+    doctor: Doctor, servers: ServersLike
+) -> None:
+    told = doctor(mongo_url="", redis_url="", data_dir=str(servers.data_dir))
+    assert told.is_ok("mongodb")
+    assert told.is_ok("redis")
+
+
+def test_a_bad_setting_is_the_only_line(doctor: Doctor) -> None:
+    told = doctor(api_threads="1")
+    assert told.code == 1
+    assert list(told.lines) == ["settings"]
+    assert "SNAPSKU_API_THREADS" in told.lines["settings"]
+
+
+def test_a_redis_that_evicts_is_told(doctor: Doctor, servers: ServersLike) -> None:
+    with redis.Redis.from_url(servers.redis_url) as client:
+        before = client.config_get("maxmemory-policy")["maxmemory-policy"]
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            told = doctor()
+        finally:
+            client.config_set("maxmemory-policy", before)
+    assert told.lines["redis"].startswith("WRONG")
+    assert "allkeys-lru" in told.lines["redis"]
+
+
+def test_weights_that_do_not_load_are_told(doctor: Doctor) -> None:
+    told = doctor("--model", embedder="no-such-model")
+    assert told.code == 1
+    assert told.lines["weights"].startswith("WRONG")
+    assert "SNAPSKU_EMBEDDER" in told.lines["weights"]
+
+
+def test_a_data_directory_that_is_not_there_is_told(doctor: Doctor, tmp_path: Path) -> None:
+    told = doctor(data_dir=str(tmp_path / "nowhere"))
+    assert told.lines["data directory"].startswith("WRONG")
+    assert "does not exist" in told.lines["data directory"]

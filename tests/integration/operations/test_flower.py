@@ -1,0 +1,104 @@
+"""Flower as it runs: who gets in, and where it refuses to listen."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import requests
+from programs import command, environment, run
+
+from cli.processes import ROOT
+from config.embedded import free_port
+
+CREDENTIALS = ("operator", "hunter2")
+START_SECONDS = 30.0
+
+Start = Callable[..., str]
+
+
+class ServersLike(Protocol):
+    mongo_url: str
+    redis_url: str
+    data_dir: Path
+
+
+@pytest.fixture
+def start(servers: ServersLike, tmp_path: Path) -> Iterator[Start]:
+    """Give a function that starts Flower and gives its address."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def started(**settings: str) -> str:
+        port = free_port()
+        with (tmp_path / "flower.log").open("wb") as log:
+            process = subprocess.Popen(
+                command("flower"),
+                cwd=ROOT,
+                env=environment(
+                    tmp_path, redis_url=servers.redis_url, flower_port=str(port), **settings
+                ),
+                stdout=log,
+                stderr=log,
+            )
+        running.append(process)
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert process.poll() is None, (tmp_path / "flower.log").read_text("utf-8")
+            try:
+                if requests.get(f"{url}/healthcheck", timeout=5).text == "OK":
+                    return url
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        raise AssertionError("Flower did not start")
+
+    yield started
+    for process in running:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def status(url: str, auth: tuple[str, str] | None = None) -> int:
+    return requests.get(url, auth=auth, timeout=10).status_code
+
+
+def test_with_a_password_nobody_gets_in_without_it(start: Start, tmp_path: Path) -> None:
+    url = start(flower_user=CREDENTIALS[0], flower_password=CREDENTIALS[1], log_format="json")
+    for path in ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks"):
+        assert status(url + path) == 401, path
+        assert status(url + path, ("operator", "wrong")) == 401, path
+        assert status(url + path, ("somebody", "hunter2")) == 401, path
+        assert status(url + path, CREDENTIALS) == 200, path
+    log = (tmp_path / "flower.log").read_text("utf-8")
+    assert "hunter2" not in log
+    assert all(line.startswith("{") for line in log.splitlines())
+
+
+def test_without_a_password_the_api_of_flower_stays_closed(start: Start) -> None:
+    url = start()
+    assert status(f"{url}/") == 200
+    assert status(f"{url}/api/workers") == 401
+    control = requests.post(f"{url}/api/worker/shutdown/fetch@x", timeout=10)
+    assert control.status_code == 401
+
+
+def test_without_a_password_flower_refuses_to_listen_for_everybody(
+    servers: ServersLike, tmp_path: Path
+) -> None:
+    ended = run(
+        "flower",
+        environment(
+            tmp_path,
+            redis_url=servers.redis_url,
+            flower_port=str(free_port()),
+            host="0.0.0.0",  # noqa: S104
+            listen_beyond_loopback="true",
+        ),
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.strip().splitlines()
+    assert line.startswith("snapsku: Flower would listen on 0.0.0.0 for everybody")

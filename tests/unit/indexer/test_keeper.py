@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from indexer import keeper as keeper_module
+from indexer.index import VectorIndex
+from indexer.keeper import Keeper, KeeperOptions
+from indexer.key import SetKey
+from indexer.options import IndexOptions
+from indexer.snapshots import SetSnapshot, SnapshotDirectory
+
+KEY = SetKey("1", "x")
+OPTIONS = IndexOptions(dimensions=32)
+RARELY = KeeperOptions(
+    snapshot_seconds=3600, snapshot_changes=10**9, deleted_share=0.99, pause_seconds=0.01
+)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def vectors(clustered: Callable) -> NDArray[np.float32]:
+    return clustered(200)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> VectorIndex:
+    return VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
+
+
+@pytest.fixture
+def keep(index: VectorIndex) -> Iterator[Callable[..., Keeper]]:
+    keepers = []
+
+    def start(
+        restore: Callable[[threading.Event], VectorIndex | None] = lambda _: index, **options: float
+    ) -> Keeper:
+        keeper = Keeper(restore, replace(RARELY, **options))
+        keeper.start()
+        keepers.append(keeper)
+        return keeper
+
+    yield start
+    for keeper in keepers:
+        keeper.stop(10)
+
+
+def test_many_changes_are_saved_at_once(
+    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable
+) -> None:
+    keep(snapshot_changes=50)
+    index.add(KEY, range(1, 41), vectors[:40])
+    time.sleep(0.2)
+    assert index.state()[KEY].snapshot_seconds is None
+    index.add(KEY, range(41, 61), vectors[40:60])
+    wait_until(lambda: not index.unsaved())
+
+
+def test_few_changes_are_saved_after_a_while(
+    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable
+) -> None:
+    keep(snapshot_seconds=0.4)
+    index.add(KEY, [1], vectors[:1])
+    time.sleep(0.15)
+    assert index.unsaved()
+    wait_until(lambda: not index.unsaved())
+    index.mark_deleted(KEY, [1])
+    wait_until(lambda: not index.unsaved())
+
+
+def test_a_failed_snapshot_is_not_tried_again_and_again(
+    index: VectorIndex,
+    vectors: NDArray[np.float32],
+    keep: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    save, moments = SetSnapshot.save_shard, []
+
+    def full(*arguments: object) -> object:
+        moments.append(time.monotonic())
+        if len(moments) < 3:
+            raise OSError("no space left")
+        return save(*arguments)
+
+    monkeypatch.setattr(SetSnapshot, "save_shard", full)
+    keep(snapshot_seconds=0.3, snapshot_changes=1)
+    index.add(KEY, [1], vectors[:1])
+    wait_until(lambda: not index.unsaved())
+    assert np.diff(moments).min() >= 0.29
+    assert caplog.text.count("no space left") == 2
+
+
+def test_a_stop_saves_what_changed(
+    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable, tmp_path: Path
+) -> None:
+    keeper = keep()
+    wait_until(lambda: keeper._index is index)
+    index.add(KEY, range(1, 201), vectors)
+    keeper.begin_stop()
+    keeper.stop(10)
+    again = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
+    assert again.count(KEY) == 200
+
+
+def test_a_stop_takes_no_longer_than_it_may(
+    index: VectorIndex,
+    vectors: NDArray[np.float32],
+    keep: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from indexer.shard import Shard
+
+    keeper = keep()
+    wait_until(lambda: keeper._index is index)
+    for number in range(4):
+        index.add(SetKey(str(number), "x"), [1], vectors[:1])
+    frozen = Shard.frozen
+
+    def slow(shard: Shard) -> object:
+        # Slow in the child alone, where the time limit ends it.
+        from contextlib import contextmanager
+
+        @contextmanager
+        def held() -> Iterator[object]:
+            with frozen(shard) as found:
+                yield replace(found, save=lambda _: time.sleep(30))
+
+        return held()
+
+    monkeypatch.setattr(Shard, "frozen", slow)
+    started = time.monotonic()
+    keeper.stop(1)
+    assert time.monotonic() - started < 5
+    assert "not done in time" in caplog.text
+    assert "no time left" in caplog.text
+
+
+def test_shards_are_built_anew_and_idle_sets_go(
+    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable
+) -> None:
+    keep(deleted_share=0.2, memory_bytes=1, idle_seconds=0)
+    other = SetKey("2", "x")
+    index.add(KEY, range(1, 101), vectors[:100])
+    index.mark_deleted(KEY, range(1, 51))
+    wait_until(lambda: index.statistics()[KEY].deleted == 0)
+    index.add(other, [1], vectors[:1])
+    wait_until(lambda: not index.state()[KEY].loaded)
+    assert index.search([KEY], vectors[60:61], 1).labels.tolist() == [61]
+
+
+def test_a_fault_is_logged_and_the_work_goes_on(
+    index: VectorIndex,
+    keep: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(keeper_module, "FAULT_PAUSE", 0.05)
+    calls = []
+
+    def restore(_: threading.Event) -> VectorIndex | None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("first")
+        return index
+
+    keeper = keep(restore)
+    assert keeper.wait(10)
+    assert keeper._index is index
+    assert caplog.text.count("in the background failed") == 1
+
+
+def test_a_stop_interrupts_what_restores(keep: Callable) -> None:
+    begun = threading.Event()
+
+    def restore(stopping: threading.Event) -> VectorIndex | None:
+        begun.set()
+        stopping.wait(60)
+        return None
+
+    keeper = keep(restore)
+    begun.wait(10)
+    assert not keeper.wait(0.1)
+    started = time.monotonic()
+    keeper.stop(30)
+    assert time.monotonic() - started < 5

@@ -1,0 +1,30 @@
+"""What every worker does before it takes a message, and how often it is probed."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workers
+
+
+def configuration(environment: pytest.MonkeyPatch, **settings: str) -> dict[str, Any]:
+    environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
+    for name, value in settings.items():
+        environment.setenv(f"SNAPSKU_{name.upper()}", value)
+    return runpy.run_path(str(Path(workers.__file__).with_name("celery_conf.py")))
+
+
+def test_every_worker_loads_the_check_of_the_schema(environment: pytest.MonkeyPatch) -> None:
+    assert "workers.start" in configuration(environment)["imports"]
+
+
+def test_queues_are_probed_as_often_as_the_settings_say(environment: pytest.MonkeyPatch) -> None:
+    found = configuration(environment, probe_seconds="1.5", stalled_seconds="4")
+    probes = [entry for name, entry in found["beat_schedule"].items() if "probe" in name]
+    assert {entry["schedule"] for entry in probes} == {1.5}
+    # What a stalled queue missed is not made up for.
+    assert {entry["options"]["expires"] for entry in probes} == {4.0}
