@@ -5,7 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN = $(VENV)/bin
 
-.PHONY: demo test run setup lint unit
+.PHONY: demo test run setup lint unit docs
 
 setup: $(VENV)/.ready
 
@@ -23,6 +23,9 @@ test: setup
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit
+
+docs: setup
+	$(BIN)/python docs/make_reference.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -46,3 +46,5 @@ keepalive = 15
 accesslog = None
 loglevel = _settings.log_level.lower()
 proc_name = "snapsku api"
+# Its path is one for all stacks of a user, and nobody here controls gunicorn that way.
+control_socket_disable = True

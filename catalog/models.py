@@ -48,5 +48,5 @@ class Models:
                 raise ModelMismatchError(
                     f"this catalogue was made with model {current and current.model_id}, the "
                     f"settings choose {model.model_id}; set detector and embedder as before, or "
-                    "start with an empty SNAPSKU_DATA_DIR or SNAPSKU_MONGO_DATABASE"
+                    "start with an empty SNAPSKU_DATA_DIR, database and Redis"
                 ) from error

@@ -59,6 +59,11 @@ def run_procfile(concurrency: Mapping[str, int]) -> int:
     environment["PYTHONUNBUFFERED"] = "1"
     procfile = parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8"))
     for process in expand_processes(procfile.processes, dict(concurrency), environment):
-        manager.add_process(process.name, process.cmd, env=process.env, cwd=str(ROOT))
+        kind, _, number = process.name.partition(".")
+        # Two workers of one name would be one to Celery's remote control and to Flower.
+        command = (
+            process.cmd if number == "1" else process.cmd.replace(f" {kind}@", f" {kind}{number}@")
+        )
+        manager.add_process(process.name, command, env=process.env, cwd=str(ROOT))
     manager.loop()
     return int(manager.returncode or 0)

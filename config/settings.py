@@ -156,7 +156,6 @@ class Settings(BaseSettings):
     search_seconds: float = Field(10.0, gt=0, description="a search answers within, or 10020")
     query_fetch_seconds: float = Field(3.0, gt=0, description="to fetch the URL of a query")
     shard_capacity: int = Field(100_000, ge=100, description="vectors of one hnswlib shard")
-    index_threads: int = Field(4, ge=2, le=32, description="threads of the index process")
     snapshot_seconds: float = Field(
         300.0, gt=0, description="a set that changed is saved within, and a failed save tried again"
     )

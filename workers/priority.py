@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 #: Linux shares a processor among sessions first; a process's own niceness counts only within
 #: its session, and the session has one of its own here. See sched(7), "autogroup".
 _SESSION_NICENESS = Path("/proc/self/autogroup")
@@ -18,4 +22,8 @@ def give_way(niceness: int) -> None:
     os.nice(niceness)
     worker_leads_session = os.getsid(0) == os.getppid()
     if niceness and worker_leads_session and _SESSION_NICENESS.exists():
-        _SESSION_NICENESS.write_text(str(niceness), encoding="ascii")
+        try:
+            _SESSION_NICENESS.write_text(str(niceness), encoding="ascii")
+        except OSError as error:
+            # Linux takes one such write in 0.1 s of a user who is not root; the work goes on.
+            log.warning("session keeps its priority", reason=str(error))

@@ -30,9 +30,9 @@ log = structlog.get_logger(__name__)
 
 @worker_process_init.connect
 def _prepare(**_: Any) -> None:
+    load_model()
     # Searches and submissions must not wait for bulk work on the same processor.
     give_way(settings().vision_niceness)
-    load_model()
 
 
 @app.task(name=task_name(Stage.VISION))

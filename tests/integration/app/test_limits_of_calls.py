@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -19,6 +21,7 @@ from contract.errors import ContractError, InsertImageError, NoAvailableFeature
 from workers.endings import conclude
 
 Serve = Callable[..., FlaskClient]
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -89,6 +92,67 @@ def test_a_collection_takes_as_many_products_as_allowed(serve: Serve) -> None:
     ]
     assert result(client, "delete_product", collection_name="c", product_id_list=["a"])["code"] == 0
     assert create("d")["successful_list"] == ["d"]
+
+
+CALLERS = 50
+
+
+def at_once(client: FlaskClient, call: Callable[[FlaskClient, int], T]) -> list[T]:
+    """Give what each of many callers is answered who call at the same moment."""
+    barrier = threading.Barrier(CALLERS)
+
+    def run(number: int) -> T:
+        with client.application.test_client() as own:
+            barrier.wait(30)
+            return call(own, number)
+
+    with ThreadPoolExecutor(CALLERS) as threads:
+        return list(threads.map(run, range(CALLERS)))
+
+
+def test_fifty_callers_at_once_never_give_a_product_one_image_too_many(serve: Serve) -> None:
+    client = serve(images_per_product=30)
+    result(client, "create_product", collection_name="c", product_list=products("p"))
+
+    def add(own: FlaskClient, number: int) -> list[str]:
+        images = [
+            {
+                "product_id": "p",
+                "image_id": f"image-{number}-{position}",
+                "image_content": "http://127.0.0.1:9/x.jpg",
+            }
+            for position in range(2)
+        ]
+        answer = result(own, "add_image", collection_name="c", image_list=images)
+        assert answer["code"] in (0, 3019), answer
+        failed = {image["image_id"]: image["message"] for image in answer["failed_list"]}
+        assert all(fault == ["IMAGE_NUM_EXCEED_PER_PRODUCT_LIMIT"] for fault in failed.values())
+        return [image["image_id"] for image in images if image["image_id"] not in failed]
+
+    taken = [image_id for ids in at_once(client, add) for image_id in ids]
+    assert 0 < len(taken) <= 30
+    (listed,) = result(client, "list_products", collection_name="c")["product_list"]
+    assert listed["image_count"] == len(taken)
+    (collection,) = result(client, "list_collections")["collection_list"]
+    assert collection["image_count"] == len(taken)
+
+
+def test_fifty_callers_at_once_never_give_a_collection_one_product_too_many(serve: Serve) -> None:
+    client = serve(products_per_collection=100)
+
+    def create(own: FlaskClient, number: int) -> list[str]:
+        wanted = products(*(f"p-{number}-{position}" for position in range(5)))
+        answer = result(own, "create_product", collection_name="c", product_list=wanted)
+        assert answer["code"] == 0, answer
+        created: list[str] = answer["successful_list"]
+        return created
+
+    created = [product_id for ids in at_once(client, create) for product_id in ids]
+    assert 0 < len(created) <= 100
+    listed = result(client, "list_products", collection_name="c", limit=200)["product_list"]
+    assert {product["product_id"] for product in listed} == set(created)
+    (collection,) = result(client, "list_collections")["collection_list"]
+    assert collection["product_count"] == len(created)
 
 
 class FaultyRows:

@@ -1,0 +1,96 @@
+"""The systemd units start what the Procfile starts, and stop it gently."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from honcho.environ import parse_procfile
+
+from cli.processes import ROOT, STOP_SECONDS
+
+UNITS = ROOT / "deploy" / "systemd"
+COMMANDS = {
+    kind: [word for word in shlex.split(command) if word != "exec"]
+    for kind, command in parse_procfile(
+        (ROOT / "Procfile").read_text(encoding="utf-8")
+    ).processes.items()
+}
+PROGRAMS = "/opt/snapsku/.venv/bin/"
+
+
+def lines(path: Path) -> list[tuple[str, str]]:
+    """Give the assignments of a unit in their order; a key may come more than once."""
+    pairs = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and line[0] not in "#[":
+            key, _, value = line.partition("=")
+            pairs.append((key, value))
+    return pairs
+
+
+def value(path: Path, key: str) -> str:
+    found = [value for name, value in lines(path) if name == key]
+    assert len(found) == 1, (path, key, found)
+    return found[0]
+
+
+def command(path: Path) -> list[str]:
+    # systemd reads % as the start of a specifier, and %% as %.
+    return shlex.split(value(path, "ExecStart").replace("%%", "%"))
+
+
+def test_every_kind_of_process_has_a_command_and_nothing_else_has() -> None:
+    folders = {path.parent.name for path in UNITS.glob("*/command.conf")}
+    assert folders == {f"snapsku@{kind}.service.d" for kind in COMMANDS}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_unit_runs_the_command_of_the_procfile(kind: str) -> None:
+    words = command(UNITS / f"snapsku@{kind}.service.d" / "command.conf")
+    assert words == [PROGRAMS + COMMANDS[kind][0], *COMMANDS[kind][1:]]
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_percent_sign_is_doubled_for_systemd(kind: str) -> None:
+    text = value(UNITS / f"snapsku@{kind}.service.d" / "command.conf", "ExecStart")
+    assert text.count("%") == 2 * " ".join(COMMANDS[kind]).count("%")
+
+
+def test_the_target_starts_every_kind() -> None:
+    wanted = [
+        unit
+        for key, units in lines(UNITS / "snapsku.target")
+        if key == "Wants"
+        for unit in units.split()
+    ]
+    assert sorted(wanted) == sorted(f"snapsku@{kind}.service" for kind in COMMANDS)
+
+
+def test_a_unit_stops_with_the_target() -> None:
+    assert value(UNITS / "snapsku@.service", "PartOf") == "snapsku.target"
+
+
+@pytest.mark.parametrize("file", ["snapsku@.service", "snapsku-up.service"])
+def test_a_service_is_not_root_comes_back_and_its_children_get_no_signal(file: str) -> None:
+    unit = UNITS / file
+    assert value(unit, "User") == "snapsku"
+    assert value(unit, "Restart") == "always"
+    assert value(unit, "StartLimitIntervalSec") == "0"
+    assert value(unit, "KillMode") == "mixed"
+    assert value(unit, "NoNewPrivileges") == "yes"
+
+
+def test_a_process_has_longer_to_stop_than_the_work_that_it_ends() -> None:
+    assert value(UNITS / "snapsku@.service", "TimeoutStopSec") == "40"
+    assert STOP_SECONDS < 40
+
+
+def test_the_whole_stack_has_longer_to_stop_than_its_parts() -> None:
+    assert command(UNITS / "snapsku-up.service") == [f"{PROGRAMS}snapsku", "up"]
+    assert int(value(UNITS / "snapsku-up.service", "TimeoutStopSec")) > 2 * STOP_SECONDS
+
+
+def test_the_processes_of_a_machine_share_their_settings() -> None:
+    assert value(UNITS / "snapsku@.service", "EnvironmentFile") == "/etc/snapsku/snapsku.env"
