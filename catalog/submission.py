@@ -8,7 +8,7 @@ away meanwhile is failed here or, at the latest, by the index stage.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -82,17 +82,14 @@ def take_images(
     if not placed:
         return Submission(None, [], refused)
 
+    items = {
+        position: Item(
+            labels[position], image.product_id, products[image.product_id].serial, image.image_id
+        )
+        for position, image in placed.items()
+    }
     try:
         task = catalog.tasks.create(collection.user, collection.name, len(placed))
-        items = {
-            position: Item(
-                labels[position],
-                image.product_id,
-                products[image.product_id].serial,
-                image.image_id,
-            )
-            for position, image in placed.items()
-        }
         chunks = _cut(catalog, collection, task, placed, items, chunk_images)
         catalog.chunks.insert(chunks)
     except Exception:
@@ -101,13 +98,27 @@ def take_images(
         _give_back(catalog, collection, placed, products)
         raise
     task = catalog.tasks.add_chunks(task, [chunk.id for chunk in chunks])
+    _write_images(catalog, collection, placed, items, products)
+    catalog.chunks.look_again(chunks)
+    _catch_up(catalog, collection, list(items.values()), products)
+    return Submission(task, chunks, refused)
+
+
+def _write_images(
+    catalog: Catalog,
+    collection: CollectionRow,
+    images: Mapping[int, NewImage],
+    items: Mapping[int, Item],
+    products: Mapping[str, ProductRow],
+) -> None:
+    """Write what came as Base64, and the row of every image."""
     catalog.payloads.put(
-        {labels[p]: image.payload for p, image in placed.items() if image.payload is not None}
+        {items[p].label: image.payload for p, image in images.items() if image.payload is not None}
     )
     catalog.images.insert(
         [
             ImageRow(
-                label=labels[position],
+                label=items[position].label,
                 collection=collection.key,
                 generation=collection.generation,
                 product_id=image.product_id,
@@ -118,21 +129,30 @@ def take_images(
                 image_info=image.image_info,
                 url=image.url,
             )
-            for position, image in placed.items()
+            for position, image in images.items()
         ]
     )
-    catalog.chunks.look_again(chunks)
-    # Whoever changes or deletes a product writes first and looks for its images after; so
-    # does this: one of the two sees the other.
+
+
+def _catch_up(
+    catalog: Catalog,
+    collection: CollectionRow,
+    items: Sequence[Item],
+    products: Mapping[str, ProductRow],
+) -> None:
+    """Do to the new images what was done to their products since `products` was read.
+
+    Whoever changes or deletes a product writes first and looks for its images after, and so
+    does a submission: one of the two sees the other.
+    """
     current = catalog.products.find(collection.generation, products)
     for product in current.values():
         known = products[product.product_id]
         values = {"product_name": product.product_name, "category": product.category}
         if values != {"product_name": known.product_name, "category": known.category}:
             catalog.images.set_product(product.serial, values)
-    gone = vanished(catalog, collection.key, collection.generation, list(items.values()), current)
+    gone = vanished(catalog, collection.key, collection.generation, items, current)
     fail_images(catalog, gone)
-    return Submission(task, chunks, refused)
 
 
 def _take_places(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from at_once import at_once
@@ -285,3 +286,20 @@ def test_a_call_that_broke_off_after_it_took_names_leaves_them_free_for_the_next
             submit(catalog, collection, products, [by_url("p", "a")])
     again = submit(catalog, collection, products, [by_url("p", "a")], images_per_product=1)
     assert again.refused == {}
+
+
+def test_a_product_that_changes_while_images_are_taken_has_them_changed_too(
+    catalog: Catalog, collection: CollectionRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products = add_products(catalog, collection, "p")
+    insert = catalog.images.insert
+
+    def change_then_insert(images: Any) -> None:
+        catalog.products.change(products["p"], {"category": "服装", "product_name": "new"})
+        catalog.images.set_product(products["p"].serial, {"category": "服装"})
+        insert(images)
+
+    monkeypatch.setattr(catalog.images, "insert", change_then_insert)
+    (label,) = labels_of(submit(catalog, collection, products, [by_url("p", "a")]))
+    row = catalog.images.find([label])[label]
+    assert (row.category, row.product_name) == ("服装", "new")
