@@ -53,7 +53,10 @@ class OwnRedis:
 @pytest.fixture
 def own_redis(servers: Any, tmp_path: Path) -> Iterator[OwnRedis]:
     data_dir = tmp_path / "data"
-    settings = Settings(data_dir=data_dir, mongo_url=SecretStr(servers.mongo_url))
+    # Named here, so that no variable of other tests in this process names a Redis.
+    settings = Settings(
+        data_dir=data_dir, mongo_url=SecretStr(servers.mongo_url), redis_url=SecretStr("")
+    )
     with embedded_servers(settings) as running:
         endpoints = read_endpoints(data_dir)
         assert endpoints is not None
