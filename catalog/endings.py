@@ -111,13 +111,7 @@ def delete_collection(catalog: Catalog, collection: CollectionRow) -> None:
 
 
 def purge_piece(catalog: Catalog, purge: Purge, rows: int) -> bool:
-    """Remove at most `rows` images and products of a deleted collection; tell whether any was left.
-
-    A purge whose deletion was interrupted before the collection was removed is forgotten.
-    """
-    if catalog.collections.is_alive(purge.collection, purge.generation):
-        catalog.purges.end(purge)
-        return False
+    """Remove at most `rows` images and products of a generation; tell whether any was left."""
     images = catalog.images.of_generation(purge.generation, rows)
     labels = [image.label for image in images]
     if labels:

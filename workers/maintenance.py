@@ -118,6 +118,10 @@ def _end_deletions() -> None:
 def _purge() -> None:
     """Remove what deleted collections left, a piece of each in a sweep."""
     for purge in catalog().purges.due(SWEEP_ROWS):
+        if catalog().collections.is_alive(purge.collection, purge.generation):
+            # Its deletion is between its two writes, or was cut off there: then it lives on.
+            catalog().purges.found_nothing(purge)
+            continue
         send_drop(purge.generation)
         if not purge_piece(catalog(), purge, PURGE_ROWS) and catalog().purges.found_nothing(purge):
             log.info("collection removed", collection=purge.collection, generation=purge.generation)

@@ -133,14 +133,3 @@ def test_a_collection_created_again_has_nothing_of_the_first(
         pass
     assert set(catalog.products.find(again.generation, ["p"])) == {"p"}
     assert catalog.names.holders([f"{again.generation}/a"]) != {}
-
-
-def test_a_deletion_cut_off_before_the_collection_went_is_forgotten(
-    catalog: Catalog, collection: CollectionRow
-) -> None:
-    add_products(catalog, collection, "p")
-    catalog.purges.begin(collection)
-    (purge,) = catalog.purges.due(10)
-    assert purge_piece(catalog, purge, 100) is False
-    assert set(catalog.products.find(collection.generation, ["p"])) == {"p"}
-    assert catalog.purges.due(10) == []

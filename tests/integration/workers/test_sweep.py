@@ -174,3 +174,28 @@ def test_a_deletion_of_a_product_that_was_interrupted_is_ended(
     assert catalog.products.being_deleted(generation, ["shoe"]) == []
     assert catalog.products.insert(taken.collection, [NewProduct("shoe", "New", "鞋靴")]) == {}
     assert now() > taken.task.created_at
+
+
+def test_a_collection_whose_deletion_was_cut_off_at_its_start_lives_on(
+    catalog: Catalog, redis_client: redis.Redis, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = take("a")
+    catalog.purges.begin(taken.collection)
+    sweep()
+    assert messages(redis_client, "index") == [], "the index keeps its shards"
+    assert set(catalog.products.find(taken.collection.generation, ["shoe"])) == {"shoe"}
+    assert catalog.images.find(taken.labels)[taken.labels[0]].is_open
+
+
+def test_a_deletion_that_a_sweep_looked_at_halfway_is_purged_all_the_same(
+    catalog: Catalog, redis_client: redis.Redis, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catalog.purges.PAUSE", timedelta(0))
+    taken = take("a")
+    generation = taken.collection.generation
+    catalog.purges.begin(taken.collection)
+    sweep()
+    catalog.collections.remove(taken.collection.key, generation)
+    sweep()
+    assert [generation] in messages(redis_client, "index")
+    assert catalog.images.find(taken.labels) == {}
