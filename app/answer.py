@@ -50,6 +50,10 @@ class Refused(Exception):
 class Busy(Exception):
     """An operation can't be served now; the client is told to come back."""
 
+    def __init__(self, reason: str, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
 
 def succeeded(**fields: Any) -> Response:
     """Give the answer of an operation that was done."""
@@ -64,11 +68,11 @@ def refused(
     return _envelope(SystemCode.HANDLED, result, status)
 
 
-def not_served(code: SystemCode) -> Response:
+def not_served(code: SystemCode, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> Response:
     """Give the answer to a call that was not handled at all."""
     response = _envelope(code, None)
     if code.status in (429, 503):
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        response.headers["Retry-After"] = str(retry_after_seconds)
     return response
 
 

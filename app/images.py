@@ -1,4 +1,4 @@
-"""add_image, update_image, image_info and delete_image."""
+"""update_image, image_info and delete_image."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Annotated, Any
 
 from app import answers, examples
 from app.answer import Refused
-from app.content import Content, read_content
 from app.fields import (
     CollectionName,
     Identifier,
-    ImageContent,
     ImageInfo,
     Items,
     ItemsOf,
@@ -18,33 +16,12 @@ from app.fields import (
     judge,
     parse,
 )
-from app.operations import CONTENT_FAULTS, Call, Operation
+from app.operations import Call, Operation
 from app.services import Services
-from catalog.claims import name_key
-from catalog.collections import CollectionRow
 from catalog.endings import delete_images
 from catalog.lookup import labels_of
-from catalog.products import ProductRow
-from catalog.submission import NewImage, take_images
 from contract import errors
-from contract.errors import ContractError
-from workers.messages import send_chunks, send_refresh
-
-
-class NewImageItem(RequestModel):
-    """An item of image_list."""
-
-    product_id: Identifier
-    image_id: Identifier
-    image_content: ImageContent
-    image_info: ImageInfo | None = None
-
-
-class AddImageRequest(RequestModel):
-    """A call of add_image."""
-
-    collection_name: CollectionName
-    image_list: Annotated[Items, ItemsOf(NewImageItem, "images_per_call")]
+from workers.messages import send_refresh
 
 
 class ImageInfoRequest(RequestModel):
@@ -75,114 +52,6 @@ class UpdateImageRequest(RequestModel):
     product_id: Identifier
     image_id: Identifier
     image_info: ImageInfo
-
-
-Faults = dict[int, list[type[ContractError]]]
-
-
-def add_image(services: Services, call: Call) -> dict[str, Any]:
-    """Take images in as a task: answered at once, done by the workers."""
-    settings, catalog = services.settings, services.catalog
-    request = parse(AddImageRequest, call.body, settings)
-    if not request.image_list:
-        raise errors.EmptyImageList
-    if settings.images_per_call and len(request.image_list) > settings.images_per_call:
-        raise errors.ImageNumExceedTotalLimit
-    collection = services.collection(call.user, request.collection_name)
-    faults, contents, items = _judge_items(services, request.image_list)
-    products = _judge_by_catalog(services, collection, request.image_list, faults)
-    submission = take_images(
-        catalog,
-        collection,
-        {
-            position: NewImage(
-                item.product_id,
-                item.image_id,
-                item.image_info or "",
-                contents[position].url,
-                contents[position].payload,
-            )
-            for position, item in items.items()
-            if not faults[position]
-        },
-        products,
-        images_per_product=settings.images_per_product,
-        chunk_images=settings.chunk_images,
-    )
-    for position, fault in submission.refused.items():
-        faults[position].append(fault)
-    failed_list = [
-        {
-            **_raw_names(request.image_list[position]),
-            "message": [fault.message for fault in dict.fromkeys(found)],
-        }
-        for position, found in faults.items()
-        if found
-    ]
-    if submission.task is None:
-        raise Refused(errors.NoInvalidImage, failed_list=failed_list)
-    send_chunks(catalog, submission.chunks)
-    return {"task_id": submission.task.task_id, "failed_list": failed_list}
-
-
-def _judge_items(
-    services: Services, raw_items: list[Any]
-) -> tuple[Faults, dict[int, Content], dict[int, NewImageItem]]:
-    """Judge each item by itself: its fields, its content, and whether its name comes again."""
-    faults: Faults = {}
-    contents: dict[int, Content] = {}
-    items: dict[int, NewImageItem] = {}
-    names: set[str] = set()
-    for position, raw in enumerate(raw_items):
-        item, found = judge(NewImageItem, raw, services.settings)
-        faults[position] = found
-        text = raw.get("image_content") if isinstance(raw, dict) else None
-        if isinstance(text, str) and text:
-            try:
-                contents[position] = read_content(
-                    text, services.picture_limits, services.fetch_policy
-                )
-            except ContractError as fault:
-                found.append(type(fault))
-        image_id = _raw_names(raw)["image_id"]
-        if isinstance(image_id, str):
-            if image_id in names:
-                found.append(errors.RepeatImageNameInParam)
-            names.add(image_id)
-        if item is not None:
-            items[position] = item
-    return faults, contents, items
-
-
-def _judge_by_catalog(
-    services: Services, collection: CollectionRow, raw_items: list[Any], faults: Faults
-) -> dict[str, ProductRow]:
-    """Add what only the catalogue knows; give the products that exist, by id.
-
-    Names and places are taken later, where two calls at once can't both have them; here
-    an image that fails anyway is told all of its faults.
-    """
-    catalog, limit = services.catalog, services.settings.images_per_product
-    ids: dict[int, ImageIdItem] = {}
-    for position, raw in enumerate(raw_items):
-        names, _ = judge(ImageIdItem, raw, services.settings)
-        if names is not None:
-            ids[position] = names
-    keys = {p: name_key(collection.generation, names.image_id) for p, names in ids.items()}
-    products = catalog.products.find(
-        collection.generation, {names.product_id for names in ids.values()}
-    )
-    for position, names in ids.items():
-        product = products.get(names.product_id)
-        if product is None:
-            faults[position].append(errors.NotExistingProduct)
-        elif limit and product.image_count >= limit:
-            faults[position].append(errors.ImageNumExceedPerProductLimit)
-    held = catalog.names.holders([keys[p] for p in keys if faults[p]])
-    for position, key in keys.items():
-        if key in held and errors.RepeatImageNameInParam not in faults[position]:
-            faults[position].append(errors.RepeatImageNameInDb)
-    return products
 
 
 def image_info(services: Services, call: Call) -> dict[str, Any]:
@@ -230,7 +99,7 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
     for raw in request.image_id_list:
         item, faults = judge(ImageIdItem, raw, settings)
         if item is None:
-            failed.append({**_raw_names(raw), "message": faults[0].message})
+            failed.append({**raw_names(raw), "message": faults[0].message})
         elif (item.product_id, item.image_id) in wanted:
             failed.append({**item.model_dump(), "message": errors.DuplicateImageId.message})
         else:
@@ -251,44 +120,16 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
     }
 
 
-def _raw_names(raw: Any) -> dict[str, Any]:
+def raw_names(raw: Any) -> dict[str, Any]:
     """Give the names as the client sent them, whatever they are."""
     known = raw if isinstance(raw, dict) else {}
     return {"image_id": known.get("image_id"), "product_id": known.get("product_id")}
 
 
 #: What may be wrong with the names of an image.
-_NAME_FAULTS = (errors.InvalidProductId, errors.InvalidImageId)
+NAME_FAULTS = (errors.InvalidProductId, errors.InvalidImageId)
 
 OPERATIONS = (
-    Operation(
-        name="add_image",
-        handler=add_image,
-        path_of_old_clients="product_image_add",
-        request=AddImageRequest,
-        answer=answers.AddImageAnswer,
-        refusal=answers.AddImageRefusal,
-        example=examples.ADD_IMAGE,
-        codes=(
-            errors.InvalidCollectionName,
-            errors.InvalidImageList,
-            errors.EmptyImageList,
-            errors.ImageNumExceedTotalLimit,
-            errors.NoRelativeCollection,
-            errors.NoInvalidImage,
-        ),
-        item_codes=(
-            *_NAME_FAULTS,
-            errors.InvalidImageContent,
-            errors.InvalidImageInfo,
-            *CONTENT_FAULTS,
-            errors.RepeatImageNameInParam,
-            errors.NotExistingProduct,
-            errors.ImageNumExceedPerProductLimit,
-            errors.RepeatImageNameInDb,
-        ),
-        fault=errors.InsertImageError,
-    ),
     Operation(
         name="image_info",
         handler=image_info,
@@ -312,7 +153,7 @@ OPERATIONS = (
         example=examples.UPDATE_IMAGE,
         codes=(
             errors.InvalidCollectionName,
-            *_NAME_FAULTS,
+            *NAME_FAULTS,
             errors.InvalidImageInfo,
             errors.NoRelativeCollection,
             errors.NoRelativeImage,
@@ -335,7 +176,7 @@ OPERATIONS = (
             errors.NoRelativeCollection,
             errors.NoInvalidImageId,
         ),
-        item_codes=(*_NAME_FAULTS, errors.DuplicateImageId, errors.NoRelativeImage),
+        item_codes=(*NAME_FAULTS, errors.DuplicateImageId, errors.NoRelativeImage),
         fault=errors.DeleteImageError,
     ),
 )

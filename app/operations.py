@@ -33,6 +33,7 @@ class Call:
     user: str
     body: dict[str, Any]
     request_id: str
+    idempotency_key: str | None = None  #: a call with the same one is answered the same
 
 
 #: Does an operation and gives the fields of its result besides code and message.

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
-from app import collections, images, products, search, tasks
+from app import collections, images, ingestion, products, search, tasks
 from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
 from app.health import HEALTH_PATHS, add_health
 from app.operations import Call, Operation
@@ -40,18 +40,20 @@ log = structlog.get_logger(__name__)
 OPERATIONS: tuple[Operation, ...] = (
     *collections.OPERATIONS,
     *products.OPERATIONS,
+    *ingestion.OPERATIONS,
     *images.OPERATIONS,
     *tasks.OPERATIONS,
     *search.OPERATIONS,
 )
 
 REQUEST_ID_HEADER = "X-Request-Id"
+IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 #: Who calls, as long as nobody has to log in.
 DEFAULT_USER = "default"
 
 #: A dependency that can't be reached: the client is told to come back.
-UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError, Busy)
+UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
 
 
 def create_app(services: Services | None = None) -> Flask:
@@ -107,12 +109,16 @@ def _view(operation: Operation, services: Services) -> Callable[[], Response]:
     def view() -> Response:
         body = _body()
         try:
-            call = Call(DEFAULT_USER, body, g.request_id)
+            key = request.headers.get(IDEMPOTENCY_HEADER)
+            call = Call(DEFAULT_USER, body, g.request_id, key)
             return succeeded(**operation.handler(services, call))
         except Refused as refusal:
             return refused(refusal.error, **refusal.fields)
         except ContractError as error:
             return refused(type(error))
+        except Busy as busy:
+            log.warning("not served", operation=operation.name, reason=str(busy))
+            return not_served(SystemCode.BUSY, busy.retry_after_seconds)
         except UNREACHABLE as error:
             log.warning("not served", operation=operation.name, fault=repr(error))
             return not_served(SystemCode.BUSY)

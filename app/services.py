@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import redis
 
+from app.backlog import Backlog
 from catalog.collections import CollectionRow
 from catalog.connection import connect
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from config.settings import Settings
 from contract.errors import NoRelativeCollection
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
+from workers.resources import catalog_of
 from workers.staging import Consumption, Exchange, connect_redis
 
 
@@ -27,6 +29,7 @@ class Services:
     redis: redis.Redis
     exchange: Exchange
     consumption: Consumption
+    backlog: Backlog
     searches: threading.BoundedSemaphore  #: so that polls and submissions keep half the threads
     picture_limits: PictureLimits
     fetch_policy: FetchPolicy  #: by which a URL is judged without a look-up
@@ -51,12 +54,14 @@ def make_services(settings: Settings) -> Services:
         settings.redis_timeout_seconds,
         settings.search_seconds + settings.redis_timeout_seconds,
     )
+    catalog = catalog_of(settings, client)
     return Services(
         settings=settings,
-        catalog=open_catalog(client, settings.mongo_database, settings.lease_seconds),
+        catalog=catalog,
         redis=connection,
         exchange=Exchange(waiting),
         consumption=Consumption(connection, settings.stalled_seconds),
+        backlog=Backlog(catalog, settings),
         searches=threading.BoundedSemaphore(settings.api_threads // 2),
         picture_limits=PictureLimits(
             settings.image_bytes, settings.image_min_side, settings.image_max_side

@@ -238,7 +238,7 @@ def main() -> None:
                     chosen.vectors,
                     chosen.dimensions,
                     # Without the catalogue's indexes, which nothing here needs: it fills faster.
-                    open_catalog(client, "benchmark", 30.0),
+                    open_catalog(client, "benchmark"),
                     folder / "index",
                 )
     finally:

@@ -4,7 +4,9 @@ Every change is one compare-and-set on (stage, attempt, state), so that a messag
 that comes twice, late, or from before a crash changes nothing. `due_at` says when
 the sweep must look at a chunk that is not done: the end of a running stage's
 lease, the time before which a waiting one must not start, or the moment from
-which a message that nobody started may be taken for lost.
+which a message that nobody started may be taken for lost. One that is done keeps it
+until the end of its task was looked to. `sent_at` stands in the rows of those alone
+whose message nobody has started, so that the oldest of them is found by an index.
 """
 
 from __future__ import annotations
@@ -82,8 +84,8 @@ def _row(chunk: Chunk) -> Row:
         "attempt": chunk.attempt,
         "unclean": chunk.unclean,
         "passes": chunk.passes,
-        "sent_at": None if chunk.sent_at is None else stamp(chunk.sent_at),
-        "due_at": None if chunk.due_at is None else stamp(chunk.due_at),
+        **({} if chunk.sent_at is None else {"sent_at": stamp(chunk.sent_at)}),
+        **({} if chunk.due_at is None else {"due_at": stamp(chunk.due_at)}),
     }
 
 
@@ -103,7 +105,7 @@ def _of(row: Row) -> Chunk:
         row["attempt"],
         row["unclean"],
         row["passes"],
-        moment_or_none(row["sent_at"]),
+        moment_or_none(row.get("sent_at")),
         moment_or_none(row.get("due_at")),
         tuple(row.get("outcomes", ())),
     )
@@ -134,11 +136,17 @@ class Chunks:
         return [_of(row) for row in self._rows.find({"_id": {"$in": list(ids)}})]
 
     def claim(self, chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
-        """Take the lease of a chunk whose message arrived; None where it is not to be worked on."""
-        return self._change(
+        """Take the lease of a chunk whose message arrived; None where it is not to be worked on.
+
+        Gives it with the time at which that message was sent.
+        """
+        due_at = now() + self._lease
+        row = self._rows.find_one_and_update(
             {"_id": chunk_id, "stage": stage, "attempt": attempt, "state": State.SENT},
-            {"state": State.RUNNING, "due_at": stamp(now() + self._lease)},
+            {"$set": {"state": State.RUNNING, "due_at": stamp(due_at)}, "$unset": {"sent_at": 1}},
+            return_document=ReturnDocument.BEFORE,
         )
+        return None if row is None else replace(_of(row), state=State.RUNNING, due_at=due_at)
 
     def renew(self, chunk: Chunk) -> bool:
         """Renew the lease of a running chunk; False where somebody else has it by now."""
@@ -165,12 +173,35 @@ class Chunks:
         )
 
     def finish(self, chunk: Chunk, outcomes: Sequence[str]) -> bool:
-        """Note how each item of a running chunk ended; False where the lease is lost."""
+        """Note how each item of a running chunk ended; False where the lease is lost.
+
+        The sweep looks at it once more, unless it is settled before.
+        """
         finished = self._rows.update_one(
             self._held(chunk),
-            {"$set": {"state": State.DONE, "outcomes": list(outcomes)}, "$unset": {"due_at": 1}},
+            {
+                "$set": {
+                    "state": State.DONE,
+                    "outcomes": list(outcomes),
+                    "due_at": stamp(now() + self._lease),
+                },
+                "$unset": {"sent_at": 1},
+            },
         )
         return finished.matched_count == 1
+
+    def settle(self, chunk_id: str) -> None:
+        """Note that nothing is left to be done about a chunk that is done."""
+        self._rows.update_one({"_id": chunk_id, "state": State.DONE}, {"$unset": {"due_at": 1}})
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove the rows of chunks."""
+        self._rows.delete_many({"_id": {"$in": list(ids)}})
+
+    def oldest_sent(self) -> datetime | None:
+        """Give when the oldest message was sent that nobody has started, None if there is none."""
+        found = self._rows.find({"sent_at": {"$gt": 0}}, ["sent_at"]).sort("sent_at", 1).limit(1)
+        return next((moment_or_none(row["sent_at"]) for row in found), None)
 
     def hand_back(self, chunk: Chunk, pause: timedelta, *, unclean: bool) -> Chunk | None:
         """Give up the lease: the chunk starts its stage again after `pause`."""

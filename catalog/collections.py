@@ -2,19 +2,23 @@
 
 A collection's row is found by "user/name". Its generation is part of every key
 below it, so that a deleted and re-created collection never meets its old rows.
+
+The counters are right at once, unless a process dies between a change and its count; so
+they are recounted a while after the last change.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from catalog.connection import Row, Rows, find_by_id, insert_new, moment, now, stamp
-from catalog.numbers import Numbers
 from catalog.pages import Page, cut
+from catalog.purges import Purges
 from contract.errors import CollectionCountExceedsLimit
 
 
@@ -28,6 +32,7 @@ class CollectionRow:
     created_at: datetime
     product_count: int = 0
     image_count: int = 0
+    changes: int = 0  #: how often something was counted
 
     @property
     def key(self) -> str:
@@ -48,16 +53,19 @@ def _of(row: Row) -> CollectionRow:
         moment(row["created_at"]),
         row["product_count"],
         row["image_count"],
+        row["changes"],
     )
 
 
 class Collections:
     """The rows of collections, and a row per user that counts them."""
 
-    def __init__(self, rows: Rows, users: Rows, numbers: Numbers) -> None:
+    def __init__(self, rows: Rows, users: Rows, purges: Purges, recount: timedelta) -> None:
+        """`recount` is how long after a change the counters are recounted."""
         self._rows = rows
         self._users = users
-        self._numbers = numbers
+        self._purges = purges
+        self._recount = recount
 
     def find(self, user: str, name: str) -> CollectionRow | None:
         """Give the collection of that name, or None."""
@@ -80,7 +88,10 @@ class Collections:
             return found
         if not self._has_place(user, name, limit):
             raise CollectionCountExceedsLimit
-        created = CollectionRow(user, name, f"{self._numbers.reserve(1)[0]:x}", now())
+        # Never the name of another generation, not even one of a database that was restored since.
+        created = CollectionRow(user, name, secrets.token_hex(8), now())
+        # Should this process die before the row is there, the purge gives the place back.
+        self._purges.expect(created.generation, created.key)
         try:
             self._rows.insert_one(
                 {
@@ -90,14 +101,21 @@ class Collections:
                     "generation": created.generation,
                     "product_count": 0,
                     "image_count": 0,
+                    "changes": 0,
                     "created_at": stamp(created.created_at),
                 }
             )
         except DuplicateKeyError:
+            self._purges.end(created.generation)
             again = self.find(user, name)
             if again is None:
                 raise
             return again
+        # Somebody who gives back a name looks for the row after it, and so do we.
+        self._users.update_one({"_id": user}, {"$addToSet": {"collections": name}})
+        if not self._purges.end(created.generation):
+            self.remove(created.key, created.generation)
+            raise RuntimeError(f"{created.key} was taken for cut off while it was made")
         return created
 
     def page(self, user: str, after: str, limit: int) -> Page[CollectionRow]:
@@ -128,15 +146,51 @@ class Collections:
     def _add(self, key: str, generation: str, field: str, count: int) -> int:
         row = self._rows.find_one_and_update(
             {"_id": key, "generation": generation},
-            {"$inc": {field: count}},
+            {"$inc": {field: count, "changes": 1}, "$set": self._recount_due()},
             return_document=ReturnDocument.AFTER,
         )
         return 0 if row is None else int(row[field])
 
+    def ask_recount(self, key: str, generation: str) -> None:
+        """Have the counters of a collection recounted in a while."""
+        self._rows.update_one({"_id": key, "generation": generation}, {"$set": self._recount_due()})
+
+    def _recount_due(self) -> Row:
+        return {"recount_at": stamp(now() + self._recount)}
+
+    def due_for_recount(self, limit: int) -> list[CollectionRow]:
+        """Give collections whose counters are to be recounted now."""
+        rows = self._rows.find({"recount_at": {"$lte": stamp(now())}}).limit(limit)
+        return [_of(row) for row in rows]
+
+    def set_counts(self, collection: CollectionRow, products: int, images: int) -> bool:
+        """Write counters that were counted since `collection` was read.
+
+        False, with nothing written, where something was counted meanwhile.
+        """
+        written = self._rows.update_one(
+            {
+                "_id": collection.key,
+                "generation": collection.generation,
+                "changes": collection.changes,
+            },
+            {
+                "$set": {"product_count": products, "image_count": images},
+                "$unset": {"recount_at": 1},
+            },
+        )
+        return written.matched_count == 1
+
     def remove(self, key: str, generation: str) -> None:
         """Remove a collection: from here on its generation is nobody's."""
         self._rows.delete_one({"_id": key, "generation": generation})
+        self.forget_name(key)
+
+    def forget_name(self, key: str) -> None:
+        """Give back the place among the user's collections of one that is not there."""
         user, _, name = key.partition("/")
+        if self.find(user, name) is not None:
+            return
         self._users.update_one({"_id": user}, {"$pull": {"collections": name}})
         if self.find(user, name) is not None:
             # Created again between the two writes.

@@ -6,7 +6,6 @@ its place among the images of its product, and the payload that still waits.
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +20,10 @@ from contract.errors import ContractError, NoRelativeCollection, NotExistingProd
 
 
 def fail_images(catalog: Catalog, faults: Mapping[int, type[ContractError]]) -> None:
-    """End images with the message of their fault, by label, and let them give back."""
+    """End images with the message of their fault, by label, and let them give back.
+
+    One that ended otherwise before stays as it is, and keeps what it holds.
+    """
     by_message: dict[str, list[int]] = {}
     for label, fault in faults.items():
         by_message.setdefault(fault.message, []).append(label)
@@ -59,34 +61,59 @@ def delete_images(catalog: Catalog, labels: Sequence[int]) -> None:
 
 
 def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
-    """Let images give back what they hold. Doing it twice does no harm."""
-    if not labels:
+    """Let those among `labels` that ended badly or were deleted give back what they hold.
+
+    Twice is as good as once. A worker that comes late may name others, which keep it.
+    """
+    images = [image for image in catalog.images.find(labels).values() if image.is_dead]
+    if not images:
         return
-    released = catalog.images.take_for_release(labels, uuid.uuid4().hex)
-    # Claims are given up for all of them, not only for those just marked: a worker
-    # that died between the mark and this line left them behind.
-    images = catalog.images.find(labels).values()
+    dead = [image.label for image in images]
     # Two of them may have had the same name, one after the other.
     holders = catalog.names.holders(
         list({name_key(image.generation, image.image_id) for image in images})
     )
-    ended = set(labels)
-    catalog.names.release({key: label for key, label in holders.items() if label in ended})
-    catalog.contents.release_all(labels)
-    catalog.payloads.remove(labels)
-    _count_off(catalog, released)
+    catalog.names.release({key: label for key, label in holders.items() if label in set(dead)})
+    catalog.contents.release_all(dead)
+    catalog.payloads.remove(dead)
+    _count_off(catalog, images)
 
 
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    counts: Counter[tuple[str, str, int]] = Counter(
-        (image.generation, image.product_id, image.product_serial) for image in images
-    )
-    for (generation, product_id, serial), count in counts.items():
-        catalog.products.remove_images(generation, product_id, serial, count)
-    for (collection, generation), count in Counter(
-        (image.collection, image.generation) for image in images
-    ).items():
-        catalog.collections.add_images(collection, generation, -count)
+    collections = {image.generation: image.collection for image in images}
+    places: dict[tuple[str, str], list[int]] = {}
+    for image in images:
+        places.setdefault((image.generation, image.product_id), []).append(image.label)
+    for generation, collection in collections.items():
+        # Before, for a process that dies between a place and its count.
+        catalog.collections.ask_recount(collection, generation)
+    freed: Counter[str] = Counter()
+    for (generation, product_id), labels in places.items():
+        freed[generation] += catalog.products.release_places(generation, product_id, labels)
+    for generation, count in freed.items():
+        if count:
+            catalog.collections.add_images(collections[generation], generation, -count)
+
+
+def clear_ended(catalog: Catalog, labels: Sequence[int]) -> list[int]:
+    """Remove what a worker that came too late wrote for images that had ended; give their labels.
+
+    For whoever lost its lease: from then on it can't know what it wrote after the end.
+    """
+    images = catalog.images.find(labels)
+    ended = [label for label in labels if label not in images or images[label].is_dead]
+    if ended:
+        release_images(catalog, ended)
+        remove_traces(catalog, ended)
+    return ended
+
+
+def remove_traces(catalog: Catalog, labels: Sequence[int]) -> None:
+    """Remove all that stands under labels of images that no search may find any more."""
+    catalog.contents.release_all(labels)
+    catalog.payloads.remove(labels)
+    catalog.vectors.remove(labels)
+    catalog.pictures.remove(labels)
 
 
 def delete_product(catalog: Catalog, product: ProductRow) -> list[ImageRow]:
@@ -99,14 +126,17 @@ def delete_product(catalog: Catalog, product: ProductRow) -> list[ImageRow]:
     catalog.images.delete([image.label for image in alive])
     # All of them, not only those alive: a deleter that died left what it had flagged unreleased.
     release_images(catalog, [image.label for image in images])
-    if catalog.products.end_deletion(product):
+    removed = catalog.products.end_deletion(product)
+    if removed is not None:
         catalog.collections.add_products(product.collection, product.generation, -1)
+        # A submission that took places and has not written its images yet.
+        catalog.collections.add_images(product.collection, product.generation, -removed.image_count)
     return alive
 
 
 def delete_collection(catalog: Catalog, collection: CollectionRow) -> None:
     """Delete a collection: two rows now, everything below it in the background."""
-    catalog.purges.begin(collection)
+    catalog.purges.begin(collection.generation, collection.key)
     catalog.collections.remove(collection.key, collection.generation)
 
 
@@ -117,8 +147,7 @@ def purge_piece(catalog: Catalog, purge: Purge, rows: int) -> bool:
     if labels:
         catalog.images.delete(labels)
         release_images(catalog, labels)
-        catalog.vectors.remove(labels)
-        catalog.pictures.remove(labels)
+        remove_traces(catalog, labels)
         catalog.images.remove(labels)
     products = catalog.products.of_generation(purge.generation, rows)
     if products:

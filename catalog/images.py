@@ -42,6 +42,11 @@ class ImageRow:
         return self.outcome is None and self.deleted_at is None
 
     @property
+    def is_dead(self) -> bool:
+        """Whether it was deleted, or ended without being findable."""
+        return self.deleted_at is not None or self.outcome not in (None, SUCCEEDED)
+
+    @property
     def is_findable(self) -> bool:
         """Whether a search may answer it."""
         return self.outcome == SUCCEEDED and self.deleted_at is None
@@ -67,8 +72,10 @@ def _of(row: Row) -> ImageRow:
 class Images:
     """The rows of images; `_id` is the label."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, stay: timedelta) -> None:
+        """`stay` is how long the row of a deleted image stays."""
         self._rows = rows
+        self._stay = stay
 
     def insert(self, images: Sequence[ImageRow]) -> None:
         """Write new images."""
@@ -87,7 +94,6 @@ class Images:
                     "url": image.url,
                     "outcome": None,
                     "deleted_at": None,
-                    "released_by": None,
                 }
                 for image in images
             ],
@@ -143,15 +149,6 @@ class Images:
             },
         )
 
-    def take_for_release(self, labels: Sequence[int], token: str) -> list[ImageRow]:
-        """Give those among `labels` that nobody released yet, and mark them with `token`.
-
-        Two callers never get the same image, so that it is counted off only once.
-        """
-        chosen = {"_id": {"$in": list(labels)}}
-        self._rows.update_many({**chosen, "released_by": None}, {"$set": {"released_by": token}})
-        return [_of(row) for row in self._rows.find(chosen) if row["released_by"] == token]
-
     def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
         """Give images that the index should have looked at again before that time."""
         return [
@@ -166,4 +163,23 @@ class Images:
         """Have the index look at these images again, within a while or when the sweep asks."""
         self._rows.update_many(
             {"_id": {"$in": list(labels)}}, {"$set": {"index_at": stamp(now() + INDEX_GRACE)}}
+        )
+
+    def let_go(self, labels: Iterable[int]) -> None:
+        """Note that nothing is left of these images but their rows, which go in a while."""
+        self._rows.update_many(
+            {"_id": {"$in": list(labels)}, "remove_at": None},
+            {"$set": {"remove_at": stamp(now() + self._stay)}},
+        )
+
+    def to_be_removed(self, limit: int) -> list[ImageRow]:
+        """Give images whose rows are to go now."""
+        return [
+            _of(row) for row in self._rows.find({"remove_at": {"$lte": stamp(now())}}).limit(limit)
+        ]
+
+    def keep_longer(self, labels: Iterable[int]) -> None:
+        """Note that rows which were to go are still asked for."""
+        self._rows.update_many(
+            {"_id": {"$in": list(labels)}}, {"$set": {"remove_at": stamp(now() + self._stay)}}
         )

@@ -1,7 +1,9 @@
 """The products of a collection, and how many images each has.
 
 A product's serial is given once: images keep it, so that a product that was
-deleted and created again never takes over the images of the first.
+deleted and created again never takes over the images of the first. The labels of its
+images stand in its row, in the order in which they came: taking or giving back a place
+twice is as good as once, and the first have places where there are not enough.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pymongo import UpdateOne
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from catalog.collections import CollectionRow
@@ -25,7 +27,7 @@ LAST_SERIAL = 2**63
 
 @dataclass(frozen=True)
 class ProductRow:
-    """A product as its row says. `image_count` is how many images it had when it was read."""
+    """A product as its row says; `places` are the labels of its images when it was read."""
 
     collection: str  #: the key of its collection
     generation: str
@@ -33,7 +35,12 @@ class ProductRow:
     serial: int
     product_name: str
     category: str
-    image_count: int
+    places: tuple[int, ...] = ()
+
+    @property
+    def image_count(self) -> int:
+        """How many images the product has, those on their way too."""
+        return len(self.places)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def _of(row: Row) -> ProductRow:
         row["serial"],
         row["product_name"],
         row["category"],
-        row["image_count"],
+        tuple(row["places"]),
     )
 
 
@@ -126,7 +133,7 @@ class Products:
         """Insert products; give the faults of those that were not written, by position."""
         created_at = stamp(now())
         serials = self._numbers.reserve(len(products))
-        rows = [
+        rows: list[Row] = [
             {
                 "_id": product_key(collection.generation, product.product_id),
                 "collection": collection.key,
@@ -136,7 +143,7 @@ class Products:
                 "listing": _listing(collection.generation, serial),
                 "product_name": product.product_name,
                 "category": product.category,
-                "image_count": 0,
+                "places": [],
                 "created_at": created_at,
                 "deleted_at": None,
             }
@@ -152,23 +159,57 @@ class Products:
             }
         return {}
 
-    def add_images(self, generation: str, counts: Mapping[str, int]) -> dict[str, ProductRow]:
-        """Count images more (or fewer) by product_id; give the products as they are then."""
+    def take_places(
+        self, generation: str, wanted: Mapping[str, Sequence[int]]
+    ) -> dict[str, ProductRow]:
+        """Give labels places in products, by product_id; give the products as they are then."""
+        self._change_places(generation, {i: labels for i, labels in wanted.items() if labels}, True)
+        return self.find(generation, wanted)
+
+    def leave_places(self, generation: str, held: Mapping[str, Sequence[int]]) -> None:
+        """Take labels out of the products in which they have places, by product_id."""
+        self._change_places(generation, held, False)
+
+    def _change_places(
+        self, generation: str, labels_of: Mapping[str, Sequence[int]], is_taking: bool
+    ) -> None:
         steps = [
-            UpdateOne({"_id": product_key(generation, product_id)}, {"$inc": {"image_count": step}})
-            for product_id, step in counts.items()
-            if step
+            UpdateOne(
+                {"_id": product_key(generation, product_id)},
+                {"$addToSet": {"places": {"$each": list(labels)}}}
+                if is_taking
+                else {"$pullAll": {"places": list(labels)}},
+            )
+            for product_id, labels in labels_of.items()
         ]
         if steps:
             self._rows.bulk_write(steps, ordered=False)
-        return self.find(generation, counts)
 
-    def remove_images(self, generation: str, product_id: str, serial: int, count: int) -> None:
-        """Count images off a product, if it still is the one with that serial."""
-        self._rows.update_one(
-            {"_id": product_key(generation, product_id), "serial": serial},
-            {"$inc": {"image_count": -count}},
+    def release_places(self, generation: str, product_id: str, labels: Sequence[int]) -> int:
+        """Take labels out of a product; give how many of them this call took out."""
+        row = self._rows.find_one_and_update(
+            {"_id": product_key(generation, product_id)},
+            {"$pullAll": {"places": list(labels)}},
+            return_document=ReturnDocument.BEFORE,
         )
+        return 0 if row is None else len(set(row["places"]).intersection(labels))
+
+    def count(self, generation: str) -> tuple[int, int]:
+        """Count the products of a generation, and the images in all of them."""
+        span = {"$gt": _listing(generation, 0), "$lt": _listing(generation, LAST_SERIAL)}
+        found = self._rows.aggregate(
+            [
+                {"$match": {"listing": span}},
+                {
+                    "$group": {
+                        "_id": None,
+                        "products": {"$sum": 1},
+                        "images": {"$sum": {"$size": "$places"}},
+                    }
+                },
+            ]
+        )
+        return next(((row["products"], row["images"]) for row in found), (0, 0))
 
     def begin_deletion(self, products: Sequence[ProductRow]) -> None:
         """Flag products as deleted: from here on they take no image."""
@@ -183,10 +224,10 @@ class Products:
             ordered=False,
         )
 
-    def end_deletion(self, product: ProductRow) -> bool:
-        """Remove the row of a flagged product; tell whether this call removed it."""
-        removed = self._rows.delete_one({"_id": _key(product), "serial": product.serial})
-        return removed.deleted_count == 1
+    def end_deletion(self, product: ProductRow) -> ProductRow | None:
+        """Remove the row of a flagged product; give it, None where another call removed it."""
+        row = self._rows.find_one_and_delete({"_id": _key(product), "serial": product.serial})
+        return None if row is None else _of(row)
 
     def unfinished_deletions(self, before: datetime, limit: int) -> list[ProductRow]:
         """Give products whose deletion began before that time and has not ended."""

@@ -1,7 +1,8 @@
 """Deleted collections of which something is left.
 
 Deleting a collection removes its one row. Everything else of its generation can't be
-reached from then on, and goes in the background.
+reached from then on, and goes in the background. So does what is left of a collection
+whose creation was cut off.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from catalog.collections import CollectionRow
 from catalog.connection import Rows, insert_new, moment, now, stamp
 
 #: A submission that read the collection before its end may still write for so long.
@@ -34,13 +34,20 @@ class Purges:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
-    def begin(self, collection: CollectionRow) -> None:
-        """Note that a collection is about to be removed."""
+    def begin(self, generation: str, collection: str) -> None:
+        """Note that a collection, given by its key, is about to be removed."""
+        self._insert(generation, collection, timedelta(0))
+
+    def expect(self, generation: str, collection: str) -> None:
+        """Note that a collection is about to be made: if nobody ends this, it was cut off."""
+        self._insert(generation, collection, LINGER)
+
+    def _insert(self, generation: str, collection: str, pause: timedelta) -> None:
         row = {
-            "_id": collection.generation,
-            "collection": collection.key,
+            "_id": generation,
+            "collection": collection,
             "deleted_at": stamp(now()),
-            "due_at": stamp(now()),
+            "due_at": stamp(now() + pause),
         }
         insert_new(self._rows, [row])
 
@@ -52,11 +59,11 @@ class Purges:
     def found_nothing(self, purge: Purge) -> bool:
         """Note that nothing was left of a generation; True where it is done with for good."""
         if now() - purge.deleted_at > LINGER:
-            self.end(purge)
+            self.end(purge.generation)
             return True
         self._rows.update_one({"_id": purge.generation}, {"$set": {"due_at": stamp(now() + PAUSE)}})
         return False
 
-    def end(self, purge: Purge) -> None:
-        """Forget a purge."""
-        self._rows.delete_one({"_id": purge.generation})
+    def end(self, generation: str) -> bool:
+        """Forget a purge; tell whether it was there."""
+        return self._rows.delete_one({"_id": generation}).deleted_count == 1

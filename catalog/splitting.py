@@ -31,4 +31,4 @@ def split_off(catalog: Catalog, chunk: Chunk, starts: Mapping[Item, datetime], p
         for item, start in starts.items()
     ]
     catalog.chunks.insert(singles)
-    catalog.tasks.add_chunks_by_id(chunk.task_id, [single.id for single in singles])
+    catalog.tasks.add_chunks(chunk.task_id, [single.id for single in singles])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from pymongo import MongoClient
 
@@ -12,13 +11,16 @@ from catalog.chunks import Chunks
 from catalog.claims import Claims
 from catalog.collections import Collections
 from catalog.connection import Row, databases
+from catalog.identity import Identity
 from catalog.images import Images
+from catalog.keys import Keys
 from catalog.models import Models
 from catalog.numbers import Numbers
 from catalog.products import Products
 from catalog.purges import Purges
 from catalog.queues import Queues
 from catalog.tasks import Tasks
+from catalog.times import Times
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Catalog:
     """Every repository, on one client."""
 
     client: MongoClient[Row]
+    identity: Identity
     numbers: Numbers
     collections: Collections
     products: Products
@@ -34,6 +37,7 @@ class Catalog:
     contents: Claims
     tasks: Tasks
     chunks: Chunks
+    keys: Keys
     queues: Queues
     models: Models
     purges: Purges
@@ -46,28 +50,30 @@ class Catalog:
         self.models.current()
 
 
-def open_catalog(client: MongoClient[Row], name: str, lease_seconds: float) -> Catalog:
+def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None) -> Catalog:
     """Give the catalogue in the databases `name` and `name`_blobs.
 
-    `lease_seconds` is how long a running stage may be silent. Makes no round trip:
-    the server may come later.
+    Makes no round trip: the server may come later.
     """
     rows, blobs = databases(client, name)
+    times = times or Times()
     numbers = Numbers(rows["numbers"])
-    lease = timedelta(seconds=lease_seconds)
+    purges = Purges(rows["purges"])
     return Catalog(
         client=client,
+        identity=Identity(rows["schema"]),
         numbers=numbers,
-        collections=Collections(rows["collections"], rows["users"], numbers),
+        collections=Collections(rows["collections"], rows["users"], purges, times.recount),
         products=Products(rows["products"], numbers),
-        images=Images(rows["images"]),
+        images=Images(rows["images"], times.deleted),
         names=Claims(rows["image_names"]),
         contents=Claims(rows["image_contents"]),
-        tasks=Tasks(rows["tasks"]),
-        chunks=Chunks(rows["chunks"], lease),
-        queues=Queues(rows["queues"], settling=lease),
+        tasks=Tasks(rows["tasks"], times),
+        chunks=Chunks(rows["chunks"], times.lease),
+        keys=Keys(rows["keys"], times),
+        queues=Queues(rows["queues"], settling=times.lease),
         models=Models(rows["models"]),
-        purges=Purges(rows["purges"]),
+        purges=purges,
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),
@@ -80,13 +86,20 @@ INDEXES = (
     ("products", "listing"),
     ("tasks", "listing"),
     ("tasks", "task_id"),
+    ("tasks", "submission_at"),
+    ("tasks", "open_since"),
+    ("tasks", "remove_at"),
+    ("keys", "remove_at"),
+    ("collections", "recount_at"),
     ("images", "generation"),
     ("purges", "due_at"),
     ("images", "product_serial"),
     ("images", "index_at"),
+    ("images", "remove_at"),
     ("image_names", "label"),
     ("image_contents", "label"),
     ("chunks", "due_at"),
+    ("chunks", "sent_at"),
 )
 
 

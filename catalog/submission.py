@@ -1,26 +1,25 @@
 """Taking images in: names, places, rows and chunks, all durable before a task id is given.
 
-The order of the writes is what makes a crash between any two of them harmless:
-a chunk that is never sent is found by the sweep, and an image whose product went
-away meanwhile is failed here or, at the latest, by the index stage.
+A submission is written first, with all that is needed to undo the rest; it becomes a task
+by one compare-and-set when everything else is there. So a crash between any two of the
+writes leaves nothing behind: the sweep rolls back what was not opened in time. An image
+whose product went away meanwhile is failed here or, at the latest, by the index stage.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from catalog.chunks import Chunk, Item, Stage
 from catalog.claims import name_key
 from catalog.collections import CollectionRow
-from catalog.connection import now
-from catalog.endings import fail_images, vanished
+from catalog.connection import Row
+from catalog.endings import fail_images, remove_traces, vanished
 from catalog.images import ImageRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
-from catalog.tasks import TaskRow
+from catalog.tasks import Submission, TaskRow
 from contract.errors import (
     ContractError,
     ImageNumExceedPerProductLimit,
@@ -28,8 +27,9 @@ from contract.errors import (
     RepeatImageNameInDb,
 )
 
-#: A submission that takes longer than this between two of its writes was cut off.
-SUBMISSION_GRACE = timedelta(minutes=10)
+
+class SubmissionCutOffError(Exception):
+    """A submission took so long that it was taken for cut off; nothing of it is left."""
 
 
 @dataclass(frozen=True)
@@ -44,74 +44,176 @@ class NewImage:
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What became of the images of a call, by their positions in it."""
+class Draft:
+    """The images of a call on their way into a task, by their positions in the call."""
 
-    task: TaskRow | None
+    submission: Submission
+    collection: CollectionRow
+    images: Mapping[int, NewImage]
+    labels: Mapping[int, int]
+    products: Mapping[str, ProductRow]  #: as they were when the call was judged
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the images of a draft, by their positions in the call."""
+
+    items: Mapping[int, Item]
     chunks: list[Chunk]
     refused: dict[int, type[ContractError]]
+    payload_bytes: int
 
 
-def take_images(
+def begin(
     catalog: Catalog,
     collection: CollectionRow,
     images: Mapping[int, NewImage],
     products: Mapping[str, ProductRow],
-    *,
-    images_per_product: int,
-    chunk_images: int,
-) -> Submission:
-    """Take the images of a call, given by position, into a task.
-
-    `products` are the rows of their products; `images_per_product` is 0 for no
-    limit, and never exceeded by calls at the same time. Every row is written when
-    this returns; the chunks still have to be sent.
-    """
-    refused: dict[int, type[ContractError]] = {}
+) -> Draft:
+    """Begin to take the images of a call, given by position; `products` are their products."""
     labels = dict(zip(images, catalog.numbers.reserve(len(images)), strict=True))
-    names = {
-        position: name_key(collection.generation, image.image_id)
-        for position, image in images.items()
-    }
-    lost = catalog.names.take({names[position]: labels[position] for position in images})
-    named = {position: image for position, image in images.items() if names[position] not in lost}
-    refused.update({p: RepeatImageNameInDb for p in images if p not in named})
-    placed, faults = _take_places(catalog, collection, named, products, images_per_product)
-    refused.update(faults)
-    catalog.names.release({names[position]: labels[position] for position in faults})
-    if not placed:
-        return Submission(None, [], refused)
+    submission = catalog.tasks.begin(
+        collection.user,
+        collection.key,
+        collection.generation,
+        [
+            (labels[p], name_key(collection.generation, image.image_id), image.product_id)
+            for p, image in images.items()
+        ],
+    )
+    return Draft(submission, collection, images, labels, products)
 
+
+def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_images: int) -> Written:
+    """Write the rows of as many images of a draft as have a free name and a place.
+
+    `images_per_product` is 0 for no limit, and never exceeded by calls at the same time.
+    """
+    refused = _take_names(catalog, draft)
+    refused |= _take_places(catalog, draft, refused, images_per_product)
+    taken = {p: image for p, image in draft.images.items() if p not in refused}
     items = {
         position: Item(
-            labels[position], image.product_id, products[image.product_id].serial, image.image_id
+            draft.labels[position],
+            image.product_id,
+            draft.products[image.product_id].serial,
+            image.image_id,
         )
-        for position, image in placed.items()
+        for position, image in taken.items()
     }
-    try:
-        task = catalog.tasks.create(collection.user, collection.name, len(placed))
-        chunks = _cut(catalog, collection, task, placed, items, chunk_images)
+    chunks = _cut(catalog, draft, taken, items, chunk_images)
+    if taken:
         catalog.chunks.insert(chunks)
-    except Exception:
-        # No chunk will ever give these back.
-        catalog.names.release({names[position]: labels[position] for position in placed})
-        _give_back(catalog, collection, placed, products)
-        raise
-    task = catalog.tasks.add_chunks(task, [chunk.id for chunk in chunks])
-    _write_images(catalog, collection, placed, items, products)
-    catalog.chunks.look_again(chunks)
-    _catch_up(catalog, collection, list(items.values()), products)
-    return Submission(task, chunks, refused)
+        _write_images(catalog, draft, taken, items)
+    size = sum(len(image.payload) for image in taken.values() if image.payload is not None)
+    return Written(items, chunks, refused, size)
+
+
+def open_task(
+    catalog: Catalog, draft: Draft, written: Written, refusals: Sequence[Row] = ()
+) -> TaskRow:
+    """Make a task of what was written: from here on it is promised to end.
+
+    `refusals` are what the client is told of the other images. The chunks still have to be
+    sent. Raises SubmissionCutOffError.
+    """
+    task = catalog.tasks.open(
+        draft.submission,
+        [chunk.id for chunk in written.chunks],
+        len(written.items),
+        written.payload_bytes,
+        refusals,
+    )
+    if task is None:
+        _undo(catalog, draft.submission)
+        raise SubmissionCutOffError(draft.submission.task_id)
+    catalog.chunks.look_again(written.chunks)
+    _catch_up(catalog, draft.collection, list(written.items.values()), draft.products)
+    return task
+
+
+def roll_back(catalog: Catalog, submission: Submission) -> bool:
+    """Undo a submission, unless it was opened; tell whether it is undone. Twice does no harm."""
+    taken_back = catalog.tasks.take_back(submission)
+    if taken_back is None:
+        return False
+    _undo(catalog, taken_back)
+    return True
+
+
+def _undo(catalog: Catalog, submission: Submission) -> None:
+    """Remove whatever a submission may have written, its own row last."""
+    labels = [label for label, _, _ in submission.images]
+    # A chunk is called after one of its images.
+    catalog.chunks.remove([_chunk_id(catalog, label) for label in labels])
+    catalog.images.remove(labels)
+    remove_traces(catalog, labels)
+    catalog.names.release({name: label for label, name, _ in submission.images})
+    places: dict[str, list[int]] = {}
+    for label, _, product_id in submission.images:
+        places.setdefault(product_id, []).append(label)
+    catalog.products.leave_places(submission.generation, places)
+    catalog.collections.ask_recount(submission.collection, submission.generation)
+    catalog.tasks.remove(submission.task_id)
+
+
+def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]]:
+    """Claim the name of each image; give the faults of those whose name is taken."""
+    names = {
+        position: name_key(draft.collection.generation, image.image_id)
+        for position, image in draft.images.items()
+    }
+    lost = catalog.names.take({name: draft.labels[p] for p, name in names.items()})
+    return {p: RepeatImageNameInDb for p, name in names.items() if name in lost}
+
+
+def _take_places(
+    catalog: Catalog, draft: Draft, refused: Mapping[int, type[ContractError]], limit: int
+) -> dict[int, type[ContractError]]:
+    """Give images places in their products; give the faults of those that get none."""
+    collection = draft.collection
+    images = {p: image for p, image in draft.images.items() if p not in refused}
+    if not images:
+        return {}
+    wanted = _labels_by_product(draft, images)
+    catalog.collections.add_images(collection.key, collection.generation, len(images))
+    current = catalog.products.take_places(collection.generation, wanted)
+    # In the order in which they came, of this call and of others at the same time.
+    place = {
+        label: number for product in current.values() for number, label in enumerate(product.places)
+    }
+    faults: dict[int, type[ContractError]] = {}
+    for position, image in images.items():
+        product = current.get(image.product_id)
+        if product is None or product.serial != draft.products[image.product_id].serial:
+            faults[position] = NotExistingProduct
+        elif limit and place[draft.labels[position]] >= limit:
+            faults[position] = ImageNumExceedPerProductLimit
+    if faults:
+        without = {p: images[p] for p in faults}
+        catalog.products.leave_places(collection.generation, _labels_by_product(draft, without))
+        catalog.collections.add_images(collection.key, collection.generation, -len(faults))
+        catalog.names.release(
+            {
+                name_key(collection.generation, image.image_id): draft.labels[p]
+                for p, image in without.items()
+            }
+        )
+    return faults
+
+
+def _labels_by_product(draft: Draft, images: Mapping[int, NewImage]) -> dict[str, list[int]]:
+    labels: dict[str, list[int]] = {}
+    for position, image in images.items():
+        labels.setdefault(image.product_id, []).append(draft.labels[position])
+    return labels
 
 
 def _write_images(
-    catalog: Catalog,
-    collection: CollectionRow,
-    images: Mapping[int, NewImage],
-    items: Mapping[int, Item],
-    products: Mapping[str, ProductRow],
+    catalog: Catalog, draft: Draft, images: Mapping[int, NewImage], items: Mapping[int, Item]
 ) -> None:
     """Write what came as Base64, and the row of every image."""
+    collection, products = draft.collection, draft.products
     catalog.payloads.put(
         {items[p].label: image.payload for p, image in images.items() if image.payload is not None}
     )
@@ -155,56 +257,9 @@ def _catch_up(
     fail_images(catalog, gone)
 
 
-def _take_places(
-    catalog: Catalog,
-    collection: CollectionRow,
-    images: Mapping[int, NewImage],
-    known: Mapping[str, ProductRow],
-    limit: int,
-) -> tuple[dict[int, NewImage], dict[int, type[ContractError]]]:
-    """Count images to their products; give those that have a place, and the faults of the rest."""
-    counts = Counter(image.product_id for image in images.values())
-    catalog.collections.add_images(collection.key, collection.generation, len(images))
-    counted = catalog.products.add_images(collection.generation, counts)
-    products = {i: row for i, row in counted.items() if row.serial == known[i].serial}
-    excess = {
-        product_id: min(counts[product_id], product.image_count - limit)
-        for product_id, product in products.items()
-        if limit and product.image_count > limit
-    }
-    placed: dict[int, NewImage] = {}
-    faults: dict[int, type[ContractError]] = {}
-    for position, image in reversed(list(images.items())):
-        if image.product_id not in products:
-            faults[position] = NotExistingProduct
-        elif excess.get(image.product_id, 0) > 0:
-            excess[image.product_id] -= 1
-            faults[position] = ImageNumExceedPerProductLimit
-        else:
-            placed[position] = image
-    _give_back(catalog, collection, {p: images[p] for p in faults}, counted)
-    return dict(sorted(placed.items())), faults
-
-
-def _give_back(
-    catalog: Catalog,
-    collection: CollectionRow,
-    images: Mapping[int, NewImage],
-    counted: Mapping[str, ProductRow],
-) -> None:
-    """Count images off again, and off their products, where those had been there to count."""
-    if images:
-        catalog.collections.add_images(collection.key, collection.generation, -len(images))
-        places = Counter(image.product_id for image in images.values())
-        catalog.products.add_images(
-            collection.generation, {i: -n for i, n in places.items() if i in counted}
-        )
-
-
 def _cut(
     catalog: Catalog,
-    collection: CollectionRow,
-    task: TaskRow,
+    draft: Draft,
     images: Mapping[int, NewImage],
     items: Mapping[int, Item],
     size: int,
@@ -218,17 +273,21 @@ def _cut(
         replace(
             catalog.chunks.as_sent(
                 Chunk(
-                    id=f"chunk-{staged[start].label}",
-                    task_id=task.task_id,
-                    collection=collection.key,
-                    generation=collection.generation,
+                    id=_chunk_id(catalog, staged[start].label),
+                    task_id=draft.submission.task_id,
+                    collection=draft.collection.key,
+                    generation=draft.collection.generation,
                     items=tuple(staged[start : start + size]),
                     stage=stage,
                 )
             ),
-            # The sweep must not touch it before its images are written.
-            due_at=now() + SUBMISSION_GRACE,
+            # Until then the sweep must not touch it: it may still be rolled back.
+            due_at=draft.submission.due_at,
         )
         for stage, staged in by_stage.items()
         for start in range(0, len(staged), size)
     ]
+
+
+def _chunk_id(catalog: Catalog, label: int) -> str:
+    return f"chunk-{catalog.identity.get()}-{label}"

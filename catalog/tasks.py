@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from catalog.connection import Row, Rows, moment, now, stamp
 from catalog.pages import Page, cut, within
+from catalog.times import Times
 
 #: Sorts after every digit.
 AFTER_DIGITS = ":"
@@ -39,6 +41,34 @@ class TaskRow:
     chunk_ids: tuple[str, ...]
     created_at: datetime
     ending: Ending | None = None  #: None as long as an image is pending
+    refusals: tuple[Row, ...] = ()  #: what its client was told of images that it did not take
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A task whose images are being written, of which its client does not know yet.
+
+    Each image is (label, claim of its name, product_id).
+    """
+
+    task_id: str
+    collection: str
+    generation: str
+    images: tuple[tuple[int, str, str], ...]
+    due_at: datetime
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether whoever wrote it must be taken for dead."""
+        return self.due_at <= now()
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What the tasks that are not finished hold."""
+
+    images: int
+    payload_bytes: int
 
 
 def user_of(task_id: str) -> str | None:
@@ -48,50 +78,107 @@ def user_of(task_id: str) -> str | None:
 
 
 class Tasks:
-    """The rows of tasks; `_id` is the task id."""
+    """The rows of tasks; `_id` is the task id.
 
-    def __init__(self, rows: Rows) -> None:
+    A task begins as a submission: nobody is told of it before it is opened, and one that
+    is not opened in time is rolled back.
+    """
+
+    def __init__(self, rows: Rows, times: Times) -> None:
+        """Take from `times` when a submission was cut off, and how long a finished task stays."""
         self._rows = rows
+        self._times = times
 
-    def create(self, user: str, name: str, image_count: int) -> TaskRow:
-        """Write a task that has no chunks yet, under an id that no other task has."""
+    def begin(
+        self,
+        user: str,
+        collection: str,
+        generation: str,
+        images: Sequence[tuple[int, str, str]],
+    ) -> Submission:
+        """Write a submission of images to a collection's key, under an id that is nobody else's."""
         microseconds = time.time_ns() // 1000
+        created_at = now()
+        due_at = created_at + self._times.submission
         while True:
             seconds, fraction = divmod(microseconds, 1_000_000)
-            task = TaskRow(
-                f"{user}/{name}/{seconds}.{fraction:06d}",
-                user,
-                f"{user}/{name}",
-                image_count,
-                (),
-                now(),
-            )
+            task_id = f"{collection}/{seconds}.{fraction:06d}"
             try:
                 self._rows.insert_one(
                     {
-                        "_id": task.task_id,
-                        # Once more: the embedded server reads every row for a range of _id.
-                        "task_id": task.task_id,
+                        "_id": task_id,
                         "user": user,
-                        "collection": task.collection,
-                        "image_count": image_count,
+                        "collection": collection,
+                        "generation": generation,
+                        "submission": [list(image) for image in images],
+                        "submission_at": stamp(due_at),
+                        "image_count": 0,
                         "chunk_ids": [],
                         "finished_at": None,
-                        "created_at": stamp(task.created_at),
-                        "listing": _listing(user, microseconds),
+                        "created_at": stamp(created_at),
                     }
                 )
             except DuplicateKeyError:
                 microseconds += 1
             else:
-                return task
+                return Submission(task_id, collection, generation, tuple(images), due_at)
 
-    def add_chunks(self, task: TaskRow, chunk_ids: Sequence[str]) -> TaskRow:
-        """Note chunks of the task; give it with them."""
-        self.add_chunks_by_id(task.task_id, chunk_ids)
-        return replace(task, chunk_ids=(*task.chunk_ids, *chunk_ids))
+    def open(
+        self,
+        submission: Submission,
+        chunk_ids: Sequence[str],
+        image_count: int,
+        payload_bytes: int,
+        refusals: Sequence[Row] = (),
+    ) -> TaskRow | None:
+        """Make a submission a task; None where it was taken for cut off meanwhile."""
+        seconds = submission.task_id.rpartition("/")[2].replace(".", "")
+        row = self._rows.find_one_and_update(
+            {"_id": submission.task_id, "submission_at": stamp(submission.due_at)},
+            {
+                "$set": {
+                    # Once more: the embedded server reads every row for a range of _id.
+                    "task_id": submission.task_id,
+                    "listing": _listing(submission.collection.partition("/")[0], int(seconds)),
+                    "chunk_ids": list(chunk_ids),
+                    "image_count": image_count,
+                    "payload_bytes": payload_bytes,
+                    "refusals": list(refusals),
+                    "open_since": stamp(now()),
+                },
+                "$unset": {"submission": 1, "submission_at": 1},
+            },
+            return_document=ReturnDocument.AFTER,
+        )
+        return None if row is None else _of(row)
 
-    def add_chunks_by_id(self, task_id: str, chunk_ids: Sequence[str]) -> None:
+    def submission(self, task_id: str) -> Submission | None:
+        """Give the submission of that id, if it is there and was not opened."""
+        row = self._rows.find_one({"_id": task_id})
+        return None if row is None or "submission" not in row else _submission(row)
+
+    def overdue_submissions(self, limit: int) -> list[Submission]:
+        """Give submissions that were cut off."""
+        found = self._rows.find({"submission_at": {"$lte": stamp(now())}}).limit(limit)
+        return [_submission(row) for row in found]
+
+    def take_back(self, submission: Submission) -> Submission | None:
+        """Keep a submission from ever being opened; None where it was, or is taken back already.
+
+        Whoever does so has as much time to undo it as a submission has.
+        """
+        due_at = now() + self._times.submission
+        taken = self._rows.update_one(
+            {"_id": submission.task_id, "submission_at": stamp(submission.due_at)},
+            {"$set": {"submission_at": stamp(due_at)}},
+        )
+        return replace(submission, due_at=due_at) if taken.matched_count == 1 else None
+
+    def remove(self, task_id: str) -> None:
+        """Remove the row of a task or of a submission."""
+        self._rows.delete_one({"_id": task_id})
+
+    def add_chunks(self, task_id: str, chunk_ids: Sequence[str]) -> None:
         """Note chunks of a task; those that it has already are not noted twice."""
         self._rows.update_one(
             {"_id": task_id}, {"$addToSet": {"chunk_ids": {"$each": list(chunk_ids)}}}
@@ -100,14 +187,44 @@ class Tasks:
     def find(self, task_id: str) -> TaskRow | None:
         """Give the task, or None."""
         row = self._rows.find_one({"_id": task_id})
-        return None if row is None else _of(row)
+        return None if row is None or "submission" in row else _of(row)
 
     def finish(self, task_id: str, succeeded: int, failed: int) -> None:
         """Note how a task ended whose images all have their outcome; the first note stays."""
+        finished_at = now()
         self._rows.update_one(
             {"_id": task_id, "finished_at": None},
-            {"$set": {"succeeded": succeeded, "failed": failed, "finished_at": stamp(now())}},
+            {
+                "$set": {
+                    "succeeded": succeeded,
+                    "failed": failed,
+                    "finished_at": stamp(finished_at),
+                    "remove_at": stamp(finished_at + self._times.task),
+                },
+                "$unset": {"open_since": 1},
+            },
         )
+
+    def to_be_removed(self, limit: int) -> list[TaskRow]:
+        """Give finished tasks that are to be forgotten."""
+        found = self._rows.find({"remove_at": {"$lte": stamp(now())}}).limit(limit)
+        return [_of(row) for row in found]
+
+    def backlog(self) -> Backlog:
+        """Give what the tasks hold that are not finished."""
+        found = self._rows.aggregate(
+            [
+                {"$match": {"open_since": {"$gt": 0}}},
+                {
+                    "$group": {
+                        "_id": None,
+                        "images": {"$sum": "$image_count"},
+                        "bytes": {"$sum": "$payload_bytes"},
+                    }
+                },
+            ]
+        )
+        return next((Backlog(row["images"], row["bytes"]) for row in found), Backlog(0, 0))
 
     def page(self, user: str, collection: str | None, before: str, limit: int) -> Page[TaskRow]:
         """Give at most `limit` tasks of a user, or of a collection's key, newest first.
@@ -126,6 +243,16 @@ def _listing(user: str, microseconds: int) -> str:
     return f"{user}/{microseconds:016d}"
 
 
+def _submission(row: Row) -> Submission:
+    return Submission(
+        row["_id"],
+        row["collection"],
+        row["generation"],
+        tuple((label, name, product_id) for label, name, product_id in row["submission"]),
+        moment(row["submission_at"]),
+    )
+
+
 def _of(row: Row) -> TaskRow:
     finished_at = row["finished_at"]
     return TaskRow(
@@ -138,4 +265,5 @@ def _of(row: Row) -> TaskRow:
         None
         if finished_at is None
         else Ending(row["succeeded"], row["failed"], moment(finished_at)),
+        tuple(row["refusals"]),
     )

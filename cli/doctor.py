@@ -24,12 +24,13 @@ from redis.exceptions import RedisError
 
 from catalog.connection import Row, connect, databases, now
 from catalog.schema import SCHEMA, Schema
-from catalog.store import Catalog, missing_indexes, open_catalog
+from catalog.store import Catalog, missing_indexes
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
 from download.address import AllowList
 from indexer.ownership import LOCK_FILE
 from workers.broker import QUEUES
+from workers.resources import catalog_of
 from workers.staging import Consumption, connect_redis
 
 #: Less free disk than this is told: a snapshot needs room for a second copy.
@@ -87,7 +88,7 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
         yield first
         if not first.is_ok:
             return  # the others would wait for it as long, and say the same
-        catalog = open_catalog(client, settings.mongo_database, settings.lease_seconds)
+        catalog = catalog_of(settings, client)
         yield _find("indexes", lambda: indexes(client, settings))
         yield _find("schema", lambda: schema(client, settings))
         yield _find("model", lambda: model(catalog))
@@ -236,7 +237,7 @@ def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
     url = settings.mongo_url.get_secret_value()
     try:
         with connect(url, settings.mongo_timeout_seconds) as mongo:
-            catalog = open_catalog(mongo, settings.mongo_database, settings.lease_seconds)
+            catalog = catalog_of(settings, mongo)
             chunks = catalog.chunks.find([chunk_id])
     except PyMongoError:
         return ""  # told on its own line
@@ -310,7 +311,7 @@ def weights(settings: Settings) -> str:
         raise Wrong(f"{text}; check SNAPSKU_DETECTOR, SNAPSKU_EMBEDDER, their weights") from fault
     url = settings.mongo_url.get_secret_value()
     with connect(url, settings.mongo_timeout_seconds) as client:
-        catalog = open_catalog(client, settings.mongo_database, settings.lease_seconds)
+        catalog = catalog_of(settings, client)
         current = catalog.models.current()
     if current is not None and current.model_id != loaded.model_id:
         raise Wrong(

@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     lease_renewal_seconds: float = Field(10.0, gt=0, description="how often a lease is renewed")
     sweep_seconds: float = Field(5.0, gt=0, description="how often lost chunks are looked for")
     unclean_ends: int = Field(3, ge=1, description="unclean ends after which an image is given up")
+    submission_seconds: float = Field(
+        120.0, gt=0, description="an add_image that has not answered after it is rolled back"
+    )
+    recount_seconds: float = Field(
+        60.0, gt=0, description="a collection's counters are recounted so long after a change"
+    )
     result_seconds: int = Field(86_400, ge=60, description="how long Celery keeps a result")
     visibility_seconds: int = Field(900, ge=60, description="visibility timeout of the broker")
     time_limit_seconds: int = Field(120, ge=10, description="hard limit of one stage of a chunk")
@@ -123,6 +129,29 @@ class Settings(BaseSettings):
     )
     redis_timeout_seconds: float = Field(2.0, gt=0, description="to connect to Redis and read")
     mongo_timeout_seconds: float = Field(5.0, gt=0, description="to find MongoDB")
+
+    # How much waits, and how long things stay; 0 stands for no limit
+    backlog_images: int = Field(
+        100_000, ge=0, description="images of unfinished tasks from which add_image is busy"
+    )
+    backlog_seconds: float = Field(
+        21_600.0, ge=0, description="age of the oldest message from which add_image is busy"
+    )
+    backlog_bytes: int = Field(
+        20 * 2**30, ge=0, description="Base64 of unfinished tasks from which add_image is busy"
+    )
+    disk_free_bytes: int = Field(
+        2**30, ge=0, description="free disk under data_dir below which add_image is busy"
+    )
+    task_seconds: float = Field(
+        604_800.0, gt=0, description="a finished task and its failed images are forgotten after"
+    )
+    deleted_seconds: float = Field(
+        3_600.0, gt=0, description="the row of a deleted image is removed after"
+    )
+    key_seconds: float = Field(
+        86_400.0, gt=0, description="the answer to a call with an Idempotency-Key is kept"
+    )
 
     # Fetching
     fetch_allow: Annotated[str, AfterValidator(_parses_as_allow_list)] = Field(
@@ -184,6 +213,8 @@ class Settings(BaseSettings):
             raise ValueError("flower_password must be plain ASCII, for the sake of browsers")
         if self.stalled_seconds < 2 * self.probe_seconds:
             raise ValueError("stalled_seconds must be at least twice probe_seconds")
+        if self.task_seconds < self.key_seconds:
+            raise ValueError("task_seconds must not be less than key_seconds")
         if self.topk_default > self.topk_limit:
             raise ValueError("topk_default must not be more than topk_limit")
         if self.image_min_side > self.image_max_side:

@@ -165,7 +165,11 @@ class CatalogIndex:
                     vectors_per_write=_vectors_per_write(model.dimensions),
                 )
                 snapshots = (
-                    SnapshotDirectory(self._directory, model.model_id, options)
+                    SnapshotDirectory(
+                        self._directory,
+                        f"{self._catalog().identity.get()}/{model.model_id}",
+                        options,
+                    )
                     if self._directory
                     else None
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from catalog.chunks import Chunk, State
 from catalog.images import SUCCEEDED
@@ -30,8 +30,25 @@ def conclude(
         for item in chunk.items
     ]
     if catalog.chunks.finish(chunk, [outcome.outcome for outcome in outcomes]):
-        store_outcomes(chunk.id, outcomes)
-        _end_task(catalog, chunk.task_id)
+        _settle(catalog, chunk, outcomes)
+
+
+def settle(catalog: Catalog, chunk: Chunk) -> None:
+    """Do again what follows the end of a chunk, for one that was cut off before it was settled."""
+    _settle(
+        catalog,
+        chunk,
+        [
+            Outcome(item.label, item.product_id, item.image_id, outcome)
+            for item, outcome in zip(chunk.items, chunk.outcomes, strict=True)
+        ],
+    )
+
+
+def _settle(catalog: Catalog, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+    store_outcomes(chunk.id, outcomes)
+    _end_task(catalog, chunk.task_id)
+    catalog.chunks.settle(chunk.id)
 
 
 def _end_task(catalog: Catalog, task_id: str) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now
-from catalog.endings import fail_images
+from catalog.endings import clear_ended, fail_images
 from catalog.splitting import split_off
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, ContractError
@@ -61,7 +61,9 @@ def _work(chunk: Chunk) -> None:
         )
     rest = [item for item in chunk.items if item not in pauses]
     advanced = catalog().chunks.advance(chunk, Stage.VISION, rest)
-    if advanced is not None:
+    if advanced is None:
+        staged_bytes().remove(clear_ended(catalog(), chunk.labels))
+    else:
         send_chunks(catalog(), [advanced])
 
 

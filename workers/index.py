@@ -18,8 +18,8 @@ from celery.signals import (
 
 from catalog.chunks import Chunk, Stage
 from catalog.claims import name_key
-from catalog.endings import fail_images, release_images, vanished
-from catalog.images import SUCCEEDED, ImageRow
+from catalog.endings import fail_images, release_images, remove_traces, vanished
+from catalog.images import ImageRow
 from config.settings import settings
 from contract.errors import InsertImageError, NoRelativeImage
 from indexer.keeper import Keeper, KeeperOptions
@@ -132,12 +132,12 @@ def refresh(labels: list[int]) -> None:
     """Make the index say of these images what their rows say: gone, or in this set."""
     images = catalog().images.find(labels)
     findable = [row for row in images.values() if row.is_findable]
-    dead = [
-        row for row in images.values() if row.deleted_at or row.outcome not in (None, SUCCEEDED)
-    ]
+    dead = [row for row in images.values() if row.is_dead]
     shards.refresh(findable)
     _clear(dead)
     catalog().images.index_is_right([row.label for row in (*findable, *dead)])
+    # The rows of images that failed go with their task, which says why.
+    catalog().images.let_go([row.label for row in dead if row.deleted_at is not None])
 
 
 @app.task(name=DROP)
@@ -151,9 +151,7 @@ def _clear(dead: list[ImageRow]) -> None:
     """Remove what index and blobs have of images that no search may find any more."""
     if dead:
         shards.remove(dead)
-        labels = [row.label for row in dead]
-        catalog().vectors.remove(labels)
-        catalog().pictures.remove(labels)
+        remove_traces(catalog(), [row.label for row in dead])
 
 
 @app.task(name=task_name(NEIGHBOURS))

@@ -6,6 +6,7 @@ compare-and-set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -14,13 +15,16 @@ from redis.exceptions import RedisError
 from catalog.chunks import Chunk, Stage, State
 from catalog.connection import now
 from catalog.endings import delete_product, fail_images, purge_piece, release_images, vanished
+from catalog.recounts import recount
+from catalog.retention import forget_images, forget_tasks
 from catalog.splitting import split_off
+from catalog.submission import roll_back
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError
 from workers.broker import SWEEP, app
-from workers.endings import conclude
+from workers.endings import conclude, settle
 from workers.messages import send_chunks, send_drop, send_refresh
-from workers.resources import catalog, redis_client
+from workers.resources import catalog, redis_client, staged_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +35,9 @@ SWEEP_ROWS = 500
 #: turn at the database.
 PURGE_ROWS = 2000
 
+#: Finished tasks that one sweep forgets, each with its chunks.
+FORGET_ROWS = 50
+
 #: Unclean ends of a chunk after which its images go on one by one.
 SPLIT_AFTER = 2
 
@@ -40,23 +47,44 @@ DELETION_GRACE = timedelta(seconds=30)
 
 @app.task(name=SWEEP)
 def sweep() -> None:
-    """Send what waits, what was lost and what a dead worker left; end deletions."""
+    """Put right whatever a dead process left half done, and remove what had its time.
+
+    A step that fails is said and does not keep the others from their turn.
+    """
+    for step in (_roll_back, _move_chunks, _end_deletions, _purge, _recount, _forget):
+        try:
+            step()
+        except Exception:
+            log.exception("a step of the sweep failed", step=step.__name__)
+
+
+def _roll_back() -> None:
+    """Undo the submissions that were cut off. Before anything is done about their chunks."""
+    for submission in catalog().tasks.overdue_submissions(SWEEP_ROWS):
+        if roll_back(catalog(), submission):
+            log.warning("submission was cut off, undone", task_id=submission.task_id)
+
+
+def _move_chunks() -> None:
+    """Send what waits, what was lost and what a dead worker left."""
     sent: dict[Stage, list[Chunk]] = {}
     for chunk in catalog().chunks.due(SWEEP_ROWS):
-        if chunk.state is State.SENT:
-            sent.setdefault(chunk.stage, []).append(chunk)
-            continue
-        if chunk.state is State.RUNNING:
-            expired = catalog().chunks.expire(chunk)
-            if expired is None:
-                continue
-            log.warning("lease ran out", chunk=chunk.id, task_id=chunk.task_id, stage=chunk.stage)
-            chunk = expired
-        _restart(chunk)
+        match chunk.state:
+            case State.SENT:
+                sent.setdefault(chunk.stage, []).append(chunk)
+            case State.DONE:
+                settle(catalog(), chunk)
+            case State.WAITING:
+                _restart(chunk)
+            case State.RUNNING:
+                expired = catalog().chunks.expire(chunk)
+                if expired is not None:
+                    log.warning(
+                        "lease ran out", chunk=chunk.id, task_id=chunk.task_id, stage=chunk.stage
+                    )
+                    _restart(expired)
     for stage, chunks in sent.items():
         _look_after_sent(stage, chunks)
-    _end_deletions()
-    _purge()
 
 
 def _restart(chunk: Chunk) -> None:
@@ -68,6 +96,7 @@ def _restart(chunk: Chunk) -> None:
         faults |= vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
         fail_images(catalog(), faults)
         send_refresh(chunk.labels)
+        _forget_bytes(chunk.labels)
         conclude(catalog(), chunk, faults)
         return
     if not alone and chunk.unclean >= SPLIT_AFTER:
@@ -78,6 +107,13 @@ def _restart(chunk: Chunk) -> None:
         resent = catalog().chunks.resend(chunk)
     if resent is not None:
         send_chunks(catalog(), [resent])
+
+
+def _forget_bytes(labels: Sequence[int]) -> None:
+    try:
+        staged_bytes().remove(labels)
+    except RedisError as error:
+        log.warning("staged bytes stay until they expire", fault=str(error))
 
 
 def _look_after_sent(stage: Stage, chunks: list[Chunk]) -> None:
@@ -124,4 +160,24 @@ def _purge() -> None:
             continue
         send_drop(purge.generation)
         if not purge_piece(catalog(), purge, PURGE_ROWS) and catalog().purges.found_nothing(purge):
+            catalog().collections.forget_name(purge.collection)
             log.info("collection removed", collection=purge.collection, generation=purge.generation)
+
+
+def _recount() -> None:
+    for found in recount(catalog(), SWEEP_ROWS):
+        log.warning(
+            "counters put right",
+            collection=found.collection.key,
+            products=(found.collection.product_count, found.products),
+            images=(found.collection.image_count, found.images),
+        )
+
+
+def _forget() -> None:
+    """Remove finished tasks, rows of deleted images and idempotency keys whose time is over."""
+    tasks = forget_tasks(catalog(), FORGET_ROWS)
+    images = forget_images(catalog(), SWEEP_ROWS)
+    catalog().keys.forget_old()
+    if tasks or images:
+        log.info("forgotten after their time", tasks=tasks, images=images)

@@ -7,13 +7,16 @@ MongoClient nor a torch model survives a fork.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 
 import redis
+from pymongo import MongoClient
 
-from catalog.connection import connect
+from catalog.connection import Row, connect
 from catalog.store import Catalog, open_catalog
-from config.settings import settings
+from catalog.times import Times
+from config.settings import Settings, settings
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
@@ -24,8 +27,22 @@ from workers.staging import Consumption, Exchange, StagedBytes, connect_redis
 def catalog() -> Catalog:
     """Give the catalogue."""
     chosen = settings()
-    client = connect(chosen.mongo_url.get_secret_value(), chosen.mongo_timeout_seconds)
-    return open_catalog(client, chosen.mongo_database, chosen.lease_seconds)
+    return catalog_of(
+        chosen, connect(chosen.mongo_url.get_secret_value(), chosen.mongo_timeout_seconds)
+    )
+
+
+def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
+    """Give the catalogue that settings name, with the times that they say."""
+    times = Times(
+        lease=timedelta(seconds=chosen.lease_seconds),
+        submission=timedelta(seconds=chosen.submission_seconds),
+        recount=timedelta(seconds=chosen.recount_seconds),
+        task=timedelta(seconds=chosen.task_seconds),
+        deleted=timedelta(seconds=chosen.deleted_seconds),
+        key=timedelta(seconds=chosen.key_seconds),
+    )
+    return open_catalog(client, chosen.mongo_database, times)
 
 
 @cache
@@ -43,7 +60,9 @@ def redis_client() -> redis.Redis:
 def staged_bytes() -> StagedBytes:
     """Give the fetched pictures that wait for the vision stage."""
     chosen = settings()
-    return StagedBytes(redis_client(), chosen.staged_bytes, chosen.staged_seconds)
+    return StagedBytes(
+        redis_client(), chosen.staged_bytes, chosen.staged_seconds, catalog().identity.get()
+    )
 
 
 @cache

@@ -41,11 +41,15 @@ def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redi
 class StagedBytes:
     """Fetched pictures on their way from the fetch stage to the vision stage."""
 
-    def __init__(self, client: redis.Redis, budget: int, seconds: int) -> None:
-        """`budget` is the Redis memory in bytes above which nothing more is fetched; 0: none."""
+    def __init__(self, client: redis.Redis, budget: int, seconds: int, catalogue: str) -> None:
+        """`budget` is the Redis memory in bytes above which nothing more is fetched; 0: none.
+
+        `catalogue` is in the keys: another one may have given the same labels.
+        """
         self._client = client
         self._budget = budget
         self._seconds = seconds
+        self._catalogue = catalogue
 
     def has_room(self) -> bool:
         """Tell whether Redis holds less than the budget."""
@@ -56,14 +60,14 @@ class StagedBytes:
         """Keep pictures under their labels until they expire."""
         with self._client.pipeline(transaction=False) as pipeline:
             for label, data in pictures.items():
-                pipeline.set(_bytes_key(label), data, ex=self._seconds)
+                pipeline.set(self._key(label), data, ex=self._seconds)
             pipeline.execute()
 
     def present(self, labels: Sequence[int]) -> set[int]:
         """Give those among `labels` whose picture waits."""
         with self._client.pipeline(transaction=False) as pipeline:
             for label in labels:
-                pipeline.exists(_bytes_key(label))
+                pipeline.exists(self._key(label))
             found = pipeline.execute()
         return {label for label, exists in zip(labels, found, strict=True) if exists}
 
@@ -71,17 +75,16 @@ class StagedBytes:
         """Give the pictures that wait, by label."""
         if not labels:
             return {}
-        found = cast("list[bytes | None]", self._client.mget([_bytes_key(n) for n in labels]))
+        found = cast("list[bytes | None]", self._client.mget([self._key(n) for n in labels]))
         return {n: data for n, data in zip(labels, found, strict=True) if data is not None}
 
     def remove(self, labels: Sequence[int]) -> None:
         """Forget pictures that nobody needs any more."""
         if labels:
-            self._client.unlink(*(_bytes_key(label) for label in labels))
+            self._client.unlink(*(self._key(label) for label in labels))
 
-
-def _bytes_key(label: int) -> str:
-    return f"bytes:{label}"
+    def _key(self, label: int) -> str:
+        return f"bytes:{self._catalogue}:{label}"
 
 
 class Exchange:

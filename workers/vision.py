@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from catalog.chunks import Chunk, Stage
 from catalog.claims import content_key
-from catalog.endings import fail_images
+from catalog.endings import clear_ended, fail_images
 from catalog.images import ImageRow
 from config.settings import settings
 from contract.errors import ContractError, DuplicateImage, InvalidImageContent
@@ -79,7 +79,9 @@ def _work(chunk: Chunk) -> None:
     fail_images(catalog(), faults)
     staged_bytes().remove(chunk.labels)
     advanced = catalog().chunks.advance(chunk, Stage.INDEX, chunk.items)
-    if advanced is not None:
+    if advanced is None:
+        clear_ended(catalog(), chunk.labels)
+    else:
         send_chunks(catalog(), [advanced])
 
 

@@ -61,6 +61,7 @@ def catalog(process_settings: None) -> Catalog:
     for name in (DATABASE, f"{DATABASE}_blobs"):
         for collection in found.client[name].list_collection_names():
             found.client[name][collection].delete_many({})
+    found.identity.renew()
     create_indexes(found.client, DATABASE)
     return found
 

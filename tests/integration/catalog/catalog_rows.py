@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from catalog import submission
+from catalog.chunks import Chunk
 from catalog.collections import CollectionRow
 from catalog.images import ImageRow
 from catalog.products import NewProduct, ProductRow
 from catalog.store import Catalog
-from catalog.submission import NewImage, Submission, take_images
+from catalog.submission import NewImage, begin, roll_back, write
+from catalog.tasks import TaskRow
+from contract.errors import ContractError
 
 PICTURE = "http://pictures.example/a.jpg"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of the images of a call, by their positions in it."""
+
+    task: TaskRow | None
+    chunks: list[Chunk]
+    refused: dict[int, type[ContractError]]
 
 
 def add_products(
@@ -33,7 +47,8 @@ def add_images(catalog: Catalog, product: ProductRow, *image_ids: str) -> list[i
     labels = list(catalog.numbers.reserve(len(image_ids)))
     named = dict(zip(image_ids, labels, strict=True))
     assert catalog.names.take({f"{product.generation}/{i}": n for i, n in named.items()}) == set()
-    catalog.products.add_images(product.generation, {product.product_id: len(image_ids)})
+    catalog.products.take_places(product.generation, {product.product_id: labels})
+    catalog.collections.add_images(product.collection, product.generation, len(labels))
     write_images(catalog, product, named)
     return labels
 
@@ -75,13 +90,23 @@ def submit(
     *,
     images_per_product: int = 0,
     chunk_images: int = 16,
-) -> Submission:
+) -> Taken:
     """Take images as a call of add_image does, at positions 0, 1 and so on."""
-    return take_images(
-        catalog,
-        collection,
-        dict(enumerate(images)),
-        products,
-        images_per_product=images_per_product,
-        chunk_images=chunk_images,
+    draft = begin(catalog, collection, dict(enumerate(images)), products)
+    written = write(
+        catalog, draft, images_per_product=images_per_product, chunk_images=chunk_images
     )
+    if not written.items:
+        assert roll_back(catalog, draft.submission)
+        return Taken(None, [], written.refused)
+    return Taken(submission.open_task(catalog, draft, written), written.chunks, written.refused)
+
+
+def open_task(
+    catalog: Catalog, image_count: int, user: str = "u", name: str = "c", payload_bytes: int = 0
+) -> TaskRow:
+    """Write a task alone, which has no chunks."""
+    draft = catalog.tasks.begin(user, f"{user}/{name}", "1f", [])
+    task = catalog.tasks.open(draft, [], image_count, payload_bytes)
+    assert task is not None
+    return task

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from at_once import at_once
+from catalog_rows import open_task
 from pymongo.database import Database
 
 from catalog.chunks import Chunk, Chunks, Item, Stage, State
@@ -47,9 +48,15 @@ def sent(chunks: Chunks, chunk_id: str = "c") -> Chunk:
 
 def running(chunks: Chunks, chunk_id: str = "c") -> Chunk:
     chunk = sent(chunks, chunk_id)
+    return claim(chunks, chunk_id, chunk)
+
+
+def claim(chunks: Chunks, chunk_id: str, chunk: Chunk) -> Chunk:
+    """Claim a chunk; give it as its row is then, which says no more when it was sent."""
     claimed = chunks.claim(chunk_id, chunk.stage, chunk.attempt)
     assert claimed is not None
-    return claimed
+    assert claimed.sent_at == chunk.sent_at
+    return replace(claimed, sent_at=None)
 
 
 def row(chunks: Chunks, chunk_id: str = "c") -> Chunk:
@@ -73,11 +80,11 @@ def test_a_chunk_that_is_there_already_stays_as_it_is(chunks: Chunks) -> None:
 
 
 def test_many_messages_of_a_chunk_claim_it_once(chunks: Chunks) -> None:
-    sent(chunks)
+    sent_at = sent(chunks).sent_at
     claimed = [c for c in at_once(16, lambda _: chunks.claim("c", Stage.FETCH, 1)) if c is not None]
     assert len(claimed) == 1
     assert claimed[0].state is State.RUNNING
-    assert claimed[0] == row(chunks)
+    assert claimed[0] == replace(row(chunks), sent_at=sent_at)
 
 
 def test_a_message_claims_only_the_stage_and_attempt_it_was_sent_for(chunks: Chunks) -> None:
@@ -133,18 +140,20 @@ def test_a_chunk_can_go_on_with_no_items(chunks: Chunks) -> None:
     assert advanced.items == row(chunks).items == ()
 
 
-def test_a_finished_chunk_keeps_its_outcomes_and_is_never_due_again(
+def test_a_finished_chunk_keeps_its_outcomes_and_is_due_until_it_is_settled(
     chunks: Chunks, hasty: Chunks
 ) -> None:
     claimed = running(hasty)
-    assert chunks.finish(claimed, ["SUCCEEDED", "DUPLICATE_IMAGE"])
+    assert hasty.finish(claimed, ["SUCCEEDED", "DUPLICATE_IMAGE"])
     done = row(chunks)
     assert done.state is State.DONE
     assert done.outcomes == ("SUCCEEDED", "DUPLICATE_IMAGE")
-    assert done.due_at is None
-    assert chunks.due(10) == []
+    assert chunks.due(10) == [done]
     assert not chunks.finish(claimed, ["LATE", "LATE"])
     assert row(chunks) == done
+    chunks.settle("c")
+    assert row(chunks) == replace(done, due_at=None)
+    assert chunks.due(10) == []
     assert chunks.claim("c", Stage.FETCH, 1) is None
 
 
@@ -200,8 +209,7 @@ def test_who_lost_the_lease_changes_nothing_while_another_works_on_the_chunk(
     assert expired is not None
     again = chunks.resend(expired)
     assert again is not None
-    other = chunks.claim("c", again.stage, again.attempt)
-    assert other is not None
+    other = claim(chunks, "c", again)
     assert not change(chunks, claimed)
     assert row(chunks) == other
 
@@ -318,7 +326,7 @@ def test_a_chunk_is_sent_again_with_what_it_had_or_with_what_is_said(chunks: Chu
 
 def test_a_chunk_that_a_worker_has_claimed_meanwhile_is_not_sent_again(chunks: Chunks) -> None:
     seen = sent(chunks)
-    claimed = chunks.claim("c", Stage.FETCH, 1)
+    claimed = claim(chunks, "c", seen)
     assert chunks.resend(seen) is None
     assert row(chunks) == claimed
 
@@ -326,10 +334,10 @@ def test_a_chunk_that_a_worker_has_claimed_meanwhile_is_not_sent_again(chunks: C
 def test_splitting_writes_chunks_of_one_that_the_task_lists(
     catalog: Catalog, chunks: Chunks
 ) -> None:
-    task = catalog.tasks.create("u", "c", 2)
+    task = open_task(catalog, 2)
     first = chunks.as_sent(replace(plain(), task_id=task.task_id, unclean=2, attempt=4))
     chunks.insert([first])
-    catalog.tasks.add_chunks(task, [first.id])
+    catalog.tasks.add_chunks(task.task_id, [first.id])
     start = now() + timedelta(seconds=9)
     split_off(catalog, first, dict.fromkeys(ITEMS, start), 1)
     found = catalog.tasks.find(task.task_id)
@@ -349,7 +357,7 @@ def test_splitting_writes_chunks_of_one_that_the_task_lists(
 
 
 def test_splitting_twice_changes_nothing(catalog: Catalog, chunks: Chunks) -> None:
-    task = catalog.tasks.create("u", "c", 2)
+    task = open_task(catalog, 2)
     first = chunks.as_sent(replace(plain(), task_id=task.task_id))
     chunks.insert([first])
     split_off(catalog, first, dict.fromkeys(ITEMS, now()), 1)
@@ -363,7 +371,7 @@ def test_splitting_twice_changes_nothing(catalog: Catalog, chunks: Chunks) -> No
 
 
 def test_a_chunk_that_was_split_off_is_due_at_its_time(catalog: Catalog, chunks: Chunks) -> None:
-    task = catalog.tasks.create("u", "c", 2)
+    task = open_task(catalog, 2)
     first = chunks.as_sent(replace(plain(), task_id=task.task_id))
     starts = {ITEMS[0]: now() - LEASE, ITEMS[1]: now() + LEASE}
     split_off(catalog, first, starts, 1)

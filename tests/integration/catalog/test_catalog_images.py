@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from at_once import at_once
 from catalog_rows import add_images, add_products, by_payload, image_count, submit
@@ -12,7 +13,7 @@ from pymongo.errors import BulkWriteError
 from catalog.claims import content_key, name_key
 from catalog.collections import CollectionRow
 from catalog.connection import now
-from catalog.endings import delete_images, fail_images, release_images
+from catalog.endings import clear_ended, delete_images, fail_images, release_images
 from catalog.images import INDEX_GRACE, SUCCEEDED, ImageRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
@@ -137,20 +138,6 @@ def test_of_many_endings_at_once_every_image_gets_exactly_one(
     assert all(outcomes == seen[0] for outcomes in seen)
 
 
-def test_each_image_is_given_to_one_caller_for_release(
-    catalog: Catalog, product: ProductRow
-) -> None:
-    labels = add_images(catalog, product, *(f"i{number}" for number in range(20)))
-
-    def take(number: int) -> list[int]:
-        mine = labels[number : number + 12]
-        return [row.label for row in catalog.images.take_for_release(mine, f"token {number}")]
-
-    taken = [label for found in at_once(9, take) for label in found]
-    assert sorted(taken) == labels
-    assert catalog.images.take_for_release(labels, "late") == []
-
-
 def test_a_deleted_image_waits_for_its_purge_until_that_is_ended(
     catalog: Catalog, product: ProductRow
 ) -> None:
@@ -256,15 +243,38 @@ def test_a_place_is_given_back_once_though_many_release_at_once(
     assert image_count(catalog, product) == 2
 
 
-def test_a_release_that_died_after_its_mark_is_made_up_for_by_the_next(
+def test_whoever_comes_late_releases_nothing_of_an_image_that_can_be_found(
     catalog: Catalog, collection: CollectionRow, product: ProductRow
 ) -> None:
+    """A worker that was stopped past its lease may hold another outcome than the one there is."""
     labels = hold_everything(catalog, collection, product)
-    catalog.images.take_for_release(labels, "of a worker that died")
-    release_images(catalog, labels)
-    names = catalog.names.holders([name_key(collection.generation, i) for i in ("a", "b")])
-    assert names == {}
-    assert catalog.payloads.get(labels) == {}
+    catalog.images.succeed(labels[:1])
+    fail_images(catalog, dict.fromkeys(labels, BrokenBase64OrUrl))
+    rows = catalog.images.find(labels)
+    assert [rows[label].outcome for label in labels] == [
+        SUCCEEDED,
+        *[BrokenBase64OrUrl.message] * (len(labels) - 1),
+    ]
+    assert (
+        list(catalog.names.holders([name_key(collection.generation, "a")]).values()) == labels[:1]
+    )
+    assert catalog.products.find(collection.generation, ["p"])["p"].places == (labels[0],)
+
+
+def test_what_a_late_worker_wrote_for_images_that_had_ended_is_removed_and_nothing_else(
+    catalog: Catalog, product: ProductRow
+) -> None:
+    alive, dead = add_images(catalog, product, "a", "b")
+    delete_images(catalog, [dead])
+    labels = [alive, dead, dead + 1]
+    catalog.contents.take({f"{product.serial}/{label}": label for label in labels})
+    catalog.vectors.put("m", {label: np.ones(4, np.float32) for label in labels})
+    catalog.pictures.put(dict.fromkeys(labels, b"jpeg"))
+    assert clear_ended(catalog, labels) == [dead, dead + 1]
+    assert catalog.vectors.present(labels) == {alive}
+    assert set(catalog.pictures.get(labels)) == {alive}
+    keys = [f"{product.serial}/{label}" for label in labels]
+    assert catalog.contents.holders(keys) == {keys[0]: alive}
 
 
 def test_the_name_of_a_deleted_image_can_be_taken_again_and_stays_with_the_new_one(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from catalog_rows import add_products, by_payload, by_url, submit
+from catalog_rows import add_products, by_payload, by_url, open_task, submit
 
 from catalog import purges
 from catalog.collections import CollectionRow
@@ -58,8 +58,8 @@ def test_collections_come_by_name_and_only_those_of_the_user(catalog: Catalog) -
 
 
 def test_tasks_come_newest_first_by_user_and_by_collection(catalog: Catalog) -> None:
-    ids = [catalog.tasks.create("u", name, 1).task_id for name in ("a", "b", "a")]
-    catalog.tasks.create("u2", "a", 1)
+    ids = [open_task(catalog, 1, "u", name).task_id for name in ("a", "b", "a")]
+    open_task(catalog, 1, "u2", "a")
     page = catalog.tasks.page("u", None, "", 2)
     assert [task.task_id for task in page.rows] == [ids[2], ids[1]]
     assert page.next is not None
@@ -68,7 +68,7 @@ def test_tasks_come_newest_first_by_user_and_by_collection(catalog: Catalog) -> 
 
 
 def test_the_first_note_of_how_a_task_ended_stays(catalog: Catalog) -> None:
-    task_id = catalog.tasks.create("u", "a", 3).task_id
+    task_id = open_task(catalog, 3, "u", "a").task_id
     catalog.tasks.finish(task_id, 2, 1)
     catalog.tasks.finish(task_id, 0, 3)
     task = catalog.tasks.find(task_id)

@@ -76,31 +76,46 @@ def test_the_same_product_id_lives_apart_in_two_collections(
     here = add_products(catalog, collection, "p")["p"]
     there = add_products(catalog, other, "p")["p"]
     assert here.serial != there.serial
-    catalog.products.add_images(here.generation, {"p": 2})
+    catalog.products.take_places(here.generation, {"p": [1, 2]})
     assert (image_count(catalog, here), image_count(catalog, there)) == (2, 0)
 
 
-def test_images_are_counted_exactly_by_many_at_once(
+def test_places_are_taken_and_left_exactly_by_many_at_once(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
     products = add_products(catalog, collection, "a", "b")
 
-    def step(number: int) -> None:
-        catalog.products.add_images(collection.generation, {"a": 3, "b": number, "none": 1})
-        product = products["a"]
-        catalog.products.remove_images(collection.generation, "a", product.serial, 1)
+    def step(number: int) -> int:
+        mine = [10 * number, 10 * number + 1, 10 * number + 2]
+        wanted = {"a": mine, "b": mine[:1], "none": mine}
+        catalog.products.take_places(collection.generation, wanted)
+        return catalog.products.release_places(collection.generation, "a", mine[:1])
 
-    at_once(12, step)
+    assert at_once(12, step) == [1] * 12
     assert image_count(catalog, products["a"]) == 24
-    assert image_count(catalog, products["b"]) == sum(range(12))
+    assert image_count(catalog, products["b"]) == 12
 
 
-def test_counting_gives_the_products_as_they_are_then(
+def test_a_place_is_taken_and_given_back_once_however_often_it_is_asked(
+    catalog: Catalog, collection: CollectionRow
+) -> None:
+    product = add_products(catalog, collection, "a")["a"]
+    for _ in range(2):
+        catalog.products.take_places(collection.generation, {"a": [7, 8]})
+    assert image_count(catalog, product) == 2
+    released = at_once(
+        6, lambda _: catalog.products.release_places(collection.generation, "a", [7, 9])
+    )
+    assert sorted(released) == [0, 0, 0, 0, 0, 1]
+    assert image_count(catalog, product) == 1
+
+
+def test_taking_places_gives_the_products_as_they_are_then(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
     add_products(catalog, collection, "a", "b")
-    found = catalog.products.add_images(collection.generation, {"a": 2, "b": 0, "none": 1})
-    assert {i: product.image_count for i, product in found.items()} == {"a": 2, "b": 0}
+    found = catalog.products.take_places(collection.generation, {"a": [4, 2], "b": [], "none": [1]})
+    assert {i: product.places for i, product in found.items()} == {"a": (4, 2), "b": ()}
 
 
 def test_a_flagged_product_is_not_found_and_still_keeps_its_id(
@@ -133,9 +148,9 @@ def test_exactly_one_of_many_deleters_ends_the_deletion(
     product = add_products(catalog, collection, "p")["p"]
     catalog.products.begin_deletion([product])
     ended = at_once(12, lambda _: catalog.products.end_deletion(product))
-    assert ended.count(True) == 1
+    assert [row for row in ended if row is not None] == [product]
     assert catalog.products.being_deleted(collection.generation, ["p"]) == []
-    assert not catalog.products.end_deletion(product)
+    assert catalog.products.end_deletion(product) is None
 
 
 def test_many_deleters_of_a_product_count_it_off_its_collection_once(
@@ -247,7 +262,6 @@ def test_the_deleter_of_the_first_product_leaves_the_second_alone(
     second = recreate(catalog, collection, first)
     add_images(catalog, second, "new")
     catalog.products.begin_deletion([first])
-    catalog.products.remove_images(first.generation, "p", first.serial, 1)
     delete_product(catalog, first)
     assert catalog.products.find(collection.generation, ["p"])["p"].serial == second.serial
     assert image_count(catalog, second) == 1

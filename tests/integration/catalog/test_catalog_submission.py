@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from at_once import at_once
-from catalog_rows import add_products, by_payload, by_url, image_count, submit
+from catalog_rows import Taken, add_products, by_payload, by_url, image_count, submit
 
 from catalog.chunks import Chunk, Item, Stage, State
 from catalog.claims import name_key
@@ -17,7 +17,6 @@ from catalog.connection import connect
 from catalog.endings import delete_product
 from catalog.images import Images
 from catalog.store import Catalog, open_catalog
-from catalog.submission import Submission
 from config.settings import settings
 from contract.errors import (
     ImageNumExceedPerProductLimit,
@@ -26,7 +25,7 @@ from contract.errors import (
 )
 
 
-def labels_of(submission: Submission) -> list[int]:
+def labels_of(submission: Taken) -> list[int]:
     return [label for chunk in submission.chunks for label in chunk.labels]
 
 
@@ -44,7 +43,7 @@ def test_a_limit_is_never_exceeded_by_calls_at_once_and_the_count_is_what_was_pl
 ) -> None:
     products = add_products(catalog, collection, "p", "q")
 
-    def call(number: int) -> Submission:
+    def call(number: int) -> Taken:
         images = [by_url("p", f"p{number}-{n}") for n in range(3)]
         images.append(by_url("q", f"q{number}"))
         return submit(catalog, collection, products, images, images_per_product=7)
@@ -137,7 +136,7 @@ def test_of_many_calls_for_the_same_name_one_gets_it(
 ) -> None:
     products = add_products(catalog, collection, "p")
 
-    def call(number: int) -> Submission:
+    def call(number: int) -> Taken:
         images = [by_url("p", "a"), by_url("p", f"own {number}")]
         return submit(catalog, collection, products, images)
 
@@ -180,7 +179,7 @@ def test_every_row_is_there_for_another_process_when_the_call_returns(
     submission = submit(catalog, collection, products, images)
     assert submission.task is not None
     client = connect(settings().mongo_url.get_secret_value(), 5.0)
-    other = open_catalog(client, settings().mongo_database, 1.0)
+    other = open_catalog(client, settings().mongo_database)
     try:
         task = other.tasks.find(submission.task.task_id)
         assert task == submission.task
@@ -270,22 +269,6 @@ def test_whoever_deletes_a_product_while_calls_come_no_image_of_it_stays_alive(
     images = catalog.images.of_product(products["p"].serial)
     assert [image.image_id for image in images if image.is_open] == []
     assert names_held(catalog, collection, *(f"i{number}" for number in range(10))) == set()
-
-
-def test_a_call_that_broke_off_after_it_took_names_leaves_them_free_for_the_next(
-    catalog: Catalog, collection: CollectionRow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    products = add_products(catalog, collection, "p")
-
-    def broken(*_: object) -> None:
-        raise ConnectionError("the database went away")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(catalog.tasks, "create", broken)
-        with pytest.raises(ConnectionError):
-            submit(catalog, collection, products, [by_url("p", "a")])
-    again = submit(catalog, collection, products, [by_url("p", "a")], images_per_product=1)
-    assert again.refused == {}
 
 
 def test_a_product_that_changes_while_images_are_taken_has_them_changed_too(

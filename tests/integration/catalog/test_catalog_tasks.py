@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from at_once import at_once
+from catalog_rows import open_task
 from pymongo.database import Database
 
 from catalog.connection import now
@@ -31,7 +32,7 @@ def test_tasks_of_the_same_microsecond_have_ids_of_their_own(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1_581_417_512_999_998_700)
-    tasks = at_once(8, lambda _: catalog.tasks.create("1001", "XX小店", 1))
+    tasks = at_once(8, lambda _: open_task(catalog, 1, "1001", "XX小店"))
     ids = sorted(task.task_id for task in tasks)
     assert len(set(ids)) == 8
     assert ids[:3] == [
@@ -41,8 +42,8 @@ def test_tasks_of_the_same_microsecond_have_ids_of_their_own(
     ]
 
 
-def test_a_task_is_found_as_it_was_created(catalog: Catalog) -> None:
-    created = catalog.tasks.create("1001", "XX小店", 3)
+def test_a_task_is_found_as_it_was_opened(catalog: Catalog) -> None:
+    created = open_task(catalog, 3, "1001", "XX小店")
     assert created.chunk_ids == ()
     assert catalog.tasks.find(created.task_id) == created
     assert catalog.tasks.find(created.task_id + "0") is None
@@ -51,18 +52,17 @@ def test_a_task_is_found_as_it_was_created(catalog: Catalog) -> None:
 
 
 def test_chunks_of_a_task_are_listed_once_in_the_order_they_came(catalog: Catalog) -> None:
-    task = catalog.tasks.create("u", "c", 3)
-    task = catalog.tasks.add_chunks(task, ["b", "a"])
-    assert task.chunk_ids == ("b", "a")
-    catalog.tasks.add_chunks_by_id(task.task_id, ["a", "c"])
+    task = open_task(catalog, 3)
+    catalog.tasks.add_chunks(task.task_id, ["b", "a"])
+    catalog.tasks.add_chunks(task.task_id, ["a", "c"])
     found = catalog.tasks.find(task.task_id)
     assert found is not None
     assert found.chunk_ids == ("b", "a", "c")
 
 
 def test_chunks_that_many_add_at_once_are_all_listed(catalog: Catalog) -> None:
-    task = catalog.tasks.create("u", "c", 3)
-    at_once(8, lambda n: catalog.tasks.add_chunks_by_id(task.task_id, [f"{n}", f"{n}b", "both"]))
+    task = open_task(catalog, 3)
+    at_once(8, lambda n: catalog.tasks.add_chunks(task.task_id, [f"{n}", f"{n}b", "both"]))
     found = catalog.tasks.find(task.task_id)
     assert found is not None
     expected = {f"{n}{suffix}" for n in range(8) for suffix in ("", "b")} | {"both"}

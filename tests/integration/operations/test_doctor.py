@@ -120,7 +120,7 @@ def test_what_is_there_is_told_and_the_rest_can_be_left_out(
     with connect(servers.mongo_url, 5) as client:
         create_indexes(client, database)
         Schema(*databases(client, database)).bring_up_to_date()
-        open_catalog(client, database, 30).models.adopt(ModelRow("model-7", 1280))
+        open_catalog(client, database).models.adopt(ModelRow("model-7", 1280))
     for queue in QUEUES:
         Consumption(quiet_queues).note(queue)
     quiet_queues.close()

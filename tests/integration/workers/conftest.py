@@ -12,7 +12,7 @@ from catalog.chunks import Chunk
 from catalog.collections import CollectionRow
 from catalog.products import NewProduct
 from catalog.store import Catalog
-from catalog.submission import NewImage, take_images
+from catalog.submission import NewImage, begin, open_task, write
 from catalog.tasks import TaskRow
 
 
@@ -44,7 +44,7 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
     ) -> Taken:
         collection = catalog.collections.find_or_create("user", "shop", 0)
         catalog.products.insert(collection, [NewProduct("shoe", "Shoe", "鞋靴")])
-        submission = take_images(
+        draft = begin(
             catalog,
             collection,
             {
@@ -52,11 +52,9 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
                 for position, name in enumerate(names)
             },
             catalog.products.find(collection.generation, [product]),
-            images_per_product=0,
-            chunk_images=16,
         )
-        assert submission.task is not None
-        assert submission.refused == {}
-        return Taken(collection, submission.task, submission.chunks)
+        written = write(catalog, draft, images_per_product=0, chunk_images=16)
+        assert written.refused == {}
+        return Taken(collection, open_task(catalog, draft, written), written.chunks)
 
     return taken

@@ -147,7 +147,7 @@ def test_without_room_in_redis_the_chunk_waits_and_nothing_counts_against_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base, asked = files
-    full = StagedBytes(redis_client, budget=1, seconds=60)
+    full = StagedBytes(redis_client, budget=1, seconds=60, catalogue="c")
     monkeypatch.setattr(fetch_stage, "staged_bytes", lambda: full)
     (chunk,) = take("a", url=f"{base}/200").chunks
     fetch_stage.fetch(chunk.id, chunk.attempt)

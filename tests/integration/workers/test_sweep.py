@@ -180,7 +180,7 @@ def test_a_collection_whose_deletion_was_cut_off_at_its_start_lives_on(
     catalog: Catalog, redis_client: redis.Redis, take: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = take("a")
-    catalog.purges.begin(taken.collection)
+    catalog.purges.begin(taken.collection.generation, taken.collection.key)
     sweep()
     assert messages(redis_client, "index") == [], "the index keeps its shards"
     assert set(catalog.products.find(taken.collection.generation, ["shoe"])) == {"shoe"}
@@ -193,7 +193,7 @@ def test_a_deletion_that_a_sweep_looked_at_halfway_is_purged_all_the_same(
     monkeypatch.setattr("catalog.purges.PAUSE", timedelta(0))
     taken = take("a")
     generation = taken.collection.generation
-    catalog.purges.begin(taken.collection)
+    catalog.purges.begin(taken.collection.generation, taken.collection.key)
     sweep()
     catalog.collections.remove(taken.collection.key, generation)
     sweep()

@@ -14,6 +14,7 @@ from app_standins import FailingCatalog
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from app.backlog import Backlog
 from app.services import Services
 from config.settings import Settings, settings
 from download.address import AllowList
@@ -60,12 +61,14 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
 
     def make(catalog: Any = None, exchange: Any = None, **chosen: Any) -> Services:
         values = Settings(**chosen)
+        catalog = catalog or FailingCatalog(AssertionError("the catalogue was asked"))
         return Services(
             settings=values,
-            catalog=catalog or FailingCatalog(AssertionError("the catalogue was asked")),
+            catalog=catalog,
             redis=redis_client,
             exchange=exchange or Exchange(redis_client),
             consumption=Consumption(redis_client),
+            backlog=Backlog(catalog, values),
             searches=threading.BoundedSemaphore(values.api_threads // 2),
             picture_limits=PictureLimits(
                 values.image_bytes, values.image_min_side, values.image_max_side

@@ -125,27 +125,27 @@ def test_a_wait_that_has_no_time_left_asks_redis_nothing(seconds: float) -> None
 
 
 def test_staged_bytes_come_back_by_label(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60)
+    staged = StagedBytes(redis_client, 0, 60, "c")
     staged.put({1: b"one", BIG_LABEL: b"\x00\xff"})
     assert staged.get([BIG_LABEL, 1, 2]) == {BIG_LABEL: b"\x00\xff", 1: b"one"}
     assert staged.present([2, 1]) == {1}
 
 
 def test_staged_bytes_expire(redis_client: fakeredis.FakeRedis) -> None:
-    StagedBytes(redis_client, 0, 60).put({1: b"one", 2: b"two"})
+    StagedBytes(redis_client, 0, 60, "c").put({1: b"one", 2: b"two"})
     assert keys_without_expiry(redis_client) == []
     assert all(0 < redis_client.ttl(key) <= 60 for key in redis_client.scan_iter())
 
 
 def test_staged_bytes_are_removed_by_label(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60)
+    staged = StagedBytes(redis_client, 0, 60, "c")
     staged.put({1: b"one", 2: b"two"})
     staged.remove([1, 3])
     assert staged.present([1, 2, 3]) == {2}
 
 
 def test_no_labels_are_no_error(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60)
+    staged = StagedBytes(redis_client, 0, 60, "c")
     staged.put({})
     staged.remove([])
     assert staged.get([]) == {}
@@ -161,7 +161,7 @@ def test_there_is_room_below_the_budget(budget: int, used: int, room: bool) -> N
             assert section == "memory"
             return {"used_memory": used}
 
-    assert StagedBytes(Memory(), budget, 60).has_room() is room  # type: ignore[arg-type]
+    assert StagedBytes(Memory(), budget, 60, "c").has_room() is room  # type: ignore[arg-type]
 
 
 def test_a_queue_is_consumed_for_a_while_after_it_was_worked_on(

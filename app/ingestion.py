@@ -1,0 +1,260 @@
+"""add_image: judges the images of a call, writes those that may be taken, and answers at once.
+
+What needs a look-up, a download or a model is judged later, by the workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from app import answers, examples
+from app.answer import Busy, Refused
+from app.content import Content, read_content
+from app.fields import (
+    CollectionName,
+    Identifier,
+    ImageContent,
+    ImageInfo,
+    Items,
+    ItemsOf,
+    RequestModel,
+    judge,
+    parse,
+)
+from app.images import NAME_FAULTS, ImageIdItem, raw_names
+from app.operations import CONTENT_FAULTS, Call, Operation
+from app.services import Services
+from catalog.claims import name_key
+from catalog.collections import CollectionRow
+from catalog.keys import KeyRow
+from catalog.products import ProductRow
+from catalog.submission import NewImage, SubmissionCutOffError, begin, open_task, roll_back, write
+from contract import errors
+from contract.errors import ContractError
+from workers.messages import send_chunks
+
+#: Characters of an Idempotency-Key.
+KEY_CHARACTERS = 255
+
+
+class NewImageItem(RequestModel):
+    """An item of image_list."""
+
+    product_id: Identifier
+    image_id: Identifier
+    image_content: ImageContent
+    image_info: ImageInfo | None = None
+
+
+class AddImageRequest(RequestModel):
+    """A call of add_image."""
+
+    collection_name: CollectionName
+    image_list: Annotated[Items, ItemsOf(NewImageItem, "images_per_call")]
+
+
+Faults = dict[int, list[type[ContractError]]]
+
+
+def add_image(services: Services, call: Call) -> dict[str, Any]:
+    """Take images in as a task: answered at once, done by the workers."""
+    settings = services.settings
+    request = parse(AddImageRequest, call.body, settings)
+    if not request.image_list:
+        raise errors.EmptyImageList
+    if settings.images_per_call and len(request.image_list) > settings.images_per_call:
+        raise errors.ImageNumExceedTotalLimit
+    collection = services.collection(call.user, request.collection_name)
+    if call.idempotency_key is None:
+        services.backlog.check()
+        return _take(services, collection, request.image_list, None)
+    key, answer = _take_key(services, call, call.idempotency_key)
+    if answer is not None:
+        return answer
+    try:
+        services.backlog.check()
+        return _take(services, collection, request.image_list, key)
+    except (Refused, Busy):
+        # Nothing was taken, so a repeat may be judged anew.
+        services.catalog.keys.give_back(key)
+        raise
+
+
+def _take(
+    services: Services, collection: CollectionRow, image_list: list[Any], key: KeyRow | None
+) -> dict[str, Any]:
+    """Take what may be taken; `key` is told of the task before anything else is written."""
+    settings, catalog = services.settings, services.catalog
+    faults, contents, items = _judge_items(services, image_list)
+    products = _judge_by_catalog(services, collection, image_list, faults)
+    images = {
+        position: NewImage(
+            item.product_id,
+            item.image_id,
+            item.image_info or "",
+            contents[position].url,
+            contents[position].payload,
+        )
+        for position, item in items.items()
+        if not faults[position]
+    }
+    if not images:
+        raise Refused(errors.NoInvalidImage, failed_list=_failed_list(image_list, faults))
+    draft = begin(catalog, collection, images, products)
+    try:
+        if key is not None and not catalog.keys.note(key, draft.submission.task_id):
+            raise Busy("another call with this Idempotency-Key took over")
+        written = write(
+            catalog,
+            draft,
+            images_per_product=settings.images_per_product,
+            chunk_images=settings.chunk_images,
+        )
+        for position, fault in written.refused.items():
+            faults[position].append(fault)
+        failed_list = _failed_list(image_list, faults)
+        if not written.items:
+            raise Refused(errors.NoInvalidImage, failed_list=failed_list)
+    except Exception:
+        # Where this fails as well, the sweep undoes it later.
+        roll_back(catalog, draft.submission)
+        raise
+    try:
+        task = open_task(catalog, draft, written, failed_list if key else ())
+    except SubmissionCutOffError as error:
+        raise Busy("the submission took too long and was undone") from error
+    send_chunks(catalog, written.chunks)
+    return {"task_id": task.task_id, "failed_list": failed_list}
+
+
+def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[str, Any] | None]:
+    """Give the row of a key to work on, or the answer that was given with it before.
+
+    Raises Busy while another call works on it.
+    """
+    if not (0 < len(text) <= KEY_CHARACTERS and text.isascii() and text.isprintable()):
+        raise errors.InvalidParameterJson
+    catalog = services.catalog
+    body = hashlib.sha256(json.dumps(call.body, sort_keys=True).encode()).hexdigest()
+    key, is_new = catalog.keys.take(call.user, text, body)
+    if key.body != body:
+        raise errors.InvalidParameterJson
+    if is_new:
+        return key, None
+    task = key.task_id and catalog.tasks.find(key.task_id)
+    if task:
+        return key, {"task_id": task.task_id, "failed_list": list(task.refusals)}
+    submission = key.task_id and catalog.tasks.submission(key.task_id)
+    if not key.is_overdue and (submission or not key.task_id):
+        raise Busy("a call with this Idempotency-Key is under way")
+    if submission and not roll_back(catalog, submission):
+        raise Busy("the submission of this Idempotency-Key is just being opened or undone")
+    retaken = catalog.keys.retake(key)
+    if retaken is None:
+        raise Busy("another call with this Idempotency-Key took over")
+    return retaken, None
+
+
+def _failed_list(image_list: list[Any], faults: Faults) -> list[dict[str, Any]]:
+    return [
+        {
+            **raw_names(image_list[position]),
+            "message": [fault.message for fault in dict.fromkeys(found)],
+        }
+        for position, found in faults.items()
+        if found
+    ]
+
+
+def _judge_items(
+    services: Services, raw_items: list[Any]
+) -> tuple[Faults, dict[int, Content], dict[int, NewImageItem]]:
+    """Judge each item by itself: its fields, its content, and whether its name comes again."""
+    faults: Faults = {}
+    contents: dict[int, Content] = {}
+    items: dict[int, NewImageItem] = {}
+    names: set[str] = set()
+    for position, raw in enumerate(raw_items):
+        item, found = judge(NewImageItem, raw, services.settings)
+        faults[position] = found
+        text = raw.get("image_content") if isinstance(raw, dict) else None
+        if isinstance(text, str) and text:
+            try:
+                contents[position] = read_content(
+                    text, services.picture_limits, services.fetch_policy
+                )
+            except ContractError as fault:
+                found.append(type(fault))
+        image_id = raw_names(raw)["image_id"]
+        if isinstance(image_id, str):
+            if image_id in names:
+                found.append(errors.RepeatImageNameInParam)
+            names.add(image_id)
+        if item is not None:
+            items[position] = item
+    return faults, contents, items
+
+
+def _judge_by_catalog(
+    services: Services, collection: CollectionRow, raw_items: list[Any], faults: Faults
+) -> dict[str, ProductRow]:
+    """Add what only the catalogue knows; give the products that exist, by id.
+
+    Names and places are taken later, where two calls at once can't both have them; here
+    an image that fails anyway is told all of its faults.
+    """
+    catalog, limit = services.catalog, services.settings.images_per_product
+    ids: dict[int, ImageIdItem] = {}
+    for position, raw in enumerate(raw_items):
+        names, _ = judge(ImageIdItem, raw, services.settings)
+        if names is not None:
+            ids[position] = names
+    keys = {p: name_key(collection.generation, names.image_id) for p, names in ids.items()}
+    products = catalog.products.find(
+        collection.generation, {names.product_id for names in ids.values()}
+    )
+    for position, names in ids.items():
+        product = products.get(names.product_id)
+        if product is None:
+            faults[position].append(errors.NotExistingProduct)
+        elif limit and product.image_count >= limit:
+            faults[position].append(errors.ImageNumExceedPerProductLimit)
+    held = catalog.names.holders([keys[p] for p in keys if faults[p]])
+    for position, key in keys.items():
+        if key in held and errors.RepeatImageNameInParam not in faults[position]:
+            faults[position].append(errors.RepeatImageNameInDb)
+    return products
+
+
+OPERATIONS = (
+    Operation(
+        name="add_image",
+        handler=add_image,
+        path_of_old_clients="product_image_add",
+        request=AddImageRequest,
+        answer=answers.AddImageAnswer,
+        refusal=answers.AddImageRefusal,
+        example=examples.ADD_IMAGE,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidImageList,
+            errors.EmptyImageList,
+            errors.ImageNumExceedTotalLimit,
+            errors.NoRelativeCollection,
+            errors.NoInvalidImage,
+        ),
+        item_codes=(
+            *NAME_FAULTS,
+            errors.InvalidImageContent,
+            errors.InvalidImageInfo,
+            *CONTENT_FAULTS,
+            errors.RepeatImageNameInParam,
+            errors.NotExistingProduct,
+            errors.ImageNumExceedPerProductLimit,
+            errors.RepeatImageNameInDb,
+        ),
+        fault=errors.InsertImageError,
+    ),
+)

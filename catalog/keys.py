@@ -1,0 +1,91 @@
+"""Idempotency keys: which task a client's key stands for, so that a repeat gives the same.
+
+A key is noted before its submission begins, so that of two calls at once one works.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from pymongo.errors import DuplicateKeyError
+
+from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.times import Times
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A key as its row says: what was sent with it, and the task that came of it."""
+
+    key: str
+    body: str  #: SHA-256 of what was sent, in hex
+    holder: str  #: of the call that works on it
+    task_id: str | None
+    due_at: datetime  #: from then on a call that did not answer was cut off
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the call that works on it must be taken for dead."""
+        return self.due_at <= now()
+
+
+class Keys:
+    """The rows of idempotency keys; `_id` is user/key."""
+
+    def __init__(self, rows: Rows, times: Times) -> None:
+        """Take from `times` how long a key is kept, and when a call was cut off."""
+        self._rows = rows
+        self._times = times
+
+    def take(self, user: str, key: str, body: str) -> tuple[KeyRow, bool]:
+        """Give the row of a key, and whether this call is the one to work on it."""
+        begun = now()
+        row = {
+            "_id": f"{user}/{key}",
+            "body": body,
+            "holder": uuid.uuid4().hex,
+            "task_id": None,
+            "due_at": stamp(begun + self._times.submission),
+            "remove_at": stamp(begun + self._times.key),
+        }
+        while True:
+            try:
+                self._rows.insert_one(row)
+            except DuplicateKeyError:
+                found = self._rows.find_one({"_id": row["_id"]})
+                if found is not None:
+                    return _of(found), False
+            else:
+                return _of(row), True
+
+    def retake(self, row: KeyRow) -> KeyRow | None:
+        """Take over a key from a call that was cut off; None where somebody else did."""
+        holder, due_at = uuid.uuid4().hex, now() + self._times.submission
+        taken = self._rows.update_one(
+            {"_id": row.key, "holder": row.holder},
+            {"$set": {"holder": holder, "task_id": None, "due_at": stamp(due_at)}},
+        )
+        if taken.matched_count == 0:
+            return None
+        return KeyRow(row.key, row.body, holder, None, due_at)
+
+    def note(self, row: KeyRow, task_id: str) -> bool:
+        """Note the task that a key stands for; False where another call took the key over."""
+        noted = self._rows.update_one(
+            {"_id": row.key, "holder": row.holder}, {"$set": {"task_id": task_id}}
+        )
+        return noted.matched_count == 1
+
+    def give_back(self, row: KeyRow) -> None:
+        """Forget a key of which no task came."""
+        self._rows.delete_one({"_id": row.key, "holder": row.holder})
+
+    def forget_old(self) -> None:
+        """Forget the keys whose time is over."""
+        self._rows.delete_many({"remove_at": {"$lte": stamp(now())}})
+
+
+def _of(row: Row) -> KeyRow:
+    return KeyRow(row["_id"], row["body"], row["holder"], row["task_id"], moment(row["due_at"]))

@@ -1,0 +1,24 @@
+"""How long things in the catalogue may take or stay, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of a catalogue; the settings say them in seconds."""
+
+    #: A running stage that is silent so long is dead.
+    lease: timedelta = timedelta(seconds=30)
+    #: An add_image that has not answered after it was cut off, and is rolled back.
+    submission: timedelta = timedelta(minutes=2)
+    #: A collection's counters are recounted so long after they changed.
+    recount: timedelta = timedelta(minutes=1)
+    #: A finished task is forgotten after it, with the rows of its failed images.
+    task: timedelta = timedelta(days=7)
+    #: The row of a deleted image is removed after it.
+    deleted: timedelta = timedelta(hours=1)
+    #: The answer to a call with an Idempotency-Key is kept so long.
+    key: timedelta = timedelta(days=1)
