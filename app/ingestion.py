@@ -24,7 +24,7 @@ from app.fields import (
     parse,
 )
 from app.images import NAME_FAULTS, ImageIdItem, raw_names
-from app.operations import CONTENT_FAULTS, Call, Operation
+from app.operations import CONTENT_FAULTS, KEY_CHARACTERS, Call, Operation
 from app.services import Services
 from catalog.claims import name_key
 from catalog.collections import CollectionRow
@@ -34,9 +34,6 @@ from catalog.submission import NewImage, SubmissionCutOffError, begin, open_task
 from contract import errors
 from contract.errors import ContractError
 from workers.messages import send_chunks
-
-#: Characters of an Idempotency-Key.
-KEY_CHARACTERS = 255
 
 
 class NewImageItem(RequestModel):
@@ -233,6 +230,7 @@ OPERATIONS = (
         name="add_image",
         handler=add_image,
         path_of_old_clients="product_image_add",
+        takes_key=True,
         request=AddImageRequest,
         answer=answers.AddImageAnswer,
         refusal=answers.AddImageRefusal,

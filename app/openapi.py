@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from app.answer import RETRY_AFTER_SECONDS, SystemCode
 from app.answers import Handled, NotServed, Refusal
 from app.fields import described_by
-from app.operations import Operation
+from app.operations import IDEMPOTENCY_HEADER, KEY_CHARACTERS, Operation
 from config.settings import Settings
 from contract import errors
 from contract.errors import ContractError
@@ -42,6 +42,15 @@ logs carry too. An error of one item of a list stands in failed_list and never f
 Each of the older operations has two paths; both do the same."""
 
 _JSON = "application/json"
+_IDEMPOTENCY_KEY = {
+    "name": IDEMPOTENCY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Any text of the client's own, kept for a day: a call with the same key and "
+    "body is answered the same, and takes nothing again. Another body: 5001. While the first "
+    "call is under way: 10020.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS},
+}
 _REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
 
 
@@ -129,6 +138,7 @@ def _operation(operation: Operation, *, is_old: bool) -> Schema:
         "summary": _summary(operation) + (" (path of old clients)" if is_old else ""),
         "description": _description(operation),
         "tags": ["paths of old clients" if is_old else "operations"],
+        **({"parameters": [_IDEMPOTENCY_KEY]} if operation.takes_key else {}),
         "requestBody": {"$ref": f"#/components/requestBodies/{operation.name}"},
         "responses": {
             "200": {"$ref": f"#/components/responses/{operation.name}"},

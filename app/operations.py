@@ -16,6 +16,12 @@ from app.services import Services
 from contract import errors
 from contract.errors import ContractError
 
+#: The header by which a client says that a call repeats another.
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+#: Characters that it may have.
+KEY_CHARACTERS = 255
+
 #: What an image_content may be refused for, besides not being a string.
 CONTENT_FAULTS: tuple[type[ContractError], ...] = (
     errors.BrokenBase64OrUrl,
@@ -56,6 +62,7 @@ class Operation:
     fault: type[ContractError] = errors.InternalServerError
     refusal: type[Refusal] = Refusal
     path_of_old_clients: str | None = None
+    takes_key: bool = False  #: whether an Idempotency-Key means something to it
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 from app import collections, images, ingestion, products, search, tasks
 from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
 from app.health import HEALTH_PATHS, add_health
-from app.operations import Call, Operation
+from app.operations import IDEMPOTENCY_HEADER, Call, Operation
 from app.pictures import add_pictures
 from app.reference import add_reference
 from app.services import Services, make_services
@@ -47,7 +47,6 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 REQUEST_ID_HEADER = "X-Request-Id"
-IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 #: Who calls, as long as nobody has to log in.
 DEFAULT_USER = "default"

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
-import redis
+from api_in_process import Serve, result
 from flask.testing import FlaskClient
 from pymongo.errors import BulkWriteError
 
-from app.server import create_app
-from app.services import Services, make_services
+from app.services import Services
 from catalog.endings import fail_images
-from catalog.store import Catalog
-from config.settings import settings
 from contract.errors import ContractError, InsertImageError, NoAvailableFeature
 from workers.endings import conclude
 
-Serve = Callable[..., FlaskClient]
 T = TypeVar("T")
-
-
-@pytest.fixture
-def made(catalog: Catalog, redis_client: redis.Redis) -> Iterator[list[Services]]:
-    """The services that a test made; nothing of the catalogue was there before."""
-    services: list[Services] = []
-    yield services
-    for one in services:
-        one.catalog.client.close()
-        one.redis.close()
-
-
-@pytest.fixture
-def serve(made: list[Services]) -> Serve:
-    """Give a function that serves the API under limits of the test's own."""
-
-    def serving(**limits: int) -> FlaskClient:
-        made.append(make_services(settings().model_copy(update=limits)))
-        return create_app(made[-1]).test_client()
-
-    return serving
-
-
-def result(client: FlaskClient, operation: str, **body: Any) -> dict[str, Any]:
-    response = client.post(f"/v1/{operation}", json=body)
-    assert response.status_code == 200
-    found: dict[str, Any] = response.get_json()["result"]
-    return found
 
 
 def products(*product_ids: str) -> list[dict[str, str]]:

@@ -94,6 +94,42 @@ def test_migrations_run_in_their_order_and_leave_no_lock(
     assert [row["_id"] for row in rows["schema"].find()] == ["schema"]
 
 
+def test_rows_of_version_1_get_places_and_their_times(
+    client: MongoClient[Row], name: str, rows: Database[Row]
+) -> None:
+    rows["schema"].insert_one({"_id": "schema", "version": 1})
+    rows["products"].insert_one({"_id": "1f/p", "serial": 5, "image_count": 9})
+    ended = {"deleted_at": None, "product_serial": 5}
+    rows["images"].insert_many(
+        [
+            {"_id": 3, "outcome": "SUCCEEDED", **ended},
+            {"_id": 2, "outcome": None, **ended},
+            {"_id": 4, "outcome": "DUPLICATE_IMAGE", **ended},
+            {"_id": 1, "outcome": "SUCCEEDED", "deleted_at": 7, "product_serial": 5},
+        ]
+    )
+    rows["tasks"].insert_many(
+        [{"_id": "open", "finished_at": None}, {"_id": "ended", "finished_at": 8}]
+    )
+    rows["chunks"].insert_many(
+        [{"_id": n, "state": n, "sent_at": 5} for n in ("sent", "done", "waiting", "running")]
+    )
+    rows["collections"].insert_one({"_id": "u/c", "image_count": 9})
+    Schema(*databases(client, name), 2).bring_up_to_date()
+    assert version_of(rows) == 2
+    assert rows["products"].find_one() == {"_id": "1f/p", "serial": 5, "places": [2, 3]}
+    tasks = {row["_id"]: row for row in rows["tasks"].find()}
+    assert tasks["open"]["open_since"] > 0
+    assert "remove_at" not in tasks["open"]
+    assert tasks["ended"]["remove_at"] > stamp(now())
+    assert "open_since" not in tasks["ended"]
+    assert {row["_id"] for row in rows["chunks"].find() if "sent_at" in row} == {"sent"}
+    assert {row["_id"] for row in rows["images"].find() if "remove_at" in row} == {1}
+    found = rows["collections"].find_one()
+    assert found is not None
+    assert (found["changes"], found["recount_at"] <= stamp(now())) == (0, True)
+
+
 def test_a_migration_that_fails_leaves_the_version_before_it_and_can_be_tried_again(
     client: MongoClient[Row], name: str, rows: Database[Row]
 ) -> None:
