@@ -33,8 +33,14 @@ def probe(queue: str) -> None:
 @task_prerun.connect
 def _note(task: Any = None, **_: Any) -> None:
     queue = (task.request.delivery_info or {}).get("routing_key")
+    if queue:
+        note_consumption(queue)
+
+
+def note_consumption(queue: str) -> None:
+    """Note that a message of the queue is worked on at this moment; never raises RedisError."""
     moment = time.monotonic()
-    if not queue or moment - _noted.get(queue, float("-inf")) < NOTE_SECONDS:
+    if moment - _noted.get(queue, float("-inf")) < NOTE_SECONDS:
         return
     _noted[queue] = moment
     try:

@@ -7,6 +7,7 @@ of, writes what it made, and moves the chunk on by its own compare-and-set.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -19,6 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from catalog.chunks import Chunk, Stage
 from config.settings import settings
+from workers.probe import note_consumption
 from workers.resources import catalog
 
 log = structlog.get_logger(__name__)
@@ -64,11 +66,18 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
 
 @contextmanager
 def _leased(chunk: Chunk) -> Iterator[None]:
-    """Renew the lease of a chunk from a thread of its own, as long as the context lasts."""
+    """Renew the lease of a chunk from a thread of its own, as long as the context lasts.
+
+    Each time, its queue counts as consumed, since long work is work; but no longer than
+    a stage may take, so that workers that hang are seen.
+    """
     over = threading.Event()
+    hanging_at = time.monotonic() + settings().time_limit_seconds
 
     def renew() -> None:
         while not over.wait(settings().lease_renewal_seconds):
+            if time.monotonic() < hanging_at:
+                note_consumption(chunk.stage.value)
             try:
                 if not catalog().chunks.renew(chunk):
                     return

@@ -6,11 +6,16 @@ import time
 from typing import Any
 
 import pytest
+import redis
 from pymongo.errors import AutoReconnect
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from catalog.chunks import Chunk, Stage, State
 from catalog.store import Catalog
+from config.settings import settings
+from workers import probe
+from workers.broker import QUEUES
+from workers.resources import consumption
 from workers.stage import run_stage
 
 
@@ -86,6 +91,48 @@ def test_long_work_keeps_its_lease(catalog: Catalog, take: Any) -> None:
 
     run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
     assert the_chunk(catalog, chunk).stage is Stage.VISION
+
+
+@pytest.mark.parametrize(("limit", "noted"), [(120, True), (0, False)])
+def test_long_work_counts_as_consumption_of_its_queue_until_it_must_be_hanging(
+    catalog: Catalog,
+    redis_client: redis.Redis,
+    take: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+    noted: bool,
+) -> None:
+    (chunk,) = take("a").chunks
+    monkeypatch.setattr(probe, "_noted", {})
+    chosen = settings().model_copy(update={"time_limit_seconds": limit})
+    monkeypatch.setattr("workers.stage.settings", lambda: chosen)
+
+    def work(_: Chunk) -> None:
+        time.sleep(0.5)  # leases are renewed every 0.2 s in these tests
+        others = {queue for queue in QUEUES if queue != Stage.FETCH}
+        assert set(consumption().stalled(QUEUES)) == others | (set() if noted else {"fetch"})
+
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    assert the_chunk(catalog, chunk).unclean == 0, "what the work asserted held"
+
+
+def test_a_lease_is_renewed_though_redis_is_down(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a").chunks
+    monkeypatch.setattr(probe, "_noted", {})
+
+    def down(*_: object) -> None:
+        raise RedisConnectionError("down")
+
+    monkeypatch.setattr(consumption(), "note", down)
+
+    def work(_: Chunk) -> None:
+        time.sleep(1.5)  # the lease of these tests is 1 s
+        assert catalog.chunks.due(10) == []
+
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    assert the_chunk(catalog, chunk).unclean == 0, "what the work asserted held"
 
 
 def test_a_worker_that_woke_up_too_late_changes_nothing(catalog: Catalog, take: Any) -> None:

@@ -26,6 +26,7 @@ class Chunks:
     def __init__(self) -> None:
         self.asked = threading.Event()
         self.handed_back = 0
+        self.queues: list[str] = []
 
     def claim(self, *_: Any) -> Chunk:
         return CHUNK
@@ -44,6 +45,7 @@ def chunks(environment: pytest.MonkeyPatch) -> Chunks:
     settings.cache_clear()
     found = Chunks()
     environment.setattr(stage, "catalog", lambda: SimpleNamespace(chunks=found))
+    environment.setattr(stage, "note_consumption", found.queues.append)
     return found
 
 
@@ -61,4 +63,5 @@ def test_all_lines_of_a_stage_carry_its_ids(chunks: Chunks) -> None:
     for line in lines:
         assert {name: line[name] for name in IDS} == IDS, line
     assert chunks.handed_back == 1
+    assert set(chunks.queues) == {"fetch"}
     assert not IDS.keys() & structlog.contextvars.get_contextvars().keys()
