@@ -62,8 +62,8 @@ worker_soft_shutdown_timeout = 10.0
 # A pool's child loads the model before it says that it is alive.
 worker_proc_alive_timeout = 120.0
 worker_hijack_root_logger = False
-# Every kind of worker compares the schema and answers the probes of its queue.
-imports = ("workers.start", "workers.probe")
+# Every kind of worker compares the schema, answers the probes of its queue, and watches itself.
+imports = ("workers.start", "workers.probe", "workers.watchdog")
 
 timezone = "UTC"
 _run_dir = _chosen.data_dir / "run"
