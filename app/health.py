@@ -1,7 +1,11 @@
-"""/healthz: this process answers. /readyz: the servers answer and every queue is consumed."""
+"""/healthz: this process answers. /readyz: the service as a whole does its work.
+
+That is: the servers answer, every queue is consumed, and the index holds what it should.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Flask, Response, jsonify
@@ -9,7 +13,9 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from app.services import Services
+from catalog.chunks import Stage
 from workers.broker import QUEUES
+from workers.staging import IndexReport
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 
@@ -23,22 +29,56 @@ def add_health(flask_app: Flask, services: Services) -> None:
 
     @flask_app.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        faults = []
+        faults: list[str] = []
+        warnings: list[str] = []
         try:
             services.catalog.ping()
         except PyMongoError:
             faults.append("MongoDB can't be reached")
         answer: dict[str, Any] = {}
         try:
-            answer["consumed_seconds_ago"] = services.consumption.ages(QUEUES)
+            answer["consumed_seconds_ago"] = ages = services.consumption.ages(QUEUES)
+            index, refused = services.index_reports.latest()
+            answer["index"] = None if index is None else asdict(index)
         except RedisError:
             faults.append("Redis can't be reached")
         else:
-            faults += [
-                f"queue {queue} is not consumed"
-                for queue, age in answer["consumed_seconds_ago"].items()
-                if services.consumption.is_stalled(age)
-            ]
+            stalled = [q for q, age in ages.items() if services.consumption.is_stalled(age)]
+            faults += [f"queue {queue} is not consumed" for queue in stalled]
+            if index is not None:
+                faults += _faults_of(index)
+                warnings += _warnings_of(index)
+            elif Stage.INDEX not in stalled:
+                faults.append("index: its process has not said how it is")
+            if refused:
+                warnings.append(f"index: a second process was refused ({refused})")
+        if warnings:
+            answer["warnings"] = warnings
         if faults:
             return jsonify(status="not ready", faults=faults, **answer), 503
         return jsonify(status="ready", **answer), 200
+
+
+def _faults_of(index: IndexReport) -> list[str]:
+    faults = []
+    if not index.is_complete:
+        faults.append("index: not all sets are known yet")
+    if index.sets_not_ready:
+        faults.append(f"index: {index.sets_not_ready} of {index.sets} sets are not ready")
+    if index.rival:
+        faults.append(f"index: {index.process} and {index.rival} both keep one, each misses images")
+    return faults
+
+
+def _warnings_of(index: IndexReport) -> list[str]:
+    warnings = []
+    if index.snapshots_lost:
+        warnings.append(
+            f"index: {index.snapshots_lost} snapshots were lost and are built anew from MongoDB"
+        )
+    if index.sets_not_saved:
+        warnings.append(
+            f"index: {index.sets_not_saved} of {index.sets} sets could not be saved "
+            f"({index.save_fault})"
+        )
+    return warnings

@@ -17,7 +17,7 @@ from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
 from workers.resources import catalog_of
-from workers.staging import Consumption, Exchange, connect_redis
+from workers.staging import Consumption, Exchange, IndexReports, connect_redis
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Services:
     exchange: Exchange
     consumption: Consumption
     backlog: Backlog
+    index_reports: IndexReports
     searches: threading.BoundedSemaphore  #: so that polls and submissions keep half the threads
     picture_limits: PictureLimits
     fetch_policy: FetchPolicy  #: by which a URL is judged without a look-up
@@ -62,6 +63,7 @@ def make_services(settings: Settings) -> Services:
         exchange=Exchange(waiting),
         consumption=Consumption(connection, settings.stalled_seconds),
         backlog=Backlog(catalog, settings),
+        index_reports=IndexReports(connection, settings.stalled_seconds),
         searches=threading.BoundedSemaphore(settings.api_threads // 2),
         picture_limits=PictureLimits(
             settings.image_bytes, settings.image_min_side, settings.image_max_side

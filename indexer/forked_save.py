@@ -30,6 +30,10 @@ SUFFIX = ".part"
 """Ends the name of a file that is not whole yet."""
 
 
+LARGEST_TRIAL = 2**20
+"""Bytes written to hear from the disk why the rest of a file is not there."""
+
+
 class SnapshotError(Exception):
     """A snapshot could not be written; the one before it is still good."""
 
@@ -90,14 +94,30 @@ def _save_and_exit(frozen: FrozenShard, path: Path, writer: int) -> NoReturn:
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
         os.nice(NICENESS)
-        frozen.save(path)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.write(writer, digest.encode())
+        os.write(writer, _write(frozen, path).encode())
         os._exit(0)
+    except OSError as error:
+        os.write(writer, (error.strerror or str(error)).encode())
     finally:
         os._exit(1)
+
+
+def _write(frozen: FrozenShard, path: Path) -> str:
+    """Write the file, whole and on the disk, and give its SHA-256 in hex; raises OSError.
+
+    hnswlib says nothing of a file that it can't open or write, so the disk is asked why.
+    """
+    path.touch()
+    frozen.save(path)
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size < frozen.file_size:
+            file.write(bytes(min(frozen.file_size - size, LARGEST_TRIAL)))
+            file.flush()
+            raise OSError(f"the file has {size} bytes, not {frozen.file_size}")
+        os.fsync(file.fileno())
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _await(child: int, answer: BinaryIO, deadline: float) -> str:
@@ -118,6 +138,6 @@ def _await(child: int, answer: BinaryIO, deadline: float) -> str:
         raise SnapshotError(
             f"the child that saves was killed by signal {-code}"
             if code < 0
-            else f"the child that saves ended with {code}"
+            else said or f"the child that saves ended with {code}"
         )
     return said

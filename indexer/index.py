@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from indexer.faults import SnapshotFaults
 from indexer.forked_save import SnapshotError
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
@@ -54,6 +55,7 @@ class VectorIndex:
         """Without `is_complete`, there may be sets that only `complete` will name."""
         self._options = options
         self._snapshots = snapshots
+        self._faults = snapshots.faults if snapshots else SnapshotFaults()
         self._table = threading.Lock()
         self._sets: dict[SetKey, VectorSet] = {}
         self._dropped: set[str] = set()
@@ -212,11 +214,22 @@ class VectorIndex:
                 vector_set.save(seconds)
         except (OSError, SnapshotError) as error:
             logger.error("no snapshot of %s, the one before stays: %s", key, error)
+            self._faults.not_saved(key, str(error))
             if vector_set is not None:
                 vector_set.save_again_at = time.monotonic() + SAVE_PAUSE
             return False
+        self._faults.saved(key)
         logger.info("snapshot of %s in %.1f s", key, time.monotonic() - started)
         return True
+
+    def lost_within(self, seconds: float) -> int:
+        """Give how many snapshots of sets or shards could not be used, lately."""
+        return self._faults.lost_within(seconds)
+
+    def not_saved(self) -> dict[SetKey, str]:
+        """Give the sets whose last save failed, each with the reason; the newest is the last."""
+        sets = self._all()
+        return {key: reason for key, reason in self._faults.reasons().items() if key in sets}
 
     def compact(self, share: float, stopping: threading.Event) -> int:
         """Build shards anew of which more than `share` is deleted; give how many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,14 +32,12 @@ class DirectoryOwnership:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Take the directory, made if it is not there; raises IndexDirectoryOwned."""
+        """Take the directory, made if it is not there; raises IndexDirectoryOwned, OSError."""
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._file = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
             written = os.pread(self._file, 32, 0).strip()
             os.close(self._file)
@@ -48,6 +47,10 @@ class DirectoryOwnership:
         except BaseException:
             os.close(self._file)
             raise
+        # The id is for people. The lock is what counts, on a full disk too.
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the directory free, in every process that shares the lock. Once only."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from indexer.faults import SnapshotFaults
 from indexer.forked_save import SUFFIX, SnapshotError, check_file, save_shard
 from indexer.key import SetKey
 from indexer.manifest import Manifest, ManifestError, Parameters, ShardRecord
@@ -32,8 +33,14 @@ class SetSnapshot:
     """The folder of one set. Not safe for use by several threads."""
 
     def __init__(
-        self, folder: Path, key: SetKey, options: IndexOptions, parameters: Parameters
+        self,
+        folder: Path,
+        key: SetKey,
+        options: IndexOptions,
+        parameters: Parameters,
+        faults: SnapshotFaults,
     ) -> None:
+        self._faults = faults
         self._folder = folder
         self._key = key
         self._options = options
@@ -41,7 +48,10 @@ class SetSnapshot:
 
     def save_shard(self, shard: Shard, seconds: float) -> tuple[int, ShardRecord]:
         """Save a shard to a new file; see `forked_save.save_shard`."""
-        self._folder.mkdir(exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SnapshotError(str(error)) from error
         return save_shard(shard, self._folder / f"{uuid.uuid4().hex}.hnsw", seconds)
 
     def commit(self, shards: Sequence[ShardRecord]) -> Manifest:
@@ -87,6 +97,7 @@ class SetSnapshot:
                 shards.append((shard, record))
             except (OSError, SnapshotError, ShardFileError) as error:
                 logger.error("a shard of %s is lost, it will be built anew: %s", self._key, error)
+                self._faults.lost()
         return shards
 
     def remove(self) -> None:
@@ -107,15 +118,15 @@ class SnapshotDirectory:
     """The folders of all sets of one model."""
 
     def __init__(self, directory: Path, model_id: str, options: IndexOptions) -> None:
-        """`directory` is made if it is not there."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """`directory` is made when the first set is saved, if it is not there."""
+        self.faults = SnapshotFaults()
         self._directory = directory
         self._options = options
         self._parameters = Parameters.of(model_id, options)
 
     def of(self, key: SetKey) -> SetSnapshot:
         """Give the folder of a set, whether it is there or not."""
-        return SetSnapshot(self._folder(key), key, self._options, self._parameters)
+        return SetSnapshot(self._folder(key), key, self._options, self._parameters, self.faults)
 
     def find(self) -> Iterator[Manifest]:
         """Give the manifests of all sets; the files of shards are not looked at yet.
@@ -123,7 +134,7 @@ class SnapshotDirectory:
         What can't be read, or was made with other parameters, is removed, with one line
         of the log; what a killed process left over is removed without one.
         """
-        for folder in sorted(path for path in self._directory.iterdir() if path.is_dir()):
+        for folder in self._folders():
             try:
                 manifest = Manifest.unpack((folder / MANIFEST).read_bytes())
                 if self._folder(manifest.key) != folder:
@@ -136,8 +147,19 @@ class SnapshotDirectory:
             except (OSError, ManifestError) as error:
                 logger.error("snapshot %s is lost, its set is built anew: %s", folder.name, error)
                 shutil.rmtree(folder, ignore_errors=True)
+                self.faults.lost()
                 continue
             yield manifest
+
+    def _folders(self) -> list[Path]:
+        try:
+            return sorted(path for path in self._directory.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            logger.error("all snapshots are lost, all sets are built anew: %s", error)
+            self.faults.lost()
+            return []
 
     def _folder(self, key: SetKey) -> Path:
         # A category may be any text; what it is, the manifest says.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,22 @@ PROGRESS_SECONDS = 2.0
 #: Pause where MongoDB can't be reached.
 UNREACHABLE_PAUSE = 2.0
 
+#: How long it is told that a snapshot was lost.
+LOST_SECONDS = 600.0
+
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class IndexHealth:
+    """How the index of a process is; see `workers.staging.IndexReport`."""
+
+    is_complete: bool
+    sets: int = 0
+    sets_not_ready: int = 0
+    snapshots_lost: int = 0
+    sets_not_saved: int = 0
+    save_fault: str = ""
 
 
 class CatalogIndex:
@@ -150,6 +166,22 @@ class CatalogIndex:
         """Give what there is to know of every set, for monitoring; empty without a model."""
         opened = self._open()
         return {} if opened is None else opened[1].state()
+
+    def health(self) -> IndexHealth:
+        """Give how the index is, by what is known in this process; asks no database."""
+        opened = self._opened
+        if opened is None:
+            return IndexHealth(is_complete=self._had_no_model)
+        index = opened[1]
+        not_saved = list(index.not_saved().values())
+        return IndexHealth(
+            is_complete=index.is_complete,
+            sets=len(index.keys()),
+            sets_not_ready=len(index.not_ready()),
+            snapshots_lost=index.lost_within(LOST_SECONDS),
+            sets_not_saved=len(not_saved),
+            save_fault=not_saved[-1] if not_saved else "",
+        )
 
     def _open(self) -> tuple[str, VectorIndex] | None:
         with self._opening:

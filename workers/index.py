@@ -6,6 +6,7 @@ of work here is small.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+from redis.exceptions import RedisError
 
 from catalog.chunks import Chunk, Stage
 from catalog.claims import name_key
@@ -27,8 +29,9 @@ from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
 from workers.broker import DROP, NEIGHBOURS, REFRESH, app, task_name
 from workers.catalog_index import CatalogIndex
 from workers.endings import conclude
+from workers.index_health import HealthReporter, this_process
 from workers.neighbours import answer_neighbours
-from workers.resources import catalog
+from workers.resources import catalog, index_reports
 from workers.stage import run_stage
 
 log = structlog.get_logger(__name__)
@@ -60,14 +63,30 @@ _keeper = Keeper(
     ),
 )
 
+_reporter = HealthReporter(shards.health, index_reports, settings().stalled_seconds, this_process())
+
 
 @worker_init.connect
 def _own(**_: Any) -> None:
     """Own the index directory until the process ends."""
+    # Celery goes on after a signal handler that failed, unless it is told to exit.
     try:
         DirectoryOwnership(_directory)
     except IndexDirectoryOwned as error:
-        raise SystemExit(f"snapsku: {error}") from error
+        log.critical("not the only index process, worker stops", reason=str(error))
+        _say(lambda: index_reports().refuse(this_process(), "another owns its directory"))
+        raise SystemExit(1) from error
+    except OSError as error:
+        log.critical("index directory can't be used, worker stops", reason=str(error))
+        raise SystemExit(1) from error
+    _say(index_reports().accept)
+
+
+def _say(report: Callable[[], None]) -> None:
+    try:
+        report()
+    except RedisError as error:
+        log.warning("health of the index not reported", fault=str(error))
 
 
 @celeryd_after_setup.connect
@@ -75,6 +94,7 @@ def _begin(**_: Any) -> None:
     """Begin to restore the shards, after logging began and before any message is taken."""
     log.info("index begins", directory=str(_directory))
     _keeper.start()
+    _reporter.start()
     _keeper.wait(START_SECONDS)
 
 
@@ -86,6 +106,7 @@ def _hurry(**_: Any) -> None:
 
 @worker_shutdown.connect
 def _end(**_: Any) -> None:
+    _reporter.stop()
     _keeper.stop(STOP_SECONDS)
 
 

@@ -20,7 +20,7 @@ from config.settings import Settings, settings
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
-from workers.staging import Consumption, Exchange, StagedBytes, connect_redis
+from workers.staging import Consumption, Exchange, IndexReports, StagedBytes, connect_redis
 
 
 @cache
@@ -75,6 +75,12 @@ def exchange() -> Exchange:
 def consumption() -> Consumption:
     """Give the record of which queues are consumed."""
     return Consumption(redis_client(), settings().stalled_seconds)
+
+
+@cache
+def index_reports() -> IndexReports:
+    """Give the place where the index process says how it is."""
+    return IndexReports(redis_client(), settings().stalled_seconds)
 
 
 @cache

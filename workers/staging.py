@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import redis
@@ -22,6 +23,10 @@ STALLED_SECONDS = 30.0
 
 #: How long it is remembered when a queue was consumed last.
 REMEMBERED_SECONDS = 86_400
+
+
+#: How long it is remembered that an index process was refused, unless it starts after all.
+REFUSED_SECONDS = 600
 
 
 def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redis.Redis:
@@ -165,3 +170,56 @@ class Consumption:
     def stalled(self, queues: Sequence[str]) -> list[str]:
         """Give the queues that nobody worked on lately."""
         return [queue for queue, age in self.ages(queues).items() if self.is_stalled(age)]
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """How the index is, by the process that keeps it."""
+
+    process: str  #: its host and process id
+    is_complete: bool  #: whether all its sets are known; if not, it has yet to read the rows
+    sets: int
+    sets_not_ready: int  #: they are loaded or built, and not searched yet
+    snapshots_lost: int  #: of sets or single shards, lately; they are built from the rows
+    sets_not_saved: int  #: their last snapshot failed; the one before is still good
+    save_fault: str  #: why the last of these failed; empty where there is none
+    rival: str  #: another process that keeps an index for the same queues; empty: none
+
+
+class IndexReports:
+    """What the index process says of itself, and what one says that was refused."""
+
+    def __init__(self, client: redis.Redis, stalled_seconds: float = STALLED_SECONDS) -> None:
+        """Let each report be good for `stalled_seconds`."""
+        self._client = client
+        self._milliseconds = round(stalled_seconds * 1000)
+
+    def publish(self, report: IndexReport) -> IndexReport | None:
+        """Say how the index is; gives the report before, whoever's it was, if it is still good."""
+        with self._client.pipeline() as pipeline:
+            pipeline.get("index:report")
+            pipeline.set("index:report", json.dumps(asdict(report)), px=self._milliseconds)
+            before, _ = pipeline.execute()
+        return _report(before)
+
+    def latest(self) -> tuple[IndexReport | None, str]:
+        """Give the report that is good, if any, and which process was refused, if one was."""
+        report, refused = cast(
+            "list[bytes | None]", self._client.mget("index:report", "index:refused")
+        )
+        return _report(report), (refused or b"").decode()
+
+    def refuse(self, process: str, reason: str) -> None:
+        """Say that a process may not keep the index."""
+        self._client.set("index:refused", f"{process}: {reason}", ex=REFUSED_SECONDS)
+
+    def accept(self) -> None:
+        """Say that no process was refused that is not at work by now."""
+        self._client.unlink("index:refused")
+
+
+def _report(data: bytes | None) -> IndexReport | None:
+    try:
+        return None if data is None else IndexReport(**json.loads(data))
+    except TypeError:  # of another release
+        return None

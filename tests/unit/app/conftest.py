@@ -20,7 +20,7 @@ from config.settings import Settings, settings
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
-from workers.staging import Consumption, Exchange
+from workers.staging import Consumption, Exchange, IndexReports
 
 MakeServices = Callable[..., Services]
 
@@ -69,6 +69,7 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
             exchange=exchange or Exchange(redis_client),
             consumption=Consumption(redis_client),
             backlog=Backlog(catalog, values),
+            index_reports=IndexReports(redis_client),
             searches=threading.BoundedSemaphore(values.api_threads // 2),
             picture_limits=PictureLimits(
                 values.image_bytes, values.image_min_side, values.image_max_side

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,12 @@ from pymongo.errors import ServerSelectionTimeoutError
 from app.server import create_app
 from app.services import Services
 from workers.broker import QUEUES
-from workers.staging import Consumption
+from workers.staging import Consumption, IndexReport, IndexReports
 
 MakeServices = Callable[..., Services]
+
+
+REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", "")
 
 
 def client_of(services: Services) -> FlaskClient:
@@ -29,6 +33,16 @@ def catalog() -> Any:
     return SimpleNamespace(ping=lambda: None)
 
 
+@pytest.fixture
+def served(redis_client: fakeredis.FakeRedis) -> IndexReports:
+    """Every queue is consumed, and the index process says that all is well."""
+    for queue in QUEUES:
+        Consumption(redis_client).note(queue)
+    reports = IndexReports(redis_client)
+    reports.publish(REPORT)
+    return reports
+
+
 def test_a_process_is_healthy_though_no_server_answers(
     make_services: MakeServices, redis_server: fakeredis.FakeServer
 ) -> None:
@@ -38,16 +52,14 @@ def test_a_process_is_healthy_though_no_server_answers(
     assert (response.status_code, response.json) == (200, {"status": "ok"})
 
 
-def test_ready_means_that_every_queue_is_consumed(
-    make_services: MakeServices, catalog: Any, redis_client: fakeredis.FakeRedis
+def test_ready_means_that_every_queue_is_consumed_and_the_index_whole(
+    make_services: MakeServices, catalog: Any, served: IndexReports
 ) -> None:
-    for queue in QUEUES:
-        Consumption(redis_client).note(queue)
     response = client_of(make_services(catalog)).get("/readyz")
     assert response.status_code == 200
     answer = response.get_json()
     assert answer.pop("consumed_seconds_ago") == dict.fromkeys(QUEUES, pytest.approx(0, abs=2))
-    assert answer == {"status": "ready"}
+    assert answer == {"status": "ready", "index": asdict(REPORT)}
 
 
 @pytest.mark.parametrize("stalled", QUEUES)
@@ -62,14 +74,19 @@ def test_a_queue_that_nobody_consumes_is_named(
     answer = response.get_json()
     ages = answer.pop("consumed_seconds_ago")
     assert [queue for queue, age in ages.items() if age is None] == [stalled]
-    assert answer == {"status": "not ready", "faults": [f"queue {stalled} is not consumed"]}
+    assert answer.pop("index") is None
+    faults = [f"queue {stalled} is not consumed"]
+    if stalled != "index":
+        faults.append("index: its process has not said how it is")
+    assert answer == {"status": "not ready", "faults": faults}
 
 
 def test_a_queue_that_was_consumed_too_long_ago_is_named_with_its_age(
-    make_services: MakeServices, catalog: Any, redis_client: fakeredis.FakeRedis
+    make_services: MakeServices,
+    catalog: Any,
+    redis_client: fakeredis.FakeRedis,
+    served: IndexReports,
 ) -> None:
-    for queue in QUEUES:
-        Consumption(redis_client).note(queue)
     key = "consumed:vision"
     redis_client.pexpire(key, redis_client.pttl(key) - 31_000)
     response = client_of(make_services(catalog)).get("/readyz")
@@ -77,6 +94,73 @@ def test_a_queue_that_was_consumed_too_long_ago_is_named_with_its_age(
     answer = response.get_json()
     assert answer["faults"] == ["queue vision is not consumed"]
     assert answer["consumed_seconds_ago"]["vision"] == pytest.approx(31, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"sets_not_ready": 3}, "index: 3 of 10 sets are not ready"),
+        ({"is_complete": False}, "index: not all sets are known yet"),
+        (
+            {"rival": "process 8 on there"},
+            "index: process 7 on here and process 8 on there both keep one, each misses images",
+        ),
+    ],
+)
+def test_an_index_that_misses_images_is_not_ready(
+    make_services: MakeServices,
+    catalog: Any,
+    served: IndexReports,
+    changes: dict[str, Any],
+    fault: str,
+) -> None:
+    served.publish(replace(REPORT, **changes))
+    response = client_of(make_services(catalog)).get("/readyz")
+    assert response.status_code == 503
+    answer = response.get_json()
+    assert (answer["status"], answer["faults"]) == ("not ready", [fault])
+    assert "warnings" not in answer
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        (
+            {"snapshots_lost": 2},
+            "index: 2 snapshots were lost and are built anew from MongoDB",
+        ),
+        (
+            {"sets_not_saved": 1, "save_fault": "No space left on device"},
+            "index: 1 of 10 sets could not be saved (No space left on device)",
+        ),
+    ],
+)
+def test_what_heals_by_itself_is_a_warning(
+    make_services: MakeServices,
+    catalog: Any,
+    served: IndexReports,
+    changes: dict[str, Any],
+    warning: str,
+) -> None:
+    served.publish(replace(REPORT, **changes))
+    response = client_of(make_services(catalog)).get("/readyz")
+    assert response.status_code == 200
+    answer = response.get_json()
+    assert (answer["status"], answer["warnings"]) == ("ready", [warning])
+
+
+def test_a_second_index_process_is_a_warning_until_it_is_the_first(
+    make_services: MakeServices, catalog: Any, served: IndexReports
+) -> None:
+    client = client_of(make_services(catalog))
+    served.refuse("process 8 on there", "another owns its directory")
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.get_json()["warnings"] == [
+        "index: a second process was refused (process 8 on there: another owns its directory)"
+    ]
+    served.accept()
+    assert "warnings" not in client.get("/readyz").get_json()
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
