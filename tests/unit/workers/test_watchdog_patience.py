@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import fakeredis
 import pytest
 from celery.worker import state
+from structlog.testing import capture_logs
 
-from workers.watchdog import LOOKS, RECONNECT_SECONDS, Patience, Watchdog
+from workers import watchdog
+from workers.watchdog import END_SECONDS, LOOKS, RECONNECT_SECONDS, Patience, Watchdog
 
 CONSUMING = {"fetch": True}
 RECONNECTING = {"fetch": False}
@@ -95,8 +99,9 @@ def test_messages_of_one_of_its_queues_are_enough(
     consumer: Any, redis_client: fakeredis.FakeRedis
 ) -> None:
     redis_client.lpush("neighbours", "message")
-    watchdog = Watchdog(consumer, redis_client, 30.0)
-    assert watchdog.watch(CountedLooks(LOOKS)) == [], "the first look has nothing to compare with"
+    assert Watchdog(consumer, redis_client, 30.0).watch(CountedLooks(LOOKS)) == [], (
+        "the first look has nothing to compare with"
+    )
     assert Watchdog(consumer, redis_client, 30.0).watch(CountedLooks(LOOKS + 1)) == ["neighbours"]
 
 
@@ -141,3 +146,17 @@ def test_a_worker_that_is_being_stopped_is_left_alone(
     stopping = threading.Event()
     stopping.set()
     assert Watchdog(consumer, redis_client, 30.0).watch(stopping) == []
+
+
+def test_a_worker_that_does_not_end_when_it_is_told_is_killed(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch, environment: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(Watchdog, "watch", lambda *_: ["index"])
+    monkeypatch.setattr(watchdog.os, "kill", lambda pid, number: done.append((pid, number)))
+    monkeypatch.setattr(watchdog.time, "sleep", done.append)
+    with capture_logs() as lines:
+        watchdog._guard(consumer)
+    assert done == [(os.getpid(), signal.SIGTERM), END_SECONDS, (os.getpid(), signal.SIGKILL)]
+    assert [(line["log_level"], line["queues"]) for line in lines] == [("critical", ["index"])]
