@@ -68,16 +68,18 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
 def _leased(chunk: Chunk) -> Iterator[None]:
     """Renew the lease of a chunk from a thread of its own, as long as the context lasts.
 
-    Each time, its queue counts as consumed, since long work is work; but no longer than
-    a stage may take, so that workers that hang are seen.
+    Each time, its queue counts as consumed, since long work is work. All that no longer than
+    a stage may take: a pool of threads can't end one that hangs, so somebody else goes on.
     """
     over = threading.Event()
     hanging_at = time.monotonic() + settings().time_limit_seconds
 
     def renew() -> None:
         while not over.wait(settings().lease_renewal_seconds):
-            if time.monotonic() < hanging_at:
-                note_consumption(chunk.stage.value)
+            if time.monotonic() >= hanging_at:
+                log.error("stage takes too long, its lease is left to run out")
+                return
+            note_consumption(chunk.stage.value)
             try:
                 if not catalog().chunks.renew(chunk):
                     return

@@ -116,6 +116,24 @@ def test_long_work_counts_as_consumption_of_its_queue_until_it_must_be_hanging(
     assert the_chunk(catalog, chunk).unclean == 0, "what the work asserted held"
 
 
+def test_a_stage_that_hangs_loses_its_lease_and_then_changes_nothing(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a").chunks
+    chosen = settings().model_copy(update={"time_limit_seconds": 0.3})
+    monkeypatch.setattr("workers.stage.settings", lambda: chosen)
+
+    def work(found: Chunk) -> None:
+        time.sleep(1.6)  # the lease of these tests is 1 s
+        (due,) = catalog.chunks.due(10)
+        assert catalog.chunks.expire(due) is not None
+        assert catalog.chunks.advance(found, Stage.VISION, found.items) is None
+
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    found = the_chunk(catalog, chunk)
+    assert (found.stage, found.attempt, found.unclean) == (Stage.FETCH, 2, 1)
+
+
 def test_a_lease_is_renewed_though_redis_is_down(
     catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
