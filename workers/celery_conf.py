@@ -9,6 +9,7 @@ from kombu import Exchange, Queue
 
 from config.settings import settings
 from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEP
+from workers.clock import every
 
 _chosen = settings()
 
@@ -66,20 +67,19 @@ worker_hijack_root_logger = False
 imports = ("workers.start", "workers.probe", "workers.watchdog")
 
 timezone = "UTC"
-_run_dir = _chosen.data_dir / "run"
-# Beat opens its file before any of its signals could make the folder.
-_run_dir.mkdir(parents=True, exist_ok=True)
-beat_schedule_filename = str(_run_dir / "beat")
+# In memory: a file that remembers the last runs could be damaged by a kill, and would hold
+# times of a clock that jumps.
+beat_scheduler = "celery.beat:Scheduler"
 beat_schedule = {
     "sweep": {
         "task": SWEEP,
-        "schedule": _chosen.sweep_seconds,
+        "schedule": every(_chosen.sweep_seconds),
         "options": {"queue": MAINTENANCE, "expires": _chosen.sweep_seconds * 2},
     },
     **{
         f"probe {queue}": {
             "task": PROBE,
-            "schedule": _chosen.probe_seconds,
+            "schedule": every(_chosen.probe_seconds),
             "args": (queue,),
             "options": {"queue": queue, "expires": _chosen.stalled_seconds},
         }

@@ -1,0 +1,59 @@
+"""Beat goes by a clock that nobody can set, and keeps no file."""
+
+from __future__ import annotations
+
+import runpy
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.beat import Scheduler
+from celery.utils.imports import symbol_by_name
+
+import workers
+from workers.clock import every
+
+
+class Recorder(Scheduler):
+    """Beat's own scheduler, which notes what it would send."""
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        self.sent = [*getattr(self, "sent", []), entry.name]
+
+    @property
+    def producer(self) -> None:  # type: ignore[override]
+        return None
+
+
+def ticks(scheduler: Recorder, seconds: float) -> list[str]:
+    """Run the scheduler as beat does for so long; give what came due."""
+    scheduler.sent = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(min(max(scheduler.tick(), 0.0), 0.02))
+    return list(scheduler.sent)
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_a_clock_that_jumps_neither_stops_nor_hurries_beat(
+    monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    app = Celery("beat", broker="memory://", set_as_current=False)
+    app.conf.beat_schedule = {"sweep": {"task": "sweep", "schedule": every(0.1)}}
+    scheduler = Recorder(app)
+    assert 2 <= len(ticks(scheduler, 0.45)) <= 5
+    # The clock that Celery's own schedules go by.
+    jumped = timedelta(seconds=step)
+    monkeypatch.setattr(app, "now", lambda: datetime.now(UTC) + jumped)
+    assert 2 <= len(ticks(scheduler, 0.45)) <= 5
+
+
+def test_beat_keeps_no_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
+    found = runpy.run_path(str(Path(workers.__file__).with_name("celery_conf.py")))
+    assert symbol_by_name(found["beat_scheduler"]) is Scheduler
+    assert "beat_schedule_filename" not in found
+    assert list(tmp_path.rglob("*")) == []
