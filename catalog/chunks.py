@@ -215,11 +215,10 @@ class Chunks:
             },
         )
 
-    def due(self, limit: int) -> list[Chunk]:
-        """Give chunks that are to be looked at now."""
-        return [
-            _of(row) for row in self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
-        ]
+    def due(self, limit: int, at: datetime | None = None) -> list[Chunk]:
+        """Give chunks that were to be looked at by that time, now if none is given."""
+        due = {"due_at": {"$lte": stamp(at or now())}}
+        return [_of(row) for row in self._rows.find(due).limit(limit)]
 
     def expire(self, chunk: Chunk) -> Chunk | None:
         """Take a chunk back whose lease ran out; None where it was renewed since."""

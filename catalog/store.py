@@ -9,6 +9,7 @@ from pymongo import MongoClient
 from catalog.blobs import Blobs, Vectors
 from catalog.chunks import Chunks
 from catalog.claims import Claims
+from catalog.clock import Clock
 from catalog.collections import Collections
 from catalog.connection import Row, databases
 from catalog.identity import Identity
@@ -41,6 +42,7 @@ class Catalog:
     queues: Queues
     models: Models
     purges: Purges
+    clock: Clock
     payloads: Blobs
     pictures: Blobs
     vectors: Vectors
@@ -74,6 +76,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         queues=Queues(rows["queues"], settling=times.lease),
         models=Models(rows["models"]),
         purges=purges,
+        clock=Clock(rows, times.lease),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),

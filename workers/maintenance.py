@@ -7,7 +7,7 @@ compare-and-set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from redis.exceptions import RedisError
@@ -68,7 +68,7 @@ def _roll_back() -> None:
 def _move_chunks() -> None:
     """Send what waits, what was lost and what a dead worker left."""
     sent: dict[Stage, list[Chunk]] = {}
-    for chunk in catalog().chunks.due(SWEEP_ROWS):
+    for chunk in catalog().chunks.due(SWEEP_ROWS, _look_at_clock()):
         match chunk.state:
             case State.SENT:
                 sent.setdefault(chunk.stage, []).append(chunk)
@@ -85,6 +85,28 @@ def _move_chunks() -> None:
                     _restart(expired)
     for stage, chunks in sent.items():
         _look_after_sent(stage, chunks)
+    # Once more, since all that may have taken a while.
+    _look_at_clock()
+
+
+def _look_at_clock() -> datetime:
+    """Mend what a jump of the clock or a long silence spoilt; give the time to judge rows by."""
+    chosen = settings()
+    renewable = chosen.lease_seconds - chosen.lease_renewal_seconds
+    look = catalog().clock.look(timedelta(seconds=max(renewable, 2 * chosen.sweep_seconds)))
+    if look.unseen:
+        log.warning(
+            "nobody swept for a while, or the clock jumped: leases were spared",
+            seconds=look.unseen.total_seconds(),
+            chunks=look.rows,
+        )
+    if look.set_back:
+        log.warning(
+            "the clock was set back, and due times with it",
+            seconds=look.set_back.total_seconds(),
+            rows=look.rows,
+        )
+    return look.at
 
 
 def _restart(chunk: Chunk) -> None:
