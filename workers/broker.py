@@ -15,6 +15,7 @@ from celery.signals import before_task_publish, setup_logging
 from catalog.chunks import Stage
 from config.logging import configure_logging
 from config.settings import settings
+from workers import transport
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,7 @@ def _log_as_we_do(**_: Any) -> None:
     configure_logging(settings())
 
 
+transport.install()
 app = Celery("snapsku", task_cls=VersionedTask)
 # By name, so that it is read at the first use and not by everybody who imports this module.
 app.config_from_object("workers.celery_conf")
