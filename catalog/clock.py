@@ -58,8 +58,9 @@ class Clock:
         `patience` is how long nobody may look before leases are spared; a lease that is
         renewed in time can't run out within it. Two at once do no harm.
         """
-        at = now()
         kept = self._rows["clock"].find_one({"_id": _SWEEP})
+        # Only now: a database that was away may have kept the read waiting.
+        at = now()
         before = at if kept is None else moment(kept["seen"])
         if at - before > patience:
             look = Look(at, unseen=at - before, rows=self._spare(at))
