@@ -11,10 +11,11 @@ import pytest
 import redis
 
 from catalog.chunks import Chunk, Stage, State
-from catalog.connection import now
+from catalog.connection import databases, now, stamp
 from catalog.endings import delete_images
 from catalog.products import NewProduct
 from catalog.store import Catalog
+from config.settings import settings
 from workers import maintenance
 from workers.maintenance import sweep
 from workers.messages import send_chunks
@@ -199,3 +200,26 @@ def test_a_deletion_that_a_sweep_looked_at_halfway_is_purged_all_the_same(
     sweep()
     assert [generation] in messages(redis_client, "index")
     assert catalog.images.find(taken.labels) == {}
+
+
+def test_an_hour_of_backlog_before_a_slow_consumer_causes_no_second_message(
+    catalog: Catalog, redis_client: redis.Redis, take: Any
+) -> None:
+    chunks = [take(f"image-{number}").chunks[0] for number in range(20)]
+    send_chunks(catalog, chunks)
+    rows = databases(catalog.client, settings().mongo_database)[0]["chunks"]
+    for position, chunk in enumerate(chunks):
+        sent_at = stamp(now() - timedelta(hours=1) + timedelta(seconds=position))
+        rows.update_one({"_id": chunk.id}, {"$set": {"sent_at": sent_at, "due_at": sent_at}})
+    for chunk in chunks[:4]:
+        assert redis_client.rpop("fetch") is not None
+        begun = catalog.chunks.claim(chunk.id, Stage.FETCH, chunk.attempt)
+        assert begun is not None
+        assert begun.sent_at is not None
+        catalog.queues.started(Stage.FETCH, begun.sent_at)
+        time.sleep(1.05)
+        assert catalog.chunks.finish(begun, ["SUCCEEDED"])
+        sweep()
+    waiting = chunks[4:]
+    assert messages(redis_client, "fetch") == [[chunk.id, chunk.attempt] for chunk in waiting]
+    assert [the_chunk(catalog, chunk).attempt for chunk in waiting] == [1] * len(waiting)
