@@ -1,23 +1,26 @@
-"""Celery's transport over Redis, which survives that its connection breaks in the middle of work.
+"""Celery's transport over Redis, whose workers survive that a connection breaks at work.
 
-A worker that loses Redis closes its channels twice. kombu 5.7 then tries to put messages that
-are not acknowledged back through a connection that has no address any more, and the worker ends
-with an AttributeError. Nothing is lost by not trying: the sweep sends again what has a lease or
-a message that got lost.
+A worker that loses Redis closes its channels, and then may still acknowledge or put back
+messages through one of them. kombu 5.7 does not find the address of the connection any more and
+raises AttributeError, which ends the worker; a ConnectionError it would log and go on. Nothing is
+lost by that: the sweep sends again what has a lease that ran out or a message that got lost.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from kombu.transport import TRANSPORT_ALIASES, redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
-    """A channel that puts messages back only while it has a connection."""
+    """A channel that says what is wrong when it is used after its end."""
 
-    @property
-    def do_restore(self) -> bool:
-        """Whether messages that are not acknowledged are put back when it closes."""
-        return self.connection is not None and self.connection.client is not None
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        if self.connection is None or self.connection.client is None:
+            raise RedisConnectionError("the connection of this channel was closed")
+        return super()._connparams(asynchronous)
 
 
 class Transport(redis.Transport):  # type: ignore[misc]

@@ -76,7 +76,8 @@ def _work(chunk: Chunk) -> None:
     faults |= {label: faults.get(first, DuplicateImage) for label, first in twins.items()}
     catalog().pictures.put(kept)
     catalog().vectors.put(pipeline().model_id, features)
-    log.info("embedded", labels=list(features))
+    if features:
+        log.info("embedded", labels=list(features))
     fail_images(catalog(), faults)
     staged_bytes().remove(chunk.labels)
     advanced = catalog().chunks.advance(chunk, Stage.INDEX, chunk.items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import time
@@ -31,8 +32,8 @@ def valkey(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.kill()
 
 
-def test_it_is_closed_without_a_fault_though_messages_are_not_acknowledged(
-    valkey: tuple[str, subprocess.Popen[bytes]],
+def test_neither_its_end_nor_a_late_acknowledgement_is_a_fault(
+    valkey: tuple[str, subprocess.Popen[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     url, process = valkey
     assert broker.app is not None, "the module that every worker loads sees to it"
@@ -58,3 +59,7 @@ def test_it_is_closed_without_a_fault_though_messages_are_not_acknowledged(
         # What celery.worker.consumer does when its connection is lost.
         connection.collect(socket_timeout=1)
         connection.close()
+        # And what the thread does that worked on the message meanwhile.
+        with caplog.at_level(logging.CRITICAL):
+            taken[0].ack_log_error(logging.getLogger(__name__), connection.connection_errors)
+        assert "Couldn't ack" in caplog.text
