@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import timedelta
+from typing import Any
 
 import structlog
+from celery.signals import worker_shutting_down
 from pymongo.errors import ConnectionFailure, PyMongoError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -28,8 +30,13 @@ log = structlog.get_logger(__name__)
 #: Pause before a chunk starts its stage again after a fault.
 FAULT_PAUSE = timedelta(seconds=2)
 
+#: How often a chunk is tried to be handed back while the database is away; seconds.
+RETRY_SECONDS = 1.0
+
 #: A dependency that can't be reached is nobody's fault and counts against no image.
 UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
+
+_stopping = threading.Event()
 
 
 def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk], None]) -> None:
@@ -54,14 +61,34 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
             work(chunk)
         except UNREACHABLE as error:
             log.warning("dependency unreachable, chunk handed back", fault=str(error))
-            catalog().chunks.hand_back(chunk, FAULT_PAUSE, unclean=False)
+            _hand_back(chunk, unclean=False)
         except Exception:
             log.exception("stage failed, chunk handed back")
-            catalog().chunks.hand_back(chunk, FAULT_PAUSE, unclean=True)
+            _hand_back(chunk, unclean=True)
         except BaseException:
             log.info("worker stops, chunk handed back")
             catalog().chunks.hand_back(chunk, timedelta(0), unclean=False)
             raise
+
+
+def _hand_back(chunk: Chunk, *, unclean: bool) -> None:
+    """Hand a chunk back, if need be when the database is there again.
+
+    A lease that was left to run out would count against its images.
+    """
+    while True:
+        try:
+            catalog().chunks.hand_back(chunk, FAULT_PAUSE, unclean=unclean)
+            return
+        except ConnectionFailure as error:
+            log.warning("database unreachable, chunk is handed back later", fault=str(error))
+            if _stopping.wait(RETRY_SECONDS):
+                raise
+
+
+@worker_shutting_down.connect
+def _stop_waiting(**_: Any) -> None:
+    _stopping.set()
 
 
 @contextmanager

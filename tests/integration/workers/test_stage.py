@@ -10,7 +10,7 @@ import redis
 from pymongo.errors import AutoReconnect
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from catalog.chunks import Chunk, Stage, State
+from catalog.chunks import Chunk, Chunks, Stage, State
 from catalog.store import Catalog
 from config.settings import settings
 from workers import probe
@@ -62,6 +62,28 @@ def test_a_dependency_that_is_down_counts_against_nobody(
 
     def work(_: Chunk) -> None:
         raise fault
+
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    found = the_chunk(catalog, chunk)
+    assert (found.state, found.unclean) == (State.WAITING, 0)
+
+
+def test_while_the_database_is_away_a_chunk_is_handed_back_later_and_nothing_counts(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a").chunks
+    monkeypatch.setattr("workers.stage.RETRY_SECONDS", 0.01)
+    hand_back, refused = Chunks.hand_back, iter([AutoReconnect("down"), AutoReconnect("down")])
+
+    def unreachable_at_first(*arguments: Any, **options: Any) -> Any:
+        for fault in refused:
+            raise fault
+        return hand_back(*arguments, **options)
+
+    monkeypatch.setattr(Chunks, "hand_back", unreachable_at_first)
+
+    def work(_: Chunk) -> None:
+        raise AutoReconnect("down")
 
     run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
     found = the_chunk(catalog, chunk)
