@@ -48,18 +48,18 @@ class Stack:
             data_dir=str(data_dir), port=str(port), flower_port=str(flower_port), **settings
         )
         text = (ROOT / "Procfile").read_text(encoding="utf-8")
-        self._commands = parse_procfile(text).processes
+        self.commands = parse_procfile(text).processes
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._orphans: list[psutil.Process] = []
 
     @property
     def kinds(self) -> list[str]:
-        return list(self._commands)
+        return list(self.commands)
 
     def start(self, *kinds: str) -> None:
         """Start processes of these kinds, all if none is named."""
         for kind in kinds or self.kinds:
-            command = shlex.split(self._commands[kind].removeprefix("exec "))
+            command = shlex.split(self.commands[kind].removeprefix("exec "))
             with (self._logs / f"{kind}.log").open("ab") as log:
                 self.processes[kind] = subprocess.Popen(
                     command,
@@ -81,7 +81,7 @@ class Stack:
                 answer = response.text
                 if response.status_code == 200:
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 pass
             time.sleep(0.2)
         raise AssertionError(f"not ready: {answer}")

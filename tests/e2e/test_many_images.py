@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import time
 from pathlib import Path
 
 import pytest
 from e2e_client import Api, collection_name, ids
-from PIL import Image, ImageEnhance
+from many_pictures import variant
 
 from demo.fileserver import serve
 from demo.manifest import load
@@ -22,28 +21,12 @@ SECONDS = 600.0
 SEARCHED = 40
 
 
-def _variant(number: int) -> bytes:
-    """A picture that no other number gives: a sample, turned and lit a little differently."""
-    sample = MANIFEST.images[number % len(MANIFEST.images)]
-    turn, light = divmod(number // len(MANIFEST.images), 5)
-    with Image.open(sample.path) as opened:
-        picture = opened.convert("RGB")
-    picture.thumbnail((320, 320))
-    # Samples may be narrow; the contract wants 201 pixels on a side.
-    picture = picture.resize((max(210, picture.width), max(210, picture.height)))
-    picture = picture.rotate(turn * 7 - 21, fillcolor="white")
-    picture = ImageEnhance.Brightness(picture).enhance(0.8 + light * 0.1)
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=85)
-    return data.getvalue()
-
-
 @pytest.mark.timeout(SECONDS + 120)
 def test_two_thousand_images_in_ten_tasks_all_end_and_are_found(api: Api, tmp_path: Path) -> None:
     collection = collection_name()
     total = TASKS * IMAGES_PER_TASK
     for number in range(total):
-        (tmp_path / f"{number}.jpg").write_bytes(_variant(number))
+        (tmp_path / f"{number}.jpg").write_bytes(variant(number))
     samples = list(MANIFEST.first_images().values())
     # Thirty images a product at most, so some products come more than once.
     products = [(f"{sample.product_id}-{n}", sample) for n in range(2) for sample in samples]

@@ -1,0 +1,26 @@
+"""The index worker of tests, which dies once between its write to the shards and to the rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from catalog.images import Images
+from config.settings import settings
+from workers.index import app
+
+__all__ = ["app"]
+
+_died = settings().data_dir / "died"
+_succeed = Images.succeed
+
+
+def _die_once(self: Images, labels: Sequence[int]) -> None:
+    """Stand in for the first write to the rows after the shards were written."""
+    if labels and not _died.exists():
+        _died.touch()
+        os._exit(1)
+    _succeed(self, labels)
+
+
+Images.succeed = _die_once  # type: ignore[method-assign]

@@ -1,0 +1,135 @@
+"""The clock of the machine jumps by an hour in the middle of a task, for every process at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from e2e_client import Api
+from own_servers import OwnServers, Rows
+from own_work import Work, write_pictures
+from pymongo import MongoClient
+from stack import Stack
+
+from demo.fileserver import serve
+
+DATABASE = "snapsku_clock"
+HOUR = 3600
+FINISH_SECONDS = 120.0
+IMAGES = 48
+
+
+class FakeClock:
+    """The wall clock of processes that are started with this environment; they read it anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self._offset = 0
+        self._write()
+        package = find_spec("libfaketime")
+        assert package is not None, "pip install -e .[dev] brings it"
+        assert package.origin is not None
+        library = Path(package.origin).parent / "vendor/libfaketime/src/libfaketime.so.1"
+        assert library.is_file(), "libfaketime has another layout"
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            # A clock that is set leaves the steady one alone.
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def jump(self, seconds: int) -> None:
+        self._offset += seconds
+        self._write()
+
+    def _write(self) -> None:
+        # Renamed into place: no process may read half of it.
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{self._offset:+d}\n", encoding="ascii")
+        new.replace(self._file)
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> FakeClock:
+    return FakeClock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="module")
+def own_servers(clock: FakeClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
+    servers = OwnServers(tmp_path_factory.mktemp("clocked"), clock.environment)
+    servers.start()
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="module")
+def own_stack(
+    clock: FakeClock,
+    own_servers: OwnServers,
+    tmp_path_factory: pytest.TempPathFactory,
+    short_times: dict[str, str],
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    running = Stack(
+        folder / "data",
+        folder,
+        mongo_url=own_servers.mongo_url,
+        redis_url=own_servers.redis_url,
+        mongo_database=DATABASE,
+        log_format="json",
+        images_per_product="0",
+        torch_threads="1",
+        vision_niceness="0",
+        **short_times,
+    )
+    running.environment |= clock.environment
+    running.start()
+    try:
+        running.await_ready()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def work(own_stack: Stack, tmp_path: Path) -> Iterator[Work]:
+    api = Api(own_stack.base_url)
+    with serve(write_pictures(tmp_path, IMAGES)) as port:
+        yield Work(api, tmp_path, port, FINISH_SECONDS)
+    api.close()
+
+
+@pytest.fixture
+def rows(own_servers: OwnServers) -> Iterator[Rows]:
+    with MongoClient(own_servers.mongo_url) as client:
+        yield Rows(client, DATABASE)
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])
+def test_a_jump_in_the_middle_of_a_task_costs_nothing(
+    clock: FakeClock, own_stack: Stack, work: Work, rows: Rows, step: int
+) -> None:
+    task_id, image_ids = work.submit(range(IMAGES))
+    rows.await_work(task_id, "vision")
+    clock.jump(step)
+    work.assert_whole(task_id, image_ids)
+    assert [row["_id"] for row in rows.chunks(task_id) if row["unclean"]] == []
+    own_stack.await_ready()
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])
+def test_the_chunk_of_a_worker_that_died_just_before_a_jump_is_done_soon(
+    clock: FakeClock, own_stack: Stack, work: Work, rows: Rows, step: int
+) -> None:
+    task_id, image_ids = work.submit(range(IMAGES))
+    rows.await_work(task_id, "vision")
+    own_stack.kill("vision")
+    clock.jump(step)
+    own_stack.start("vision")
+    work.assert_whole(task_id, image_ids)
+    own_stack.await_ready()
+    told = "leases were spared" if step > 0 else "the clock was set back"
+    assert told in own_stack.log("maintenance")
