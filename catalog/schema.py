@@ -21,6 +21,7 @@ from catalog.chunks import State
 from catalog.connection import Row, Rows, connect, databases, now, stamp
 from catalog.images import SUCCEEDED
 from catalog.times import Times
+from config.refusal import refuse
 
 log = structlog.get_logger(__name__)
 
@@ -195,6 +196,6 @@ def await_schema(url: str, name: str, timeout_seconds: float) -> None:
             # A server that refuses at once is asked no more often than one that is silent.
             time.sleep(1.0)
         except (SchemaTooNewError, MissingMigrationError) as error:
-            raise SystemExit(f"snapsku: database {name}: {error}") from error
+            refuse(f"database {name}: {error}")
         except PyMongoError as error:
             raise SystemExit(f"snapsku: MongoDB refuses its work: {error}") from error

@@ -8,7 +8,7 @@ import sys
 import click
 from pydantic import SecretStr
 
-from config.embedded import embedded_servers
+from config.refusal import REFUSED
 from config.settings import (
     PREFIX,
     Settings,
@@ -18,11 +18,17 @@ from config.settings import (
 )
 
 
+class Refusal(click.ClickException):
+    """What a second try would only say again, so that nobody starts the command again."""
+
+    exit_code = REFUSED
+
+
 def _settings() -> Settings:
     try:
         return read_settings()
     except SettingsError as error:
-        raise click.ClickException(f"bad settings: {error}") from error
+        raise Refusal(f"bad settings: {error}") from error
 
 
 @click.group()
@@ -38,23 +44,24 @@ def main() -> None:
     help="Run N processes of a kind of the Procfile, such as fetch=2. May be given again.",
 )
 def up(scale: tuple[str, ...]) -> None:
-    """Run every process of the Procfile, and servers where none is named. Ctrl-C stops all."""
-    from cli.processes import kinds, run_procfile
+    """Keep all processes running, and servers where none is named. Ctrl-C stops all."""
+    from cli.processes import ONCE, procfile, run_stack
 
     concurrency = {}
     for entry in scale:
         kind, _, number = entry.partition("=")
         if not number.isdecimal():
             raise click.BadParameter(f"{entry!r} is not KIND=N", param_hint="--scale")
-        if kind not in kinds():
+        if kind not in procfile():
             raise click.BadParameter(f"the Procfile has no {kind!r}", param_hint="--scale")
+        if kind in ONCE and int(number) > 1:
+            raise click.BadParameter(f"{kind} runs once", param_hint="--scale")
         concurrency[kind] = int(number)
     settings = _settings()
     # The processes run in the project's folder, wherever this command was called from.
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.resolve())
     try:
-        with embedded_servers(settings):
-            code = run_procfile(concurrency)
+        code = run_stack(settings, concurrency)
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(code)

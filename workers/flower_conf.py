@@ -10,6 +10,7 @@ from typing import Any
 
 from config.logging import configure_logging
 from config.redaction import clean_text
+from config.refusal import refuse
 from config.settings import is_loopback, settings
 
 _settings = settings()
@@ -27,10 +28,7 @@ _password = _settings.flower_password.get_secret_value()
 if _password:
     basic_auth = [f"{_settings.flower_user}:{_password}"]
 elif not is_loopback(_settings.host):
-    raise SystemExit(
-        f"snapsku: Flower would listen on {_settings.host} for everybody; "
-        "set SNAPSKU_FLOWER_PASSWORD"
-    )
+    refuse(f"Flower would listen on {_settings.host} for everybody; set SNAPSKU_FLOWER_PASSWORD")
 
 #: Ids, names of categories: a word, short, and no address.
 _WORD = re.compile(r"[\w .:~-]{0,80}")

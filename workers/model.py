@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
+from celery.signals import worker_shutdown
 
 from catalog.models import ModelMismatchError, ModelRow
+from config.refusal import REFUSED
 from config.settings import Settings, settings
 from workers.resources import catalog
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from vision.pipeline import Pipeline
 
 log = structlog.get_logger(__name__)
+
+#: One byte that the parent of a pool shares with its children: set where one has no model.
+_refused = mmap.mmap(-1, 1)
 
 
 @cache
@@ -58,5 +64,12 @@ def load_model() -> None:
         pipeline()
     except (ModelMismatchError, ValueError) as error:
         log.critical("model can't be used, worker stops", reason=str(error))
+        _refused[0] = 1
         os.kill(os.getppid(), signal.SIGTERM)
-        raise SystemExit(1) from error
+        raise SystemExit(REFUSED) from error
+
+
+@worker_shutdown.connect
+def _end_as_refused(sender: Any = None, **_: Any) -> None:
+    if _refused[0]:
+        sender.exitcode = REFUSED

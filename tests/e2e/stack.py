@@ -12,9 +12,8 @@ from pathlib import Path
 
 import psutil
 import requests
-from honcho.environ import parse_procfile
 
-from cli.processes import ROOT
+from cli.processes import ROOT, procfile
 from config.embedded import free_port
 
 READY_SECONDS = 120.0
@@ -47,8 +46,7 @@ class Stack:
         self.environment = clean_environment(
             data_dir=str(data_dir), port=str(port), flower_port=str(flower_port), **settings
         )
-        text = (ROOT / "Procfile").read_text(encoding="utf-8")
-        self.commands = parse_procfile(text).processes
+        self.commands = procfile()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._orphans: list[psutil.Process] = []
 

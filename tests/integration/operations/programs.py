@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from honcho.environ import parse_procfile
-
-from cli.processes import ROOT
+from cli.processes import ROOT, procfile
 
 
 def environment(folder: Path, /, **settings: str) -> dict[str, str]:
@@ -25,8 +23,7 @@ def environment(folder: Path, /, **settings: str) -> dict[str, str]:
 
 def command(kind: str) -> list[str]:
     """The command of a line of the Procfile."""
-    lines = parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8")).processes
-    return shlex.split(lines[kind].removeprefix("exec "))
+    return shlex.split(procfile()[kind].removeprefix("exec "))
 
 
 def run(kind: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from programs import command, environment, run
 
 from cli.processes import ROOT
 from config.embedded import free_port
+from config.refusal import REFUSED
 
 CREDENTIALS = ("operator", "hunter2")
 START_SECONDS = 30.0
@@ -99,6 +100,6 @@ def test_without_a_password_flower_refuses_to_listen_for_everybody(
             listen_beyond_loopback="true",
         ),
     )
-    assert ended.returncode == 1
+    assert ended.returncode == REFUSED
     (line,) = ended.stderr.strip().splitlines()
     assert line.startswith("snapsku: Flower would listen on 0.0.0.0 for everybody")

@@ -28,6 +28,7 @@ from catalog.schema import (
 )
 from cli.processes import ROOT
 from config.embedded import free_port
+from config.refusal import REFUSED
 
 
 class ServersLike(Protocol):
@@ -249,7 +250,7 @@ def test_a_program_refuses_rows_of_a_newer_version_with_one_line(
             log_level="WARNING",
         ),
     )
-    assert ended.returncode == 1
+    assert ended.returncode == REFUSED
     (line,) = ended.stderr.strip().splitlines()
     assert line.startswith(f"snapsku: database {name}: the rows have version {SCHEMA + 1}")
     assert version_of(rows) == SCHEMA + 1

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from click.testing import CliRunner
 
 from cli import main as command
+from config.refusal import REFUSED
 from config.settings import Settings, SettingsError
 
 SECRETS = {
@@ -64,28 +62,24 @@ def test_a_bad_setting_is_one_line_and_a_failure(
 ) -> None:
     environment.setenv("SNAPSKU_PORT", "http")
     code, output = run(*arguments)
-    assert code == 1
+    assert code == REFUSED
     assert output.startswith("Error: bad settings: SNAPSKU_PORT: ")
     assert len(output.splitlines()) == 1
 
 
 class Stack:
-    """Stands for the servers and the processes: notes what was started."""
+    """Stands for the supervisor: notes what was started."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.events: list[object] = []
+        self.started: list[dict[str, int]] = []
         self.code = 0
-        patch.setattr(command, "embedded_servers", self._servers)
-        patch.setattr("cli.processes.run_procfile", self._run)
+        self.fault = ""
+        patch.setattr("cli.processes.run_stack", self._run)
 
-    @contextmanager
-    def _servers(self, settings: Settings) -> Iterator[None]:
-        self.events.append("servers start")
-        yield
-        self.events.append("servers stop")
-
-    def _run(self, concurrency: dict[str, int]) -> int:
-        self.events.append(concurrency)
+    def _run(self, settings: Settings, concurrency: dict[str, int]) -> int:
+        if self.fault:
+            raise SettingsError(self.fault)
+        self.started.append(concurrency)
         return self.code
 
 
@@ -96,15 +90,15 @@ def stack(environment: pytest.MonkeyPatch, tmp_path: object) -> Stack:
     return Stack(environment)
 
 
-def test_up_runs_the_processes_while_the_servers_run(stack: Stack) -> None:
-    code, output = run("up", "--scale", "fetch=2", "--scale", "vision=3")
+def test_up_runs_as_many_processes_of_a_kind_as_it_is_told(stack: Stack) -> None:
+    code, output = run("up", "--scale", "fetch=2", "--scale", "vision=3", "--scale", "flower=0")
     assert code == 0, output
-    assert stack.events == ["servers start", {"fetch": 2, "vision": 3}, "servers stop"]
+    assert stack.started == [{"fetch": 2, "vision": 3, "flower": 0}]
 
 
-def test_up_ends_with_the_exit_code_of_the_processes(stack: Stack) -> None:
-    stack.code = 3
-    assert run("up")[0] == 3
+def test_up_ends_with_the_exit_code_of_the_supervisor(stack: Stack) -> None:
+    stack.code = 1
+    assert run("up")[0] == 1
 
 
 @pytest.mark.parametrize("scale", ["fetch", "fetch=", "fetch=two", "fetch=-1"])
@@ -112,25 +106,26 @@ def test_a_scale_that_is_no_number_starts_nothing(stack: Stack, scale: str) -> N
     code, output = run("up", "--scale", scale)
     assert code == 2
     assert "is not KIND=N" in output
-    assert stack.events == []
+    assert stack.started == []
 
 
 @pytest.mark.parametrize("scale", ["fetsh=2", "=2"])
 def test_a_scale_of_no_kind_of_the_procfile_starts_nothing(stack: Stack, scale: str) -> None:
     code, output = run("up", "--scale", scale)
     assert code == 2, output
-    assert stack.events == []
+    assert stack.started == []
 
 
-def test_servers_that_cannot_start_are_told_in_one_line(
-    environment: pytest.MonkeyPatch, stack: Stack
-) -> None:
-    @contextmanager
-    def refuse(settings: Settings) -> Iterator[None]:
-        raise SettingsError("the folder is in use")
-        yield
+@pytest.mark.parametrize("kind", ["api", "index", "beat", "flower"])
+def test_what_would_fight_with_a_second_one_is_not_scaled(stack: Stack, kind: str) -> None:
+    code, output = run("up", "--scale", f"{kind}=2")
+    assert code == 2, output
+    assert f"{kind} runs once" in output
+    assert stack.started == []
 
-    environment.setattr(command, "embedded_servers", refuse)
+
+def test_a_stack_that_cannot_start_is_told_in_one_line(stack: Stack) -> None:
+    stack.fault = "the folder is in use"
     code, output = run("up")
     assert code == 1
     assert output == "Error: the folder is in use\n"

@@ -8,17 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from honcho.environ import parse_procfile
 
-from cli.processes import ROOT
+from cli.processes import ROOT, procfile
 from workers.broker import NEIGHBOURS, QUEUES
 
-LINES: dict[str, list[str]] = {
-    kind: shlex.split(command)
-    for kind, command in parse_procfile(
-        (ROOT / "Procfile").read_text(encoding="utf-8")
-    ).processes.items()
-}
+LINES: dict[str, list[str]] = {kind: shlex.split(command) for kind, command in procfile().items()}
 WORKERS = {kind: words for kind, words in LINES.items() if "worker" in words}
 
 

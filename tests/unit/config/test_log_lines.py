@@ -21,7 +21,11 @@ def written(form: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("log_writer.py")), form],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "SUPERVISOR_PROCESS_NAME": "fetch2",
+        },
         capture_output=True,
         text=True,
         timeout=60,
@@ -56,6 +60,10 @@ def test_lines_hold_the_ids_that_are_bound_also_those_of_libraries(
     for line in lines:
         if line["event"] != "thread ends by an error":
             assert (line["request_id"], line["task_id"]) == ("r-1", "t-1"), line
+
+
+def test_lines_name_the_process_as_its_supervisor_does(lines: list[dict[str, Any]]) -> None:
+    assert {line["process"] for line in lines} == {"fetch2"}
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

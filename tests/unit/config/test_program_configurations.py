@@ -12,6 +12,7 @@ import pytest
 from gunicorn.util import parse_address
 
 import app
+from config.refusal import REFUSED
 from config.settings import settings
 
 ROOT = Path(app.__file__).parents[1]
@@ -78,14 +79,15 @@ def test_flower_asks_for_the_password_that_is_set(
 
 
 def test_flower_without_a_password_does_not_listen_beyond_loopback(
-    environment: pytest.MonkeyPatch, flower: Flower
+    environment: pytest.MonkeyPatch, flower: Flower, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("SNAPSKU_HOST", "0.0.0.0")  # noqa: S104
     environment.setenv("SNAPSKU_LISTEN_BEYOND_LOOPBACK", "true")
     with pytest.raises(SystemExit) as caught:
         flower()
-    assert "SNAPSKU_FLOWER_PASSWORD" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert caught.value.code == REFUSED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "SNAPSKU_FLOWER_PASSWORD" in line
     environment.setenv("SNAPSKU_FLOWER_PASSWORD", "hunter2")
     settings.cache_clear()
     assert flower()["address"] == "0.0.0.0"  # noqa: S104

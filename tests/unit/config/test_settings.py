@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from config.endpoints import Endpoints, remove_endpoints, write_endpoints
+from config.refusal import REFUSED
 from config.settings import Settings, SettingsError, read_settings, settings
 
 REDIS = "redis://:hunter2@redis.internal:6379/0"
@@ -215,12 +216,15 @@ def test_settings_cannot_be_changed_after_the_start() -> None:
         read_settings().port = 1
 
 
-def test_a_bad_setting_ends_the_process_with_one_line(environment: pytest.MonkeyPatch) -> None:
+def test_a_bad_setting_ends_the_process_with_one_line_and_the_code_that_forbids_a_restart(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.setenv("SNAPSKU_PORT", "http")
     with pytest.raises(SystemExit) as caught:
         settings()
-    assert str(caught.value).startswith("snapsku: bad settings: SNAPSKU_PORT: ")
-    assert "\n" not in str(caught.value)
+    assert caught.value.code == REFUSED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("snapsku: bad settings: SNAPSKU_PORT: ")
 
 
 def test_addresses_of_embedded_servers_are_filled_in(

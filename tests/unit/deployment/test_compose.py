@@ -7,18 +7,15 @@ from typing import Any
 
 import pytest
 import yaml
-from honcho.environ import parse_procfile
 
-from cli.processes import ROOT
+from cli.processes import ROOT, procfile
 from config.settings import PREFIX, Settings
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 COMMANDS = {
     kind: [word for word in shlex.split(command) if word != "exec"]
-    for kind, command in parse_procfile(
-        (ROOT / "Procfile").read_text(encoding="utf-8")
-    ).processes.items()
+    for kind, command in procfile().items()
 }
 SERVERS = ("mongo", "redis")
 OURS = sorted(SERVICES.keys() - set(SERVERS))

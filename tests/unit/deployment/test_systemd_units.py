@@ -6,16 +6,14 @@ import shlex
 from pathlib import Path
 
 import pytest
-from honcho.environ import parse_procfile
 
-from cli.processes import ROOT, STOP_SECONDS
+from cli.processes import ROOT, STOP_SECONDS, procfile
+from config.refusal import REFUSED
 
 UNITS = ROOT / "deploy" / "systemd"
 COMMANDS = {
     kind: [word for word in shlex.split(command) if word != "exec"]
-    for kind, command in parse_procfile(
-        (ROOT / "Procfile").read_text(encoding="utf-8")
-    ).processes.items()
+    for kind, command in procfile().items()
 }
 PROGRAMS = "/opt/snapsku/.venv/bin/"
 
@@ -77,6 +75,8 @@ def test_a_service_is_not_root_comes_back_and_its_children_get_no_signal(file: s
     unit = UNITS / file
     assert value(unit, "User") == "snapsku"
     assert value(unit, "Restart") == "always"
+    assert int(value(unit, "RestartSec")) > 0
+    assert value(unit, "RestartPreventExitStatus") == str(REFUSED)
     assert value(unit, "StartLimitIntervalSec") == "0"
     assert value(unit, "KillMode") == "mixed"
     assert value(unit, "NoNewPrivileges") == "yes"
