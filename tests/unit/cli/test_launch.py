@@ -64,7 +64,7 @@ def test_a_process_is_killed_with_its_parent(tmp_path: Path) -> None:
         "import os, pathlib, subprocess, sys\n"
         "file = pathlib.Path(sys.argv[1]); file.write_text(str(os.getpid()))\n"
         "from cli.processes import launched\n"
-        "child = subprocess.Popen(launched(['sleep', '60'], file))\n"
+        "child = subprocess.Popen(launched(['sleep', '60'], file), stdout=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True); child.wait()\n"
     )
     running = subprocess.Popen(
