@@ -68,6 +68,9 @@ WAIT_SECONDS = 0.2
 _VERSION = "schema"
 _LOCK = "lock"
 
+#: The row that is there from the first write of a restore to its last.
+RESTORE = "restore"
+
 
 class SchemaTooNewError(Exception):
     """The rows were written by a newer version of the service."""
@@ -75,6 +78,10 @@ class SchemaTooNewError(Exception):
 
 class MissingMigrationError(Exception):
     """The rows are older than the oldest that this code can migrate."""
+
+
+class RestoreUnfinishedError(Exception):
+    """A backup is being restored into these rows, or was until the restore was cut off."""
 
 
 class Schema:
@@ -102,7 +109,8 @@ class Schema:
     def bring_up_to_date(self) -> None:
         """Bring the rows to the version of the code; whoever comes meanwhile waits.
 
-        Raises SchemaTooNewError, MissingMigrationError, or what a migration raises.
+        Raises SchemaTooNewError, MissingMigrationError, RestoreUnfinishedError, or what a
+        migration raises.
         """
         while not self._is_current():
             holder = uuid.uuid4().hex
@@ -113,6 +121,11 @@ class Schema:
                 time.sleep(WAIT_SECONDS)
 
     def _is_current(self) -> bool:
+        if self._kept.find_one({"_id": RESTORE}) is not None:
+            raise RestoreUnfinishedError(
+                "a backup is being restored into it, or that was cut off; "
+                "wait for `snapsku restore`, or run it again"
+            )
         found = self.current()
         if found is None:
             try:
@@ -197,5 +210,8 @@ def await_schema(url: str, name: str, timeout_seconds: float) -> None:
             time.sleep(1.0)
         except (SchemaTooNewError, MissingMigrationError) as error:
             refuse(f"database {name}: {error}")
+        except RestoreUnfinishedError as error:
+            # Not for ever: whoever starts it again finds it restored one day.
+            raise SystemExit(f"snapsku: database {name}: {error}") from error
         except PyMongoError as error:
             raise SystemExit(f"snapsku: MongoDB refuses its work: {error}") from error
