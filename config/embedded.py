@@ -145,6 +145,10 @@ def endpoints(servers: Sequence[Server]) -> Endpoints:
     )
 
 
+class DataDirectoryInUseError(SettingsError):
+    """Another stack runs on the data directory."""
+
+
 def lock_file(data_dir: Path) -> Path:
     """Give the file whose lock means that a stack or one of its servers uses the data directory.
 
@@ -157,7 +161,7 @@ def lock_file(data_dir: Path) -> Path:
 def owned(data_dir: Path) -> Iterator[int]:
     """Take a data directory that nobody uses, and hold it; gives the descriptor of the lock.
 
-    Raises SettingsError where a stack, or a server that outlived its own, holds it.
+    Raises DataDirectoryInUseError where a stack, or a server that outlived its own, holds it.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
@@ -170,7 +174,7 @@ def owned(data_dir: Path) -> Iterator[int]:
     except BlockingIOError as error:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace") or "unknown"
         os.close(descriptor)
-        raise SettingsError(
+        raise DataDirectoryInUseError(
             f"{data_dir} is in use by another running stack (process {holder})"
         ) from error
     try:
