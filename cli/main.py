@@ -8,6 +8,7 @@ import sys
 import click
 from pydantic import SecretStr
 
+from cli.backup import backup_command, restore_command
 from config.refusal import REFUSED
 from config.settings import (
     PREFIX,
@@ -92,6 +93,10 @@ def doctor(model: bool, skip: tuple[str, ...]) -> None:
             click.echo(str(finding))
             is_well = is_well and finding.is_ok
     sys.exit(0 if is_well else 1)
+
+
+main.add_command(backup_command)
+main.add_command(restore_command)
 
 
 @main.group()

@@ -1,0 +1,237 @@
+"""The file of a backup: a ZIP of tables, each a run of BSON documents as mongodump writes them.
+
+It is written once from its beginning to its end and never held in memory. Its last 64
+characters, the comment of the ZIP, are the SHA-256 of everything before them, so a file that
+was cut or changed in any place is told before a word of it is believed. Any ZIP and BSON
+program reads it. Knows nothing of what the tables mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import bson
+from bson.errors import BSONError
+
+#: The form of the file that this code writes, and the newest that it reads.
+FORMAT = 1
+
+#: The first member is there for its name, which stands at the same place in every backup.
+MAGIC = "snapsku-backup"
+MANIFEST = "manifest.json"
+
+_NAME_OFFSET = 30
+_SEAL = 64
+_PIECE = 2**20
+_LONGEST_DOCUMENT = 2**26
+
+_FAULTS = (zipfile.BadZipFile, zlib.error, BSONError, KeyError, TypeError, ValueError, EOFError)
+
+
+class BackupFileError(Exception):
+    """A file is no backup, or not as it was written; the text is one line for a person."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a backup says of itself; `documents` is the number of them by table."""
+
+    schema: int
+    catalogue: str
+    model_id: str
+    written_at: str
+    documents: dict[str, int] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+class _Sealed(io.RawIOBase):
+    """A file that is only written onwards, and ends with the SHA-256 of the rest.
+
+    After a fault it takes everything and writes nothing, so that a ZIP can be closed.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._held = b""
+        self._is_broken = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        pending = self._held + bytes(data)
+        # Held back, since the seal takes the place of the last bytes.
+        ready, self._held = pending[:-_SEAL], pending[-_SEAL:]
+        if not self._is_broken:
+            self._digest.update(ready)
+            try:
+                self._file.write(ready)
+            except OSError:
+                self._is_broken = True
+                raise
+        return len(data)
+
+    def seal(self) -> None:
+        """Write the digest in place of the last bytes, and wait until the disk has everything."""
+        self._file.write(self._digest.hexdigest().encode("ascii"))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+class ArchiveWriter:
+    """Writes a backup, table by table."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._sealed = _Sealed(file)
+        self._zip = zipfile.ZipFile(self._sealed, "w", allowZip64=True)
+        self._zip.comment = b"0" * _SEAL
+        self._documents: dict[str, int] = {}
+
+    def __enter__(self) -> ArchiveWriter:
+        self._write(MAGIC, [b"%d\n" % FORMAT], is_packed=False)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._zip.close()
+        if kind is None:
+            self._sealed.seal()
+
+    def write(self, table: str, documents: Iterable[bytes], *, is_packed: bool) -> None:
+        """Write a table; `is_packed` says whether its documents get smaller by packing."""
+        self._documents[table] = self._write(f"{table}.bson", documents, is_packed=is_packed)
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest, with the numbers of documents, as the last member."""
+        told = asdict(manifest) | {"documents": self._documents}
+        text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+        self._write(MANIFEST, [text.encode("utf-8")], is_packed=False)
+
+    def _write(self, name: str, pieces: Iterable[bytes], *, is_packed: bool) -> int:
+        member = zipfile.ZipInfo(name, time.localtime()[:6])
+        member.compress_type = zipfile.ZIP_DEFLATED if is_packed else zipfile.ZIP_STORED
+        member.external_attr = 0o600 << 16
+        count = 0
+        with self._zip.open(member, "w", force_zip64=True) as file:
+            for piece in pieces:
+                file.write(piece)
+                count += 1
+        return count
+
+
+class Archive:
+    """A backup that was opened, and whose seal is whole."""
+
+    def __init__(self, path: Path, members: zipfile.ZipFile) -> None:
+        self._path = path
+        self._members = members
+        with _faults(path), members.open(MANIFEST) as file:
+            self.manifest = _read_manifest(path, file.read())
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._members.close()
+
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+        """Give the documents of a table, one by one; none where there is no such table.
+
+        Raises BackupFileError where they are not as many as the manifest says.
+        """
+        count = 0
+        for data in self.documents(table):
+            with _faults(self._path):
+                row = bson.decode(data)
+            yield row
+            count += 1
+        if count != self.manifest.documents.get(table, 0):
+            raise BackupFileError(
+                f"{self._path} is damaged: {count} documents of {table}, its manifest says "
+                f"{self.manifest.documents.get(table, 0)}"
+            )
+
+    def documents(self, table: str) -> Iterator[bytes]:
+        """Give the documents of a table as they are in the file.
+
+        Raises BackupFileError where one ends halfway.
+        """
+        if f"{table}.bson" not in self._members.namelist():
+            return
+        with (
+            _faults(self._path),
+            self._members.open(f"{table}.bson") as packed,
+            # Without it every document would be two reads of a ZIP.
+            io.BufferedReader(packed, _PIECE) as file,  # type: ignore[type-var]
+        ):
+            while header := file.read(4):
+                length = int.from_bytes(header, "little")
+                rest = file.read(length - 4) if 4 < length <= _LONGEST_DOCUMENT else b""
+                if len(rest) != length - 4:
+                    raise BackupFileError(f"{self._path} is damaged: {table} ends halfway")
+                yield header + rest
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """Tell of what a ZIP or BSON that is not right raises."""
+    try:
+        yield
+    except _FAULTS as error:
+        raise BackupFileError(f"{path} is damaged: {error}") from error
+
+
+def _read_manifest(path: Path, text: bytes) -> Manifest:
+    told = json.loads(text)
+    if told["format"] > FORMAT:
+        raise BackupFileError(
+            f"{path} is a backup of form {told['format']}, this release reads form {FORMAT}; "
+            "restore it with the release that wrote it"
+        )
+    return Manifest(**told)
+
+
+def open_archive(path: Path) -> Archive:
+    """Open a backup after reading all of it once.
+
+    Raises BackupFileError for a file that is none, or that was cut or changed; OSError where
+    it can't be read.
+    """
+    with path.open("rb") as file:
+        begin = file.read(_NAME_OFFSET + len(MAGIC))
+        if not (begin.startswith(b"PK") and begin.endswith(MAGIC.encode("ascii"))):
+            raise BackupFileError(f"{path} is no backup of snapsku")
+        digest = hashlib.sha256()
+        left = os.fstat(file.fileno()).st_size - _SEAL
+        file.seek(0)
+        while left > 0 and (piece := file.read(min(_PIECE, left))):
+            digest.update(piece)
+            left -= len(piece)
+        if file.read() != digest.hexdigest().encode("ascii"):
+            raise BackupFileError(
+                f"{path} is cut or damaged: its checksum is not that of its content"
+            )
+    with _faults(path):
+        members = zipfile.ZipFile(path)
+    try:
+        return Archive(path, members)
+    except BaseException:
+        members.close()
+        raise

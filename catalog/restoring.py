@@ -1,0 +1,247 @@
+"""Writing a backup into an empty database, as one catalogue that goes on from there.
+
+What is derived is derived anew: names, places, counters and times of work. Until the last row is
+written a mark keeps every process of the service from the database, and a restore that was cut
+off begins anew.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from catalog.chunks import State
+from catalog.claims import name_key
+from catalog.connection import Row, Rows, databases, find_by_id, now, stamp
+from catalog.dumping import BLOBS, Progress
+from catalog.images import SUCCEEDED
+from catalog.products import product_key
+from catalog.schema import RESTORE, SCHEMA, Schema
+from catalog.store import create_indexes
+from catalog.survivors import Source, Survivors
+
+#: Documents written at a time, as far as they are not too large together.
+WRITTEN_AT_ONCE = 500
+WRITTEN_BYTES = 8 * 2**20
+
+#: Tasks looked at at a time, each with a dozen chunks.
+TASK_PAGE = 50
+
+#: Tables whose rows mean that a service was at work here.
+USED = ("collections", "products", "images", "image_names", "image_contents", "tasks", "chunks")
+
+#: Tables of what was going on in the service whose database it was.
+PASSING = ("users", "models", "queues", "purges", "numbers")
+
+
+class RestoreRefusedError(Exception):
+    """The database can't take this backup; the text is one line for a person."""
+
+
+def require_room(client: MongoClient[Row], name: str, schema: int) -> None:
+    """Make sure that a backup of that schema version can be restored into the catalogue `name`.
+
+    Writes nothing. Raises RestoreRefusedError.
+    """
+    rows, blobs = databases(client, name)
+    if schema > SCHEMA:
+        raise RestoreRefusedError(
+            f"the backup has rows of version {schema}, this code knows version {SCHEMA}; "
+            "restore it with the newer release that wrote it"
+        )
+    if _is_marked(rows):
+        return
+    used = [t for t in USED if rows[t].find_one({}, ["_id"]) is not None]
+    used += [t for t in BLOBS if blobs[t].find_one({}, ["_id"]) is not None]
+    if used:
+        raise RestoreRefusedError(
+            f"database {name} is not empty ({', '.join(used)}); a backup goes into an empty one, "
+            "so drop it first or name another in SNAPSKU_MONGO_DATABASE"
+        )
+
+
+def restore(
+    client: MongoClient[Row],
+    name: str,
+    source: Source,
+    survivors: Survivors,
+    schema: int,
+    progress: Progress,
+) -> None:
+    """Write what survives of a backup into the catalogue `name`, and begin it anew.
+
+    Raises RestoreRefusedError before anything is written; what `source` raises, and PyMongoError,
+    leave the mark of a restore that was cut off.
+    """
+    require_room(client, name, schema)
+    rows, blobs = databases(client, name)
+    rows["schema"].update_one({"_id": RESTORE}, {"$set": {"begun_at": stamp(now())}}, upsert=True)
+    for table in (*USED, *PASSING):
+        rows.drop_collection(table)
+    for table in BLOBS:
+        blobs.drop_collection(table)
+
+    for table in BLOBS:
+        alive = (row for row in source.rows(table) if survivors.is_living(row["_id"]))
+        _write(blobs[table], alive, progress)
+    _write(rows["products"], _products(source, survivors), progress)
+    _write_images(rows, source, survivors, progress)
+    held = (row for row in source.rows("image_contents") if survivors.is_living(row["label"]))
+    _write(rows["image_contents"], held, progress)
+    _write(rows["chunks"], _chunks(source, survivors), progress)
+    _write(rows["tasks"], _tasks(rows["chunks"], source, survivors), progress)
+    _write(rows["models"], source.rows("models"), progress)
+    _write(rows["users"], _users(source, survivors), progress)
+    _write(rows["collections"], _collections(source, survivors), progress)
+    rows["numbers"].insert_one({"_id": "number", "last": survivors.highest})
+
+    create_indexes(client, name)
+    rows["schema"].delete_one({"_id": "schema"})
+    rows["schema"].insert_one({"_id": "schema", "version": schema})
+    renew_identity(rows)
+    rows["schema"].delete_one({"_id": RESTORE})
+    Schema(rows, blobs).bring_up_to_date()
+
+
+def renew_identity(rows: Database[Row]) -> str:
+    """Make this catalogue another than the one whose rows it got; give its id.
+
+    What Redis and snapshots hold of that one is then not taken for its own.
+    """
+    identity = uuid.uuid4().hex
+    rows["schema"].update_one({"_id": "catalogue"}, {"$set": {"id": identity}}, upsert=True)
+    return identity
+
+
+def _is_marked(rows: Database[Row]) -> bool:
+    return rows["schema"].find_one({"_id": RESTORE}) is not None
+
+
+def _write(rows: Rows, documents: Iterable[Row], progress: Progress) -> None:
+    done = 0
+    for batch in _batches(documents):
+        rows.insert_many(batch, ordered=False)
+        done += len(batch)
+        progress(rows.name, done, None)
+
+
+def _batches(documents: Iterable[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += sum(len(value) for value in document.values() if isinstance(value, bytes))
+        if len(batch) == WRITTEN_AT_ONCE or size >= WRITTEN_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _products(source: Source, survivors: Survivors) -> Iterator[Row]:
+    for row in source.rows("products"):
+        if survivors.is_living_product(row):
+            yield row | {"image_count": len(survivors.places(row["serial"]))}
+
+
+def _write_images(
+    rows: Database[Row], source: Source, survivors: Survivors, progress: Progress
+) -> None:
+    """Write living images with their names, and the dead ones whose task still has to tell."""
+    done = 0
+    found = source.rows("images")
+    while page := list(islice(found, WRITTEN_AT_ONCE)):
+        living = [row for row in page if survivors.is_living(row["_id"])]
+        keys = {product_key(row["generation"], row["product_id"]) for row in living}
+        products = find_by_id(rows["products"], list(keys))
+        images = [
+            _living(row, products[product_key(row["generation"], row["product_id"])])
+            for row in living
+        ]
+        images += [
+            _dead(row)
+            for row in page
+            if survivors.is_on_its_way(row["_id"]) and not survivors.is_living(row["_id"])
+        ]
+        if images:
+            rows["images"].insert_many(images, ordered=False)
+        if living:
+            names = ((name_key(row["generation"], row["image_id"]), row["_id"]) for row in living)
+            rows["image_names"].insert_many(
+                [{"_id": key, "label": label} for key, label in names], ordered=False
+            )
+        done += len(images)
+        progress("images", done, None)
+
+
+def _living(row: Row, product: Row) -> Row:
+    """Give an image as its product is, which may have been changed after the image was read."""
+    return _without(row, "index_at") | {
+        "product_name": product["product_name"],
+        "category": product["category"],
+    }
+
+
+def _dead(row: Row) -> Row:
+    """Give an image that holds nothing any more, so that its chunk can tell how it ended."""
+    dead = _without(row, "index_at") | {"released_by": "restore"}
+    if row["deleted_at"] is None and row["outcome"] in (None, SUCCEEDED):
+        dead["deleted_at"] = stamp(now())
+    return dead
+
+
+def _chunks(source: Source, survivors: Survivors) -> Iterator[Row]:
+    """Give the chunks of whole tasks; those that are not done wait to be sent."""
+    for row in source.rows("chunks"):
+        if not survivors.is_whole_task(row["task_id"]):
+            continue
+        if row["state"] != State.DONE:
+            row |= {"state": State.WAITING, "sent_at": None, "due_at": stamp(now())}
+        yield row
+
+
+def _tasks(chunks: Rows, source: Source, survivors: Survivors) -> Iterator[Row]:
+    """Give the whole tasks, each with those of its chunks that are there.
+
+    One that ended only after its chunks were read has not ended here.
+    """
+    found = source.rows("tasks")
+    while page := list(islice(found, TASK_PAGE)):
+        whole = [row for row in page if survivors.is_whole_task(row["_id"])]
+        ids = [chunk_id for row in whole for chunk_id in row["chunk_ids"]]
+        states = find_by_id(chunks, ids, ["state"])
+        for row in whole:
+            row["chunk_ids"] = [chunk_id for chunk_id in row["chunk_ids"] if chunk_id in states]
+            if any(states[chunk_id]["state"] != State.DONE for chunk_id in row["chunk_ids"]):
+                row = _without(row, "succeeded", "failed") | {"finished_at": None}
+            yield row
+
+
+def _users(source: Source, survivors: Survivors) -> Iterator[Row]:
+    """Give the users with the names of their living collections, in the order of their places."""
+    alive: dict[str, list[str]] = {}
+    for key in survivors.collections.values():
+        user, _, name = key.partition("/")
+        alive.setdefault(user, []).append(name)
+    for row in source.rows("users"):
+        here = alive.get(row["_id"], [])
+        noted = [name for name in row["collections"] if name in here]
+        # A deletion takes the name away after the collection.
+        yield row | {"collections": noted + [name for name in here if name not in noted]}
+
+
+def _collections(source: Source, survivors: Survivors) -> Iterator[Row]:
+    for row in source.rows("collections"):
+        yield row | {
+            "product_count": survivors.product_counts[row["generation"]],
+            "image_count": survivors.image_counts[row["generation"]],
+        }
+
+
+def _without(row: Mapping[str, Any], *fields: str) -> Row:
+    return {name: value for name, value in row.items() if name not in fields}

@@ -1,0 +1,185 @@
+"""`snapsku backup` and `snapsku restore`: a whole catalogue into one file, and back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from backup.archive import BackupFileError, open_archive
+from backup.taking import NothingToBackUpError, check_backup, read_through, take_backup
+from catalog.connection import Row, connect
+from catalog.dumping import Progress as Told
+from catalog.restoring import RestoreRefusedError, require_room, restore
+from catalog.schema import MissingMigrationError
+from catalog.survivors import Contents
+from config.embedded import DataDirectoryInUseError, embedded_servers
+from config.redaction import clean_text
+from config.settings import Settings, SettingsError, read_settings, with_embedded_servers
+
+FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+
+
+class _StillRunningError(Exception):
+    """A process of the service is at work."""
+
+
+@click.command("backup")
+@FILE
+def backup_command(file: Path) -> None:
+    """Write everything (rows, vectors, kept pictures) to FILE, and read it back.
+
+    The service may run meanwhile. Tables are read one after the other; what is deleted while
+    they are is not in the backup.
+    """
+    with _one_line_for_a_fault():
+        settings = read_settings()
+        with _servers(settings) as found, _connected(found) as client, _progress() as told:
+            contents = take_backup(client, found.mongo_database, file, told)
+        click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {_sum(contents)}")
+
+
+@click.command("restore")
+@FILE
+@click.option("--check", is_flag=True, help="Read all of FILE, and restore nothing.")
+def restore_command(file: Path, check: bool) -> None:
+    """Put the backup FILE into an empty database. The service must be stopped."""
+    with _one_line_for_a_fault():
+        if check:
+            with _progress() as told:
+                contents = check_backup(file, told)
+            click.echo(f"{file} is whole: {_sum(contents)}")
+            return
+        with _progress() as told, open_archive(file) as archive:
+            survivors = read_through(archive, told)
+            settings = read_settings()
+            with _servers(settings, alone=True) as found, _connected(found) as client:
+                require_room(client, found.mongo_database, archive.manifest.schema)
+                _require_stopped(found)
+                restore(
+                    client,
+                    found.mongo_database,
+                    archive,
+                    survivors,
+                    archive.manifest.schema,
+                    told,
+                )
+        click.echo(f"restored: {_sum(survivors.contents)}; start the service")
+
+
+def _sum(contents: Contents) -> str:
+    left_out = (
+        f"; {contents.left_out} images left out, which were deleted meanwhile"
+        if contents.left_out
+        else ""
+    )
+    return (
+        f"{contents.collections} collections, {contents.products} products, "
+        f"{contents.findable} images, {contents.under_way} images on their way, "
+        f"{contents.tasks} tasks{left_out}"
+    )
+
+
+@contextmanager
+def _one_line_for_a_fault() -> Iterator[None]:
+    try:
+        yield
+    except (
+        BackupFileError,
+        NothingToBackUpError,
+        RestoreRefusedError,
+        MissingMigrationError,
+        SettingsError,
+        _StillRunningError,
+    ) as error:
+        raise click.ClickException(str(error)) from error
+    except (PyMongoError, OSError) as error:
+        raise click.ClickException(clean_text(" ".join(str(error).split()), 300)) from error
+
+
+@contextmanager
+def _servers(settings: Settings, *, alone: bool = False) -> Iterator[Settings]:
+    """Give settings with servers that run: those of the stack, or our own for this time.
+
+    `alone` says that no stack may run on the data directory.
+    """
+    if settings.mongo_url.get_secret_value() and not alone:
+        yield settings
+        return
+    try:
+        with embedded_servers(settings):
+            yield with_embedded_servers(settings)
+    except DataDirectoryInUseError:
+        if alone:
+            raise
+        found = with_embedded_servers(settings)
+        if not found.mongo_url.get_secret_value():
+            raise
+        yield found
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[MongoClient[Row]]:
+    with connect(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds) as client:
+        yield client
+
+
+def _require_stopped(settings: Settings) -> None:
+    """Make sure that no worker was at work just now, as far as Redis can be asked."""
+    # Celery reads the settings as soon as it is loaded.
+    from workers.broker import QUEUES
+    from workers.staging import Consumption, connect_redis
+
+    seconds = settings.redis_timeout_seconds
+    url = settings.redis_url.get_secret_value()
+    try:
+        with connect_redis(url, seconds, seconds) as client:
+            consumption = Consumption(client, settings.stalled_seconds)
+            ages = consumption.ages(list(QUEUES))
+    except RedisError:
+        return
+    busy = {name: age for name, age in ages.items() if not consumption.is_stalled(age)}
+    if busy:
+        name, age = min(busy.items(), key=lambda pair: pair[1] or 0)
+        raise _StillRunningError(
+            f"queue {name} was consumed {age:.0f} s ago; stop every process of the service, and "
+            f"try again {settings.stalled_seconds:.0f} s later"
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Told]:
+    """Show people how far it is; a log gets nothing."""
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not sys.stderr.isatty(),
+    ) as shown:
+        lines = {}
+
+        def told(table: str, done: int, total: int | None) -> None:
+            if table not in lines:
+                lines[table] = shown.add_task(table, total=total)
+            shown.update(lines[table], completed=done, total=total)
+
+        yield told
