@@ -129,19 +129,22 @@ class Busy:
         assert submission.task is not None
         self.catalog.tasks.finish(submission.task.task_id, 0, len(submission.chunks))
 
-    def delete_images(self, labels: Sequence[int]) -> None:
-        """Delete images, and clear the blobs of them as the index does."""
-        delete_images(self.catalog, labels)
+    def clear(self, labels: Sequence[int]) -> None:
+        """Clear the blobs of dead images as the index does, some time after their end."""
         self.catalog.vectors.remove(labels)
         self.catalog.pictures.remove(labels)
 
     # What may happen while the tables are read, by name.
 
     def image_is_deleted(self, victim: Victim) -> None:
-        self.delete_images(victim.done_labels[:1])
+        delete_images(self.catalog, victim.done_labels[:1])
+
+    def image_is_deleted_and_cleared(self, victim: Victim) -> None:
+        self.image_is_deleted(victim)
+        self.clear(victim.done_labels[:1])
 
     def waiting_image_is_deleted(self, victim: Victim) -> None:
-        self.delete_images(victim.waiting_labels[:1])
+        delete_images(self.catalog, victim.waiting_labels[:1])
 
     def image_is_replaced_by_one_of_its_name(self, victim: Victim) -> None:
         self.image_is_deleted(victim)
@@ -150,8 +153,7 @@ class Busy:
 
     def product_is_deleted(self, victim: Victim) -> None:
         self.catalog.products.begin_deletion([victim.product])
-        for image in delete_product(self.catalog, victim.product):
-            self.catalog.vectors.remove([image.label])
+        delete_product(self.catalog, victim.product)
 
     def product_is_made_again(self, victim: Victim) -> None:
         self.product_is_deleted(victim)
@@ -175,6 +177,9 @@ class Busy:
         again = self.catalog.collections.find_or_create(victim.collection.user, name, 0)
         self.add_product(again, victim.product.product_id)
 
+    def collection_is_added(self, victim: Victim) -> None:
+        self.catalog.collections.find_or_create(victim.collection.user, uuid.uuid4().hex[:8], 0)
+
     def work_ends(self, victim: Victim) -> None:
         self.finish(victim.waiting)
 
@@ -183,7 +188,8 @@ class Busy:
 
     def work_ends_and_is_deleted(self, victim: Victim) -> None:
         self.finish(victim.waiting)
-        self.delete_images(victim.waiting_labels)
+        delete_images(self.catalog, victim.waiting_labels)
+        self.clear(victim.waiting_labels)
 
     def chunk_is_split(self, victim: Victim) -> None:
         for chunk in victim.waiting.chunks:

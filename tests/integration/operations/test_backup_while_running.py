@@ -105,10 +105,26 @@ def test_what_happens_between_two_tables_is_put_right(
     assert contents == told
     assert len(living) == contents.findable + contents.under_way
     assert everything_of(client, name, untouched) == before
-    last = victims[-1]
-    if event in ("image_is_deleted", "waiting_image_is_deleted", "product_is_changed"):
-        # It happened when all that it touches had been read.
-        assert set(last.done_labels + last.waiting_labels) <= living.keys()
+    rows = databases(client, name)[0]
+    for victim in victims:
+        labels = {*victim.done_labels, *victim.waiting_labels}
+        assert labels - touched(event, victim) <= living.keys()
+        for submission in (victim.done, victim.waiting):
+            assert submission.task is not None
+            assert rows["tasks"].find_one({"_id": submission.task.task_id}) is not None
+
+
+def touched(event: str, victim: Victim) -> set[int]:
+    """The images of a victim that need not be there after such an event."""
+    if event.startswith(("image_is_", "waiting_image_is_")):
+        return {victim.done_labels[0], victim.waiting_labels[0]}
+    if event in ("work_fails", "work_ends_and_is_deleted"):
+        return set(victim.waiting_labels)
+    if event in ("product_is_changed", "product_is_added", "collection_is_added"):
+        return set()
+    if event.startswith(("product_", "collection_")):
+        return {*victim.done_labels, *victim.waiting_labels}
+    return set()
 
 
 def test_what_was_deleted_before_is_not_brought_back(
@@ -126,6 +142,25 @@ def test_what_was_deleted_before_is_not_brought_back(
     assert living.keys() == expected
     assert (contents.collections, contents.products) == (3, 2)
     assert contents.left_out == len(collection_gone.done_labels + collection_gone.waiting_labels)
+
+
+def test_of_two_images_of_one_name_the_one_that_holds_it_lives(
+    busy: Busy, client: MongoClient[Row], tmp_path: Path
+) -> None:
+    """A cursor that lives while an image is replaced gives both, the first as it was before."""
+    victim = busy.victim()
+    first = busy.rows["images"].find_one({"_id": victim.done_labels[0]})
+    vector = busy.blobs["vectors"].find_one({"_id": victim.done_labels[0]})
+    assert first is not None
+    assert vector is not None
+    busy.rows["images"].insert_one(first | {"_id": 1000})
+    busy.blobs["vectors"].insert_one(vector | {"_id": 1000})
+    busy.rows["image_names"].update_one({"label": first["_id"]}, {"$set": {"label": 1000}})
+    take_backup(client, busy.name, tmp_path / "file", silent)
+    name, contents = restored(client, tmp_path / "file")
+    living = audit(client, name)
+    assert living.keys() == {1000, victim.done_labels[1], *victim.waiting_labels}
+    assert contents.left_out == 1
 
 
 def test_an_image_that_was_deleted_on_its_way_is_told_of_by_its_task(
