@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from backup.archive import Archive, ArchiveWriter, BackupFileError, Manifest, open_archive
 from catalog.connection import Row, databases, now
 from catalog.dumping import TABLES, Progress, dump
+from catalog.identity import Identity
 from catalog.models import Models
 from catalog.schema import SCHEMA, Schema
 from catalog.survivors import Contents, Survivors
@@ -92,10 +93,9 @@ def _describe(client: MongoClient[Row], name: str) -> Manifest:
             "release that runs"
         )
     model = Models(rows["models"]).current()
-    identity = rows["schema"].find_one({"_id": "catalogue"}) or {}
     return Manifest(
         schema=version,
-        catalogue=identity.get("id", ""),
+        catalogue=Identity(rows["schema"]).get(),
         model_id="" if model is None else model.model_id,
         written_at=now().isoformat(),
     )

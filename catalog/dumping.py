@@ -3,6 +3,7 @@
 What is read is never one moment of the catalogue. The order of the tables makes sure that what
 was read is enough for `catalog.survivors` to tell what belongs together:
 
+- idempotency keys before chunks, so that the tasks that they name are read;
 - chunks before tasks and images, so that work that ends meanwhile is at worst done again;
 - tasks after chunks, so that a task knows every chunk that was read;
 - names and products after images, so that what was deleted meanwhile is told by their absence;
@@ -26,7 +27,7 @@ from pymongo.database import Database
 from catalog.connection import Row, databases
 
 #: Small documents, in the order in which they are read.
-EARLY = ("chunks", "tasks", "images", "image_names", "image_contents", "products")
+EARLY = ("keys", "chunks", "tasks", "images", "image_names", "image_contents", "products")
 LATE = ("collections", "users", "models", "numbers")
 BLOBS = ("payloads", "vectors", "pictures")
 

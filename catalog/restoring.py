@@ -7,7 +7,6 @@ off begins anew.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -19,6 +18,7 @@ from catalog.chunks import State
 from catalog.claims import name_key
 from catalog.connection import Row, Rows, databases, find_by_id, now, stamp
 from catalog.dumping import BLOBS, Progress
+from catalog.identity import Identity
 from catalog.images import SUCCEEDED
 from catalog.products import product_key
 from catalog.schema import RESTORE, SCHEMA, Schema
@@ -36,7 +36,7 @@ TASK_PAGE = 50
 USED = ("collections", "products", "images", "image_names", "image_contents", "tasks", "chunks")
 
 #: Tables of what was going on in the service whose database it was.
-PASSING = ("users", "models", "queues", "purges", "numbers")
+PASSING = ("users", "models", "queues", "purges", "numbers", "keys")
 
 
 class RestoreRefusedError(Exception):
@@ -70,10 +70,14 @@ def restore(
     name: str,
     source: Source,
     survivors: Survivors,
+    *,
     schema: int,
+    catalogue: str,
     progress: Progress,
 ) -> None:
     """Write what survives of a backup into the catalogue `name`, and begin it anew.
+
+    `schema` is the version of its rows, `catalogue` the id of the catalogue it was taken of.
 
     Raises RestoreRefusedError before anything is written; what `source` raises, and PyMongoError,
     leave the mark of a restore that was cut off.
@@ -85,6 +89,11 @@ def restore(
         rows.drop_collection(table)
     for table in BLOBS:
         blobs.drop_collection(table)
+    # From here on it is another catalogue than the one whose rows it gets: what Redis and
+    # snapshots hold of that one is not taken for its own.
+    identity = Identity(rows["schema"])
+    identity.renew()
+    chunk_id = _Renaming(catalogue, identity.get())
 
     for table in BLOBS:
         alive = (row for row in source.rows(table) if survivors.is_living(row["_id"]))
@@ -93,8 +102,9 @@ def restore(
     _write_images(rows, source, survivors, progress)
     held = (row for row in source.rows("image_contents") if survivors.is_living(row["label"]))
     _write(rows["image_contents"], held, progress)
-    _write(rows["chunks"], _chunks(source, survivors), progress)
-    _write(rows["tasks"], _tasks(rows["chunks"], source, survivors), progress)
+    _write(rows["chunks"], _chunks(source, survivors, chunk_id), progress)
+    _write(rows["tasks"], _tasks(rows["chunks"], source, survivors, chunk_id), progress)
+    _write(rows["keys"], _keys(source, survivors), progress)
     _write(rows["models"], source.rows("models"), progress)
     _write(rows["users"], _users(source, survivors), progress)
     _write(rows["collections"], _collections(source, survivors), progress)
@@ -103,19 +113,8 @@ def restore(
     create_indexes(client, name)
     rows["schema"].delete_one({"_id": "schema"})
     rows["schema"].insert_one({"_id": "schema", "version": schema})
-    renew_identity(rows)
     rows["schema"].delete_one({"_id": RESTORE})
     Schema(rows, blobs).bring_up_to_date()
-
-
-def renew_identity(rows: Database[Row]) -> str:
-    """Make this catalogue another than the one whose rows it got; give its id.
-
-    What Redis and snapshots hold of that one is then not taken for its own.
-    """
-    identity = uuid.uuid4().hex
-    rows["schema"].update_one({"_id": "catalogue"}, {"$set": {"id": identity}}, upsert=True)
-    return identity
 
 
 def _is_marked(rows: Database[Row]) -> bool:
@@ -146,7 +145,7 @@ def _batches(documents: Iterable[Row]) -> Iterator[list[Row]]:
 def _products(source: Source, survivors: Survivors) -> Iterator[Row]:
     for row in source.rows("products"):
         if survivors.is_living_product(row):
-            yield row | {"image_count": len(survivors.places(row["serial"]))}
+            yield row | {"places": survivors.places(row["serial"])}
 
 
 def _write_images(
@@ -189,23 +188,43 @@ def _living(row: Row, product: Row) -> Row:
 
 def _dead(row: Row) -> Row:
     """Give an image that holds nothing any more, so that its chunk can tell how it ended."""
-    dead = _without(row, "index_at") | {"released_by": "restore"}
+    dead = _without(row, "remove_at")
     if row["deleted_at"] is None and row["outcome"] in (None, SUCCEEDED):
         dead["deleted_at"] = stamp(now())
+    if dead["deleted_at"] is not None:
+        # The sweep has it looked at, and its row removed when its time is over.
+        dead["index_at"] = stamp(now())
     return dead
 
 
-def _chunks(source: Source, survivors: Survivors) -> Iterator[Row]:
+class _Renaming:
+    """Gives chunks the names that those of another catalogue have.
+
+    Under the old ones Redis may hold results of work that was done after the backup.
+    """
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old = f"chunk-{old}-"
+        self._new = f"chunk-{new}-"
+
+    def __call__(self, chunk_id: str) -> str:
+        return self._new + chunk_id.removeprefix(self._old)
+
+
+def _chunks(source: Source, survivors: Survivors, chunk_id: _Renaming) -> Iterator[Row]:
     """Give the chunks of whole tasks; those that are not done wait to be sent."""
     for row in source.rows("chunks"):
         if not survivors.is_whole_task(row["task_id"]):
             continue
+        chunk = _without(row, "sent_at") | {"_id": chunk_id(row["_id"])}
         if row["state"] != State.DONE:
-            row |= {"state": State.WAITING, "sent_at": None, "due_at": stamp(now())}
-        yield row
+            chunk |= {"state": State.WAITING, "due_at": stamp(now())}
+        yield chunk
 
 
-def _tasks(chunks: Rows, source: Source, survivors: Survivors) -> Iterator[Row]:
+def _tasks(
+    chunks: Rows, source: Source, survivors: Survivors, chunk_id: _Renaming
+) -> Iterator[Row]:
     """Give the whole tasks, each with those of its chunks that are there.
 
     One that ended only after its chunks were read has not ended here.
@@ -213,12 +232,25 @@ def _tasks(chunks: Rows, source: Source, survivors: Survivors) -> Iterator[Row]:
     found = source.rows("tasks")
     while page := list(islice(found, TASK_PAGE)):
         whole = [row for row in page if survivors.is_whole_task(row["_id"])]
-        ids = [chunk_id for row in whole for chunk_id in row["chunk_ids"]]
-        states = find_by_id(chunks, ids, ["state"])
         for row in whole:
-            row["chunk_ids"] = [chunk_id for chunk_id in row["chunk_ids"] if chunk_id in states]
-            if any(states[chunk_id]["state"] != State.DONE for chunk_id in row["chunk_ids"]):
-                row = _without(row, "succeeded", "failed") | {"finished_at": None}
+            row["chunk_ids"] = [chunk_id(each) for each in row["chunk_ids"]]
+        states = find_by_id(chunks, [each for row in whole for each in row["chunk_ids"]], ["state"])
+        for row in whole:
+            row["chunk_ids"] = [each for each in row["chunk_ids"] if each in states]
+            if any(states[each]["state"] != State.DONE for each in row["chunk_ids"]):
+                yield (
+                    {"open_since": stamp(now())}
+                    | _without(row, "succeeded", "failed", "remove_at")
+                    | {"finished_at": None}
+                )
+            else:
+                yield row
+
+
+def _keys(source: Source, survivors: Survivors) -> Iterator[Row]:
+    """Give the idempotency keys that stand for a task which is there."""
+    for row in source.rows("keys"):
+        if row["task_id"] is not None and survivors.is_whole_task(row["task_id"]):
             yield row
 
 
@@ -237,7 +269,7 @@ def _users(source: Source, survivors: Survivors) -> Iterator[Row]:
 
 def _collections(source: Source, survivors: Survivors) -> Iterator[Row]:
     for row in source.rows("collections"):
-        yield row | {
+        yield _without(row, "recount_at") | {
             "product_count": survivors.product_counts[row["generation"]],
             "image_count": survivors.image_counts[row["generation"]],
         }

@@ -175,7 +175,10 @@ def _whole_tasks(source: Source) -> Numbers:
         for row in source.rows("tasks"):
             task = _hash(row["_id"])
             place = int(np.searchsorted(found, task))
-            if place < len(found) and found[place] == task and counts[place] == row["image_count"]:
+            is_found = place < len(found) and found[place] == task
+            count = int(counts[place]) if is_found else 0
+            # A submission that was not opened was promised to nobody.
+            if "submission" not in row and count == row["image_count"]:
                 yield task
 
     return Numbers(whole())

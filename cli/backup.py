@@ -76,8 +76,9 @@ def restore_command(file: Path, check: bool) -> None:
                     found.mongo_database,
                     archive,
                     survivors,
-                    archive.manifest.schema,
-                    told,
+                    schema=archive.manifest.schema,
+                    catalogue=archive.manifest.catalogue,
+                    progress=told,
                 )
         click.echo(f"restored: {_sum(survivors.contents)}; start the service")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pymongo import MongoClient
 
-from catalog.chunks import Stage, State
+from catalog.chunks import Chunk, Stage, State
 from catalog.claims import content_key
 from catalog.collections import CollectionRow
 from catalog.connection import Row, databases, now, stamp
@@ -22,10 +22,24 @@ from catalog.products import NewProduct, ProductRow
 from catalog.schema import Schema
 from catalog.splitting import split_off
 from catalog.store import Catalog, create_indexes, open_catalog
-from catalog.submission import NewImage, Submission, take_images
+from catalog.submission import Draft, NewImage, Written, begin, open_task, write
+from catalog.tasks import TaskRow
 from contract.errors import BrokenBase64OrUrl
 
 MODEL = ModelRow("model", 4)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A call of add_image that was taken."""
+
+    task: TaskRow
+    chunks: list[Chunk]
+
+    @property
+    def labels(self) -> list[int]:
+        """The labels of its images."""
+        return [label for chunk in self.chunks for label in chunk.labels]
 
 
 @dataclass(frozen=True)
@@ -34,32 +48,29 @@ class Victim:
 
     collection: CollectionRow
     product: ProductRow
-    done: Submission
-    waiting: Submission
+    done: Taken
+    waiting: Taken
 
     @property
     def done_labels(self) -> list[int]:
-        return labels_of(self.done)
+        return self.done.labels
 
     @property
     def waiting_labels(self) -> list[int]:
-        return labels_of(self.waiting)
-
-
-def labels_of(submission: Submission) -> list[int]:
-    return [label for chunk in submission.chunks for label in chunk.labels]
+        return self.waiting.labels
 
 
 class Busy:
     """The catalogue `name`, and everything that clients and workers do to it."""
 
-    def __init__(self, client: MongoClient[Row], name: str) -> None:
+    def __init__(self, client: MongoClient[Row], name: str, chunk_images: int = 16) -> None:
         Schema(*databases(client, name)).bring_up_to_date()
         create_indexes(client, name)
         self.client = client
         self.name = name
+        self.chunk_images = chunk_images
         self.rows, self.blobs = databases(client, name)
-        self.catalog: Catalog = open_catalog(client, name, 1.0)
+        self.catalog: Catalog = open_catalog(client, name)
         self.catalog.models.adopt(MODEL)
 
     def victim(self, user: str = "1001") -> Victim:
@@ -82,23 +93,29 @@ class Busy:
         product: ProductRow,
         *image_ids: str,
         payload: bytes | None,
-    ) -> Submission:
+    ) -> Taken:
+        draft, written = self.write(collection, product, *image_ids, payload=payload)
+        return Taken(open_task(self.catalog, draft, written), written.chunks)
+
+    def write(
+        self,
+        collection: CollectionRow,
+        product: ProductRow,
+        *image_ids: str,
+        payload: bytes | None,
+    ) -> tuple[Draft, Written]:
+        """Do all of a submission but its end."""
         url = None if payload else "http://pictures.example/a.jpg"
         images = [NewImage(product.product_id, i, "info", url, payload) for i in image_ids]
-        taken = take_images(
-            self.catalog,
-            collection,
-            dict(enumerate(images)),
-            {product.product_id: product},
-            images_per_product=0,
-            chunk_images=1,
-        )
-        assert taken.refused == {}
-        return taken
+        products = {product.product_id: product}
+        draft = begin(self.catalog, collection, dict(enumerate(images)), products)
+        written = write(self.catalog, draft, images_per_product=0, chunk_images=self.chunk_images)
+        assert written.refused == {}
+        return draft, written
 
-    def finish(self, submission: Submission) -> None:
+    def finish(self, taken: Taken) -> None:
         """Do what the stages do, up to the end of the task."""
-        for chunk in submission.chunks:
+        for chunk in taken.chunks:
             held = self.catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
             assert held is not None
             keys = {
@@ -116,18 +133,16 @@ class Busy:
             self.catalog.images.succeed(held.labels)
             self.catalog.payloads.remove(held.labels)
             assert self.catalog.chunks.finish(held, [SUCCEEDED] * len(held.items))
-        assert submission.task is not None
-        self.catalog.tasks.finish(submission.task.task_id, len(submission.chunks), 0)
+        self.catalog.tasks.finish(taken.task.task_id, len(taken.labels), 0)
 
-    def fail(self, submission: Submission) -> None:
-        for chunk in submission.chunks:
+    def fail(self, taken: Taken) -> None:
+        for chunk in taken.chunks:
             held = self.catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
             assert held is not None
             fail_images(self.catalog, dict.fromkeys(held.labels, BrokenBase64OrUrl))
             message = BrokenBase64OrUrl.message
             assert self.catalog.chunks.finish(held, [message] * len(held.items))
-        assert submission.task is not None
-        self.catalog.tasks.finish(submission.task.task_id, 0, len(submission.chunks))
+        self.catalog.tasks.finish(taken.task.task_id, 0, len(taken.labels))
 
     def clear(self, labels: Sequence[int]) -> None:
         """Clear the blobs of dead images as the index does, some time after their end."""
@@ -179,6 +194,13 @@ class Busy:
 
     def collection_is_added(self, victim: Victim) -> None:
         self.catalog.collections.find_or_create(victim.collection.user, uuid.uuid4().hex[:8], 0)
+
+    def submission_is_not_ended(self, victim: Victim) -> None:
+        self.write(victim.collection, victim.product, "ninth", "tenth", payload=b"more")
+
+    def task_is_forgotten(self, victim: Victim) -> None:
+        self.catalog.chunks.remove([chunk.id for chunk in victim.done.chunks])
+        self.catalog.tasks.remove(victim.done.task.task_id)
 
     def work_ends(self, victim: Victim) -> None:
         self.finish(victim.waiting)
@@ -252,8 +274,12 @@ def audit(client: MongoClient[Row], name: str) -> dict[int, Row]:
     for blob in ("payloads", "vectors", "pictures"):
         assert table[blob].keys() <= living.keys()
 
-    owned = Counter(image["product_serial"] for image in living.values())
-    assert {n: row["image_count"] for n, row in serials.items()} == {n: owned[n] for n in serials}
+    owned: dict[int, set[int]] = {}
+    for label, image in living.items():
+        owned.setdefault(image["product_serial"], set()).add(label)
+    assert {n: set(row["places"]) for n, row in serials.items()} == {
+        n: owned.get(n, set()) for n in serials
+    }
     assert all(row["deleted_at"] is None for row in serials.values())
     products = Counter(row["generation"] for row in serials.values())
     images = Counter(row["generation"] for row in living.values())
@@ -273,11 +299,15 @@ def audit(client: MongoClient[Row], name: str) -> dict[int, Row]:
 
 def _audit_tasks(table: dict[str, dict[Any, Row]], open_chunks: list[Row]) -> None:
     for chunk in open_chunks:
-        assert (chunk["state"], chunk["sent_at"]) == (State.WAITING, None)
+        assert chunk["state"] == State.WAITING
+        assert "sent_at" not in chunk
         assert chunk["due_at"] <= stamp(now())
     assert all(chunk["task_id"] in table["tasks"] for chunk in table["chunks"].values())
     for task in table["tasks"].values():
         chunks = [table["chunks"][chunk_id] for chunk_id in task["chunk_ids"]]
         assert len({i[0] for chunk in chunks for i in chunk["items"]}) == task["image_count"]
         is_done = all(chunk["state"] == State.DONE for chunk in chunks)
+        assert ("open_since" in task) == (task["finished_at"] is None)
+        assert ("remove_at" in task) == (task["finished_at"] is not None)
         assert is_done or task["finished_at"] is None
+        assert task["finished_at"] or not is_done or any("due_at" in c for c in chunks)

@@ -24,6 +24,7 @@ from catalog.connection import Row, connect, databases
 from catalog.dumping import BLOBS
 from catalog.restoring import USED, RestoreRefusedError, require_room, restore
 from catalog.schema import RESTORE, SCHEMA
+from catalog.store import open_catalog
 from catalog.survivors import Survivors
 from cli.processes import ROOT
 from config.embedded import embedded_servers, free_port
@@ -142,9 +143,7 @@ def test_a_restored_catalogue_is_another_one_than_its_origin(
     ids = []
     for name in (target, f"{target}_2"):
         assert call("restore", file, mongo_database=name).returncode == 0
-        row = databases(client, name)[0]["schema"].find_one({"_id": "catalogue"})
-        assert row is not None
-        ids.append(row["id"])
+        ids.append(open_catalog(client, name).identity.get())
     with open_archive(file) as archive:
         assert len({*ids, archive.manifest.catalogue}) == 3
 
@@ -292,8 +291,10 @@ def test_a_restore_that_was_cut_off_keeps_the_service_away_and_begins_anew(
         if table == at:
             raise KeyboardInterrupt
 
-    with open_archive(file) as archive, pytest.raises(KeyboardInterrupt):
-        restore(client, target, archive, Survivors(archive), SCHEMA, cut)
+    with open_archive(file) as archive:
+        survivors = Survivors(archive)
+        with pytest.raises(KeyboardInterrupt):
+            restore(client, target, archive, survivors, schema=SCHEMA, catalogue="", progress=cut)
     rows = databases(client, target)[0]
     assert rows["schema"].find_one({"_id": RESTORE}) is not None
     if at == "vectors":

@@ -5,6 +5,7 @@ The backup's own report of progress is the place where something happens: before
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,15 @@ from pymongo import MongoClient
 
 from backup.archive import open_archive
 from backup.taking import take_backup
+from catalog.chunks import State
 from catalog.connection import Row, connect, databases
-from catalog.dumping import TABLES
+from catalog.dumping import BLOBS, TABLES
 from catalog.restoring import restore
+from catalog.store import open_catalog
 from catalog.survivors import Contents, Survivors
+
+#: The tables before which something happens: all that anything depends on.
+MOMENTS = [table for table in TABLES if table not in ("models", "numbers")]
 
 
 class ServersLike(Protocol):
@@ -48,13 +54,22 @@ def restored(client: MongoClient[Row], path: Path) -> tuple[str, Contents]:
     name = f"restored_{uuid.uuid4().hex[:8]}"
     with open_archive(path) as archive:
         survivors = Survivors(archive)
-        restore(client, name, archive, survivors, archive.manifest.schema, silent)
+        told = archive.manifest
+        restore(
+            client,
+            name,
+            archive,
+            survivors,
+            schema=told.schema,
+            catalogue=told.catalogue,
+            progress=silent,
+        )
     return name, survivors.contents
 
 
 def backed_up(busy: Busy, path: Path, event: str, victims: list[Victim]) -> Contents:
-    """Take a backup; before each table, the event happens to one victim after the other."""
-    left = dict(zip(TABLES, victims, strict=True))
+    """Take a backup; before each moment, the event happens to one victim after the other."""
+    left = dict(zip(MOMENTS, victims, strict=True))
 
     def happens(table: str, done: int, total: int | None) -> None:
         if done == 0 and table in left:
@@ -65,30 +80,34 @@ def backed_up(busy: Busy, path: Path, event: str, victims: list[Victim]) -> Cont
     return contents
 
 
-def without_times(rows: Iterator[Row]) -> list[Row]:
-    return sorted(({k: v for k, v in row.items() if k != "due_at"} for row in rows), key=str)
+def comparable(rows: Iterator[Row]) -> list[Row]:
+    """Rows without what a restore makes anew: times of work, and the catalogue in chunk ids."""
+    found = []
+    for row in rows:
+        kept = {k: v for k, v in row.items() if k not in ("due_at", "sent_at", "recount_at")}
+        if "chunk_ids" in row:
+            kept["chunk_ids"] = [chunk_id.rpartition("-")[2] for chunk_id in row["chunk_ids"]]
+        if "items" in row:
+            kept |= {"_id": row["_id"].rpartition("-")[2], "state": row["state"] == State.DONE}
+        found.append(kept)
+    return sorted(found, key=str)
 
 
 def everything_of(client: MongoClient[Row], name: str, victim: Victim) -> dict[str, list[Row]]:
     rows, blobs = databases(client, name)
     labels = victim.done_labels + victim.waiting_labels
-    mine = {"_id": {"$in": labels}}
-    chunks = [c.id for s in (victim.done, victim.waiting) for c in s.chunks]
-    held = {"label": {"$in": labels}}
-    tasks = [s.task.task_id for s in (victim.done, victim.waiting) if s.task]
-    state = {"state": 0, "sent_at": 0}
-    return {
-        "images": without_times(rows["images"].find(mine)),
-        "names": without_times(rows["image_names"].find(held)),
-        "contents": without_times(rows["image_contents"].find(held)),
-        "products": without_times(rows["products"].find({"serial": victim.product.serial})),
-        "chunks": without_times(rows["chunks"].find({"_id": {"$in": chunks}}, state)),
-        "tasks": without_times(rows["tasks"].find({"_id": {"$in": tasks}})),
-        "collection": without_times(rows["collections"].find({"_id": victim.collection.key})),
-        **{
-            table: without_times(blobs[table].find(mine))
-            for table in ("payloads", "vectors", "pictures")
-        },
+    tasks = [victim.done.task.task_id, victim.waiting.task.task_id]
+    which = {
+        "images": {"_id": {"$in": labels}},
+        "image_names": {"label": {"$in": labels}},
+        "image_contents": {"label": {"$in": labels}},
+        "products": {"serial": victim.product.serial},
+        "chunks": {"task_id": {"$in": tasks}},
+        "tasks": {"_id": {"$in": tasks}},
+        "collections": {"_id": victim.collection.key},
+    }
+    return {table: comparable(rows[table].find(query)) for table, query in which.items()} | {
+        table: comparable(blobs[table].find({"_id": {"$in": labels}})) for table in BLOBS
     }
 
 
@@ -97,7 +116,7 @@ def test_what_happens_between_two_tables_is_put_right(
     busy: Busy, client: MongoClient[Row], tmp_path: Path, event: str
 ) -> None:
     untouched = busy.victim("1002")
-    victims = [busy.victim() for _ in TABLES]
+    victims = [busy.victim() for _ in MOMENTS]
     before = everything_of(client, busy.name, untouched)
     told = backed_up(busy, tmp_path / "file", event, victims)
     name, contents = restored(client, tmp_path / "file")
@@ -109,9 +128,9 @@ def test_what_happens_between_two_tables_is_put_right(
     for victim in victims:
         labels = {*victim.done_labels, *victim.waiting_labels}
         assert labels - touched(event, victim) <= living.keys()
-        for submission in (victim.done, victim.waiting):
-            assert submission.task is not None
-            assert rows["tasks"].find_one({"_id": submission.task.task_id}) is not None
+        tasks = [victim.waiting, *([] if event == "task_is_forgotten" else [victim.done])]
+        for taken in tasks:
+            assert rows["tasks"].find_one({"_id": taken.task.task_id}) is not None
 
 
 def touched(event: str, victim: Victim) -> set[int]:
@@ -166,23 +185,51 @@ def test_of_two_images_of_one_name_the_one_that_holds_it_lives(
 def test_an_image_that_was_deleted_on_its_way_is_told_of_by_its_task(
     busy: Busy, client: MongoClient[Row], tmp_path: Path
 ) -> None:
-    victims = [busy.victim() for _ in TABLES]
+    victims = [busy.victim() for _ in MOMENTS]
     backed_up(busy, tmp_path / "file", "waiting_image_is_deleted", victims)
     name, _ = restored(client, tmp_path / "file")
     rows = databases(client, name)[0]
-    early = victims[TABLES.index("image_names")].waiting_labels[0]
+    early = victims[MOMENTS.index("image_names")].waiting_labels[0]
     row = rows["images"].find_one({"_id": early})
     assert row is not None
     assert row["outcome"] is None
     assert row["deleted_at"] is not None
-    assert row["released_by"] is not None
+    assert row["index_at"] is not None
+
+
+def test_chunks_have_the_names_of_another_catalogue(
+    busy: Busy, client: MongoClient[Row], tmp_path: Path
+) -> None:
+    busy.victim()
+    old = busy.catalog.identity.get()
+    take_backup(client, busy.name, tmp_path / "file", silent)
+    name, _ = restored(client, tmp_path / "file")
+    new = open_catalog(client, name).identity.get()
+    assert new != old
+    ids = [row["_id"] for row in databases(client, name)[0]["chunks"].find()]
+    assert len(ids) == 2
+    assert all(re.fullmatch(rf"chunk-{new}-\d+", chunk_id) for chunk_id in ids)
+
+
+def test_idempotency_keys_come_back_with_their_tasks(
+    busy: Busy, client: MongoClient[Row], tmp_path: Path
+) -> None:
+    victim = busy.victim()
+    keys = busy.catalog.keys
+    for key, task_id in (("a", victim.done.task.task_id), ("b", "1001/x/1581417512.274598")):
+        assert keys.note(keys.take("1001", key, "body")[0], task_id)
+    keys.take("1001", "c", "body")
+    before = busy.rows["keys"].find_one({"_id": "1001/a"})
+    take_backup(client, busy.name, tmp_path / "file", silent)
+    name, _ = restored(client, tmp_path / "file")
+    assert list(databases(client, name)[0]["keys"].find()) == [before]
 
 
 def test_a_submission_of_which_only_a_part_was_read_is_left_out_as_a_whole(
     busy: Busy, client: MongoClient[Row], tmp_path: Path
 ) -> None:
+    busy.chunk_images = 1
     victim = busy.victim()
-    assert victim.waiting.task is not None
     part = victim.waiting.chunks[0]
     busy.rows["chunks"].delete_one({"_id": part.id})
     take_backup(client, busy.name, tmp_path / "file", silent)
