@@ -110,4 +110,4 @@ def _told(
         done += 1
         if done % BLOB_PAGE == 0:
             progress(table, done, total)
-    progress(table, done, total)
+    progress(table, done, done)

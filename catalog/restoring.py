@@ -127,6 +127,7 @@ def _write(rows: Rows, documents: Iterable[Row], progress: Progress) -> None:
         rows.insert_many(batch, ordered=False)
         done += len(batch)
         progress(rows.name, done, None)
+    progress(rows.name, done, done)
 
 
 def _batches(documents: Iterable[Row]) -> Iterator[list[Row]]:
@@ -176,6 +177,7 @@ def _write_images(
             )
         done += len(images)
         progress("images", done, None)
+    progress("images", done, done)
 
 
 def _living(row: Row, product: Row) -> Row:
