@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from catalog.connection import Rows, insert_new, moment, now, stamp
+from catalog.connection import Row, Rows, insert_new, moment, now, stamp
 
 #: A submission that read the collection before its end may still write for so long.
 LINGER = timedelta(minutes=15)
@@ -51,10 +51,15 @@ class Purges:
         }
         insert_new(self._rows, [row])
 
+    def find(self, generation: str) -> Purge | None:
+        """Give the purge of a generation, None where that is not being removed."""
+        row = self._rows.find_one({"_id": generation})
+        return None if row is None else _of(row)
+
     def due(self, limit: int) -> list[Purge]:
         """Give purges that are to be worked on now."""
         rows = self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
-        return [Purge(row["_id"], row["collection"], moment(row["deleted_at"])) for row in rows]
+        return [_of(row) for row in rows]
 
     def found_nothing(self, purge: Purge) -> bool:
         """Note that nothing was left of a generation; True where it is done with for good."""
@@ -67,3 +72,7 @@ class Purges:
     def end(self, generation: str) -> bool:
         """Forget a purge; tell whether it was there."""
         return self._rows.delete_one({"_id": generation}).deleted_count == 1
+
+
+def _of(row: Row) -> Purge:
+    return Purge(row["_id"], row["collection"], moment(row["deleted_at"]))

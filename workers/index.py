@@ -163,8 +163,14 @@ def refresh(labels: list[int]) -> None:
 
 @app.task(name=DROP)
 def drop(generation: str) -> None:
-    """Forget the images of a collection that was deleted."""
-    if shards.drop(generation):
+    """Forget the images of a collection that was deleted.
+
+    A message of a time before a backup may name one that lives again.
+    """
+    purge = catalog().purges.find(generation)
+    if purge is None or catalog().collections.is_alive(purge.collection, generation):
+        log.info("generation is not to be dropped", generation=generation)
+    elif shards.drop(generation):
         log.info("generation dropped", generation=generation)
 
 

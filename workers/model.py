@@ -67,6 +67,11 @@ def load_model() -> None:
         _refused[0] = 1
         os.kill(os.getppid(), signal.SIGTERM)
         raise SystemExit(REFUSED) from error
+    except OSError as error:
+        # Weights that can't be read or downloaded now: no image is to pay for that.
+        log.critical("model can't be loaded, worker stops to try again", reason=str(error))
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise SystemExit(1) from error
 
 
 @worker_shutdown.connect

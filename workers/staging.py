@@ -159,7 +159,10 @@ class Consumption:
                 pipeline.pttl(f"consumed:{queue}")
             left = pipeline.execute()
         return {
-            queue: None if rest < 0 else round(REMEMBERED_SECONDS - rest / 1000, 1)
+            # More is left than was ever given where Redis's clock was set back: that says nothing.
+            queue: round(REMEMBERED_SECONDS - rest / 1000, 1)
+            if 0 <= rest <= REMEMBERED_SECONDS * 1000
+            else None
             for queue, rest in zip(queues, left, strict=True)
         }
 

@@ -250,3 +250,17 @@ def test_a_search_of_a_set_that_is_not_ready_is_told_to_come_again(
     exchange().leave("q", {"vectors": feature(1).tobytes(), "count": "1"})
     index_stage.neighbours("q", "1", None, 5)
     assert exchange().wait("q", 1) == {"busy": True}
+
+
+def test_an_index_drops_only_a_generation_that_is_being_removed(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    """A message that waited in Redis over a restore may name a collection that lives again."""
+    taken = take("a")
+    chunk = embedded(catalog, taken.chunks[0])
+    index_stage.index(chunk.id, chunk.attempt)
+    index_stage.drop(chunk.generation)
+    assert found(shards, chunk, chunk.labels[0]) == chunk.labels
+    delete_collection(catalog, taken.collection)
+    index_stage.drop(chunk.generation)
+    assert found(shards, chunk, chunk.labels[0]) == []

@@ -175,7 +175,8 @@ def test_threads_that_use_sets_while_they_go_and_come_lose_nothing(
             added[key].append(label)
             assert label in index.search([key], vectors[label - 1000][None], 1).labels
             label += 1
-            time.sleep(0.1)
+            # A set goes only where it did not change since it was saved, and saving takes a while.
+            time.sleep(0.4)
 
     def unload() -> int:
         count = 0

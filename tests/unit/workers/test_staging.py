@@ -195,3 +195,16 @@ def test_a_redis_that_is_not_there_is_told_at_once() -> None:
         with pytest.raises(redis.ConnectionError):
             client.ping()
         assert time.monotonic() - began < 2
+
+
+def test_a_clock_of_redis_that_was_set_back_proves_no_work(
+    redis_client: fakeredis.FakeRedis,
+) -> None:
+    consumption = Consumption(redis_client)
+    consumption.note("vision")
+    (key,) = redis_client.keys()
+    redis_client.pexpire(key, redis_client.pttl(key) + 3_600_000)
+    assert consumption.ages(["vision"]) == {"vision": None}
+    assert consumption.stalled(["vision"]) == ["vision"]
+    consumption.note("vision")
+    assert consumption.stalled(["vision"]) == []
