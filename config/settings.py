@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         60.0, gt=0, description="a collection's counters are recounted so long after a change"
     )
     result_seconds: int = Field(86_400, ge=60, description="how long Celery keeps a result")
-    visibility_seconds: int = Field(900, ge=60, description="visibility timeout of the broker")
+    visibility_seconds: int = Field(900, ge=15, description="visibility timeout of the broker")
     time_limit_seconds: int = Field(120, ge=10, description="hard limit of one stage of a chunk")
     probe_seconds: float = Field(5.0, gt=0, description="how often every queue is probed")
     stalled_seconds: float = Field(
