@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -92,6 +93,27 @@ class Stack:
         process.wait()
         self._orphans.extend(children)
         return children
+
+    def members(self, kind: str) -> list[psutil.Process]:
+        """Give the processes of a kind that live now, the parent first."""
+        try:
+            parent = psutil.Process(self.processes[kind].pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill_all(self, kind: str) -> None:
+        """kill -9 the parent and all of its children at once, as the end of a machine would."""
+        for member in self.members(kind):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        self.processes[kind].wait()
+
+    @property
+    def orphans(self) -> list[psutil.Process]:
+        """The children that killed parents left, and that live on."""
+        self._orphans = await_end(self._orphans, 0)
+        return list(self._orphans)
 
     def log(self, kind: str) -> str:
         return (self._logs / f"{kind}.log").read_text(encoding="utf-8", errors="replace")
