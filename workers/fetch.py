@@ -62,7 +62,9 @@ def _work(chunk: Chunk) -> None:
     rest = [item for item in chunk.items if item not in pauses]
     advanced = catalog().chunks.advance(chunk, Stage.VISION, rest)
     if advanced is None:
-        staged_bytes().remove(clear_ended(catalog(), chunk.labels))
+        # Vision forgets bytes after it wrote a feature, so one of the two sees the other.
+        embedded = catalog().vectors.present(chunk.labels)
+        staged_bytes().remove([*clear_ended(catalog(), chunk.labels), *embedded])
     else:
         send_chunks(catalog(), [advanced])
 

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from catalog.chunks import Chunk, Stage
 from catalog.claims import name_key
-from catalog.endings import fail_images, release_images, remove_traces, vanished
+from catalog.endings import clear_ended, fail_images, release_images, remove_traces, vanished
 from catalog.images import ImageRow
 from config.settings import settings
 from contract.errors import InsertImageError, NoRelativeImage
@@ -143,6 +143,8 @@ def _work(chunk: Chunk) -> None:
     catalog().names.release(
         {name_key(chunk.generation, item.image_id): item.label for item in lost}
     )
+    # What vision wrote after their collection was purged.
+    clear_ended(catalog(), [item.label for item in lost])
     # They were there before, if the collection was deleted and its rows went meanwhile.
     faults |= vanished(catalog(), chunk.collection, chunk.generation, lost)
     conclude(catalog(), chunk, faults)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 
@@ -154,3 +155,24 @@ def test_without_room_in_redis_the_chunk_waits_and_nothing_counts_against_it(
     found = current(catalog, chunk.id)
     assert (found.stage, found.state, found.unclean) == (Stage.FETCH, State.WAITING, 0)
     assert asked == []
+
+
+def test_a_worker_that_woke_up_after_the_end_of_an_image_leaves_no_bytes(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, _ = files
+    (chunk,) = take("deleted", "embedded", "at work", url=f"{base}/200").chunks
+    deleted, embedded, at_work = chunk.labels
+    fetch_all = fetch_stage.fetch_all
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        fetched = fetch_all(*arguments, **options)
+        (held,) = catalog.chunks.find([chunk.id])
+        assert catalog.chunks.expire(held) is not None
+        delete_images(catalog, [deleted])
+        catalog.vectors.put("model", {embedded: np.ones(3, np.float32)})
+        return fetched
+
+    monkeypatch.setattr(fetch_stage, "fetch_all", stopped)
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    assert staged_bytes().present(chunk.labels) == {at_work}

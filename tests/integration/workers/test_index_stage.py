@@ -222,6 +222,22 @@ def test_images_of_a_collection_that_was_deleted_end_as_1030(
     assert outcomes(catalog, chunk) == ("NO_RELATIVE_COLLECTION",)
 
 
+def test_nothing_stays_of_an_image_that_was_embedded_after_its_collection_was_purged(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    taken = take("a")
+    delete_collection(catalog, taken.collection)
+    (purge,) = catalog.purges.due(1)
+    while purge_piece(catalog, purge, 100):
+        pass
+    chunk = embedded(catalog, taken.chunks[0])
+    catalog.pictures.put(dict.fromkeys(chunk.labels, b"kept"))
+    index_stage.index(chunk.id, chunk.attempt)
+    assert outcomes(catalog, chunk) == ("NO_RELATIVE_COLLECTION",)
+    assert catalog.vectors.present(chunk.labels) == set()
+    assert catalog.pictures.get(chunk.labels) == {}
+
+
 def test_a_task_whose_last_chunk_is_done_notes_how_it_ended(
     catalog: Catalog, take: Any, shards: CatalogIndex
 ) -> None:

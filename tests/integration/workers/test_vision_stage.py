@@ -136,3 +136,37 @@ def test_a_deleted_image_gets_no_feature(catalog: Catalog, take: Any) -> None:
     delete_images(catalog, chunk.labels)
     vision_stage.vision(chunk.id, chunk.attempt)
     assert catalog.vectors.present(chunk.labels) == set()
+
+
+def test_a_worker_that_woke_up_after_the_end_of_an_image_leaves_nothing_of_it(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+
+    class Stopped(MeanColour):
+        def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
+            (held,) = catalog.chunks.find([chunk.id])
+            assert catalog.chunks.expire(held) is not None
+            delete_images(catalog, chunk.labels)
+            return super().describe(image)
+
+    monkeypatch.setattr(vision_stage, "pipeline", Stopped)
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert catalog.vectors.present(chunk.labels) == set()
+    assert catalog.pictures.get(chunk.labels) == {}
+
+
+def test_a_worker_that_woke_up_too_late_keeps_what_another_made(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+
+    class Stopped(MeanColour):
+        def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
+            (held,) = catalog.chunks.find([chunk.id])
+            assert catalog.chunks.expire(held) is not None
+            return super().describe(image)
+
+    monkeypatch.setattr(vision_stage, "pipeline", Stopped)
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert catalog.vectors.present(chunk.labels) == set(chunk.labels)
