@@ -5,7 +5,11 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN = $(VENV)/bin
 
-.PHONY: demo test run setup lint unit docs
+ROUNDS ?= 5
+SEED ?= 1
+REPORT ?= chaos-output.json
+
+.PHONY: demo test run setup lint unit docs chaos
 
 setup: $(VENV)/.ready
 
@@ -23,6 +27,10 @@ test: setup
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit
+
+# Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
+chaos: setup
+	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT)
 
 docs: setup
 	$(BIN)/python docs/make_reference.py
