@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import requests
 from e2e_client import Api, as_base64, ids
 from pymongo import MongoClient
 from stack import Stack, await_end
@@ -179,3 +182,39 @@ def test_a_killed_search_worker_costs_its_search_alone(
     assert answers[-1][0] == 200
     assert await_end(orphans, 20) == [], "a child outlives its killed parent"
     stack.await_ready()
+
+
+def test_a_killed_api_is_back_at_once_though_clients_keep_their_connections(
+    api: Api, stack: Stack
+) -> None:
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        with requests.Session() as session:
+            while not over.is_set():
+                with contextlib.suppress(requests.ConnectionError):
+                    session.get(f"{stack.base_url}/healthz", timeout=5)
+                over.wait(0.05)
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        orphans = stack.kill("api")
+        stack.start("api")
+        deadline = time.monotonic() + 15
+        while not _answers_from(stack):
+            assert time.monotonic() < deadline, stack.log("api")[-2000:]
+            time.sleep(0.1)
+        assert await_end(orphans, 10) == [], "a child outlives its killed parent"
+    finally:
+        over.set()
+        asking.join()
+    stack.await_ready()
+
+
+def _answers_from(stack: Stack) -> bool:
+    """Tell whether the new parent listens: the old one's child can't bind."""
+    parent = stack.processes["api"]
+    assert parent.poll() is None, stack.log("api")[-2000:]
+    listening = [c for c in psutil.Process(parent.pid).net_connections() if c.status == "LISTEN"]
+    return bool(listening) and requests.get(f"{stack.base_url}/healthz", timeout=5).ok
