@@ -43,6 +43,7 @@ def run_rounds(
             print(done[-1].line, flush=True)
             _tell(done[-1], folder)
         numbers = _numbers(done, plant, seed, time.monotonic() - started)
+        numbers["idempotency keys"] = run.repeats
     print(_summary(numbers), flush=True)
     if report:
         report.write_text(json.dumps(numbers, ensure_ascii=False, indent=1), encoding="utf-8")
