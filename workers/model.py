@@ -39,6 +39,10 @@ def pipeline() -> Pipeline:
 
 def load_from(chosen: Settings) -> Pipeline:
     """Load the model that settings name; raises ValueError where it can't be loaded."""
+    # Read by OpenMP when torch is loaded. Its threads would otherwise spin while they wait for
+    # each other, and hold each other up on a machine that is busy: 270 s instead of 3 for 16
+    # pictures on two threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch must not be imported in the parent of a prefork pool.
     from vision.pipeline import VisionOptions, load_pipeline
 
