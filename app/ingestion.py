@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import Annotated, Any
 
 from app import answers, examples
@@ -30,10 +31,25 @@ from catalog.claims import name_key
 from catalog.collections import CollectionRow
 from catalog.keys import KeyRow
 from catalog.products import ProductRow
-from catalog.submission import NewImage, SubmissionCutOffError, begin, open_task, roll_back, write
+from catalog.store import Catalog
+from catalog.submission import (
+    Draft,
+    NewImage,
+    SubmissionCutOffError,
+    Written,
+    begin,
+    open_task,
+    roll_back,
+    undecided,
+    write,
+)
 from contract import errors
 from contract.errors import ContractError
 from workers.messages import send_chunks
+
+#: How long a call waits for another one that holds the same names, and looks again.
+DECISION_SECONDS = 2.0
+DECISION_PAUSE = 0.1
 
 
 class NewImageItem(RequestModel):
@@ -109,6 +125,7 @@ def _take(
             images_per_product=settings.images_per_product,
             chunk_images=settings.chunk_images,
         )
+        _await_decision(catalog, draft, written)
         for position, fault in written.refused.items():
             faults[position].append(fault)
         failed_list = _failed_list(image_list, faults)
@@ -124,6 +141,20 @@ def _take(
         raise Busy("the submission took too long and was undone") from error
     send_chunks(catalog, written.chunks)
     return {"task_id": task.task_id, "failed_list": failed_list}
+
+
+def _await_decision(catalog: Catalog, draft: Draft, written: Written) -> None:
+    """Wait until it is sure that the names which are taken stay so; raises Busy.
+
+    A client that got no answer and repeats its call must not be told that its images are
+    there, if the first call was cut off and is about to be undone.
+    """
+    taken = [p for p, fault in written.refused.items() if fault is errors.RepeatImageNameInDb]
+    deadline = time.monotonic() + DECISION_SECONDS
+    while taken and undecided(catalog, draft, taken):
+        if time.monotonic() > deadline:
+            raise Busy("a name is held by a submission that was not answered")
+        time.sleep(DECISION_PAUSE)
 
 
 def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[str, Any] | None]:

@@ -8,7 +8,7 @@ whose product went away meanwhile is failed here or, at the latest, by the index
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from catalog.chunks import Chunk, Item, Stage
@@ -107,6 +107,19 @@ def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_imag
         _write_images(catalog, draft, taken, items)
     size = sum(len(image.payload) for image in taken.values() if image.payload is not None)
     return Written(items, chunks, refused, size)
+
+
+def undecided(catalog: Catalog, draft: Draft, refused: Collection[int]) -> set[int]:
+    """Give those among refused positions whose name a submission holds that is not a task yet.
+
+    It may still be undone, and then the name is free again.
+    """
+    names = {p: name_key(draft.collection.generation, draft.images[p].image_id) for p in refused}
+    holders = catalog.names.holders(list(names.values()))
+    under_way = {
+        label for submission in catalog.tasks.unopened() for label, _, _ in submission.images
+    }
+    return {p for p, name in names.items() if name not in holders or holders[name] in under_way}
 
 
 def open_task(

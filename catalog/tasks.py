@@ -162,6 +162,10 @@ class Tasks:
         found = self._rows.find({"submission_at": {"$lte": stamp(now())}}).limit(limit)
         return [_submission(row) for row in found]
 
+    def unopened(self) -> list[Submission]:
+        """Give all submissions that are under way, or were cut off and are still to be undone."""
+        return [_submission(row) for row in self._rows.find({"submission_at": {"$gt": 0}})]
+
     def take_back(self, submission: Submission) -> Submission | None:
         """Keep a submission from ever being opened; None where it was, or is taken back already.
 

@@ -51,7 +51,8 @@ def _work(chunk: Chunk) -> None:
             else:
                 pauses[items[label]] = _pause(chunk.passes, outcome)
     fail_images(catalog(), faults)
-    if pauses:
+    # Whoever lost its lease must add no chunk to a task that may be finished by now.
+    if pauses and catalog().chunks.renew(chunk):
         moment = now()
         split_off(
             catalog(),

@@ -162,6 +162,30 @@ def test_a_key_whose_submission_was_undone_works_at_once(
     assert added(client, "a", key="k")["code"] == 0
 
 
+def test_a_repeat_is_told_nothing_of_names_that_a_call_without_an_answer_still_holds(
+    serve: Serve, catalog: Catalog, made: list[Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told that they are there, its client would never send them again, and they go."""
+    client = serve()
+    products(client, "p")
+
+    class Cut(BaseException):
+        pass
+
+    def cut(*_: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made[0].catalog.tasks, "open", cut)
+        with pytest.raises(Cut):
+            add(client, "a", "b")
+    assert add(client, "a", "b").status_code == 503
+    (submission,) = catalog.tasks.unopened()
+    assert roll_back(catalog, submission)
+    assert added(client, "a", "b")["failed_list"] == []
+    assert added(client, "a")["failed_list"][0]["message"] == ["REPEAT_IMAGE_NAME_IN_DB"]
+
+
 def test_a_call_in_which_the_database_goes_away_leaves_its_names_free(
     serve: Serve, catalog: Catalog, made: list[Services], monkeypatch: pytest.MonkeyPatch
 ) -> None:

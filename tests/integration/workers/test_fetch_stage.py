@@ -176,3 +176,27 @@ def test_a_worker_that_woke_up_after_the_end_of_an_image_leaves_no_bytes(
     monkeypatch.setattr(fetch_stage, "fetch_all", stopped)
     fetch_stage.fetch(chunk.id, chunk.attempt)
     assert staged_bytes().present(chunk.labels) == {at_work}
+
+
+def test_a_worker_that_lost_its_lease_splits_nothing_off(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task may be finished by then, and would get chunks that are not."""
+    base, _ = files
+    taken = take("busy", url=f"{base}/503")
+    (chunk,) = taken.chunks
+    fetch_all = fetch_stage.fetch_all
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        fetched = fetch_all(*arguments, **options)
+        (held,) = catalog.chunks.find([chunk.id])
+        assert catalog.chunks.expire(held) is not None
+        return fetched
+
+    monkeypatch.setattr(fetch_stage, "fetch_all", stopped)
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    task = catalog.tasks.find(taken.task.task_id)
+    assert task is not None
+    assert task.chunk_ids == (chunk.id,)
+    found = current(catalog, chunk.id)
+    assert (found.state, found.attempt) == (State.WAITING, 2)
