@@ -20,6 +20,9 @@ broker_transport_options = {
     "visibility_timeout": _chosen.visibility_seconds,
     # kombu looks for messages of dead workers only every hundredth time unless told.
     "unacked_restore_throttle": 1,
+    # Whoever dies while it looks would keep all others from looking for five minutes. Two at
+    # once are harmless: a message that comes twice is dropped.
+    "unacked_mutex_expire": 10,
     "socket_connect_timeout": _chosen.redis_timeout_seconds,
     "socket_keepalive": True,
     "health_check_interval": 15,

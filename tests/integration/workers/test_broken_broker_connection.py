@@ -63,3 +63,43 @@ def test_neither_its_end_nor_a_late_acknowledgement_is_a_fault(
         with caplog.at_level(logging.CRITICAL):
             taken[0].ack_log_error(logging.getLogger(__name__), connection.connection_errors)
         assert "Couldn't ack" in caplog.text
+
+
+def test_one_that_died_while_it_looked_for_unacknowledged_messages_keeps_others_out_for_seconds(
+    valkey: tuple[str, subprocess.Popen[bytes]], process_settings: None
+) -> None:
+    """kombu's own five minutes are longer than anything else here waits."""
+    url, _ = valkey
+    options = {**broker.app.conf.broker_transport_options, "visibility_timeout": 1}
+    with Celery("mutex", broker=url, set_as_current=False) as app:
+        app.conf.broker_transport_options = options
+        app.send_task("work", queue="work", ignore_result=True)
+        taken: list[Any] = []
+        dead = app.connection_for_read()
+        Consumer(
+            dead.default_channel,
+            queues=[app.amqp.queues["work"]],
+            callbacks=[lambda _, message: taken.append(message)],
+        ).consume()
+        dead.drain_events(timeout=5)
+        channel = dead.default_channel
+        with channel.conn_or_acquire() as client:
+            client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire).acquire()
+            assert 0 < client.pttl(channel.unacked_mutex_key) <= 10_000
+            client.pexpire(channel.unacked_mutex_key, 200)
+        time.sleep(1.2)
+        other = app.connection_for_read()
+        Consumer(
+            other.default_channel,
+            queues=[app.amqp.queues["work"]],
+            callbacks=[lambda _, message: taken.append(message)],
+        ).consume()
+        deadline = time.monotonic() + 10
+        while len(taken) < 2 and time.monotonic() < deadline:
+            try:
+                other.drain_events(timeout=0.5)
+            except TimeoutError:
+                other.default_channel.qos.restore_visible(interval=1)
+        assert len(taken) == 2
+        for connection in (dead, other):
+            connection.collect(socket_timeout=1)
