@@ -8,8 +8,10 @@ BIN = $(VENV)/bin
 ROUNDS ?= 5
 SEED ?= 1
 REPORT ?= chaos-output.json
+MINUTES ?= 10
+SOAK_REPORT ?= soak-output.json
 
-.PHONY: demo test run setup lint unit docs chaos
+.PHONY: demo test run setup lint unit docs chaos soak
 
 setup: $(VENV)/.ready
 
@@ -31,6 +33,10 @@ unit: setup
 # Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
 chaos: setup
 	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT)
+
+# A steady load, after which nothing may have grown; see docs/reliability.md.
+soak: setup
+	$(BIN)/python tests/soak --minutes $(MINUTES) --report $(SOAK_REPORT)
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

@@ -63,8 +63,8 @@ SERVER_START_SECONDS = 20.0
 class Plant:
     """Every process of the service, by kind; "redis" and "mongo" are kinds as well."""
 
-    def __init__(self, folder: Path) -> None:
-        """Data and logs go to `folder`."""
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """Data and logs go to `folder`; `settings` go before those of this module."""
         self.data_dir = folder / "data"
         self.logs = folder / "logs"
         for path in (self.data_dir, self.logs):
@@ -79,7 +79,7 @@ class Plant:
             redis_url=self.redis_url,
             mongo_url=self.mongo_url,
             mongo_database=DATABASE,
-            **SETTINGS,
+            **{**SETTINGS, **settings},
         )
         self.fell: Counter[str] = Counter()  #: processes that ended by themselves
         self._guard = threading.RLock()
@@ -233,9 +233,9 @@ def mongo_client(url: str) -> MongoClient[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def running_plant(folder: Path) -> Iterator[Plant]:
+def running_plant(folder: Path, **settings: str) -> Iterator[Plant]:
     """Run everything while the block runs."""
-    plant = Plant(folder)
+    plant = Plant(folder, **settings)
     try:
         plant.start()
         yield plant
