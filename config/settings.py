@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the API and Flower listen on")
     port: int = Field(8000, ge=1, le=65535, description="port of the API")
     flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower")
+    flower_tasks: int = Field(10_000, ge=1, description="tasks that Flower remembers, 5 kB each")
     flower_user: str = Field(
         "admin", min_length=1, pattern=r"^[^:,]+$", description="who may see Flower"
     )

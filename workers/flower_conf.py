@@ -19,7 +19,7 @@ configure_logging(_settings)
 address = _settings.host
 port = _settings.flower_port
 purge_offline_workers = 300
-max_tasks = 10_000
+max_tasks = _settings.flower_tasks
 # Its lines go the way of all others; "none" keeps Tornado from setting up its own.
 logging = "none"
 tasks_columns = "name,uuid,args,state,received,started,runtime,worker"

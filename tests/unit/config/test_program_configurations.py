@@ -72,6 +72,13 @@ def test_flower_listens_where_the_settings_say(
     assert "basic_auth" not in found
 
 
+def test_flower_remembers_as_many_tasks_as_the_settings_say(
+    environment: pytest.MonkeyPatch, flower: Flower
+) -> None:
+    environment.setenv("SNAPSKU_FLOWER_TASKS", "120")
+    assert flower()["max_tasks"] == 120
+
+
 def test_flower_asks_for_the_password_that_is_set(
     environment: pytest.MonkeyPatch, flower: Flower
 ) -> None:
