@@ -16,6 +16,7 @@ class Allowance:
 
     share: float  #: of the beginning
     floor: float  #: in the unit of the size, for what is small
+    level: float = 0.0  #: what is there if all goes well; a low beginning does not count
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,5 @@ def judge(name: str, values: Sequence[float], allowance: Allowance) -> Verdict:
         before=before,
         after=median(values[-quarter:]),
         highest=max(values),
-        allowed=before * (1 + allowance.share) + allowance.floor,
+        allowed=max(before, allowance.level) * (1 + allowance.share) + allowance.floor,
     )

@@ -27,6 +27,8 @@ RETENTION = {
     "staged_seconds": "60",
     "recount_seconds": "3",
     "snapshot_seconds": "10",
+    # It remembers so many tasks, whatever their age; by default ten thousand, in 50 MB.
+    "flower_tasks": "100",
     "unclean_ends": "3",
 }
 #: Longer than the longest of these times, and until the shop is full.

@@ -48,6 +48,11 @@ def test_a_row_that_each_image_leaves_is_growth_within_two_minutes() -> None:
         assert judge(kind, values, ALLOWANCES[kind]).grew
 
 
+def test_a_slow_beginning_is_no_growth_of_what_lives() -> None:
+    slow = [{f"{ROWS} of vectors": 20.0 if number < 30 else 90.0} for number in range(60)]
+    assert [verdict.grew for verdict in judge_all(slow, deleted_collections=0)] == [False]
+
+
 def test_what_turns_up_late_is_growth() -> None:
     samples: list[dict[str, float]] = [{} for _ in range(60)]
     for sample in samples[40:]:
