@@ -40,9 +40,10 @@ ALLOWANCES = {
     THREADS: Allowance(0.1, 4.0),
     # Buffers of clients, and the pictures that wait for fetch, vision and search.
     REDIS_MEMORY: Allowance(0.15, 1.5),
-    # A result per chunk for a minute, and the load is never quite even.
-    KEYS: Allowance(0.15, 15.0),
-    ROWS: Allowance(0.15, 12.0),
+    # A slow machine takes less work for a while; at full speed there are 45 results of chunks
+    # and 25 rows of the chunks of tasks that are remembered.
+    KEYS: Allowance(0.15, 15.0, level=50.0),
+    ROWS: Allowance(0.15, 12.0, level=25.0),
     # An append-only file doubles before it is rewritten, a database file grows by whole
     # extents and uses them again, a snapshot lies beside its successor for a moment.
     FILES: Allowance(0.5, 3.0),

@@ -56,7 +56,7 @@ def test_a_slow_beginning_is_no_growth_of_what_lives() -> None:
 def test_what_turns_up_late_is_growth() -> None:
     samples: list[dict[str, float]] = [{} for _ in range(60)]
     for sample in samples[40:]:
-        sample[f"{KEYS} forgotten"] = 40.0
+        sample[f"{KEYS} forgotten"] = 80.0
     assert [verdict.grew for verdict in judge_all(samples, deleted_collections=0)] == [True]
 
 
