@@ -135,18 +135,34 @@ class Chunks:
         """Give the chunks that exist among `ids`."""
         return [_of(row) for row in self._rows.find({"_id": {"$in": list(ids)}})]
 
-    def claim(self, chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
+    def claim(
+        self, chunk_id: str, stage: Stage, attempt: int, holder: str | None = None
+    ) -> Chunk | None:
         """Take the lease of a chunk whose message arrived; None where it is not to be worked on.
 
-        Gives it with the time at which that message was sent.
+        Gives it with the time at which that message was sent. A `holder`, which is nobody
+        else's, may claim again where the answer to its claim got lost.
         """
         due_at = now() + self._lease
         row = self._rows.find_one_and_update(
             {"_id": chunk_id, "stage": stage, "attempt": attempt, "state": State.SENT},
-            {"$set": {"state": State.RUNNING, "due_at": stamp(due_at)}, "$unset": {"sent_at": 1}},
+            {
+                "$set": {"state": State.RUNNING, "due_at": stamp(due_at), "holder": holder},
+                "$unset": {"sent_at": 1},
+            },
             return_document=ReturnDocument.BEFORE,
         )
-        return None if row is None else replace(_of(row), state=State.RUNNING, due_at=due_at)
+        if row is not None:
+            return replace(_of(row), state=State.RUNNING, due_at=due_at)
+        mine = holder and self._rows.find_one({"_id": chunk_id})
+        if not mine or (mine.get("holder"), mine["stage"], mine["attempt"], mine["state"]) != (
+            holder,
+            stage,
+            attempt,
+            State.RUNNING,
+        ):
+            return None
+        return _of(mine)
 
     def renew(self, chunk: Chunk) -> bool:
         """Renew the lease of a running chunk; False where somebody else has it by now."""

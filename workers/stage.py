@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -45,7 +46,7 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
     Whatever `work` raises, the chunk is handed back and starts the stage again; a
     worker that dies without a word is found by its lease.
     """
-    chunk = catalog().chunks.claim(chunk_id, stage, attempt)
+    chunk = _claim(chunk_id, stage, attempt)
     if chunk is None:
         log.info("message of the past dropped", chunk=chunk_id, stage=stage.value, attempt=attempt)
         return
@@ -69,6 +70,22 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
             log.info("worker stops, chunk handed back")
             catalog().chunks.hand_back(chunk, timedelta(0), unclean=False)
             raise
+
+
+def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
+    """Claim a chunk, if need be when the database is there again.
+
+    It may have noted the claim and been lost before it said so; nobody would work on the
+    chunk then, and the lease that runs out would count against its images.
+    """
+    holder = uuid.uuid4().hex
+    while True:
+        try:
+            return catalog().chunks.claim(chunk_id, stage, attempt, holder)
+        except ConnectionFailure as error:
+            log.warning("database unreachable, chunk is claimed later", fault=str(error))
+            if _stopping.wait(RETRY_SECONDS):
+                raise
 
 
 def _hand_back(chunk: Chunk, *, unclean: bool) -> None:

@@ -138,6 +138,29 @@ def test_long_work_counts_as_consumption_of_its_queue_until_it_must_be_hanging(
     assert the_chunk(catalog, chunk).unclean == 0, "what the work asserted held"
 
 
+def test_a_claim_whose_answer_got_lost_is_made_again_and_counts_against_nobody(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a").chunks
+    rows = catalog.chunks._rows
+    change = rows.find_one_and_update
+    lost = [True]
+
+    def answer_lost(*arguments: Any, **options: Any) -> Any:
+        found = change(*arguments, **options)
+        if lost.pop() if lost else False:
+            raise AutoReconnect("the database ended before it answered")
+        return found
+
+    monkeypatch.setattr(rows, "find_one_and_update", answer_lost)
+    monkeypatch.setattr("workers.stage.RETRY_SECONDS", 0.05)
+    worked: list[Chunk] = []
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, worked.append)
+    assert [found.id for found in worked] == [chunk.id]
+    assert catalog.chunks.claim(chunk.id, Stage.FETCH, chunk.attempt, "somebody else") is None
+    assert the_chunk(catalog, chunk).unclean == 0
+
+
 def test_a_stage_that_hangs_loses_its_lease_and_then_changes_nothing(
     catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
