@@ -50,8 +50,6 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
     if chunk is None:
         log.info("message of the past dropped", chunk=chunk_id, stage=stage.value, attempt=attempt)
         return
-    if chunk.sent_at is not None:
-        catalog().queues.started(stage, chunk.sent_at)
     with (
         structlog.contextvars.bound_contextvars(
             task_id=chunk.task_id, chunk=chunk.id, stage=stage.value, attempt=attempt
@@ -59,6 +57,8 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
         _leased(chunk),
     ):
         try:
+            if chunk.sent_at is not None:
+                catalog().queues.started(stage, chunk.sent_at)
             work(chunk)
         except UNREACHABLE as error:
             log.warning("dependency unreachable, chunk handed back", fault=str(error))

@@ -161,6 +161,20 @@ def test_a_claim_whose_answer_got_lost_is_made_again_and_counts_against_nobody(
     assert the_chunk(catalog, chunk).unclean == 0
 
 
+def test_a_database_that_goes_away_right_after_a_claim_counts_against_nobody(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a").chunks
+
+    def gone(*_: object) -> None:
+        raise AutoReconnect("the database went away")
+
+    monkeypatch.setattr(catalog.queues, "started", gone)
+    run_stage(Stage.FETCH, chunk.id, chunk.attempt, lambda _: None)
+    found = the_chunk(catalog, chunk)
+    assert (found.state, found.attempt, found.unclean) == (State.WAITING, 2, 0)
+
+
 def test_a_stage_that_hangs_loses_its_lease_and_then_changes_nothing(
     catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
