@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--images", type=int, default=110, help="about how many a round takes in")
+    parser.add_argument("--images", type=int, default=70, help="about how many a round takes in")
     parser.add_argument("--report", type=Path, help="write all numbers to this JSON file")
     parser.add_argument("--folder", type=Path, help="where data and logs go; it must not be there")
     parser.add_argument(

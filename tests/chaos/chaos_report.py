@@ -26,7 +26,7 @@ def run_rounds(
     seed: int,
     folder: Path,
     *,
-    images: int = 110,
+    images: int = 70,
     known: Collection[str] = (),
     only: Collection[str] = (),
     report: Path | None = None,
