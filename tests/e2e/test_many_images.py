@@ -1,7 +1,11 @@
-"""Two thousand images in ten tasks at once: each ends once, counts agree, each is found."""
+"""Many images in ten tasks at once: each ends once, counts agree, each is found.
+
+TEST_IMAGES_PER_TASK=200 makes them two thousand.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from demo.manifest import load
 
 MANIFEST = load()
 TASKS = 10
-IMAGES_PER_TASK = 200
+IMAGES_PER_TASK = int(os.environ.get("TEST_IMAGES_PER_TASK", "60"))
 SECONDS = 600.0
 
 #: Images searched for by their own picture, spread over all tasks.
@@ -22,7 +26,7 @@ SEARCHED = 40
 
 
 @pytest.mark.timeout(SECONDS + 120)
-def test_two_thousand_images_in_ten_tasks_all_end_and_are_found(api: Api, tmp_path: Path) -> None:
+def test_the_images_of_ten_tasks_at_once_all_end_and_are_found(api: Api, tmp_path: Path) -> None:
     collection = collection_name()
     total = TASKS * IMAGES_PER_TASK
     for number in range(total):
