@@ -16,6 +16,7 @@ import pytest
 import redis
 from busy_catalog import Busy, audit
 from programs import environment, run
+from pydantic import SecretStr
 from pymongo import MongoClient
 
 from backup.archive import ArchiveWriter, Manifest, open_archive
@@ -330,7 +331,10 @@ def test_without_servers_of_their_own_the_commands_start_the_embedded_ones(
         for table in ("images", "products", "vectors", "pictures"):
             assert list(first.rows(table)) == list(second.rows(table))
 
-    settings = Settings(data_dir=tmp_path / "data")
+    # Named here, so that no variable of other tests in this process names a server.
+    settings = Settings(
+        data_dir=tmp_path / "data", mongo_url=SecretStr(""), redis_url=SecretStr("")
+    )
     with embedded_servers(settings):
         assert "in use by another running stack" in refusal(call("restore", file, **own))
         assert call("backup", tmp_path / "third", **own).returncode == 0
