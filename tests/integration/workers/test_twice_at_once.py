@@ -23,6 +23,7 @@ from vision.box import Box
 from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage
+from workers.broker import app
 from workers.catalog_index import CatalogIndex
 from workers.resources import staged_bytes
 
@@ -44,6 +45,12 @@ class SlowColour:
         time.sleep(0.02)
         mean = np.asarray(image, np.float32).mean(axis=(0, 1))
         return Box(0, 0, *image.size), np.asarray(mean / np.linalg.norm(mean), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def bound_tasks(process_settings: None) -> None:
+    """Tasks that are bound, as in a worker; two threads at once must not be the first to do it."""
+    app.finalize()
 
 
 @pytest.fixture
