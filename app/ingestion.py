@@ -79,27 +79,27 @@ def add_image(services: Services, call: Call) -> dict[str, Any]:
         raise errors.EmptyImageList
     if settings.images_per_call and len(request.image_list) > settings.images_per_call:
         raise errors.ImageNumExceedTotalLimit
-    collection = services.collection(call.user, request.collection_name)
     if call.idempotency_key is None:
-        services.backlog.check()
-        return _take(services, collection, request.image_list, None)
+        return _take(services, call.user, request, None)
+    # Before anything that may have changed since: a repeat is answered as the first call was.
     key, answer = _take_key(services, call, call.idempotency_key)
     if answer is not None:
         return answer
     try:
-        services.backlog.check()
-        return _take(services, collection, request.image_list, key)
-    except (Refused, Busy):
+        return _take(services, call.user, request, key)
+    except (ContractError, Refused, Busy):
         # Nothing was taken, so a repeat may be judged anew.
         services.catalog.keys.give_back(key)
         raise
 
 
 def _take(
-    services: Services, collection: CollectionRow, image_list: list[Any], key: KeyRow | None
+    services: Services, user: str, request: AddImageRequest, key: KeyRow | None
 ) -> dict[str, Any]:
     """Take what may be taken; `key` is told of the task before anything else is written."""
-    settings, catalog = services.settings, services.catalog
+    settings, catalog, image_list = services.settings, services.catalog, request.image_list
+    collection = services.collection(user, request.collection_name)
+    services.backlog.check()
     faults, contents, items = _judge_items(services, image_list)
     products = _judge_by_catalog(services, collection, image_list, faults)
     images = {
