@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from catalog.connection import Row, Rows, find_by_id, moment_or_none, now, stamp
+from catalog.times import Times
 
 #: The outcome of an image that can be found; any other is a message of the contract.
 SUCCEEDED = "SUCCEEDED"
-
-#: A message that asks the index to look at images again is taken for lost after this time.
-INDEX_GRACE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,13 @@ def _of(row: Row) -> ImageRow:
 class Images:
     """The rows of images; `_id` is the label."""
 
-    def __init__(self, rows: Rows, stay: timedelta) -> None:
-        """`stay` is how long the row of a deleted image stays."""
+    def __init__(self, rows: Rows, times: Times) -> None:
+        """Take from `times` how long the row of a deleted image stays.
+
+        And the lease: a message that asks the index to look at images is lost after it.
+        """
         self._rows = rows
-        self._stay = stay
+        self._times = times
 
     def insert(self, images: Sequence[ImageRow]) -> None:
         """Write new images."""
@@ -144,7 +145,7 @@ class Images:
             {
                 "$set": {
                     "deleted_at": stamp(deleted_at),
-                    "index_at": stamp(deleted_at + INDEX_GRACE),
+                    "index_at": stamp(deleted_at + self._times.lease),
                 }
             },
         )
@@ -162,24 +163,16 @@ class Images:
     def ask_index(self, labels: Iterable[int]) -> None:
         """Have the index look at these images again, within a while or when the sweep asks."""
         self._rows.update_many(
-            {"_id": {"$in": list(labels)}}, {"$set": {"index_at": stamp(now() + INDEX_GRACE)}}
+            {"_id": {"$in": list(labels)}}, {"$set": {"index_at": stamp(now() + self._times.lease)}}
         )
 
     def let_go(self, labels: Iterable[int]) -> None:
         """Note that nothing is left of these images but their rows, which go in a while."""
-        self._rows.update_many(
-            {"_id": {"$in": list(labels)}, "remove_at": None},
-            {"$set": {"remove_at": stamp(now() + self._stay)}},
-        )
+        remove_at = stamp(now() + self._times.deleted)
+        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$set": {"remove_at": remove_at}})
 
     def to_be_removed(self, limit: int) -> list[ImageRow]:
         """Give images whose rows are to go now."""
         return [
             _of(row) for row in self._rows.find({"remove_at": {"$lte": stamp(now())}}).limit(limit)
         ]
-
-    def keep_longer(self, labels: Iterable[int]) -> None:
-        """Note that rows which were to go are still asked for."""
-        self._rows.update_many(
-            {"_id": {"$in": list(labels)}}, {"$set": {"remove_at": stamp(now() + self._stay)}}
-        )

@@ -1,4 +1,4 @@
-"""Numbers that are never used twice: labels of images, serials of products, generations.
+"""Numbers that are never used twice: labels of images, serials of products.
 
 A label is what a vector is called in a shard, so it must stay below 2**63.
 """

@@ -32,7 +32,7 @@ def forget_images(catalog: Catalog, limit: int) -> int:
     """Remove the rows of at most `limit` deleted images of which nothing else is left."""
     images = catalog.images.to_be_removed(limit)
     # A task that is not done still has to say of them that they were deleted.
-    catalog.images.keep_longer([image.label for image in images if image.outcome is None])
+    catalog.images.let_go([image.label for image in images if image.outcome is None])
     gone = [image.label for image in images if image.outcome is not None]
     _remove_images(catalog, gone)
     return len(gone)

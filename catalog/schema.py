@@ -1,7 +1,7 @@
 """The version of the rows: written once, compared at every start, raised by migrations.
 
 A process never works on rows of another version than its own. Knows nothing of
-what a migration does; those stand in MIGRATIONS.
+what a migration does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -17,47 +17,14 @@ import structlog
 from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
 
-from catalog.chunks import State
 from catalog.connection import Row, Rows, connect, databases, now, stamp
-from catalog.images import SUCCEEDED
-from catalog.times import Times
+from catalog.migrations import MIGRATIONS, Migration
 from config.refusal import refuse
 
 log = structlog.get_logger(__name__)
 
 #: The version of the rows that this code reads and writes.
-SCHEMA = 2
-
-#: Makes rows and blobs of the version before into those of its own. It may have to run again
-#: after it was killed halfway.
-Migration = Callable[[Database[Row], Database[Row]], None]
-
-
-def _to_2(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Keep labels instead of a number in products, and say of every row when it may go."""
-    for product in rows["products"].find({}, ["serial"]):
-        images = rows["images"].find({"product_serial": product["serial"]})
-        alive = [
-            image["_id"]
-            for image in images
-            if image["deleted_at"] is None and image["outcome"] in (None, SUCCEEDED)
-        ]
-        rows["products"].update_one(
-            {"_id": product["_id"]},
-            {"$set": {"places": sorted(alive)}, "$unset": {"image_count": 1}},
-        )
-    moment = stamp(now())
-    rows["collections"].update_many({}, {"$set": {"changes": 0, "recount_at": moment}})
-    rows["tasks"].update_many({}, {"$set": {"payload_bytes": 0, "refusals": []}})
-    rows["tasks"].update_many({"finished_at": None}, {"$set": {"open_since": moment}})
-    later = stamp(now() + Times.task)
-    rows["tasks"].update_many({"finished_at": {"$gt": 0}}, {"$set": {"remove_at": later}})
-    rows["images"].update_many({"deleted_at": {"$gt": 0}}, {"$set": {"remove_at": later}})
-    rows["chunks"].update_many({"state": {"$ne": State.SENT.value}}, {"$unset": {"sent_at": 1}})
-
-
-#: By the version that it makes; one for every version from 2 to SCHEMA.
-MIGRATIONS: Mapping[int, Migration] = {2: _to_2}
+SCHEMA = max(MIGRATIONS)
 
 #: A migrating process that is silent so long is dead, and another one takes over.
 LOCK = timedelta(seconds=30)

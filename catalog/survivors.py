@@ -47,7 +47,7 @@ class Contents:
     left_out: int
 
 
-class Numbers:
+class NumberSet:
     """Many whole numbers, eight bytes each, and whether one is among them."""
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
@@ -72,12 +72,12 @@ class Survivors:
         #: No label and no serial is higher.
         self.highest = max((row["last"] for row in source.rows("numbers")), default=0)
         self.product_counts: Counter[str] = Counter()
-        self._serials = Numbers(self._living_serials())
-        self._named = Numbers(row["label"] for row in source.rows("image_names"))
-        self._sent = Numbers(row["_id"] for row in source.rows("payloads"))
-        self._embedded = Numbers(row["_id"] for row in source.rows("vectors"))
+        self._serials = NumberSet(self._living_serials())
+        self._named = NumberSet(row["label"] for row in source.rows("image_names"))
+        self._sent = NumberSet(row["_id"] for row in source.rows("payloads"))
+        self._embedded = NumberSet(row["_id"] for row in source.rows("vectors"))
         self._whole_tasks = _whole_tasks(source)
-        self._on_their_way = Numbers(self._labels_of_open_chunks())
+        self._on_their_way = NumberSet(self._labels_of_open_chunks())
         self.image_counts: Counter[str] = Counter()
         self._judge_images()
 
@@ -129,7 +129,7 @@ class Survivors:
                 self.image_counts[row["generation"]] += 1
             else:
                 left_out += 1
-        self._living = Numbers(labels)
+        self._living = NumberSet(labels)
         order = np.argsort(np.array(serials, np.int64), kind="stable")
         self._owners = np.array(serials, np.int64)[order]
         self._owned = np.array(labels, np.int64)[order]
@@ -155,7 +155,7 @@ class Survivors:
         return is_held and has_bytes and label in self._on_their_way
 
 
-def _whole_tasks(source: Source) -> Numbers:
+def _whole_tasks(source: Source) -> NumberSet:
     """Give the hashes of the tasks whose chunks name as many images as the task took."""
     tasks, labels = array("q"), array("q")
     for row in source.rows("chunks"):
@@ -181,7 +181,7 @@ def _whole_tasks(source: Source) -> Numbers:
             if "submission" not in row and count == row["image_count"]:
                 yield task
 
-    return Numbers(whole())
+    return NumberSet(whole())
 
 
 def _hash(task_id: str) -> int:

@@ -10,7 +10,7 @@ from datetime import timedelta
 class Times:
     """The times of a catalogue; the settings say them in seconds."""
 
-    #: A running stage that is silent so long is dead.
+    #: Whoever is silent so long is dead: a stage, a deletion, a message to the index.
     lease: timedelta = timedelta(seconds=30)
     #: An add_image that has not answered after it was cut off, and is rolled back.
     submission: timedelta = timedelta(minutes=2)

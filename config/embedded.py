@@ -205,7 +205,7 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 def embedded_servers(settings: Settings) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """Run the wanted servers as long as the context lasts, without a supervisor.
 
-    For tests and measurements, which need servers and nothing else. Gives their
+    For a command that needs them for its time, for tests and for measurements. Gives their
     processes by name ("redis", "mongo"). Raises SettingsError where one can't be had,
     or where another stack uses the data directory.
     """

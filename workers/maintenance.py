@@ -41,9 +41,6 @@ FORGET_ROWS = 50
 #: Unclean ends of a chunk after which its images go on one by one.
 SPLIT_AFTER = 2
 
-#: A deletion that takes longer than this was interrupted.
-DELETION_GRACE = timedelta(seconds=30)
-
 
 @app.task(name=SWEEP)
 def sweep() -> None:
@@ -162,7 +159,8 @@ def _look_after_sent(stage: Stage, chunks: list[Chunk]) -> None:
 
 def _end_deletions() -> None:
     """End deletions that were interrupted, and ask the index again where it did not answer."""
-    for product in catalog().products.unfinished_deletions(now() - DELETION_GRACE, SWEEP_ROWS):
+    interrupted = now() - timedelta(seconds=settings().lease_seconds)
+    for product in catalog().products.unfinished_deletions(interrupted, SWEEP_ROWS):
         send_refresh([image.label for image in delete_product(catalog(), product)])
     waiting = catalog().images.waiting_for_index(now(), SWEEP_ROWS)
     # A deletion that was cut off after its first write left them unreleased.

@@ -14,12 +14,14 @@ from catalog.claims import content_key, name_key
 from catalog.collections import CollectionRow
 from catalog.connection import now
 from catalog.endings import clear_ended, delete_images, fail_images, release_images
-from catalog.images import INDEX_GRACE, SUCCEEDED, ImageRow
+from catalog.images import SUCCEEDED, ImageRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
 from contract.errors import BrokenBase64OrUrl, DuplicateImage
 
-LATER = INDEX_GRACE + timedelta(seconds=1)
+#: The lease of these tests is 1 s.
+LEASE = timedelta(seconds=1)
+LATER = LEASE + timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ def test_a_postponed_purge_waits_longer(catalog: Catalog, product: ProductRow) -
     catalog.images.delete(labels)
     deleted_at = image(catalog, labels[0]).deleted_at
     assert deleted_at is not None
-    due = deleted_at + INDEX_GRACE + timedelta(milliseconds=1)
+    due = deleted_at + LEASE + timedelta(milliseconds=1)
     assert len(catalog.images.waiting_for_index(due, 10)) == 1
     while now() <= deleted_at + timedelta(milliseconds=1):
         pass

@@ -24,7 +24,6 @@ from catalog.submission import (
     roll_back,
     write,
 )
-from catalog.tasks import Tasks
 from catalog.times import Times
 from config.settings import settings
 
@@ -111,8 +110,8 @@ def test_a_submission_cut_off_at_any_of_its_writes_is_undone_or_whole(
         cutter.left = writes
         with pytest.raises(Cut):
             submit(dying, collection)
-        later = _from_later(catalog)
-        overdue = later.overdue_submissions(10)
+        _let_time_pass(catalog)
+        overdue = catalog.tasks.overdue_submissions(10)
         for submission in overdue:
             assert roll_back(catalog, submission)
             undone += 1
@@ -127,11 +126,10 @@ def test_a_submission_cut_off_at_any_of_its_writes_is_undone_or_whole(
     assert undone >= 6
 
 
-def _from_later(catalog: Catalog) -> Tasks:
-    """The tasks as somebody sees them to whom every submission is overdue."""
+def _let_time_pass(catalog: Catalog) -> None:
+    """Make every submission overdue."""
     rows = catalog.client[settings().mongo_database]["tasks"]
     rows.update_many({"submission_at": {"$gt": 0}}, {"$set": {"submission_at": 1}})
-    return catalog.tasks
 
 
 def _delete_all(catalog: Catalog) -> None:

@@ -1,12 +1,15 @@
-"""Images that were taken in, so that a test can send them through a stage by hand."""
+"""Images that were taken in, to be sent through a stage by hand; an index to be started anew."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from index_rows import MODEL
 
 from catalog.chunks import Chunk
 from catalog.collections import CollectionRow
@@ -14,6 +17,7 @@ from catalog.products import NewProduct
 from catalog.store import Catalog
 from catalog.submission import NewImage, begin, open_task, write
 from catalog.tasks import TaskRow
+from workers.catalog_index import CatalogIndex
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,19 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
         return Taken(collection, open_task(catalog, draft, written), written.chunks)
 
     return taken
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "sets"
+
+
+@pytest.fixture
+def start(catalog: Catalog, directory: Path) -> Callable[..., CatalogIndex]:
+    """Give a function that makes the index of a new process."""
+    catalog.models.adopt(MODEL)
+
+    def started(**options: Any) -> CatalogIndex:
+        return CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory, **options)
+
+    return started

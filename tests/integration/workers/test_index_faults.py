@@ -11,74 +11,39 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
+from index_rows import MODEL, SHOES, put
 from pymongo.errors import ConnectionFailure
 
-from catalog.images import ImageRow
-from catalog.models import ModelRow, Models
+from catalog.models import Models
 from catalog.store import Catalog
-from indexer.key import SetKey
 from workers import catalog_index as module
 from workers.catalog_index import CatalogIndex, IndexHealth
 from workers.staging import IndexReport, IndexReports
 
-DIMENSIONS = 8
-MODEL = ModelRow("test-model", DIMENSIONS)
-KEY = SetKey("a1", "鞋靴")
 LABELS = range(1, 151)
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "sets"
 
 
 @pytest.fixture
 def start(catalog: Catalog, directory: Path) -> Callable[[], CatalogIndex]:
     """Give a function that makes the index of a new process, over 150 images with features."""
     catalog.models.adopt(MODEL)
-    put(catalog)
+    put(catalog, LABELS)
     return lambda: CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory)
-
-
-def put(catalog: Catalog) -> None:
-    random = np.random.default_rng(1)
-    features = random.standard_normal((len(LABELS), DIMENSIONS)).astype(np.float32)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    catalog.images.insert(
-        [
-            ImageRow(
-                label=label,
-                collection="user/shop",
-                generation=KEY.generation,
-                product_id="p",
-                product_serial=1,
-                product_name="P",
-                category=KEY.category,
-                image_id=str(label),
-                image_info="",
-                url=None,
-            )
-            for label in LABELS
-        ]
-    )
-    catalog.images.succeed(list(LABELS))
-    catalog.vectors.put(MODEL.model_id, dict(zip(LABELS, features, strict=True)))
 
 
 def restored(shards: CatalogIndex) -> set[int]:
     """Let an index restore itself, and give the labels that it finds."""
     index = shards.restore()
     assert index is not None
-    return index.live_labels(KEY)
+    return index.live_labels(SHOES)
 
 
 def save(shards: CatalogIndex) -> bool:
     index = shards.restore()
     assert index is not None
-    return index.save(KEY)
+    return index.save(SHOES)
 
 
 def cut_shard(folder: Path) -> None:
@@ -164,7 +129,7 @@ def test_an_index_without_a_model_is_healthy_and_empty(catalog: Catalog, directo
     assert shards.restore() is None
     assert shards.health() == IndexHealth(is_complete=True)
     catalog.models.adopt(MODEL)
-    put(catalog)
+    put(catalog, LABELS)
     shards.add(catalog.images.find(LABELS).values())
     assert shards.health() == IndexHealth(is_complete=True, sets=1)
 

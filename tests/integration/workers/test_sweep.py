@@ -153,23 +153,27 @@ def test_without_the_broker_nothing_is_judged_lost(
 
 
 def test_a_removal_that_got_lost_is_asked_for_again(
-    catalog: Catalog, redis_client: redis.Redis, take: Any, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, redis_client: redis.Redis, take: Any
 ) -> None:
-    monkeypatch.setattr("catalog.images.INDEX_GRACE", timedelta(0))
     taken = take("a")
     delete_images(catalog, taken.labels)
+    sweep()
+    assert messages(redis_client, "index") == []
+    time.sleep(1.05)  # the lease of these tests is 1 s
     sweep()
     assert [taken.labels] in messages(redis_client, "index")
 
 
 def test_a_deletion_of_a_product_that_was_interrupted_is_ended(
-    catalog: Catalog, redis_client: redis.Redis, take: Any, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, redis_client: redis.Redis, take: Any
 ) -> None:
-    monkeypatch.setattr(maintenance, "DELETION_GRACE", timedelta(seconds=-1))
     taken = take("a")
     generation = taken.collection.generation
     catalog.collections.add_products(taken.collection.key, generation, 1)
     catalog.products.begin_deletion(list(catalog.products.find(generation, ["shoe"]).values()))
+    sweep()
+    assert catalog.images.find(taken.labels)[taken.labels[0]].deleted_at is None, "too soon"
+    time.sleep(1.05)  # the lease of these tests is 1 s
     sweep()
     assert catalog.images.find(taken.labels)[taken.labels[0]].deleted_at is not None
     assert catalog.products.being_deleted(generation, ["shoe"]) == []

@@ -168,10 +168,20 @@ def test_vision_twice_at_once_embeds_each_picture_once(
 
 
 def test_index_twice_at_once_adds_each_image_once(
-    catalog: Catalog, take: Any, shards: CatalogIndex
+    catalog: Catalog, take: Any, shards: CatalogIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunk = three_features(catalog, take)
+    additions: list[int] = []
+    add = shards.add
+
+    def counted(images: Any) -> set[int]:
+        additions.extend(image.label for image in images)
+        time.sleep(0.1)
+        return add(images)
+
+    monkeypatch.setattr(shards, "add", counted)
     at_once(*[lambda: index_stage.index(chunk.id, chunk.attempt)] * 3)
+    assert sorted(additions) == chunk.labels
     assert_each_is_found_once(catalog, shards, chunk)
 
 
@@ -186,12 +196,16 @@ def test_an_old_vision_attempt_beside_a_new_one_leaves_one_feature_of_each(
     assert [image.outcome for image in images] == [None] * 3, "none is its own duplicate"
     found = the_chunk(catalog, chunk)
     assert (found.stage, found.attempt) in {(Stage.INDEX, new.attempt), (Stage.FETCH, new.attempt)}
+    assert messages(redis_client, "index") + messages(redis_client, "fetch") == 1
 
 
-def test_an_old_index_attempt_beside_a_new_one_adds_each_image_once(
-    catalog: Catalog, take: Any, shards: CatalogIndex
+def test_an_old_index_attempt_beside_a_new_one_adds_each_image_and_ends_the_chunk_once(
+    catalog: Catalog, take: Any, shards: CatalogIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunk = three_features(catalog, take)
+    ended: list[str] = []
+    monkeypatch.setattr("workers.endings.store_outcomes", lambda key, _: ended.append(key))
     old, new = both_attempts(catalog, chunk)
     at_once(lambda: index_stage._work(old), lambda: index_stage._work(new))
     assert_each_is_found_once(catalog, shards, chunk)
+    assert ended == [chunk.id]

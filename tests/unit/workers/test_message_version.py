@@ -27,7 +27,8 @@ def done() -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def task(memory_app: Celery, done: list[tuple[Any, ...]]) -> Any:
-    @memory_app.task(name="work")
+    # A shared task would be registered by every app that is finalized later in this process.
+    @memory_app.task(name="work", shared=False)
     def work(*args: Any) -> str:
         done.append(args)
         return "done"

@@ -1,0 +1,46 @@
+"""What makes rows of an older version into those of a newer one.
+
+Knows nothing of who runs it, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pymongo.database import Database
+
+from catalog.chunks import State
+from catalog.connection import Row, now, stamp
+from catalog.images import SUCCEEDED
+from catalog.times import Times
+
+#: Makes rows and blobs of the version before into those of its own. It may have to run again
+#: after it was killed halfway.
+Migration = Callable[[Database[Row], Database[Row]], None]
+
+
+def _to_2(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
+    """Keep labels instead of a number in products, and say of every row when it may go."""
+    for product in rows["products"].find({}, ["serial"]):
+        images = rows["images"].find({"product_serial": product["serial"]})
+        alive = [
+            image["_id"]
+            for image in images
+            if image["deleted_at"] is None and image["outcome"] in (None, SUCCEEDED)
+        ]
+        rows["products"].update_one(
+            {"_id": product["_id"]},
+            {"$set": {"places": sorted(alive)}, "$unset": {"image_count": 1}},
+        )
+    moment = stamp(now())
+    rows["collections"].update_many({}, {"$set": {"changes": 0, "recount_at": moment}})
+    rows["tasks"].update_many({}, {"$set": {"payload_bytes": 0, "refusals": []}})
+    rows["tasks"].update_many({"finished_at": None}, {"$set": {"open_since": moment}})
+    later = stamp(now() + Times.task)
+    rows["tasks"].update_many({"finished_at": {"$gt": 0}}, {"$set": {"remove_at": later}})
+    rows["images"].update_many({"deleted_at": {"$gt": 0}}, {"$set": {"remove_at": later}})
+    rows["chunks"].update_many({"state": {"$ne": State.SENT.value}}, {"$unset": {"sent_at": 1}})
+
+
+#: By the version that it makes; one for every version from 2 on.
+MIGRATIONS: Mapping[int, Migration] = {2: _to_2}

@@ -1,0 +1,73 @@
+"""Images with features in the rows, and what an index of them finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from catalog.images import ImageRow
+from catalog.models import ModelRow
+from catalog.store import Catalog
+from indexer.index import VectorIndex
+from indexer.key import SetKey
+from workers.catalog_index import CatalogIndex
+
+DIMENSIONS = 8
+MODEL = ModelRow("test-model", DIMENSIONS)
+SHOES = SetKey("a1", "鞋靴")
+CLOTHES = SetKey("a1", "服装")
+OTHER = SetKey("b2", "鞋靴")
+
+Features = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def feature(label: int) -> Features:
+    values = np.random.default_rng(label).standard_normal(DIMENSIONS).astype(np.float32)
+    return np.asarray(values / np.linalg.norm(values), np.float32)
+
+
+def rows(labels: Iterable[int], key: SetKey = SHOES) -> list[ImageRow]:
+    return [
+        ImageRow(
+            label=label,
+            collection="user/shop",
+            generation=key.generation,
+            product_id="p",
+            product_serial=1,
+            product_name="P",
+            category=key.category,
+            image_id=str(label),
+            image_info="",
+            url=None,
+        )
+        for label in labels
+    ]
+
+
+def put(catalog: Catalog, labels: Iterable[int], key: SetKey = SHOES) -> list[ImageRow]:
+    """Write findable images with their features."""
+    images = rows(labels, key)
+    numbers = [image.label for image in images]
+    catalog.images.insert(images)
+    catalog.images.succeed(numbers)
+    catalog.vectors.put(MODEL.model_id, {label: feature(label) for label in numbers})
+    return list(catalog.images.find(numbers).values())
+
+
+def found(shards: CatalogIndex, label: int, key: SetKey = SHOES, k: int = 1000) -> list[int]:
+    near = shards.search(key.generation, key.category, feature(label)[np.newaxis], k)
+    return [int(n) for n in near.labels]
+
+
+def opened(shards: CatalogIndex) -> VectorIndex:
+    index = shards.restore()
+    assert index is not None
+    return index
+
+
+def save(shards: CatalogIndex) -> None:
+    index = opened(shards)
+    for key in index.unsaved():
+        assert index.save(key)

@@ -1,0 +1,20 @@
+"""The times of a catalogue are said twice, for those who open one without settings: alike."""
+
+from __future__ import annotations
+
+import pytest
+from pymongo import MongoClient
+
+from catalog.times import Times
+from config.settings import Settings
+from workers import resources
+
+
+def test_the_times_of_a_catalogue_are_those_that_the_settings_have_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[Times] = []
+    monkeypatch.setattr(resources, "open_catalog", lambda _, __, times: opened.append(times))
+    with MongoClient[dict[str, object]](connect=False) as client:
+        resources.catalog_of(Settings(), client)
+    assert opened == [Times()]
