@@ -7,9 +7,6 @@ started again.
 from __future__ import annotations
 
 import contextlib
-import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,9 +19,8 @@ import psutil
 import redis
 from pymongo import MongoClient
 
-from config.embedded import NX_OPTIONS, free_port, nx_command, valkey_command
-
 sys.path.append(str(Path(__file__).resolve().parents[1] / "e2e"))
+from own_servers import OwnServers
 from stack import Stack
 
 DATABASE = "snapsku_chaos"
@@ -69,10 +65,8 @@ class Plant:
         self.logs = folder / "logs"
         for path in (self.data_dir, self.logs):
             path.mkdir(parents=True)
-        self._ports = {REDIS: free_port(), MONGO: free_port()}
-        self.redis_url = f"redis://127.0.0.1:{self._ports[REDIS]}/0"
-        self.mongo_url = f"mongodb://127.0.0.1:{self._ports[MONGO]}/{NX_OPTIONS}"
-        self._servers: dict[str, subprocess.Popen[bytes]] = {}
+        self._servers = OwnServers(self.data_dir)
+        self.redis_url, self.mongo_url = self._servers.redis_url, self._servers.mongo_url
         self.stack = Stack(
             self.data_dir,
             self.logs,
@@ -93,8 +87,7 @@ class Plant:
 
     def start(self) -> None:
         """Start everything, and wait until it is ready."""
-        for name in SERVERS:
-            self._start_server(name)
+        self._servers.start()
         self.await_servers()
         self.stack.start()
         self.stack.await_ready()
@@ -129,8 +122,7 @@ class Plant:
                 return False
             self._down.add(kind)
             if kind in SERVERS:
-                self._servers[kind].kill()
-                self._servers[kind].wait()
+                self._servers.kill(kind)
             elif part == "parent":
                 if self.stack.processes[kind].poll() is None:
                     self.stack.kill(kind)
@@ -143,8 +135,8 @@ class Plant:
         with self._guard:
             if kind in SERVERS:
                 if empty:
-                    shutil.rmtree(self.data_dir / "valkey")
-                self._start_server(kind)
+                    self._servers.empty_redis()
+                self._servers.start(kind)
             else:
                 self.stack.start(kind)
             self._down.discard(kind)
@@ -171,7 +163,7 @@ class Plant:
         if kind not in SERVERS:
             return self.stack.members(kind)
         try:
-            return [psutil.Process(self._servers[kind].pid)]
+            return [psutil.Process(self._servers.processes[kind].pid)]
         except psutil.NoSuchProcess:
             return []
 
@@ -190,37 +182,19 @@ class Plant:
         if self._supervisor.is_alive():
             self._supervisor.join()
         for kind in self.kinds:
-            if kind in self._servers or kind in self.stack.processes:
+            if kind in self._servers.processes or kind in self.stack.processes:
                 self.resume(self.members(kind))
         codes = self.stack.terminate() if self.stack.processes else {}
         for orphan in self.stack.orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.kill()
-        for server in self._servers.values():
-            server.send_signal(signal.SIGTERM)
-        for server in self._servers.values():
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+        self._servers.stop()
         return codes
-
-    def _start_server(self, name: str) -> None:
-        command = valkey_command if name == REDIS else nx_command
-        with (self.logs / f"{name}.log").open("ab") as log:
-            self._servers[name] = subprocess.Popen(
-                command(self.data_dir, self._ports[name]),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
 
     def _supervise(self) -> None:
         while not self._over.wait(SUPERVISE_SECONDS):
             with self._guard:
-                running = {**self.stack.processes, **self._servers}
+                running = {**self.stack.processes, **self._servers.processes}
                 for kind, process in running.items():
                     if kind not in self._down and process.poll() is not None:
                         self.fell[kind] += 1

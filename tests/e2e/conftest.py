@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 from e2e_client import Api, collection_name
-from stack import Stack
+from stack import Stack, running
 
 from demo.fileserver import serve
 from demo.manifest import SAMPLES
@@ -50,7 +50,7 @@ def short_times() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def stack(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = Stack(
+    stack = Stack(
         servers.data_dir / "stack",
         tmp_path_factory.mktemp("logs"),
         mongo_url=servers.mongo_url,
@@ -58,12 +58,8 @@ def stack(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Ite
         mongo_database="snapsku_e2e",
         **SHORT_TIMES,
     )
-    running.start()
-    try:
-        running.await_ready()
-        yield running
-    finally:
-        running.stop()
+    with running(stack):
+        yield stack
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from own_servers import DEADLY_SIZE
+from faulty_pictures import DEADLY_SIZE
 
 from workers import vision
 from workers.broker import app

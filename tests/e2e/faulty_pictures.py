@@ -10,6 +10,9 @@ from PIL import ExifTags, Image, ImageOps
 #: An image file is smaller than this.
 LIMIT_BYTES = 3_932_160
 
+#: Width and height of the picture that kills the worker of `deadly_vision`.
+DEADLY_SIZE = (333, 222)
+
 
 def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()

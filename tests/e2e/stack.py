@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -136,3 +137,36 @@ class Stack:
         self.terminate()
         for orphan in await_end(self._orphans, 0.1):
             orphan.kill()
+
+
+@contextlib.contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """Run every process of a stack, ready, as long as this lasts."""
+    stack.start()
+    try:
+        stack.await_ready()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@contextlib.contextmanager
+def replaced(stack: Stack, kind: str, module: str) -> Iterator[None]:
+    """Run a worker from a module of this folder instead, as long as this lasts."""
+    environment, command = stack.environment, stack.commands[kind]
+    folders = [str(Path(__file__).parent), environment.get("PYTHONPATH", "")]
+    stack.environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    stack.commands[kind] = command.replace(f"workers.{kind}", module)
+    assert stack.commands[kind] != command
+    try:
+        _restart(stack, kind)
+        yield
+    finally:
+        stack.environment, stack.commands[kind] = environment, command
+        _restart(stack, kind)
+
+
+def _restart(stack: Stack, kind: str) -> None:
+    stack.processes[kind].terminate()
+    stack.processes[kind].wait(40)
+    stack.start(kind)

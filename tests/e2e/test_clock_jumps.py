@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from e2e_client import Api
-from own_servers import OwnServers, Rows
+from own_servers import OwnServers
 from own_work import Work, write_pictures
 from pymongo import MongoClient
-from stack import Stack
+from stack import Stack, running
+from stack_rows import Rows
 
 from demo.fileserver import serve
 
@@ -73,7 +74,7 @@ def own_stack(
     short_times: dict[str, str],
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
-    running = Stack(
+    stack = Stack(
         folder / "data",
         folder,
         mongo_url=own_servers.mongo_url,
@@ -85,13 +86,9 @@ def own_stack(
         vision_niceness="0",
         **short_times,
     )
-    running.environment |= clock.environment
-    running.start()
-    try:
-        running.await_ready()
-        yield running
-    finally:
-        running.stop()
+    stack.environment |= clock.environment
+    with running(stack):
+        yield stack
 
 
 @pytest.fixture

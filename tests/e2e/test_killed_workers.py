@@ -16,6 +16,7 @@ import requests
 from e2e_client import Api, as_base64, ids
 from pymongo import MongoClient
 from stack import Stack, await_end
+from stack_rows import Rows
 
 from demo.fileserver import HOST, QuietHandler
 from demo.manifest import SAMPLES, load
@@ -65,10 +66,10 @@ def slow_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def chunks(servers: Any) -> Iterator[Any]:
-    """The rows of chunks, to see at which moment a kill meets the middle of the work."""
+def rows(servers: Any) -> Iterator[Rows]:
+    """To see at which moment a kill meets the middle of the work."""
     with MongoClient(servers.mongo_url) as client:
-        yield client["snapsku_e2e"]["chunks"]
+        yield Rows(client, "snapsku_e2e")
 
 
 def _submit(api: Api, collection: str, slow_server: str) -> str:
@@ -90,18 +91,6 @@ def _submit(api: Api, collection: str, slow_server: str) -> str:
     )
 
 
-def _await_work(chunks: Any, task_id: str, stage: str) -> None:
-    """Wait until a chunk of the task is in the middle of this stage."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = list(chunks.find({"task_id": task_id}, ["stage", "state"]))
-        states = [row["state"] for row in found if row["stage"] == stage]
-        if "running" in states:
-            return
-        time.sleep(0.002)
-    raise AssertionError(f"{stage} never ran: {found}")
-
-
 def _assert_whole(api: Api, collection: str, task_id: str) -> None:
     status = api.finish(task_id, 60)
     expected = sorted(sample.image_id for sample in IMAGES)
@@ -117,10 +106,10 @@ def _assert_whole(api: Api, collection: str, task_id: str) -> None:
 
 @pytest.mark.parametrize("kind", ["fetch", "vision", "index"])
 def test_a_stage_that_is_killed_at_work_loses_and_doubles_nothing(
-    api: Api, stack: Stack, collection: str, slow_server: str, chunks: Any, kind: str
+    api: Api, stack: Stack, collection: str, slow_server: str, rows: Rows, kind: str
 ) -> None:
     task_id = _submit(api, collection, slow_server)
-    _await_work(chunks, task_id, kind)
+    rows.await_work(task_id, kind)
     orphans = stack.kill(kind)
     assert api.ok("task_status", task_id=task_id)["task_status"] == "PROCESSING"
     stack.start(kind)

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import redis
 from e2e_client import Api, as_base64, ids
-from faulty_pictures import resized
-from own_servers import DEADLY_SIZE, Embedded, OwnServers, Rows, kill_everything, replaced
+from embedded_images import Embedded
+from faulty_pictures import DEADLY_SIZE, resized
+from own_servers import OwnServers, kill_everything
 from own_work import Work, write_pictures
 from pymongo import MongoClient
-from stack import Stack
+from stack import Stack, replaced, running
+from stack_rows import Rows
 
 from demo.fileserver import serve
 from workers.broker import VERSION_HEADER
@@ -44,7 +46,7 @@ def own_stack(
     short_times: dict[str, str],
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
-    running = Stack(
+    stack = Stack(
         folder / "data",
         folder,
         mongo_url=own_servers.mongo_url,
@@ -57,12 +59,8 @@ def own_stack(
         vision_niceness="0",
         **short_times,
     )
-    running.start()
-    try:
-        running.await_ready()
-        yield running
-    finally:
-        running.stop()
+    with running(stack):
+        yield stack
 
 
 @pytest.fixture
@@ -117,12 +115,20 @@ def test_redis_that_is_away_for_a_while_in_the_middle_of_tasks(
     rows: Rows,
     work: Work,
 ) -> None:
-    under_way, first = work.submit(range(32))
+    done, early = work.submit(range(4))
+    work.assert_whole(done, early)
+    under_way, first = work.submit(range(4, 32))
     rows.await_work(under_way, "vision")
     own_servers.kill("redis")
     down_at = time.monotonic()
     taken, second = work.submit(range(32, 64))
-    assert time.monotonic() - down_at < 8, "submitting waits for nobody"
+    assert time.monotonic() - down_at < 5, "submitting waits for nobody"
+    started = time.monotonic()
+    status = own_api.ok("task_status", task_id=done)
+    assert status["task_status"] == "FINISHED", "the rows tell what Redis had told"
+    assert sorted(ids(status["succeeded_list"])) == sorted(early)
+    work.delete(early[0])
+    assert time.monotonic() - started < 8
     while time.monotonic() - down_at < REDIS_OUTAGE_SECONDS:
         started = time.monotonic()
         for task_id, image_ids in ((under_way, first), (taken, second)):
@@ -137,6 +143,10 @@ def test_redis_that_is_away_for_a_while_in_the_middle_of_tasks(
     for task_id, image_ids in ((under_way, first), (taken, second)):
         work.assert_whole(task_id, image_ids)
         assert_nothing_counted(rows, task_id)
+    own_stack.await_ready()
+    for number in (0, 1, 10, 40):
+        found = own_api.search(work.collection, work.picture(number), topk=200)
+        assert sorted(ids(found)) == sorted([*early[1:], *first, *second])
 
 
 def test_a_database_that_is_away_for_a_while_in_the_middle_of_tasks(

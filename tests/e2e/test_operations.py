@@ -18,7 +18,7 @@ import requests
 from celery import Celery
 from e2e_client import Api, as_base64, collection_name, ids
 from kombu import Exchange, Queue
-from stack import Stack
+from stack import Stack, running
 
 from cli.processes import ROOT
 from config.embedded import free_port
@@ -50,7 +50,7 @@ def operated(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     """A stack with JSON logs, a password for Flower, and times short enough to see it stall."""
-    running = Stack(
+    stack = Stack(
         servers.data_dir / "operated",
         tmp_path_factory.mktemp("operated"),
         mongo_url=servers.mongo_url,
@@ -64,12 +64,8 @@ def operated(
         fetch_passes="2",
         **short_times,
     )
-    running.start()
-    try:
-        running.await_ready()
-        yield running
-    finally:
-        running.stop()
+    with running(stack):
+        yield stack
 
 
 @pytest.fixture
