@@ -21,6 +21,21 @@ def content_key(product_serial: int, sha256: str) -> str:
     return f"{product_serial}/{sha256}"
 
 
+#: So many rows of other labels are read rather than asking a second time.
+_GAP = 16
+
+
+def _ranges(labels: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the first and the last label of each run of rising labels without a wide gap."""
+    ranges: list[tuple[int, int]] = []
+    for label in labels:
+        if ranges and label - ranges[-1][1] <= _GAP:
+            ranges[-1] = (ranges[-1][0], label)
+        else:
+            ranges.append((label, label))
+    return ranges
+
+
 class Claims:
     """Claims of one kind."""
 
@@ -56,7 +71,13 @@ class Claims:
 
     def release_all(self, labels: Iterable[int]) -> None:
         """Give up whatever these labels hold."""
-        # One by one: the embedded server answers only an equality from an index like this.
-        keys = [row["_id"] for label in labels for row in self._rows.find({"label": label})]
+        known = set(labels)
+        # By ranges: the embedded server does not answer `$in` from an index like this.
+        keys = [
+            row["_id"]
+            for first, last in _ranges(sorted(known))
+            for row in self._rows.find({"label": {"$gte": first, "$lte": last}})
+            if row["label"] in known
+        ]
         if keys:
             self._rows.delete_many({"_id": {"$in": keys}})

@@ -80,11 +80,17 @@ def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
 
 
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    collections = {image.generation: image.collection for image in images}
+    # Where the collection is gone, its products go with it, and nobody counts their places.
+    alive = {
+        generation: collection
+        for generation, collection in {(image.generation, image.collection) for image in images}
+        if catalog.collections.is_alive(collection, generation)
+    }
     places: dict[tuple[str, str], list[int]] = {}
     for image in images:
-        places.setdefault((image.generation, image.product_id), []).append(image.label)
-    for generation, collection in collections.items():
+        if image.generation in alive:
+            places.setdefault((image.generation, image.product_id), []).append(image.label)
+    for generation, collection in alive.items():
         # Before, for a process that dies between a place and its count.
         catalog.collections.ask_recount(collection, generation)
     freed: Counter[str] = Counter()
@@ -92,7 +98,7 @@ def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
         freed[generation] += catalog.products.release_places(generation, product_id, labels)
     for generation, count in freed.items():
         if count:
-            catalog.collections.add_images(collections[generation], generation, -count)
+            catalog.collections.add_images(alive[generation], generation, -count)
 
 
 def clear_ended(catalog: Catalog, labels: Sequence[int]) -> list[int]:

@@ -124,3 +124,16 @@ def test_a_name_that_goes_from_hand_to_hand_has_one_holder_at_every_moment(
 
     assert sum(at_once(8, take_and_release)) > 0
     assert max(most) == 1
+
+
+def test_labels_near_to_those_that_give_up_everything_keep_what_they_hold(
+    catalog: Catalog,
+) -> None:
+    every = range(1000, 1100)
+    catalog.contents.take({f"1/{label}": label for label in every})
+    # Side by side, close together, and far apart.
+    given_up = {1000, 1001, 1003, 1020, 1090}
+    catalog.contents.release_all([*given_up, 1003, 5000])
+    assert set(catalog.contents.holders([f"1/{label}" for label in every]).values()) == (
+        set(every) - given_up
+    )
