@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     api_threads: int = Field(16, ge=2, le=256, description="threads of each API process")
     body_bytes: int = Field(8 * 2**20, ge=0, description="largest request body; 0: no limit")
 
+    # Quotas, for users without their own; 0 stands for no limit
+    requests_per_second: int = Field(0, ge=0, description="calls of a user in any second")
+    requests_per_day: int = Field(
+        0, ge=0, description="calls of a user in a day, which begins with the first of them"
+    )
+
     # Limits of the contract; 0 stands for no limit
     collections_per_user: int = Field(10, ge=0, description="collections of one user")
     products_per_collection: int = Field(100_000, ge=0, description="products of a collection")

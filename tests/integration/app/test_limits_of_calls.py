@@ -123,6 +123,21 @@ def test_fifty_callers_at_once_never_give_a_collection_one_product_too_many(serv
     assert collection["product_count"] == len(created)
 
 
+def test_fifty_callers_at_once_never_give_a_user_one_collection_too_many(serve: Serve) -> None:
+    client = serve(collections_per_user=10)
+
+    def create(own: FlaskClient, number: int) -> str | None:
+        name = f"c-{number}"
+        answer = result(own, "create_product", collection_name=name, product_list=products("p"))
+        assert answer["code"] in (0, 2013), answer
+        return name if answer["code"] == 0 else None
+
+    created = {name for name in at_once(client, create) if name is not None}
+    assert 0 < len(created) <= 10
+    listed = result(client, "list_collections")["collection_list"]
+    assert {collection["collection_name"] for collection in listed} == created
+
+
 class FaultyRows:
     """Rows of a server that could not write the second document that it was given."""
 
