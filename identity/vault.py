@@ -1,0 +1,110 @@
+"""Secret keys, encrypted, since a signature can be checked only with the secret itself.
+
+The key to them comes from the settings or from a file of the data directory, so that a stolen
+database alone, or a backup, gives no secret away. Knows nothing of where the encrypted ones are
+kept.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+KEY_FILE = "secret.key"
+
+_NONCE_BYTES = 12
+_PURPOSE = b"snapsku: secret keys of users, AES-256-GCM"
+
+
+class VaultError(Exception):
+    """A secret can't be encrypted or read; the text is one line for a person."""
+
+
+class Vault:
+    """Encrypts and reads secrets, each bound to the access key that it belongs to.
+
+    May be shared between threads.
+    """
+
+    def __init__(self, passphrase: str, data_dir: Path) -> None:
+        """Take the key from `passphrase`, or from the file in `data_dir` where that is empty."""
+        self._passphrase = passphrase
+        self._path = data_dir / KEY_FILE
+        self._opened: AESGCM | None = None
+        self._opening = threading.Lock()
+
+    def seal(self, access_key: str, secret: str) -> bytes:
+        """Encrypt the secret of an access key; makes the key file where there is none.
+
+        Raises VaultError.
+        """
+        if not self._passphrase:
+            self._make_file()
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher().encrypt(nonce, secret.encode(), access_key.encode())
+
+    def open(self, access_key: str, sealed: bytes) -> str:
+        """Give the secret of an access key; raises VaultError where the key is another one."""
+        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            return self._cipher().decrypt(nonce, rest, access_key.encode()).decode()
+        except (InvalidTag, ValueError) as error:
+            raise VaultError(
+                f"the secret of {access_key} can't be read: SNAPSKU_SECRET_KEY, or {self._path}, "
+                "is not what it was when the key was made"
+            ) from error
+
+    def _cipher(self) -> AESGCM:
+        with self._opening:
+            if self._opened is None:
+                key = HKDF(SHA256(), length=32, salt=None, info=_PURPOSE)
+                self._opened = AESGCM(key.derive((self._passphrase or self._read_file()).encode()))
+            return self._opened
+
+    def _read_file(self) -> str:
+        try:
+            found = self._path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise VaultError(f"{self._path} can't be read, set SNAPSKU_SECRET_KEY") from error
+        if len(found) < 32:
+            raise VaultError(f"{self._path} is no key file")
+        return found
+
+    def _make_file(self) -> None:
+        """Make the key file, unless there is one; nobody ever sees half of it."""
+        if self._path.exists():
+            return
+        draft = self._path.with_name(f"{KEY_FILE}.{secrets.token_hex(4)}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(secrets.token_urlsafe(32) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Unlike a rename it never takes the place of a file that another process made.
+                os.link(draft, self._path)
+                _sync_folder(self._path.parent)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise VaultError(f"{self._path} can't be written: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk knows the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
