@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 from rich.console import Console
@@ -23,14 +22,13 @@ from rich.progress import (
 
 from backup.archive import BackupFileError, open_archive
 from backup.taking import NothingToBackUpError, check_backup, read_through, take_backup
-from catalog.connection import Row, connect
 from catalog.dumping import Progress as Told
 from catalog.restoring import RestoreRefusedError, require_room, restore
 from catalog.schema import MissingMigrationError
 from catalog.survivors import Contents
-from config.embedded import DataDirectoryInUseError, embedded_servers
+from cli.servers import connected, running_servers
 from config.redaction import clean_text
-from config.settings import Settings, SettingsError, read_settings, with_embedded_servers
+from config.settings import Settings, SettingsError, read_settings
 
 FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
@@ -49,7 +47,7 @@ def backup_command(file: Path) -> None:
     """
     with _one_line_for_a_fault():
         settings = read_settings()
-        with _servers(settings) as found, _connected(found) as client, _progress() as told:
+        with running_servers(settings) as found, connected(found) as client, _progress() as told:
             contents = take_backup(client, found.mongo_database, file, told)
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {_sum(contents)}")
 
@@ -68,7 +66,7 @@ def restore_command(file: Path, check: bool) -> None:
         with _progress() as told, open_archive(file) as archive:
             survivors = read_through(archive, told)
             settings = read_settings()
-            with _servers(settings, alone=True) as found, _connected(found) as client:
+            with running_servers(settings, alone=True) as found, connected(found) as client:
                 require_room(client, found.mongo_database, archive.manifest.schema)
                 _require_stopped(found)
                 restore(
@@ -111,33 +109,6 @@ def _one_line_for_a_fault() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     except (PyMongoError, OSError) as error:
         raise click.ClickException(clean_text(" ".join(str(error).split()), 300)) from error
-
-
-@contextmanager
-def _servers(settings: Settings, *, alone: bool = False) -> Iterator[Settings]:
-    """Give settings with servers that run: those of the stack, or our own for this time.
-
-    `alone` says that no stack may run on the data directory.
-    """
-    if settings.mongo_url.get_secret_value() and not alone:
-        yield settings
-        return
-    try:
-        with embedded_servers(settings):
-            yield with_embedded_servers(settings)
-    except DataDirectoryInUseError:
-        if alone:
-            raise
-        found = with_embedded_servers(settings)
-        if not found.mongo_url.get_secret_value():
-            raise
-        yield found
-
-
-@contextmanager
-def _connected(settings: Settings) -> Iterator[MongoClient[Row]]:
-    with connect(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds) as client:
-        yield client
 
 
 def _require_stopped(settings: Settings) -> None:

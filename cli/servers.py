@@ -1,0 +1,43 @@
+"""Servers for a command: those of the stack that runs, or its own for its time.
+
+Knows nothing of what a command does with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymongo import MongoClient
+
+from catalog.connection import Row, connect
+from config.embedded import DataDirectoryInUseError, embedded_servers
+from config.settings import Settings, with_embedded_servers
+
+
+@contextmanager
+def running_servers(settings: Settings, *, alone: bool = False) -> Iterator[Settings]:
+    """Give settings with servers that run: those of the stack, or our own for this time.
+
+    `alone` says that no stack may run on the data directory.
+    """
+    if settings.mongo_url.get_secret_value() and not alone:
+        yield settings
+        return
+    try:
+        with embedded_servers(settings):
+            yield with_embedded_servers(settings)
+    except DataDirectoryInUseError:
+        if alone:
+            raise
+        found = with_embedded_servers(settings)
+        if not found.mongo_url.get_secret_value():
+            raise
+        yield found
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[MongoClient[Row]]:
+    """Give a client of the MongoDB that settings name, closed in the end."""
+    with connect(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds) as client:
+        yield client
