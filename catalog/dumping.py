@@ -28,7 +28,7 @@ from catalog.connection import Row, databases
 
 #: Small documents, in the order in which they are read.
 EARLY = ("keys", "chunks", "tasks", "images", "image_names", "image_contents", "products")
-LATE = ("collections", "users", "models", "numbers")
+LATE = ("collections", "users", "accounts", "access_keys", "models", "numbers")
 BLOBS = ("payloads", "vectors", "pictures")
 
 #: Every table of a backup; others are derived, or of one moment.

@@ -33,7 +33,10 @@ WRITTEN_BYTES = 8 * 2**20
 TASK_PAGE = 50
 
 #: Tables whose rows mean that a service was at work here.
-USED = ("collections", "products", "images", "image_names", "image_contents", "tasks", "chunks")
+USED = (
+    *("collections", "products", "images", "image_names", "image_contents", "tasks", "chunks"),
+    *("accounts", "access_keys"),
+)
 
 #: Tables of what was going on in the service whose database it was.
 PASSING = ("users", "models", "queues", "purges", "numbers", "keys")
@@ -107,6 +110,8 @@ def restore(
     _write(rows["keys"], _keys(source, survivors), progress)
     _write(rows["models"], source.rows("models"), progress)
     _write(rows["users"], _users(source, survivors), progress)
+    _write(rows["accounts"], source.rows("accounts"), progress)
+    _write(rows["access_keys"], source.rows("access_keys"), progress)
     _write(rows["collections"], _collections(source, survivors), progress)
     rows["numbers"].insert_one({"_id": "number", "last": survivors.highest})
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pymongo import MongoClient
 
+from catalog.accounts import Accounts
 from catalog.blobs import Blobs, Vectors
 from catalog.chunks import Chunks
 from catalog.claims import Claims
@@ -30,6 +31,7 @@ class Catalog:
 
     client: MongoClient[Row]
     identity: Identity
+    accounts: Accounts
     numbers: Numbers
     collections: Collections
     products: Products
@@ -64,6 +66,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
     return Catalog(
         client=client,
         identity=Identity(rows["schema"]),
+        accounts=Accounts(rows["accounts"], rows["access_keys"]),
         numbers=numbers,
         collections=Collections(rows["collections"], rows["users"], purges, times.recount),
         products=Products(rows["products"], numbers),
@@ -93,6 +96,7 @@ INDEXES = (
     ("tasks", "open_since"),
     ("tasks", "remove_at"),
     ("keys", "remove_at"),
+    ("access_keys", "api_key_hash"),
     ("collections", "recount_at"),
     ("images", "generation"),
     ("purges", "due_at"),

@@ -9,6 +9,7 @@ import click
 from pydantic import SecretStr
 
 from cli.backup import backup_command, restore_command
+from cli.users import users_command
 from config.refusal import REFUSED
 from config.settings import (
     PREFIX,
@@ -97,6 +98,7 @@ def doctor(model: bool, skip: tuple[str, ...]) -> None:
 
 main.add_command(backup_command)
 main.add_command(restore_command)
+main.add_command(users_command)
 
 
 @main.group()

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     listen_beyond_loopback: bool = Field(
         False, description="allow a host that is not loopback, although nobody has to log in yet"
     )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="encrypts the secrets of users, 32 characters or more; empty: a file secret.key"
+        " in data_dir",
+    )
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn worker processes")
     api_threads: int = Field(16, ge=2, le=256, description="threads of each API process")
     body_bytes: int = Field(8 * 2**20, ge=0, description="largest request body; 0: no limit")
@@ -213,6 +218,8 @@ class Settings(BaseSettings):
                 f"host {self.host} is not loopback, and nobody has to log in yet; "
                 "set SNAPSKU_LISTEN_BEYOND_LOOPBACK=true if that is meant"
             )
+        if 0 < len(self.secret_key.get_secret_value()) < 32:
+            raise ValueError("secret_key must have 32 characters or more")
         if self.lease_renewal_seconds >= self.lease_seconds:
             raise ValueError("lease_renewal_seconds must be less than lease_seconds")
         if self.visibility_seconds <= self.time_limit_seconds:

@@ -1,0 +1,157 @@
+"""`snapsku users`: who may call, and with which keys. Prints JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from pymongo.errors import PyMongoError
+
+from catalog.accounts import Accounts, MalformedAccountError, NewKeys
+from catalog.connection import databases
+from catalog.schema import (
+    MissingMigrationError,
+    RestoreUnfinishedError,
+    Schema,
+    SchemaTooNewError,
+)
+from catalog.store import open_catalog
+from cli.servers import connected, running_servers
+from config.redaction import clean_text
+from config.settings import SettingsError, read_settings
+from identity.keys import KeyPair, hash_of, is_user_name, make_keys
+from identity.vault import Vault, VaultError
+
+
+@dataclass(frozen=True)
+class _Office:
+    """What a command of the group works with."""
+
+    accounts: Accounts
+    vault: Vault
+
+    def make_keys(self) -> tuple[KeyPair, NewKeys]:
+        """Give new keys, as their user sees them and as they are kept."""
+        made = make_keys()
+        sealed = self.vault.seal(made.access_key, made.secret_key)
+        return made, NewKeys(made.access_key, sealed, hash_of(made.api_key))
+
+
+@contextmanager
+def _office() -> Iterator[_Office]:
+    """Open the catalogue, started for this time if need be; a fault is one line."""
+    try:
+        settings = read_settings()
+        with running_servers(settings) as found, connected(found) as client:
+            Schema(*databases(client, found.mongo_database)).bring_up_to_date()
+            yield _Office(
+                open_catalog(client, found.mongo_database).accounts,
+                Vault(settings.secret_key.get_secret_value(), settings.data_dir),
+            )
+    except (
+        MalformedAccountError,
+        MissingMigrationError,
+        RestoreUnfinishedError,
+        SchemaTooNewError,
+        SettingsError,
+        VaultError,
+    ) as error:
+        raise click.ClickException(str(error)) from error
+    except (PyMongoError, OSError) as error:
+        raise click.ClickException(clean_text(" ".join(str(error).split()), 300)) from error
+
+
+def _user_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not is_user_name(value):
+        raise click.BadParameter("1 to 64 letters, digits, dots, hyphens or underscores")
+    return value
+
+
+NAME = click.argument("name", callback=_user_name)
+
+
+@click.group("users")
+def users_command() -> None:
+    """Say who may call. Once there is a user, every call needs its keys."""
+
+
+@users_command.command()
+@NAME
+@click.option("--per-second", type=click.IntRange(0), help="Calls a second; 0: no limit.")
+@click.option("--per-day", type=click.IntRange(0), help="Calls a day; 0: no limit.")
+def add(name: str, per_second: int | None, per_day: int | None) -> None:
+    """Make the user NAME and print its keys, which are never shown again."""
+    with _office() as office:
+        made, kept = office.make_keys()
+        if not office.accounts.add(name, kept, per_second, per_day):
+            raise click.ClickException(f"there is a user {name} already; `rotate` gives new keys")
+        _print_keys(name, made)
+
+
+@users_command.command("list")
+def list_users() -> None:
+    """Print all users as a JSON list, without any secret."""
+    with _office() as office:
+        shown = [
+            {
+                "user": account.user,
+                "access_key": account.access_key,
+                "disabled": account.is_disabled,
+                "per_second": account.per_second,
+                "per_day": account.per_day,
+                "made_at": account.made_at.isoformat(timespec="milliseconds"),
+            }
+            for account in office.accounts.all()
+        ]
+    _print(shown)
+
+
+@users_command.command()
+@NAME
+def disable(name: str) -> None:
+    """Refuse every call of the user NAME from now on; what it has stays."""
+    _set_disabled(name, is_disabled=True)
+
+
+@users_command.command()
+@NAME
+def enable(name: str) -> None:
+    """Let a disabled user call again, with the keys that it has."""
+    _set_disabled(name, is_disabled=False)
+
+
+@users_command.command()
+@NAME
+def rotate(name: str) -> None:
+    """Give the user NAME new keys and print them; the old ones stop at once."""
+    with _office() as office:
+        made, kept = office.make_keys()
+        if not office.accounts.rotate(name, kept):
+            raise click.ClickException(f"there is no user {name}")
+        _print_keys(name, made)
+
+
+def _set_disabled(name: str, *, is_disabled: bool) -> None:
+    with _office() as office:
+        if not office.accounts.set_disabled(name, is_disabled):
+            raise click.ClickException(f"there is no user {name}")
+    _print({"user": name, "disabled": is_disabled})
+
+
+def _print_keys(user: str, made: KeyPair) -> None:
+    _print(
+        {
+            "user": user,
+            "access_key": made.access_key,
+            "secret_key": made.secret_key,
+            "api_key": made.api_key,
+        }
+    )
+
+
+def _print(told: Any) -> None:
+    click.echo(json.dumps(told, ensure_ascii=False))
