@@ -73,6 +73,8 @@ def not_served(code: SystemCode, retry_after_seconds: int = RETRY_AFTER_SECONDS)
     response = _envelope(code, None)
     if code.status in (429, 503):
         response.headers["Retry-After"] = str(retry_after_seconds)
+    if code.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="snapsku"'
     return response
 
 

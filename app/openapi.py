@@ -39,7 +39,11 @@ envelope: its code is the system code, and where that is 10000, result.code is t
 code, 0 for success. The HTTP status is 200 whenever the system code is 10000, but for the few
 faults that are listed with each operation. Every answer has the header X-Request-Id, which the
 logs carry too. An error of one item of a list stands in failed_list and never fails the others.
-Each of the older operations has two paths; both do the same."""
+Each of the older operations has two paths; both do the same.
+
+As long as no key was made, programs of the same machine are served without one. From the first key
+on every operation wants a bearer key or a signature. A refused call is answered 401 or 403 and has
+no result."""
 
 _JSON = "application/json"
 _IDEMPOTENCY_KEY = {
@@ -50,6 +54,32 @@ _IDEMPOTENCY_KEY = {
     "body is answered the same, and takes nothing again. Another body: 5001. While the first "
     "call is under way: 10020.",
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS},
+}
+_SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The api_key that `snapsku users add` printed.",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": """\
+`JDCLOUD2-HMAC-SHA256 Credential={access_key}/{YYYYMMDD}/{region}/{service}/jdcloud2_request,
+SignedHeaders={names joined by ;}, Signature={hex}`, or the same with JDCLOUD3 and jdcloud3_request.
+The headers x-jdcloud-date (YYYYMMDDTHHMMSSZ, UTC, at most five minutes off) and x-jdcloud-nonce
+(good once) are sent and signed.
+
+- canonical request: the lines method, URI-encoded path, sorted and URI-encoded query,
+  `name:trimmed value` of each signed header in order of the names in lower case, an empty line,
+  the signed names joined by `;`, and the hex SHA-256 of the body
+- string to sign: the lines algorithm, x-jdcloud-date, date/region/service/jdcloud2_request, and
+  the hex SHA-256 of the canonical request
+- signing key: HMAC(HMAC(HMAC(HMAC("JDCLOUD2" + secret_key, date), region), service),
+  "jdcloud2_request"), all HMAC-SHA256 on raw bytes
+- Signature: the hex HMAC-SHA256 of the string to sign""",
+    },
 }
 _REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
 
@@ -86,7 +116,9 @@ def document(operations: Sequence[Operation], settings: Settings) -> Schema:
             for operation in operations
             for number, path in enumerate(operation.paths)
         },
+        "security": [{"bearer": []}, {"signature": []}],
         "components": {
+            "securitySchemes": _SECURITY,
             "schemas": _schemas(operations, settings),
             "requestBodies": {o.name: _request_body(o) for o in operations},
             "responses": {
@@ -154,7 +186,10 @@ def _summary(operation: Operation) -> str:
 
 
 def _description(operation: Operation) -> str:
-    text = f"Answers as a whole, besides 0 SUCCESS:\n\n{_as_list(operation.all_codes)}"
+    text = (
+        "Answers as a whole, besides 0 SUCCESS, and 3020 where the account of a good key is gone "
+        f"or malformed:\n\n{_as_list(operation.all_codes)}"
+    )
     if operation.item_codes:
         text += f"\n\nIn the messages of failed_list:\n\n{_as_list(operation.item_codes)}"
     return text
@@ -187,15 +222,14 @@ def _request_body(operation: Operation) -> Schema:
 
 
 def _answered(operation: Operation) -> Schema:
+    codes: list[type[ContractError]] = [*operation.all_codes, errors.InvalidUserId]
     refusal = {
         "allOf": [
             _ref(operation.refusal.__name__),
             {
                 "properties": {
-                    "code": {"enum": list(dict.fromkeys(e.code for e in operation.all_codes))},
-                    "message": {
-                        "enum": list(dict.fromkeys(e.message for e in operation.all_codes))
-                    },
+                    "code": {"enum": list(dict.fromkeys(e.code for e in codes))},
+                    "message": {"enum": list(dict.fromkeys(e.message for e in codes))},
                 }
             },
         ]

@@ -21,11 +21,12 @@ class PictureRequest(RequestModel):
     image_id: Identifier
 
 
-def add_pictures(flask_app: Flask, services: Services, user: str) -> None:
+def add_pictures(flask_app: Flask, services: Services) -> None:
     """Add the path /v1/picture."""
 
     @flask_app.get("/v1/picture")
     def picture() -> Response:
+        user = services.gate.admit(request).user
         asked, _ = judge(PictureRequest, request.args.to_dict(), services.settings)
         data = None if asked is None else _find(services, user, asked)
         if data is None:

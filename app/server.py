@@ -20,6 +20,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
 from app import collections, images, ingestion, products, search, tasks
 from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
+from app.caller import NotAdmitted
 from app.health import HEALTH_PATHS, add_health
 from app.operations import IDEMPOTENCY_HEADER, Call, Operation
 from app.pictures import add_pictures
@@ -33,6 +34,7 @@ from contract.errors import (
     ImageSizeExceedLimit,
     InternalServerError,
     InvalidParameterJson,
+    InvalidUserId,
 )
 
 log = structlog.get_logger(__name__)
@@ -47,9 +49,6 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 REQUEST_ID_HEADER = "X-Request-Id"
-
-#: Who calls, as long as nobody has to log in.
-DEFAULT_USER = "default"
 
 #: A dependency that can't be reached: the client is told to come back.
 UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
@@ -66,6 +65,11 @@ def create_app(services: Services | None = None) -> Flask:
     flask_app.config["MAX_CONTENT_LENGTH"] = services.settings.body_bytes or None
     flask_app.before_request(_begin)
     flask_app.after_request(_end)
+    flask_app.register_error_handler(NotAdmitted, _not_admitted)
+    flask_app.register_error_handler(InvalidUserId, _without_account)
+    flask_app.register_error_handler(Busy, _busy)
+    for kind in UNREACHABLE:
+        flask_app.register_error_handler(kind, _unreachable)
     flask_app.register_error_handler(HTTPException, _http_fault)
     flask_app.register_error_handler(Exception, _unexpected)
     for operation in OPERATIONS:
@@ -78,7 +82,7 @@ def create_app(services: Services | None = None) -> Flask:
                 provide_automatic_options=False,
             )
     add_health(flask_app, services)
-    add_pictures(flask_app, services, DEFAULT_USER)
+    add_pictures(flask_app, services)
     add_reference(flask_app, OPERATIONS, services.settings)
     return flask_app
 
@@ -106,21 +110,20 @@ def _end(response: Response) -> Response:
 
 def _view(operation: Operation, services: Services) -> Callable[[], Response]:
     def view() -> Response:
+        caller = services.gate.admit(request)
         body = _body()
         try:
             key = request.headers.get(IDEMPOTENCY_HEADER)
-            call = Call(DEFAULT_USER, body, g.request_id, key)
+            call = Call(caller.user, body, g.request_id, key)
             return succeeded(**operation.handler(services, call))
         except Refused as refusal:
             return refused(refusal.error, **refusal.fields)
         except ContractError as error:
             return refused(type(error))
         except Busy as busy:
-            log.warning("not served", operation=operation.name, reason=str(busy))
-            return not_served(SystemCode.BUSY, busy.retry_after_seconds)
+            return _busy(busy)
         except UNREACHABLE as error:
-            log.warning("not served", operation=operation.name, fault=repr(error))
-            return not_served(SystemCode.BUSY)
+            return _unreachable(error)
         except Exception:
             log.exception("operation failed", operation=operation.name)
             status = 500 if operation.fault is InternalServerError else 200
@@ -148,6 +151,26 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a JSON number")
     return number
+
+
+def _not_admitted(refusal: NotAdmitted) -> Response:
+    log.info("not admitted", code=refusal.code.code, reason=str(refusal))
+    return not_served(refusal.code)
+
+
+def _without_account(error: InvalidUserId) -> Response:
+    log.error("not admitted", reason=str(error))
+    return refused(InvalidUserId)
+
+
+def _busy(busy: Busy) -> Response:
+    log.warning("not served", path=request.path, reason=str(busy))
+    return not_served(SystemCode.BUSY, busy.retry_after_seconds)
+
+
+def _unreachable(error: Exception) -> Response:
+    log.warning("not served", path=request.path, fault=repr(error))
+    return not_served(SystemCode.BUSY)
 
 
 def _http_fault(error: HTTPException) -> Response:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import redis
 
 from app.backlog import Backlog
+from app.caller import Gate
 from catalog.collections import CollectionRow
 from catalog.connection import connect
 from catalog.store import Catalog
@@ -15,6 +16,8 @@ from config.settings import Settings
 from contract.errors import NoRelativeCollection
 from download.address import AllowList
 from download.policy import FetchPolicy
+from identity.nonces import Nonces
+from identity.vault import Vault
 from vision.picture import PictureLimits
 from workers.resources import catalog_of
 from workers.staging import Consumption, Exchange, IndexReports, connect_redis
@@ -26,6 +29,7 @@ class Services:
 
     settings: Settings
     catalog: Catalog
+    gate: Gate
     redis: redis.Redis
     exchange: Exchange
     consumption: Consumption
@@ -59,6 +63,11 @@ def make_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         catalog=catalog,
+        gate=Gate(
+            catalog.accounts,
+            Nonces(connection),
+            Vault(settings.secret_key.get_secret_value(), settings.data_dir),
+        ),
         redis=connection,
         exchange=Exchange(waiting),
         consumption=Consumption(connection, settings.stalled_seconds),

@@ -66,11 +66,11 @@ class Accounts:
         return None if row is None else _of(row)
 
     def key(self, access_key: str) -> AccessKey | None:
-        """Give the keys with that access key, or None; they may be old ones."""
+        """Give the keys with that access key, or None; raises MalformedAccountError."""
         return _key_of(self._keys.find_one({"_id": access_key}))
 
     def key_of_api(self, api_key_hash: str) -> AccessKey | None:
-        """Give the keys whose API key has that hash, or None; they may be old ones."""
+        """Give the keys whose API key has that hash, or None; raises MalformedAccountError."""
         return _key_of(self._keys.find_one({"api_key_hash": api_key_hash}))
 
     def all(self) -> list[Account]:
@@ -129,7 +129,12 @@ class Accounts:
 
 
 def _key_of(row: Row | None) -> AccessKey | None:
-    return None if row is None else AccessKey(row["_id"], row["user"], bytes(row["secret"]))
+    if row is None:
+        return None
+    user, secret = row.get("user"), row.get("secret")
+    if not isinstance(user, str) or not isinstance(secret, bytes):
+        raise MalformedAccountError(f"the keys {row['_id']!r} are malformed")
+    return AccessKey(row["_id"], user, secret)
 
 
 def _is_count(value: object) -> bool:

@@ -83,9 +83,6 @@ class Settings(BaseSettings):
     flower_password: SecretStr = Field(
         SecretStr(""), description="password of Flower; empty: none, on loopback only"
     )
-    listen_beyond_loopback: bool = Field(
-        False, description="allow a host that is not loopback, although nobody has to log in yet"
-    )
     secret_key: SecretStr = Field(
         SecretStr(""),
         description="encrypts the secrets of users, 32 characters or more; empty: a file secret.key"
@@ -213,11 +210,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
-        if not self.listen_beyond_loopback and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host} is not loopback, and nobody has to log in yet; "
-                "set SNAPSKU_LISTEN_BEYOND_LOOPBACK=true if that is meant"
-            )
         if 0 < len(self.secret_key.get_secret_value()) < 32:
             raise ValueError("secret_key must have 32 characters or more")
         if self.lease_renewal_seconds >= self.lease_seconds:

@@ -64,7 +64,8 @@ whenever `code` is `10000`, but for 400, 404, 405 and 415 (`result.code` 5001), 
 (5000). A fault of one item stands in `failed_list` and never fails the others. Every answer has
 the header `X-Request-Id`, which the log lines carry as `request_id`.
 
-Nobody has to log in yet: every caller is the user `default`.
+Once a key was made, every call is signed or carries a bearer key; see [users](users.md) for both,
+and for the codes of a refusal. Before that, programs of the same machine are the user `default`.
 
 Besides the operations: `GET /v1/picture?collection_name=...&product_id=...&image_id=...` gives
 the kept JPEG of an image; `GET /healthz` and `GET /readyz` are in [monitor](monitor.md).

@@ -97,7 +97,6 @@ def test_without_a_password_flower_refuses_to_listen_for_everybody(
             redis_url=servers.redis_url,
             flower_port=str(free_port()),
             host="0.0.0.0",  # noqa: S104
-            listen_beyond_loopback="true",
         ),
     )
     assert ended.returncode == REFUSED

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -15,12 +16,18 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from app.backlog import Backlog
+from app.caller import Gate
 from app.services import Services
 from config.settings import Settings, settings
 from download.address import AllowList
 from download.policy import FetchPolicy
+from identity.nonces import Nonces
+from identity.vault import Vault
 from vision.picture import PictureLimits
 from workers.staging import Consumption, Exchange, IndexReports
+
+#: The accounts of a service that never made a key.
+NOBODY: Any = SimpleNamespace(is_anybody=lambda: False)
 
 MakeServices = Callable[..., Services]
 
@@ -59,12 +66,17 @@ def redis_client(redis_server: fakeredis.FakeServer) -> Iterator[fakeredis.FakeR
 def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
     """Give a function that makes the services; every use of the catalogue fails unless given."""
 
-    def make(catalog: Any = None, exchange: Any = None, **chosen: Any) -> Services:
+    def make(
+        catalog: Any = None, exchange: Any = None, gate: Gate | None = None, **chosen: Any
+    ) -> Services:
         values = Settings(**chosen)
+        # Whoever is not interested in keys has none, whatever becomes of the catalogue.
+        gate = gate or Gate(NOBODY, Nonces(redis_client), Vault("", Path("nowhere")))
         catalog = catalog or FailingCatalog(AssertionError("the catalogue was asked"))
         return Services(
             settings=values,
             catalog=catalog,
+            gate=gate,
             redis=redis_client,
             exchange=exchange or Exchange(redis_client),
             consumption=Consumption(redis_client),

@@ -24,6 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from app import server
 from app.answer import Busy
 from app.answers import Success
+from app.caller import DEFAULT_USER
 from app.examples import Example
 from app.fields import RequestModel
 from app.operations import Handler, Operation
@@ -361,6 +362,4 @@ def test_an_operation_is_told_who_calls_with_what_and_under_which_id(
     client = create_app(make_services()).test_client()
     response = client.post("/v1/ours", json={"a": "小店"})
     assert envelope(response)["result"] == {"code": 0, "message": "SUCCESS", "found": 1}
-    assert calls == [
-        server.Call(server.DEFAULT_USER, {"a": "小店"}, response.headers["X-Request-Id"])
-    ]
+    assert calls == [server.Call(DEFAULT_USER, {"a": "小店"}, response.headers["X-Request-Id"])]

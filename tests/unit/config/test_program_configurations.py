@@ -91,7 +91,6 @@ def test_flower_without_a_password_does_not_listen_beyond_loopback(
     environment: pytest.MonkeyPatch, flower: Flower, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("SNAPSKU_HOST", "0.0.0.0")  # noqa: S104
-    environment.setenv("SNAPSKU_LISTEN_BEYOND_LOOPBACK", "true")
     with pytest.raises(SystemExit) as caught:
         flower()
     assert caught.value.code == REFUSED

@@ -159,20 +159,20 @@ def test_settings_that_do_not_fit_together_are_refused(
     assert "\n" not in told
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
-def test_a_loopback_host_needs_no_permission(environment: pytest.MonkeyPatch, host: str) -> None:
-    environment.setenv("SNAPSKU_HOST", host)
-    assert read_settings().host == host
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example", "", "1"])  # noqa: S104
-def test_a_host_beyond_loopback_is_refused_unless_allowed(
-    environment: pytest.MonkeyPatch, host: str
+@pytest.mark.parametrize("key", ["short", "x" * 31])
+def test_a_secret_key_that_could_be_guessed_is_refused(
+    environment: pytest.MonkeyPatch, key: str
 ) -> None:
-    environment.setenv("SNAPSKU_HOST", host)
-    assert "SNAPSKU_LISTEN_BEYOND_LOOPBACK" in refusal()
-    environment.setenv("SNAPSKU_LISTEN_BEYOND_LOOPBACK", "true")
-    assert read_settings().host == host
+    environment.setenv("SNAPSKU_SECRET_KEY", key)
+    told = refusal()
+    assert "secret_key" in told
+    assert key not in told
+
+
+@pytest.mark.parametrize("key", ["", "x" * 32])
+def test_a_secret_key_is_long_or_there_is_none(environment: pytest.MonkeyPatch, key: str) -> None:
+    environment.setenv("SNAPSKU_SECRET_KEY", key)
+    assert read_settings().secret_key.get_secret_value() == key
 
 
 def test_a_list_is_separated_by_commas_with_or_without_spaces(
@@ -207,7 +207,7 @@ def test_secrets_are_masked_in_repr(environment: pytest.MonkeyPatch) -> None:
 
 def test_a_refusal_shows_no_secret(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("SNAPSKU_REDIS_URL", REDIS)
-    environment.setenv("SNAPSKU_HOST", "192.168.1.5")
+    environment.setenv("SNAPSKU_PORT", "http")
     assert "hunter" not in refusal()
 
 
