@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,6 +71,13 @@ class Gate:
         self._vault = vault
         self._clock = clock
         self._is_anybody = False
+        self._counting = threading.Lock()
+        self._unchecked = 0
+
+    @property
+    def unchecked(self) -> int:
+        """How many calls this process refused because no nonce could be checked."""
+        return self._unchecked
 
     def admit(self, request: Request) -> Caller:
         """Tell who makes a request, which may have read its body for that.
@@ -170,7 +178,10 @@ class Gate:
         try:
             is_new = self._nonces.take(key.access_key, nonce)
         except RedisError as error:
-            raise Busy(f"the nonce can't be checked: {error!r}") from error
+            with self._counting:
+                self._unchecked += 1
+            log.warning("nonce not checked", fault=repr(error), unchecked=self._unchecked)
+            raise Busy("the nonce can't be checked") from error
         if not is_new:
             raise NotAdmitted(SystemCode.SIGNATURE_INVALID, "the nonce was used before")
 

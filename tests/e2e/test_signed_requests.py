@@ -202,6 +202,24 @@ def test_a_change_by_the_command_counts_from_the_next_call_on(
     assert told(new) == ["10000"] * 2
 
 
+def test_the_program_of_the_docs_signs_as_it_should(
+    closed_stack: Stack, keys: dict[str, str]
+) -> None:
+    page = (ROOT / "docs" / "users.md").read_text(encoding="utf-8")
+    program = page.partition("```python\n")[2].partition("```")[0]
+    for shown, own in (
+        ('"SK...", "..."', f'"{keys["access_key"]}", "{keys["secret_key"]}"'),
+        ("http://127.0.0.1:8000", closed_stack.base_url),
+    ):
+        assert shown in program
+        program = program.replace(shown, own)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["result"]["code"] == 0
+
+
 def test_no_log_of_any_process_holds_a_secret(closed_stack: Stack, keys: dict[str, str]) -> None:
     data_dir = Path(closed_stack.environment["SNAPSKU_DATA_DIR"])
     key = (data_dir / KEY_FILE).read_text(encoding="ascii").strip()

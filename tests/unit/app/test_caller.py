@@ -299,10 +299,16 @@ def test_a_refused_call_is_not_read(client: FlaskClient, signed: SignedBy) -> No
 
 
 def test_without_redis_a_signature_is_busy_and_a_bearer_key_goes_on(
-    client: FlaskClient, signed: SignedBy, redis_server: fakeredis.FakeServer
+    client: FlaskClient,
+    signed: SignedBy,
+    redis_server: fakeredis.FakeServer,
+    log_lines: list[Any],
 ) -> None:
     redis_server.connected = False
-    assert_busy(client.post("/v1/add_image", data=b"{}", headers=signed("/v1/add_image", b"{}")))
+    for count in (1, 2):
+        headers = signed("/v1/add_image", b"{}")
+        assert_busy(client.post("/v1/add_image", data=b"{}", headers=headers))
+        assert [line["unchecked"] for line in log_lines if "unchecked" in line][-1] == count
     assert call(client, bearer(API_KEY)) == "10000"
     forged = dataclasses.replace(signed, secret="other")
     assert call(client, forged("/v1/add_image", b"{}")) == "10047"
