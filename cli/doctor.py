@@ -22,12 +22,14 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
+from catalog.accounts import MalformedAccountError
 from catalog.connection import Row, connect, databases, now
 from catalog.schema import SCHEMA, Schema
 from catalog.store import Catalog, missing_indexes
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
 from download.address import AllowList
+from identity.vault import Vault, VaultError
 from indexer.ownership import LOCK_FILE
 from workers.broker import QUEUES
 from workers.resources import catalog_of
@@ -74,6 +76,8 @@ def _find(subject: str, check: Callable[[], str]) -> Finding:
         return Finding(subject, True, check())
     except Wrong as fault:
         return Finding(subject, False, str(fault))
+    except (MalformedAccountError, VaultError) as fault:
+        return Finding(subject, False, str(fault))
     except (PyMongoError, RedisError, OSError) as fault:
         return Finding(subject, False, clean_text(" ".join(str(fault).split()), 300))
 
@@ -92,6 +96,22 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
         yield _find("indexes", lambda: indexes(client, settings))
         yield _find("schema", lambda: schema(client, settings))
         yield _find("model", lambda: model(catalog))
+        yield _find("users", lambda: users(settings, catalog))
+
+
+def users(settings: Settings, catalog: Catalog) -> str:
+    """Tell how many users there are, and that this process can check what they sign."""
+    accounts = catalog.accounts
+    if not accounts.is_anybody():
+        return "none: programs of this machine alone are served, until `snapsku users add`"
+    vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
+    found = accounts.all()
+    for account in found:
+        key = accounts.key(account.access_key)
+        if key is None:
+            raise Wrong(f"{account.user} has no keys; run `snapsku users rotate {account.user}`")
+        vault.open(key.access_key, key.secret)
+    return f"{len(found)}, whose secrets can be read"
 
 
 def _look_at_redis(settings: Settings) -> Iterator[Finding]:

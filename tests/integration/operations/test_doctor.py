@@ -15,12 +15,14 @@ import pytest
 import redis
 from programs import environment
 
+from catalog.accounts import NewKeys
 from catalog.connection import connect, databases
 from catalog.models import ModelRow
 from catalog.schema import SCHEMA, Schema
 from catalog.store import INDEXES, create_indexes, open_catalog
 from cli.processes import ROOT
 from config.embedded import free_port
+from identity.vault import Vault
 from indexer.ownership import DirectoryOwnership
 from workers.broker import QUEUES
 from workers.staging import Consumption
@@ -212,3 +214,18 @@ def test_a_data_directory_that_is_not_there_is_told(doctor: Doctor, tmp_path: Pa
     told = doctor(data_dir=str(tmp_path / "nowhere"))
     assert told.lines["data directory"].startswith("WRONG")
     assert "does not exist" in told.lines["data directory"]
+
+
+def test_users_whose_secrets_cannot_be_read_are_told(
+    doctor: Doctor, servers: ServersLike, database: str, tmp_path: Path
+) -> None:
+    assert doctor().lines["users"].startswith("OK none")
+    with connect(servers.mongo_url, 5) as client:
+        accounts = open_catalog(client, database).accounts
+        sealed = Vault("", tmp_path).seal("AK", "a secret")
+        assert accounts.add("shop", NewKeys("AK", sealed, "hash"), None, None)
+        assert doctor().lines["users"] == "OK 1, whose secrets can be read"
+        told = doctor(secret_key="x" * 32).lines["users"]
+        assert told.startswith("WRONG the secret of AK can't be read: SNAPSKU_SECRET_KEY")
+        client[database]["access_keys"].update_one({"_id": "AK"}, {"$set": {"user": 7}})
+        assert doctor().lines["users"] == "WRONG the keys 'AK' are malformed"
