@@ -294,6 +294,8 @@ def test_a_refused_call_is_not_read(client: FlaskClient, signed: SignedBy) -> No
     assert call(client, {}, data=large) == "10042"
     unknown = dataclasses.replace(signed, access_key="AX")("/v1/add_image", large)
     assert call(client, unknown, data=large) == "10001"
+    other_day = dataclasses.replace(signed, day="20261121")("/v1/add_image", large)
+    assert call(client, other_day, data=large) == "10047"
     response = client.post("/v1/add_image", data=large, headers=signed("/v1/add_image", large))
     assert (response.status_code, business_code(response)) == (413, 3056)
 
