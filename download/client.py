@@ -43,8 +43,11 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: A server is not waited for longer than this, whatever it asks for; in seconds.
 RETRY_AFTER_LIMIT = 30.0
-#: Bytes read at a time: small, since old urllib3 unpacks a whole piece at once.
+#: Bytes read, and unpacked, at a time.
 PIECE_BYTES = 16 * 1024
+#: What a server that compresses although it was not asked to may use, once: each is
+#: unpacked piece by piece (urllib3 from 2.6.3 on). Others would need further decoders.
+CONTENT_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 _PERMANENT = (
     requests.exceptions.InvalidURL,
@@ -163,19 +166,43 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
         return response.headers["Location"].encode("latin-1").decode("utf-8")
     if status != 200:
         raise BrokenBase64OrUrl(f"{target.host}: status {status}")
-    announced = response.headers.get("Content-Length", "")
+    announced = _announced(response, target)
     # Python refuses to count with thousands of digits, so the longest are not counted.
-    if announced.isdecimal() and (len(announced) > 15 or int(announced) >= policy.max_bytes):
+    if announced and (len(announced) > 15 or int(announced) >= policy.max_bytes):
         raise ImageSizeExceedLimit(f"{target.host}: {announced[:15]} bytes announced")
+    encoding = response.headers.get("Content-Encoding", "").lower()
+    if encoding not in CONTENT_ENCODINGS:
+        raise BrokenBase64OrUrl(f"{target.host}: an encoding that nobody asked for")
     body = bytearray()
     for piece in response.iter_content(PIECE_BYTES):
         body += piece
-        if len(body) >= policy.max_bytes:
+        if len(body) < policy.max_bytes:
+            continue
+        if encoding in ("", "identity"):
             raise ImageSizeExceedLimit(f"{target.host}: {policy.max_bytes} bytes or more")
+        # Pictures hardly shrink: what the announced size hid is a bomb, not a large file.
+        raise BrokenBase64OrUrl(f"{target.host}: {policy.max_bytes} bytes or more, unpacked")
     if not body and announced != "0":
         # The parser takes an end within the headers for the end of an empty answer.
         raise TransientFetchError(f"{target.host}: the answer ended early")
     return bytes(body)
+
+
+def _announced(response: requests.Response, target: Target) -> str:
+    """Give the digits of Content-Length, "" without one (RFC 9112, 6.3).
+
+    Raises:
+        BrokenBase64OrUrl: it is no number, or there are several that differ.
+
+    """
+    header = response.headers.get("Content-Length")
+    if header is None:
+        return ""
+    lengths = {length.strip() for length in header.split(",")}
+    length = lengths.pop()
+    if lengths or not (length.isascii() and length.isdecimal()):
+        raise BrokenBase64OrUrl(f"{target.host}: a Content-Length that is no length")
+    return length
 
 
 def retry_after_seconds(value: str | None) -> float | None:

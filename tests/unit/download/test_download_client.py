@@ -6,6 +6,8 @@ import email.utils
 import gzip
 import socket
 import time
+import tracemalloc
+import zlib
 
 import pytest
 from loopback import MAX_BYTES, answer, for_server, policy, redirect, soon, trickle
@@ -230,7 +232,7 @@ def test_an_absurd_announced_size_is_refused(serve, length):
         fetch(server.url(), for_server(server), soon())
 
 
-@pytest.mark.parametrize("head", [b"", b"Transfer-Encoding: chunked\r\n", b"Content-Length: x\r\n"])
+@pytest.mark.parametrize("head", [b"", b"Transfer-Encoding: chunked\r\n"])
 def test_an_endless_body_is_cut_at_the_limit(serve, head, stopwatch):
     piece = b"1000\r\n" + bytes(4096) + b"\r\n" if b"chunked" in head else bytes(4096)
     server = serve(trickle(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n", piece, 0.0))
@@ -239,14 +241,51 @@ def test_an_endless_body_is_cut_at_the_limit(serve, head, stopwatch):
     assert stopwatch() < 2
 
 
-def test_the_unpacked_size_counts(serve):
-    small, bomb = gzip.compress(b"unpacked"), gzip.compress(bytes(50_000_000))
+@pytest.mark.parametrize("encoding", ["gzip", "X-GZIP", "deflate"])
+def test_what_a_server_packs_unasked_is_unpacked_as_far_as_the_limit(serve, encoding):
+    pack = zlib.compress if encoding == "deflate" else gzip.compress
+    small, large, bomb = pack(b"unpacked"), pack(bytes(MAX_BYTES)), pack(bytes(50_000_000))
     assert len(bomb) < MAX_BYTES
-    server = serve(answer(small, Content_Encoding="gzip"))
+    server = serve(answer(small, Content_Encoding=encoding))
     assert fetch(server.url(), for_server(server), soon()) == b"unpacked"
+    for packed in (large, bomb):
+        server = serve(answer(packed, Content_Encoding=encoding))
+        with pytest.raises(BrokenBase64OrUrl, match="unpacked"):
+            fetch(server.url(), for_server(server), soon())
+
+
+def test_a_bomb_is_unpacked_no_further_than_the_limit(serve):
+    packer = zlib.compressobj(wbits=31)
+    bomb = b"".join(packer.compress(bytes(2**22)) for _ in range(50)) + packer.flush()
     server = serve(answer(bomb, Content_Encoding="gzip"))
-    with pytest.raises(ImageSizeExceedLimit):
+    tracemalloc.start()
+    try:
+        with pytest.raises(BrokenBase64OrUrl, match="unpacked"):
+            fetch(server.url(), for_server(server, max_bytes=len(bomb) + 1), soon())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "x"])
+def test_an_encoding_that_nobody_asked_for_is_a_fault_for_good(serve, encoding):
+    server = serve(answer(b"bytes", Content_Encoding=encoding))
+    with pytest.raises(BrokenBase64OrUrl, match="encoding"):
         fetch(server.url(), for_server(server), soon())
+
+
+@pytest.mark.parametrize("length", ["x", "-5", "+5", "5.0", "0x5", "5 5", "", "5, 6", "5,", "\xb2"])
+def test_a_length_that_is_none_is_a_fault_for_good(serve, length):
+    head = answer(b"bytes", Content_Length="LENGTH").replace(b"LENGTH", length.encode("latin-1"))
+    server = serve(head)
+    with pytest.raises(BrokenBase64OrUrl):
+        fetch(server.url(), for_server(server), soon())
+
+
+def test_the_same_length_twice_is_one_length(serve):
+    server = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nbytes")
+    assert fetch(server.url(), for_server(server), soon()) == b"bytes"
 
 
 def test_an_encoding_that_does_not_unpack_is_a_fault_for_good(serve):
