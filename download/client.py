@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextvars import copy_context
 from functools import partial
 from typing import Generic, TypeVar
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 Label = TypeVar("Label", bound=Hashable)
 #: What became of one URL of many.
 FetchOutcome = bytes | BrokenBase64OrUrl | ImageSizeExceedLimit | TransientFetchError
+#: Takes a redirect's host and a deadline in seconds of `time.monotonic()`; may wait.
+BeforeRedirect = Callable[[str, float], None]
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -60,12 +62,17 @@ _FAULTS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, Uni
 
 
 def fetch(
-    url: str, policy: FetchPolicy, deadline: float, resolver: Resolver = system_resolver
+    url: str,
+    policy: FetchPolicy,
+    deadline: float,
+    resolver: Resolver = system_resolver,
+    before_redirect: BeforeRedirect | None = None,
 ) -> bytes:
     """Give the bytes behind `url`, fewer than `policy.max_bytes`.
 
     `deadline` is in seconds of `time.monotonic()`; the earlier of it and
-    `policy.total_seconds` from now binds.
+    `policy.total_seconds` from now binds. `before_redirect` is called with the host of
+    each redirect and that deadline, before the host is looked up or asked.
 
     A body that ends before its Content-Length is a cut connection, so it is transient.
 
@@ -82,6 +89,8 @@ def fetch(
             if isinstance(answer, bytes):
                 return answer
             target = redirect_target(target, answer, policy)
+            if before_redirect is not None:
+                before_redirect(target.host, watchdog.deadline)
     raise BrokenBase64OrUrl(f"{target.host}: more than {policy.redirects} redirects")
 
 
@@ -251,11 +260,31 @@ class _Batch(Generic[Label]):
                 self._changed.wait()
             return None
 
-    def give(self, label: Label, host: str, outcome: FetchOutcome) -> None:
-        """Keep an outcome and let the next of its host begin."""
+    def move(self, old: str, new: str, deadline: float) -> None:
+        """Give up room at one host and wait for room at another, not past `deadline`.
+
+        What was held is given up first, so that two that change places do not wait for
+        each other.
+
+        Raises:
+            TransientFetchError: no room by the deadline; none is held any more.
+
+        """
+        with self._changed:
+            self._running[old] -= 1
+            self._changed.notify_all()
+            if not self._changed.wait_for(
+                lambda: self._running[new] < self._per_host,
+                timeout=max(0.0, deadline - time.monotonic()),
+            ):
+                raise TransientFetchError(f"{new}: too many redirects lead there at once")
+            self._running[new] += 1
+
+    def give(self, label: Label, held: list[str], outcome: FetchOutcome) -> None:
+        """Keep an outcome and let the next ones of the hosts that it held begin."""
         with self._changed:
             self._outcomes[label] = outcome
-            self._running[host] -= 1
+            self._running.subtract(held)
             self._changed.notify_all()
 
     def finish(self, deadline: float) -> dict[Label, FetchOutcome]:
@@ -286,15 +315,22 @@ def fetch_all(
 
     No fault of one URL is raised, and the answer is there at `deadline` (seconds of
     `time.monotonic()`): what is not done by then is a TransientFetchError. At most
-    `per_host` URLs of one host run at a time; hosts are those of the URLs as given,
-    redirects are not counted. The threads are daemons and end soon after the deadline.
+    `per_host` URLs are at one host at a time; one that is redirected leaves its host and
+    waits for room at the next, so that many names can't lead a crowd to one host. The
+    threads are daemons and end soon after the deadline.
     """
     batch = _Batch(urls, policy, per_host)
 
     def work() -> None:
         while (item := batch.take()) is not None:
             label, url, host = item
-            batch.give(label, host, _outcome(url, policy, deadline, resolver))
+            held = [host]
+
+            def move(new: str, until: float, held: list[str] = held) -> None:
+                batch.move(held.pop(), new, until)
+                held.append(new)
+
+            batch.give(label, held, _outcome(url, policy, deadline, resolver, move))
 
     for _ in range(min(workers, len(batch))):
         # With the caller's context, whose ids the log lines of a download carry.
@@ -304,9 +340,15 @@ def fetch_all(
     return batch.finish(deadline)
 
 
-def _outcome(url: str, policy: FetchPolicy, deadline: float, resolver: Resolver) -> FetchOutcome:
+def _outcome(
+    url: str,
+    policy: FetchPolicy,
+    deadline: float,
+    resolver: Resolver,
+    before_redirect: BeforeRedirect,
+) -> FetchOutcome:
     try:
-        return fetch(url, policy, deadline, resolver)
+        return fetch(url, policy, deadline, resolver, before_redirect)
     except (BrokenBase64OrUrl, ImageSizeExceedLimit, TransientFetchError) as error:
         return error
     except Exception as error:

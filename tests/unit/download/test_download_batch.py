@@ -83,6 +83,43 @@ def test_one_host_has_four_requests_at_a_time_and_others_go_on(serve):
     assert slow.most_running == 4
 
 
+def to(url: str):
+    return answering(b"", b"302 X\r\nLocation: " + url.encode())
+
+
+def test_redirects_from_many_hosts_are_four_at_a_time_at_the_host_that_they_lead_to(serve):
+    goal = serve(answering(b"goal", wait=0.1))
+    server = serve(to(goal.url(host="goal.test")))
+    urls = {number: server.url(host=f"{number}.a.test") for number in range(10)}
+    urls |= {"direct": goal.url(host="goal.test")}
+    outcomes = fetch_all(urls, policy(server, goal), soon(), workers=16, resolver=loopback)
+    assert set(outcomes.values()) == {b"goal"}
+    assert goal.most_running == 4
+
+
+def test_hosts_that_lead_to_each_other_do_not_wait_for_each_other(serve, stopwatch):
+    def talk(server, connection, request):
+        other = "b" if b"Host: a.test" in request else "a"
+        moved = server.url("/there", host=f"{other}.test")
+        answer = answering(b"there") if b"/there" in request else to(moved)
+        answer(server, connection, request)
+
+    server = serve(talk)
+    urls = {number: server.url(host=f"{'ab'[number % 2]}.test") for number in range(8)}
+    outcomes = fetch_all(urls, policy(server), soon(), per_host=1, resolver=loopback)
+    assert set(outcomes.values()) == {b"there"}
+    assert stopwatch() < 2
+
+
+def test_a_redirect_that_finds_no_room_by_the_deadline_is_transient(serve):
+    stuck = serve(answering(b"late", wait=3))
+    server = serve(to(stuck.url(host="stuck.test")))
+    urls = {number: server.url(host=f"{number}.a.test") for number in range(3)}
+    outcomes = fetch_all(urls, policy(server, stuck), soon(0.4), per_host=1, resolver=loopback)
+    assert {type(outcome) for outcome in outcomes.values()} == {TransientFetchError}
+    assert stuck.connections == 1
+
+
 def test_no_more_than_the_workers_run_at_once(serve):
     server = serve(answering(b"fine", wait=0.05))
     urls = {number: server.url(host=f"{number}.a.test") for number in range(6)}
