@@ -29,7 +29,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 URL_CHARACTERS_LIMIT = 8192
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: The one block of IPv6 that IANA gives out as global unicast.
+#: The one block of IPv6 that IANA gives out as global unicast. The local-use blocks of
+#: NAT64 (64:ff9b:1::/48, RFC 8215) lie outside it and are refused whole: where in them an
+#: IPv4 address stands is its operator's choice, so it can't be unwrapped.
 _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 #: NAT64 (RFC 6052): the last 32 bits are an IPv4 address.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
