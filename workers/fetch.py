@@ -13,7 +13,7 @@ from catalog.endings import clear_ended, fail_images
 from catalog.splitting import split_off
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, ContractError
-from download.client import TransientFetchError, fetch_all
+from download.client import FetchOutcome, TransientFetchError, fetch_all
 from workers.broker import app, task_name
 from workers.messages import send_chunks
 from workers.resources import catalog, fetch_policy, staged_bytes
@@ -42,14 +42,13 @@ def _work(chunk: Chunk) -> None:
     pauses: dict[Item, timedelta] = {}
     items = {item.label: item for item in chunk.items}
     for label, outcome in outcomes.items():
-        if isinstance(outcome, ContractError):
-            faults[label] = type(outcome)
-        elif isinstance(outcome, TransientFetchError):
+        if isinstance(outcome, TransientFetchError):
             log.info("fetch failed for now", label=label, passes=chunk.passes + 1)
-            if chunk.passes + 1 >= settings().fetch_passes:
-                faults[label] = BrokenBase64OrUrl
-            else:
-                pauses[items[label]] = _pause(chunk.passes, outcome)
+        fault = final_fault(outcome, chunk.passes)
+        if fault is not None:
+            faults[label] = fault
+        elif isinstance(outcome, TransientFetchError):
+            pauses[items[label]] = _pause(chunk.passes, outcome)
     fail_images(catalog(), faults)
     # Whoever lost its lease must add no chunk to a task that may be finished by now.
     if pauses and catalog().chunks.renew(chunk):
@@ -70,7 +69,19 @@ def _work(chunk: Chunk) -> None:
         send_chunks(catalog(), [advanced])
 
 
-def _fetch(chunk: Chunk) -> dict[int, bytes | ContractError | TransientFetchError]:
+def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | None:
+    """Give the fault that an image ends with after `passes` passes and one with this outcome.
+
+    None where there are bytes, or where another pass may go better.
+    """
+    if isinstance(outcome, ContractError):
+        return type(outcome)
+    if isinstance(outcome, TransientFetchError) and passes + 1 >= settings().fetch_passes:
+        return BrokenBase64OrUrl
+    return None
+
+
+def _fetch(chunk: Chunk) -> dict[int, FetchOutcome]:
     """Fetch what is open and neither waits in Redis nor has its feature already."""
     images = catalog().images.find(chunk.labels)
     urls = {
@@ -80,14 +91,13 @@ def _fetch(chunk: Chunk) -> dict[int, bytes | ContractError | TransientFetchErro
     }
     done = catalog().vectors.present(list(urls)) | staged_bytes().present(list(urls))
     chosen = settings()
-    outcomes = fetch_all(
+    return fetch_all(
         {label: url for label, url in urls.items() if label not in done},
         fetch_policy(),
         time.monotonic() + chosen.fetch_pass_seconds,
         workers=chosen.fetch_threads,
         per_host=chosen.fetch_per_host,
     )
-    return dict(outcomes)
 
 
 def _pause(passes: int, fault: TransientFetchError) -> timedelta:
