@@ -48,7 +48,7 @@ RETRY_AFTER_LIMIT = 30.0
 #: Bytes read, and unpacked, at a time.
 PIECE_BYTES = 16 * 1024
 #: What a server that compresses although it was not asked to may use, once: each is
-#: unpacked piece by piece (urllib3 from 2.6.3 on). Others would need further decoders.
+#: unpacked piece by piece (urllib3 from 2.6 on). Others would need further decoders.
 CONTENT_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 _PERMANENT = (

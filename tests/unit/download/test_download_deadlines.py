@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import tracemalloc
 
 import pytest
 from loopback import answer, for_server, policy, redirect, soon, trickle
@@ -45,6 +46,24 @@ def test_a_silence_longer_than_the_read_gap_ends_it(serve, stopwatch):
     with pytest.raises(TransientFetchError):
         fetch(server.url(), for_server(server, read_gap_seconds=0.2), soon())
     assert stopwatch() < 0.7
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("begin", [CHUNKED, CHUNKED + b"1\r\nx\r\n0\r\n"], ids=["size", "trailer"])
+def test_an_endless_line_among_the_chunks_fills_no_memory(serve, begin, stopwatch):
+    """Up to urllib3 2.7 it was read whole: 1.5 GB in two seconds, and past the deadline."""
+    server = serve(trickle(begin, b"0" * 65536, 0.0))
+    tracemalloc.start()
+    try:
+        with pytest.raises(TransientFetchError):
+            fetch(server.url(), for_server(server), soon(0.5))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
+    assert stopwatch() < 0.9
 
 
 def test_redirects_share_one_deadline(serve, stopwatch):
