@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Callable
 
-from hostile_world import FORBIDDEN, MAX_BYTES, PUBLIC, Hostile, Talk, World
+from hostile_world import ENDLESS_SECONDS, FORBIDDEN, MAX_BYTES, PUBLIC, Hostile, Talk, World
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -28,7 +29,8 @@ def endless(begin: bytes, drop: bytes, gap: float = 0.0) -> Talk:
 
     def talk(world: World, connection: socket.socket, request: bytes) -> None:
         connection.sendall(begin)
-        while not world.stopping.wait(gap):
+        until = time.monotonic() + ENDLESS_SECONDS
+        while time.monotonic() < until and not world.stopping.wait(gap):
             connection.sendall(drop)
 
     return talk
@@ -39,7 +41,7 @@ def stalls(data: bytes) -> Talk:
 
     def talk(world: World, connection: socket.socket, request: bytes) -> None:
         connection.sendall(data)
-        world.stopping.wait()
+        world.stopping.wait(ENDLESS_SECONDS)
 
     return talk
 

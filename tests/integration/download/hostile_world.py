@@ -26,6 +26,8 @@ PUBLIC = "127.0.0.1"
 #: 127.0.0.2 is as reachable as a database beside the service would be.
 FORBIDDEN = "127.0.0.2"
 MAX_BYTES = 200_000
+#: What has no end ends all the same, so that a missing deadline fails a row and hangs no run.
+ENDLESS_SECONDS = 4.0
 
 Talk = Callable[["World", socket.socket, bytes], None]
 
@@ -115,7 +117,7 @@ class World:
     def resolver(self, host: str, port: int) -> list[str]:
         """Answer as the row's names say; every other name is the public server."""
         if host == "silent.test":
-            self.stopping.wait(3)
+            self.stopping.wait(ENDLESS_SECONDS)
         with self._lock:
             asked = self._asked[host] = self._asked.get(host, 0) + 1
         answers = self._row.names.get(host, [[PUBLIC]])
@@ -140,7 +142,7 @@ class World:
     def _hold(self, connection: socket.socket, meet: Callable[[socket.socket], None]) -> None:
         # A client that turns away is what the rows are about.
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(3)
+            connection.settimeout(ENDLESS_SECONDS)
             meet(connection)
 
     def _fell(self, name: str, connection: socket.socket) -> None:
