@@ -1,9 +1,10 @@
 """Connections to checked addresses that end when their deadline does.
 
-`requests-hardened` pins an address too, but it checks only the first answer of DNS, has
-no allow-list, no resolver of one's choice and no total deadline; what is left of it is
-less than this module, so it is not used. Here a urllib3 connection keeps the URL's name
-(for the Host header, SNI and the certificate) and merely gets its socket from us.
+`requests-hardened` (1.3.0) pins an address too, but it checks only the first answer of DNS,
+has no allow-list, no resolver of one's choice, no total deadline and no cap on a body; what
+is left of it is less than this module, so it is not used. Here a urllib3 connection keeps
+the URL's name (for the Host header, SNI and the certificate) and merely gets its socket
+from us.
 
 requests and urllib3 bound each read, never their sum. A watchdog therefore shuts the
 socket down at the deadline, whatever phase it is in. It holds a duplicate of the
