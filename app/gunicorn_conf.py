@@ -40,6 +40,11 @@ bind = f"{_host}:{_settings.port}"
 workers = _settings.api_processes
 worker_class = "app.gunicorn_worker.ApiWorker"
 threads = _settings.api_threads
+worker_connections = max(_settings.clients_per_process, 2 * _settings.api_threads)
+# The query of /v1/picture is the longest: three names, each character as nine at most.
+limit_request_line = 4_094
+limit_request_fields = 64
+limit_request_field_size = 8_190
 timeout = 60
 graceful_timeout = 30
 keepalive = 15

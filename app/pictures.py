@@ -34,10 +34,7 @@ def add_pictures(flask_app: Flask, services: Services) -> None:
         return Response(
             data,
             content_type="image/jpeg",
-            headers={
-                "Cache-Control": f"private, max-age={CACHE_SECONDS}",
-                "X-Content-Type-Options": "nosniff",
-            },
+            headers={"Cache-Control": f"private, max-age={CACHE_SECONDS}"},
         )
 
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 import uuid
 from collections.abc import Callable
@@ -16,11 +14,13 @@ from flask import Flask, Response, g, request
 from pymongo.errors import ConnectionFailure
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException
 
 from app import collections, images, ingestion, products, search, tasks
 from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
+from app.body import read_body
 from app.caller import NotAdmitted
+from app.headers import REQUEST_ID_HEADER, harden
 from app.health import HEALTH_PATHS, add_health
 from app.operations import IDEMPOTENCY_HEADER, Call, Operation
 from app.pictures import add_pictures
@@ -48,7 +48,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *search.OPERATIONS,
 )
 
-REQUEST_ID_HEADER = "X-Request-Id"
 
 #: A dependency that can't be reached: the client is told to come back.
 UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
@@ -96,6 +95,7 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.request_id
+    harden(response)
     # Somebody asks for these every few seconds, and nobody reads about it.
     note = log.debug if request.path in HEALTH_PATHS else log.info
     note(
@@ -111,7 +111,7 @@ def _end(response: Response) -> Response:
 def _view(operation: Operation, services: Services) -> Callable[[], Response]:
     def view() -> Response:
         caller = services.gate.admit(request)
-        body = _body()
+        body = read_body(request, services.settings.body_values)
         try:
             key = request.headers.get(IDEMPOTENCY_HEADER)
             call = Call(caller.user, body, g.request_id, key)
@@ -130,27 +130,6 @@ def _view(operation: Operation, services: Services) -> Callable[[], Response]:
             return refused(operation.fault, status=status)
 
     return view
-
-
-def _body() -> dict[str, object]:
-    """Give the JSON object that was sent; raises HTTPException for anything else."""
-    if request.mimetype and not request.is_json:
-        raise UnsupportedMediaType
-    try:
-        body = json.loads(request.get_data(), parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest from error
-    if not isinstance(body, dict):
-        raise BadRequest
-    return body
-
-
-def _finite(text: str) -> float:
-    """Refuse NaN, and 1e999 for infinity: an answer that repeats one would not be JSON."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a JSON number")
-    return number
 
 
 def _not_admitted(refusal: NotAdmitted) -> Response:

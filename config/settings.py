@@ -91,6 +91,18 @@ class Settings(BaseSettings):
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn worker processes")
     api_threads: int = Field(16, ge=2, le=256, description="threads of each API process")
     body_bytes: int = Field(8 * 2**20, ge=0, description="largest request body; 0: no limit")
+    body_values: int = Field(
+        100_000, ge=0, description="values and keys in the JSON of a request; 0: no limit"
+    )
+    client_seconds: float = Field(
+        60.0, gt=0, description="a client may take so long to send a request, or take its answer"
+    )
+    clients_bytes: int = Field(
+        256 * 2**20, ge=0, description="of requests and answers under way, in an API process"
+    )
+    clients_per_process: int = Field(
+        500, ge=8, description="connections of an API process, the oldest ends beyond"
+    )
 
     # Quotas, for users without their own; 0 stands for no limit
     requests_per_second: int = Field(0, ge=0, description="calls of a user in any second")

@@ -339,10 +339,10 @@ def test_a_new_operation_is_served_and_its_fault_is_told(
 def test_an_error_outside_of_an_operation_is_5000_in_the_envelope(
     environment: pytest.MonkeyPatch, client: FlaskClient
 ) -> None:
-    def fail() -> dict[str, object]:
+    def fail(*_: object) -> dict[str, object]:
         raise KeyError("s3cret")
 
-    environment.setattr(server, "_body", fail)
+    environment.setattr(server, "read_body", fail)
     response = client.post("/v1/add_image", json={})
     assert response.status_code == 500
     assert business_code(response) == 5000

@@ -1,0 +1,61 @@
+"""The API as gunicorn serves it, on a port of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import pytest
+import requests
+from programs import command, environment
+from raw_client import Served
+
+from cli.processes import ROOT
+from config.embedded import free_port
+
+START_SECONDS = 30.0
+
+
+class ServersLike(Protocol):
+    mongo_url: str
+    redis_url: str
+
+
+@pytest.fixture(scope="module")
+def served(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("api")
+    port = free_port()
+    with (folder / "api.log").open("wb") as log:
+        process = subprocess.Popen(
+            command("api"),
+            cwd=ROOT,
+            env=environment(
+                folder,
+                redis_url=servers.redis_url,
+                mongo_url=servers.mongo_url,
+                mongo_database="snapsku_surface",
+                port=str(port),
+                log_format="json",
+                client_seconds="6",
+                clients_bytes=str(32 * 2**20),
+                clients_per_process="200",
+            ),
+            stdout=log,
+            stderr=log,
+        )
+    found = Served(port, folder / "api.log")
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert process.poll() is None, found.log.read_text("utf-8")
+            try:
+                requests.get(f"{found.url}/healthz", timeout=5)
+                break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        yield found
+    finally:
+        process.terminate()
+        assert process.wait(45) == 0

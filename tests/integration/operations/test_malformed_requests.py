@@ -1,0 +1,109 @@
+"""What is no HTTP, or more than is taken, is answered in the envelope as everything else."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import requests
+from raw_client import Served, enveloped, post
+
+OVER = 8 * 2**20 + 1
+
+MALFORMED = {
+    "no HTTP": b"hello\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
+    "no version": b"GET /healthz\r\n\r\n",
+    "a version of its own": b"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n",
+    "a method in brackets": b"<GET> /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a line that is too long": b"GET /" + b"a" * 8_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a head without end": b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000,
+    "a header that is too long": b"GET / HTTP/1.1\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
+    "too many headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 65 + b"\r\n",
+    "a header without colon": b"GET / HTTP/1.1\r\nnonsense\r\n\r\n",
+    "a header with a space": b"GET / HTTP/1.1\r\nX : y\r\n\r\n",
+    "a folded header": b"GET / HTTP/1.1\r\nX: y\r\n z\r\n\r\n",
+    "a zero byte in a header": b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+    "two lengths": post("/v1/task_status", b"{}", "Content-Length: 3"),
+    "a length and chunks": post("/v1/task_status", b"0\r\n\r\n", "Transfer-Encoding: chunked"),
+    "a negative length": post("/v1/task_status", b"", "Content-Length: -1", length=-1),
+    "a length with a sign": post("/v1/task_status", b"{}", "Content-Length: +2", length=-1),
+    "an unknown coding": post("/v1/task_status", b"{}", "Transfer-Encoding: x", length=-1),
+    "an expectation": post("/v1/task_status", b"{}", "Expect: 200-ok"),
+    "no chunk": post("/v1/task_status", b"zz\r\n{}\r\n", "Transfer-Encoding: chunked", length=-1),
+    "a chunk that does not end": post(
+        "/v1/task_status", b"2\r\n{}xx0\r\n\r\n", "Transfer-Encoding: chunked", length=-1
+    ),
+    "a trailer that is none": post(
+        "/v1/task_status", b"2\r\n{}\r\n0\r\n\x00\r\n\r\n", "Transfer-Encoding: chunked", length=-1
+    ),
+}
+
+
+@pytest.mark.parametrize("said", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_no_http_is_answered_in_the_envelope(served: Served, said: bytes) -> None:
+    status, headers, result = enveloped(served.say(said))
+    assert (status, result["code"]) == (400, 5001)
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_body_over_the_limit_is_refused_by_its_length_alone(served: Served) -> None:
+    began = time.monotonic()
+    answer = served.say(post("/v1/add_image", b"{", length=OVER))
+    status, _, result = enveloped(answer)
+    assert (status, result["code"]) == (413, 3056)
+    assert time.monotonic() - began < 4
+
+
+def test_a_client_that_sends_all_of_a_body_over_the_limit_still_gets_the_answer(
+    served: Served,
+) -> None:
+    answer = requests.post(
+        f"{served.url}/v1/add_image",
+        data=b" " * OVER,
+        headers={"Content-Type": "application/json"},
+        timeout=20,
+    )
+    assert (answer.status_code, answer.json()["result"]["code"]) == (413, 3056)
+
+
+def test_chunks_are_counted_while_they_are_read(served: Served) -> None:
+    chunks = (b"10000\r\n" + b" " * 65536 + b"\r\n") * 130
+    said = post("/v1/add_image", chunks + b"0\r\n\r\n", "Transfer-Encoding: chunked", length=-1)
+    status, _, result = enveloped(served.say(said))
+    assert (status, result["code"]) == (413, 3056)
+
+
+def test_very_many_small_chunks_are_refused(served: Served) -> None:
+    said = post(
+        "/v1/add_image",
+        b"1\r\n \r\n" * 1_000_000 + b"0\r\n\r\n",
+        "Transfer-Encoding: chunked",
+        length=-1,
+    )
+    began = time.monotonic()
+    status, _, result = enveloped(served.say(said))
+    assert (status, result["code"]) == (400, 5001)
+    assert time.monotonic() - began < 4
+
+
+def test_nothing_after_a_body_that_was_not_read_is_taken_for_a_request(served: Served) -> None:
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = served.say(post("/v1/add_image", hidden, length=OVER, kept=True))
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_no_answer_names_the_server_or_its_version(served: Served) -> None:
+    for answer in (
+        requests.get(f"{served.url}/healthz", timeout=10),
+        requests.get(f"{served.url}/docs", timeout=10),
+    ):
+        assert answer.headers["Server"] == "snapsku"
+
+
+def test_what_was_malformed_is_not_repeated_in_the_log(served: Served) -> None:
+    enveloped(served.say(b"GET /?key=SEKRET-5d1 HTTP/1.1\r\nAuthorization SEKRET-5d1\r\n\r\n"))
+    lines = [json.loads(line) for line in served.log.read_text("utf-8").splitlines()]
+    assert any(line.get("event") == "refused" and line.get("request_id") for line in lines)
+    assert "SEKRET-5d1" not in served.log.read_text("utf-8")
