@@ -289,11 +289,11 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _get(url: str, what: str, port: str) -> requests.Response:
+def _get(url: str, what: str, port: str, auth: tuple[str, str] | None = None) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
         try:
-            return session.get(url, timeout=HTTP_SECONDS)
+            return session.get(url, auth=auth, timeout=HTTP_SECONDS)
         except requests.RequestException as fault:
             raise Wrong(f"{url} does not answer; start {what}, or check {port}") from fault
 
@@ -310,10 +310,14 @@ def api(settings: Settings) -> str:
 def flower(settings: Settings) -> str:
     """Ask Flower whether it lives, and look who may see it."""
     url = f"http://{_reachable(settings.host)}:{settings.flower_port}/healthcheck"
-    answer = _get(url, "Flower", "SNAPSKU_FLOWER_PORT")
+    password = settings.flower_password.get_secret_value()
+    credentials = (settings.flower_user, password) if password else None
+    answer = _get(url, "Flower", "SNAPSKU_FLOWER_PORT", credentials)
+    if answer.status_code == 401:
+        raise Wrong(f"Flower at {url} has another password; start it anew with these settings")
     if answer.status_code != 200 or answer.text != "OK":
         raise Wrong(f"another program answers at {url}; change SNAPSKU_FLOWER_PORT")
-    if settings.flower_password.get_secret_value():
+    if password:
         return f"answers at {url}, with a password"
     if not is_loopback(settings.host):
         raise Wrong(f"answers at {url} to everybody; set SNAPSKU_FLOWER_PASSWORD")

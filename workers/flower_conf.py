@@ -8,6 +8,10 @@ import ast
 import re
 from typing import Any
 
+from flower.urls import handlers
+from flower.views.monitor import Healthcheck, Metrics
+from tornado.web import authenticated
+
 from config.logging import configure_logging
 from config.redaction import clean_text
 from config.refusal import refuse
@@ -29,6 +33,33 @@ if _password:
     basic_auth = [f"{_settings.flower_user}:{_password}"]
 elif not is_loopback(_settings.host):
     refuse(f"Flower would listen on {_settings.host} for everybody; set SNAPSKU_FLOWER_PASSWORD")
+
+
+class _Metrics(Metrics):  # type: ignore[misc]
+    """Flower gives its metrics to everybody; here they are as closed as its pages."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Give the metrics to those who may see Flower."""
+        await super().get()
+
+
+class _Healthcheck(Healthcheck):  # type: ignore[misc]
+    """The same for the health check."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Tell those who may see Flower that it runs."""
+        await super().get()
+
+
+_CLOSED = {Metrics: _Metrics, Healthcheck: _Healthcheck}
+
+# The command that reads this file makes the application of these afterwards.
+handlers[:] = [
+    (rule[0], _CLOSED[rule[1]]) if isinstance(rule, tuple) and rule[1] in _CLOSED else rule
+    for rule in handlers
+]
 
 #: Ids, names of categories: a word, short, and no address.
 _WORD = re.compile(r"[\w .:~-]{0,80}")

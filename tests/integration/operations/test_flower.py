@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -51,7 +52,7 @@ def start(servers: ServersLike, tmp_path: Path) -> Iterator[Start]:
         while time.monotonic() < deadline:
             assert process.poll() is None, (tmp_path / "flower.log").read_text("utf-8")
             try:
-                if requests.get(f"{url}/healthcheck", timeout=5).text == "OK":
+                if requests.get(f"{url}/healthcheck", timeout=5).status_code in (200, 401):
                     return url
             except requests.ConnectionError:
                 time.sleep(0.1)
@@ -69,19 +70,22 @@ def status(url: str, auth: tuple[str, str] | None = None) -> int:
 
 def test_with_a_password_nobody_gets_in_without_it(start: Start, tmp_path: Path) -> None:
     url = start(flower_user=CREDENTIALS[0], flower_password=CREDENTIALS[1], log_format="json")
-    for path in ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks"):
+    closed = ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks")
+    for path in (*closed, "/metrics", "/healthcheck"):
         assert status(url + path) == 401, path
         assert status(url + path, ("operator", "wrong")) == 401, path
         assert status(url + path, ("somebody", "hunter2")) == 401, path
         assert status(url + path, CREDENTIALS) == 200, path
     log = (tmp_path / "flower.log").read_text("utf-8")
     assert "hunter2" not in log
+    assert b64encode(b":".join(part.encode() for part in CREDENTIALS)).decode() not in log
     assert all(line.startswith("{") for line in log.splitlines())
 
 
 def test_without_a_password_the_api_of_flower_stays_closed(start: Start) -> None:
     url = start()
-    assert status(f"{url}/") == 200
+    for path in ("/", "/metrics", "/healthcheck"):
+        assert status(url + path) == 200, path
     assert status(f"{url}/api/workers") == 401
     control = requests.post(f"{url}/api/worker/shutdown/fetch@x", timeout=10)
     assert control.status_code == 401
