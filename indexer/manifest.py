@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from indexer.key import SetKey
@@ -79,12 +80,20 @@ class Manifest:
         fields: dict[str, Any] = json.loads(body)
         if fields.get("format") != FORMAT:
             raise ManifestError(f"its format is {fields.get('format')}, not {FORMAT}")
-        return cls(
-            SetKey(**fields["key"]),
-            Parameters(**fields["parameters"]),
-            fields["written_at"],
-            tuple(
+        try:
+            shards = tuple(
                 ShardRecord(**{**shard, "deleted": tuple(shard["deleted"])})
                 for shard in fields["shards"]
-            ),
-        )
+            )
+            found = cls(
+                SetKey(**fields["key"]),
+                Parameters(**fields["parameters"]),
+                fields["written_at"],
+                shards,
+            )
+        except (KeyError, TypeError) as error:
+            raise ManifestError(f"its fields are not those of a manifest: {error}") from error
+        names = [Path(shard.file) for shard in shards]
+        if any(name.suffix != ".hnsw" or len(name.parts) != 1 for name in names):
+            raise ManifestError("it names a file outside of its folder")
+        return found
