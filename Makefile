@@ -10,8 +10,10 @@ SEED ?= 1
 REPORT ?= chaos-output.json
 MINUTES ?= 10
 SOAK_REPORT ?= soak-output.json
+CALLS ?= 10000
+URL ?= http://127.0.0.1:8000
 
-.PHONY: demo test run setup lint unit docs chaos soak
+.PHONY: demo test run setup lint unit docs chaos soak fuzz audit
 
 setup: $(VENV)/.ready
 
@@ -37,6 +39,16 @@ chaos: setup
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup
 	$(BIN)/python tests/soak --minutes $(MINUTES) --report $(SOAK_REPORT)
+
+# Calls made of /openapi.json, sent to a running stack whose data may be erased; a key for it
+# is taken from FUZZ_API_KEY. See docs/security.md.
+fuzz: setup
+	$(BIN)/python tests/integration/operations/fuzz_calls.py --calls $(CALLS) --url $(URL)
+
+# Known faults of what constraints.txt pins; asks a service on the internet, so not in `test`.
+# What it could not look up is a failure, too.
+audit: setup
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

@@ -268,6 +268,7 @@ OPERATIONS = (
         example=examples.ADD_IMAGE,
         codes=(
             errors.InvalidCollectionName,
+            errors.InvalidParameterJson,
             errors.InvalidImageList,
             errors.EmptyImageList,
             errors.ImageNumExceedTotalLimit,

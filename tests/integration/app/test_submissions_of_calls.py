@@ -105,6 +105,7 @@ def test_a_repeat_is_answered_the_same_whatever_changed_since(serve: Serve) -> N
     assert added(client, "a", key="another")["code"] == 0, "a call that failed leaves its key free"
 
 
+@pytest.mark.answers("add_image", "INVALID_PARAMETER_JSON")
 def test_a_key_with_another_body_is_refused(serve: Serve, catalog: Catalog) -> None:
     client = serve()
     products(client, "p")

@@ -41,6 +41,7 @@ def served(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> It
                 client_seconds="6",
                 clients_bytes=str(32 * 2**20),
                 clients_per_process="200",
+                search_seconds="0.2",
             ),
             stdout=log,
             stderr=log,
