@@ -23,11 +23,15 @@ Schema = dict[str, Any]
 
 #: What every call may be answered, whatever its operation: HTTP status, error, when.
 HTTP_FAULTS: tuple[tuple[int, type[ContractError], str], ...] = (
-    (400, errors.InvalidParameterJson, "The body is not a JSON object."),
+    (400, errors.InvalidParameterJson, "The body is not a JSON object, or one too large or deep."),
     (404, errors.InvalidParameterJson, "There is no such path."),
     (405, errors.InvalidParameterJson, "The path takes another method; see the header Allow."),
     (413, errors.ImageSizeExceedLimit, "The body is over the limit."),
-    (415, errors.InvalidParameterJson, "The body is of another type than JSON."),
+    (
+        415,
+        errors.InvalidParameterJson,
+        "The body is of another type than JSON, or packed (Content-Encoding).",
+    ),
     (500, errors.InternalServerError, "A fault of ours that has no code of its own."),
 )
 
