@@ -9,12 +9,16 @@ import json
 from enum import Enum
 from typing import Any
 
-from flask import Response
+from flask import Response, g, has_app_context
 
 from contract.errors import ContractError
 
 #: Seconds after which a client that was told "busy" may try again.
 RETRY_AFTER_SECONDS = 2
+
+
+#: remainTimes where there is no daily quota, or nobody can say.
+UNLIMITED = -1
 
 
 class SystemCode(Enum):
@@ -84,7 +88,7 @@ def _envelope(
     body: dict[str, Any] = {
         "code": code.code,
         "charge": False,
-        "remainTimes": -1,
+        "remainTimes": g.get("remaining", UNLIMITED) if has_app_context() else UNLIMITED,
         "remainSeconds": -1,
         "msg": code.meaning,
     }

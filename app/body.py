@@ -36,7 +36,22 @@ def read_body(request: Request, max_values: int) -> dict[str, Any]:
     if request.content_encoding and request.content_encoding.lower() != "identity":
         raise UnsupportedMediaType
     try:
-        data = request.get_data(cache=False)
+        body = parse_json(read_bytes(request), max_values)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest from error
+    if not isinstance(body, dict):
+        raise BadRequest
+    return body
+
+
+def read_bytes(request: Request) -> bytes:
+    """Give the body as it was sent, as often as it is asked for.
+
+    Raises HTTPException: 413 over the length that the application is configured with, 400
+    for chunks that are malformed.
+    """
+    try:
+        data = request.get_data()
         # werkzeug cuts chunks at the limit, and refuses only what is read beyond it.
         if request.content_length is None:
             request.stream.read(1)
@@ -44,13 +59,7 @@ def read_body(request: Request, max_values: int) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever the server calls chunks that are malformed
         raise BadRequest from error
-    try:
-        body = parse_json(data, max_values)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest from error
-    if not isinstance(body, dict):
-        raise BadRequest
-    return body
+    return data
 
 
 def parse_json(data: bytes, max_values: int) -> Any:

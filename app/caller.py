@@ -18,7 +18,8 @@ import structlog
 from flask import Request
 from redis.exceptions import RedisError
 
-from app.answer import Busy, SystemCode
+from app.answer import RETRY_AFTER_SECONDS, Busy, SystemCode
+from app.body import read_bytes
 from catalog.accounts import AccessKey, Account, Accounts, MalformedAccountError
 from catalog.connection import now
 from config.settings import is_loopback
@@ -42,9 +43,15 @@ PROXY_PREFIX = "x-forwarded-"
 class NotAdmitted(Exception):
     """The call is not handled; the text is for the log, the client gets the code alone."""
 
-    def __init__(self, code: SystemCode, reason: str) -> None:
+    def __init__(
+        self,
+        code: SystemCode,
+        reason: str,
+        retry_after_seconds: int = RETRY_AFTER_SECONDS,
+    ) -> None:
         super().__init__(reason)
         self.code = code
+        self.retry_after_seconds = retry_after_seconds
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Gate:
 
         Raises NotAdmitted with the system code of the refusal, InvalidUserId, Busy where a
         nonce or a secret can't be looked at, HTTPException for a body over the limit, and
-        PyMongoError. A quota would refuse here as well: the caller is known, nothing is done.
+        PyMongoError.
         """
         caller = self._identify(request)
         structlog.contextvars.bind_contextvars(user=caller.user)
@@ -168,7 +175,7 @@ class Gate:
         except VaultError as error:
             log.error("secret can't be read", fault=str(error))
             raise Busy("a secret can't be read") from error
-        digest = hashlib.sha256(request.get_data()).hexdigest()
+        digest = hashlib.sha256(read_bytes(request)).hexdigest()
         signed = signature.Request(request.method, unread.target, headers, digest)
         signature.verify(signed, authorization, secret)
 

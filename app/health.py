@@ -30,7 +30,7 @@ def add_health(flask_app: Flask, services: Services) -> None:
     @flask_app.get("/readyz")
     def readyz() -> tuple[Response, int]:
         faults: list[str] = []
-        warnings: list[str] = []
+        warnings = _warnings_of_calls(services)
         try:
             services.catalog.ping()
         except PyMongoError:
@@ -57,6 +57,17 @@ def add_health(flask_app: Flask, services: Services) -> None:
         if faults:
             return jsonify(status="not ready", faults=faults, **answer), 503
         return jsonify(status="ready", **answer), 200
+
+
+def _warnings_of_calls(services: Services) -> list[str]:
+    """Say what this process could not check since it started, for want of Redis."""
+    refused, passed = services.gate.unchecked, services.quotas.unchecked
+    warnings = []
+    if refused:
+        warnings.append(f"signed calls refused, their nonces could not be checked: {refused}")
+    if passed:
+        warnings.append(f"calls that passed without a look at their quota: {passed}")
+    return warnings
 
 
 def _faults_of(index: IndexReport) -> list[str]:

@@ -17,12 +17,9 @@ from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.answer import SystemCode
+from app.answer import UNLIMITED, SystemCode
 
 log = structlog.get_logger(__name__)
-
-#: remainTimes where there is no daily quota, or nobody can say.
-UNLIMITED = -1
 
 
 @dataclass(frozen=True)

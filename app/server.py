@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from app import collections, images, ingestion, products, search, tasks
 from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
 from app.body import read_body
-from app.caller import NotAdmitted
+from app.caller import Caller, NotAdmitted
 from app.headers import REQUEST_ID_HEADER, harden
 from app.health import HEALTH_PATHS, add_health
 from app.operations import IDEMPOTENCY_HEADER, Call, Operation
@@ -111,6 +111,7 @@ def _end(response: Response) -> Response:
 def _view(operation: Operation, services: Services) -> Callable[[], Response]:
     def view() -> Response:
         caller = services.gate.admit(request)
+        _charge(services, caller)
         body = read_body(request, services.settings.body_values)
         try:
             key = request.headers.get(IDEMPOTENCY_HEADER)
@@ -132,9 +133,22 @@ def _view(operation: Operation, services: Services) -> Callable[[], Response]:
     return view
 
 
+def _charge(services: Services, caller: Caller) -> None:
+    """Count a call, and have its answer say what is left; raises NotAdmitted over a quota."""
+    limits = services.settings
+    charge = services.quotas.charge(
+        caller.user,
+        limits.requests_per_second if caller.per_second is None else caller.per_second,
+        limits.requests_per_day if caller.per_day is None else caller.per_day,
+    )
+    g.remaining = charge.remaining
+    if charge.refusal is not None:
+        raise NotAdmitted(charge.refusal, "over a quota", charge.retry_after_seconds)
+
+
 def _not_admitted(refusal: NotAdmitted) -> Response:
     log.info("not admitted", code=refusal.code.code, reason=str(refusal))
-    return not_served(refusal.code)
+    return not_served(refusal.code, refusal.retry_after_seconds)
 
 
 def _without_account(error: InvalidUserId) -> Response:

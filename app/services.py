@@ -9,6 +9,7 @@ import redis
 
 from app.backlog import Backlog
 from app.caller import Gate
+from app.quotas import Quotas
 from catalog.collections import CollectionRow
 from catalog.connection import connect
 from catalog.store import Catalog
@@ -30,6 +31,7 @@ class Services:
     settings: Settings
     catalog: Catalog
     gate: Gate
+    quotas: Quotas
     redis: redis.Redis
     exchange: Exchange
     consumption: Consumption
@@ -68,6 +70,7 @@ def make_services(settings: Settings) -> Services:
             Nonces(connection),
             Vault(settings.secret_key.get_secret_value(), settings.data_dir),
         ),
+        quotas=Quotas(connection),
         redis=connection,
         exchange=Exchange(waiting),
         consumption=Consumption(connection, settings.stalled_seconds),

@@ -30,9 +30,6 @@ NEVER = {
     "2011 INVALID_IMAGE_INFO": "shares its message with 3015, which is answered",
 }
 
-#: What is declared and can't be shown before a later piece of work is there.
-LATER = dict.fromkeys(["10040", "10043"], "issue 5, quotas")
-
 
 class Row(NamedTuple):
     """A code that an operation may answer, as a whole ("call") or in a failed_list ("item")."""
@@ -118,13 +115,10 @@ def main() -> int:
     faults = [f"nobody declares {message}" for message in missing_from_the_declarations(rows)]
     for row, code in rows.items():
         tests = sorted(shown.get(row, ()))
-        later = LATER.get(row.answer)
-        said = ", ".join(tests) or (f"later: {later}" if later else "NO TEST")
+        said = ", ".join(tests) or "NO TEST"
         number = "" if code in row.answer else f"{code} "
         print(f"{row.operation:18} {row.place}  {number}{row.answer}: {said}")
-        if later and tests:
-            faults.append(f"{row.answer} is shown by now; take it out of LATER")
-        elif not tests and not later:
+        if not tests:
             faults.append(f"no test shows {row.operation} {row.place} {row.answer}")
     for message, why in NEVER.items():
         print(f"{'no operation':18}       {message}: {why}")
@@ -133,8 +127,7 @@ def main() -> int:
         for row in shown.keys() - rows.keys()
         for test in sorted(shown[row])
     ]
-    counts = (len(rows), sum(row.answer in LATER for row in rows), len(NEVER), len(faults))
-    print("{} rows, {} of them later, {} codes never answered, {} faults".format(*counts))
+    print(f"{len(rows)} rows, {len(NEVER)} codes never answered, {len(faults)} faults")
     for fault in faults:
         print(f"FAULT: {fault}")
     return 1 if faults else 0

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from app.answer import SystemCode
-from app.quotas import UNLIMITED, Charge, Quotas
+from app.answer import UNLIMITED, SystemCode
+from app.quotas import Charge, Quotas
 from workers.staging import connect_redis
 
 CALLS = 60

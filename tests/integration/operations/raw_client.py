@@ -54,7 +54,7 @@ def post(
     said = len(body) if length is None else length
     lines = [
         f"POST {path} HTTP/{version}",
-        "Host: x",
+        "Host: localhost",
         "Content-Type: application/json",
         *([] if kept else ["Connection: close"]),
         *([] if said < 0 else [f"Content-Length: {said}"]),

@@ -69,7 +69,7 @@ def trickling(served: Served, first: bytes, rest: Callable[[], bytes]) -> Iterat
     ("first", "rest"),
     [
         (b"", b""),
-        (b"POST /v1/task_status HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"x"),
+        (b"POST /v1/task_status HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b"x"),
         (post("/v1/task_status", b'{"a": "', length=4_000_000), b"x"),
         (post("/v1/task_status", b"1\r\n{\r\n", "Transfer-Encoding: chunked", length=-1), b"1"),
         # Refused at once; and then they neither close nor end their body.
@@ -84,7 +84,7 @@ def test_slow_senders_cost_no_thread(served: Served, first: bytes, rest: bytes) 
 
 
 def test_slow_readers_cost_no_thread(served: Served) -> None:
-    asking = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 30
+    asking = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30
     with ExitStack() as stack:
         for _ in range(SLOW):
             stack.enter_context(served.connect(receive_buffer=4096)).sendall(asking)

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from app.backlog import Backlog
 from app.caller import Gate
+from app.quotas import Quotas
 from app.services import Services
 from config.settings import Settings, settings
 from download.address import AllowList
@@ -77,6 +78,7 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
             settings=values,
             catalog=catalog,
             gate=gate,
+            quotas=Quotas(redis_client),
             redis=redis_client,
             exchange=exchange or Exchange(redis_client),
             consumption=Consumption(redis_client),

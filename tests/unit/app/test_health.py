@@ -185,3 +185,18 @@ def test_servers_that_cannot_be_reached_are_named_and_nothing_else(
         "status": "not ready",
         "faults": ["MongoDB can't be reached", "Redis can't be reached"],
     }
+
+
+def test_what_could_not_be_checked_for_want_of_redis_is_told(
+    make_services: MakeServices,
+    catalog: Any,
+    redis_server: fakeredis.FakeServer,
+    served: IndexReports,
+) -> None:
+    services = make_services(catalog)
+    redis_server.connected = False
+    services.quotas.charge("u", 1, 1)
+    redis_server.connected = True
+    response = client_of(services).get("/readyz")
+    assert response.status_code == 200
+    assert response.get_json()["warnings"] == ["calls that passed without a look at their quota: 1"]
