@@ -207,3 +207,29 @@ def test_the_control_characters_are_those_of_unicode() -> None:
     for number in (*range(0x3000), 0xD7FF, 0xE000, 0xFFFF, 0x10FFFF):
         character = chr(number)
         assert bool(found.match(character)) == (unicodedata.category(character) == "Cc")
+
+
+def test_the_document_tells_of_both_ways_to_log_in(told: dict[str, Any]) -> None:
+    schemes = told["components"]["securitySchemes"]
+    assert told["security"] == [{name: []} for name in schemes]
+    assert (schemes["bearer"]["scheme"], schemes["signature"]["name"]) == (
+        "bearer",
+        "Authorization",
+    )
+    for word in ("JDCLOUD2-HMAC-SHA256", "JDCLOUD3", "x-jdcloud-date", "x-jdcloud-nonce"):
+        assert word in schemes["signature"]["description"]
+
+
+@each_operation
+def test_every_operation_may_answer_that_the_account_of_a_good_key_is_gone(
+    told: dict[str, Any], operation: Operation
+) -> None:
+    content = told["components"]["responses"][operation.name]["content"]["application/json"]
+    schema = {**content["schema"], "components": told["components"]}
+    example = json.loads(json.dumps(content["examples"]["refused"]["value"]))
+    for code, message, is_valid in (
+        (3020, "INVALID_USER_ID", True),
+        (3020, "TASK_NOT_EXISTS", False),
+    ):
+        example["result"] = {"code": code, "message": message}
+        assert Draft202012Validator(schema).is_valid(example) is is_valid
