@@ -269,5 +269,5 @@ def test_the_doctor_finds_a_running_stack_well(operated: Stack) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert all(line.startswith("OK ") for line in lines)
-    assert len(lines) == 12 + len(QUEUES)
+    assert len(lines) == 13 + len(QUEUES)
     assert FLOWER[1] not in done.stdout
