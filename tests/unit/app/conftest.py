@@ -12,12 +12,15 @@ from typing import Any
 import fakeredis
 import pytest
 from app_standins import FailingCatalog
+from caller_standins import NOW, Rows
+from flask.testing import FlaskClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from app.backlog import Backlog
 from app.caller import Gate
 from app.quotas import Quotas
+from app.server import create_app
 from app.services import Services
 from config.settings import Settings, settings
 from download.address import AllowList
@@ -92,3 +95,22 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
         )
 
     return make
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return Vault("x" * 32, tmp_path)
+
+
+@pytest.fixture
+def rows(vault: Vault) -> Rows:
+    return Rows(vault)
+
+
+@pytest.fixture
+def gated(
+    make_services: MakeServices, redis_client: fakeredis.FakeRedis, rows: Rows, vault: Vault
+) -> FlaskClient:
+    """The API behind a real gate, at the moment NOW."""
+    gate = Gate(rows, Nonces(redis_client), vault, clock=lambda: NOW)  # type: ignore[arg-type]
+    return create_app(make_services(gate=gate, body_bytes=10_000)).test_client()
