@@ -232,6 +232,8 @@ class Settings(BaseSettings):
             raise ValueError("flower_password must be plain ASCII, for the sake of browsers")
         if self.stalled_seconds < 2 * self.probe_seconds:
             raise ValueError("stalled_seconds must be at least twice probe_seconds")
+        if self.body_bytes and 0 < self.clients_bytes < 2 * self.body_bytes:
+            raise ValueError("clients_bytes must be at least twice body_bytes")
         if self.task_seconds < self.key_seconds:
             raise ValueError("task_seconds must not be less than key_seconds")
         if self.topk_default > self.topk_limit:
