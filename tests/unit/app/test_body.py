@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import resource
 import time
@@ -12,9 +13,12 @@ from multiprocessing import get_context
 from typing import Any
 
 import pytest
+from flask import Request
 from flask.testing import FlaskClient
+from werkzeug.exceptions import BadRequest
+from werkzeug.test import EnvironBuilder
 
-from app.body import DEPTH, DIGITS, parse_json
+from app.body import DEPTH, DIGITS, parse_json, read_bytes
 from app.server import create_app
 from app.services import Services
 
@@ -136,3 +140,14 @@ def test_a_body_that_is_packed_is_refused(client: FlaskClient, encoding: str) ->
 def test_identity_is_no_packing(client: FlaskClient) -> None:
     response = client.post("/v1/task_status", json={}, headers={"Content-Encoding": "identity"})
     assert response.status_code == 200
+
+
+def test_a_body_on_which_the_server_stumbles_is_a_bad_request_to_whoever_reads_it() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise LookupError("what a server may call a chunk that is none")
+
+    environ = EnvironBuilder(method="POST", input_stream=Broken()).get_environ()
+    environ["wsgi.input_terminated"] = True
+    with pytest.raises(BadRequest):
+        read_bytes(Request(environ))
