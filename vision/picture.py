@@ -7,6 +7,7 @@ networks, boxes or features.
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from contract.errors import (
     InvalidImageContent,
     NotSupportImage,
 )
+from vision.container import jpeg_parts, png_parts
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -68,7 +70,7 @@ def inspect(data: bytes, limits: PictureLimits) -> tuple[int, int]:
     ImageSizeExceedLimit, NotSupportImage, InvalidImageContent, ImageTooSmall or
     ImageTooLarge, in this order of judging.
     """
-    return _opened(data, limits).size
+    return _opened(data, limits)[0].size
 
 
 def decode(data: bytes, limits: PictureLimits) -> Image.Image:
@@ -78,14 +80,14 @@ def decode(data: bytes, limits: PictureLimits) -> Image.Image:
     Raises what `inspect` raises, and InvalidImageContent for a file that is
     truncated or damaged; no other exception, whatever the bytes.
     """
-    image = _opened(data, limits)
+    image, exif = _opened(data, limits)
     try:
         if isinstance(image, PngImageFile):
             # Only this reads the checksums; it leaves the object unusable.
-            PngImageFile(io.BytesIO(data)).verify()
+            _opened(data, limits)[0].verify()
         stored_as = str(image.tile[0].args)
         image.load()
-        upright = _turned(_flattened(image, stored_as), _orientation(image))
+        upright = _turned(_flattened(image, stored_as), _orientation(exif))
     except MemoryError:
         raise
     except Exception as error:
@@ -108,7 +110,8 @@ def thumbnail_jpeg(image: Image.Image, long_side: int) -> bytes:
     return file.getvalue()
 
 
-def _opened(data: bytes, limits: PictureLimits) -> ImageFile:
+def _opened(data: bytes, limits: PictureLimits) -> tuple[ImageFile, bytes]:
+    """Give the file without its metadata, its header read, and its EXIF data."""
     if limits.max_bytes and len(data) >= limits.max_bytes:
         raise ImageSizeExceedLimit(f"{len(data)} bytes")
     if not data:
@@ -117,19 +120,20 @@ def _opened(data: bytes, limits: PictureLimits) -> ImageFile:
     # picture before its size can be told, and would read a JPEG's further frames.
     reader: type[ImageFile]
     if data.startswith(_JPEG_START):
-        reader = JpegImageFile
+        reader, parts_of = JpegImageFile, jpeg_parts
     elif data.startswith(_PNG_START):
-        reader = PngImageFile
+        reader, parts_of = PngImageFile, png_parts
     else:
         raise NotSupportImage(f"starts with {data[:8].hex()}")
     try:
-        image = reader(io.BytesIO(data))
+        parts = parts_of(data)
+        image = reader(io.BytesIO(parts.data))
     except MemoryError:
         raise
     except Exception as error:
         raise InvalidImageContent(f"no readable header: {error!r}") from error
     _check_sides(image, limits)
-    return image
+    return image, parts.exif
 
 
 def _check_sides(image: ImageFile, limits: PictureLimits) -> None:
@@ -174,10 +178,14 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _orientation(image: ImageFile) -> int:
-    """Read the EXIF orientation; 1, upright, where there is none that can be read."""
+def _orientation(data: bytes) -> int:
+    """Read the orientation from EXIF data; 1, upright, where there is none that can be read."""
+    exif = Image.Exif()
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        # Pillow warns of each broken tag in words of its own: thousands for one file.
+        with warnings.catch_warnings(action="ignore"):
+            exif.load(data)
+            return int(exif.get(ExifTags.Base.Orientation, 1))
     except Exception:
         # A viewer shows a picture with broken EXIF data as it is stored.
         return 1
