@@ -198,6 +198,11 @@ class Settings(BaseSettings):
     embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")
     device: str = Field("cpu", description="torch device of vision and search workers")
     torch_threads: int = Field(2, ge=1, description="torch threads of a vision or search worker")
+    decode_memory_bytes: int = Field(
+        2**30,
+        ge=0,
+        description="memory that decoding an image may take, 0: no limit; measured: 23 a pixel",
+    )
     vision_niceness: int = Field(10, ge=0, le=19, description="priority given up by vision")
     keep_pictures: bool = Field(True, description="keep a small JPEG of each image")
     kept_side: int = Field(640, ge=64, description="pixels, longest side of a kept picture")

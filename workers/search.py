@@ -22,13 +22,13 @@ from contract.errors import (
 )
 from download.client import TransientFetchError, fetch
 from vision.box import Box
-from vision.picture import decode
 from workers.broker import SEARCH, app, task_name
+from workers.decoding import decode_picture
 from workers.messages import BrokerUnreachableError
 from workers.model import load_model, pipeline
 from workers.neighbours import NoReplyError, ask_neighbours
 from workers.queries import Query
-from workers.resources import catalog, exchange, picture_limits, query_fetch_policy
+from workers.resources import catalog, exchange, query_fetch_policy
 from workers.stage import UNREACHABLE
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ def _answer(query_id: str, query: Query) -> dict[str, Any]:
 
 def _search(query_id: str, query: Query) -> dict[str, Any]:
     deadline = time.monotonic() + query.seconds_left()
-    picture = decode(_bytes(query), picture_limits())
+    picture = decode_picture(_bytes(query))
     boxes, features = pipeline().describe_query(
         picture, settings().boxes_searched, _given_box(query, picture)
     )

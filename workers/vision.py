@@ -17,12 +17,13 @@ from catalog.endings import clear_ended, fail_images
 from catalog.images import ImageRow
 from config.settings import settings
 from contract.errors import ContractError, DuplicateImage, InvalidImageContent
-from vision.picture import decode, thumbnail_jpeg
+from vision.picture import thumbnail_jpeg
 from workers.broker import app, task_name
+from workers.decoding import decode_picture
 from workers.messages import send_chunks
 from workers.model import load_model, pipeline
 from workers.priority import give_way
-from workers.resources import catalog, picture_limits, staged_bytes
+from workers.resources import catalog, staged_bytes
 from workers.stage import run_stage
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ def _work(chunk: Chunk) -> None:
         if label in faults or label in twins:
             continue
         try:
-            picture = decode(data, picture_limits())
+            picture = decode_picture(data)
             _, features[label] = pipeline().describe(picture)
         except ContractError as fault:
             faults[label] = type(fault)

@@ -13,6 +13,9 @@ LIMIT_BYTES = 3_932_160
 #: Width and height of the picture that kills the worker of `deadly_vision`.
 DEADLY_SIZE = (333, 222)
 
+#: Width and height of the picture that wants too much memory of `greedy_vision`.
+GREEDY_SIZE = (222, 333)
+
 
 def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
