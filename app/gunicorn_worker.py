@@ -15,7 +15,7 @@ import selectors
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -25,7 +25,7 @@ from gunicorn.http.errors import (
     InvalidResponseHeaderName,
     ParseException,
 )
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from app.arrival import Arrival
 from app.patient_socket import PatientSocket
@@ -59,6 +59,7 @@ class Wait:
     deadline: float
     arrival: Arrival | None = None
     held_bytes: int = 0
+    began: float = field(default_factory=time.monotonic)
 
 
 class ApiWorker(ThreadWorker):  # type: ignore[misc]
@@ -85,6 +86,12 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         self.alive = False
         self.set_accept_enabled(False)
         for listener in self.sockets:
+            # Those that the system let in already would be cut off with the listener.
+            for _ in range(self.cfg.backlog):
+                before = self.nr_conns
+                self.accept(listener)
+                if self.nr_conns == before:
+                    break
             listener.close()
         return False
 
@@ -108,6 +115,9 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         self._begin(wait, selectors.EVENT_READ, self._receive)
         if early:
             self._take(wait, early)
+        else:
+            # A stopping worker ends those of which nothing came: it must know by then.
+            self._receive(wait)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """Go on with a connection whose request was answered."""
@@ -158,7 +168,9 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         for wait in list(self._waits.values()):
             is_idle = wait.arrival is not None and not len(wait.arrival)
             if self._stops_at is not None and is_idle:
-                self._end(wait)
+                # The next request may be on its way, on a connection that was promised to last.
+                if now >= wait.began + STOP_KEEPALIVE_LINGER:
+                    self._end(wait)
             elif now >= min(wait.deadline, self._stops_at or wait.deadline):
                 self._end(wait, MALFORMED, "too slow")
 

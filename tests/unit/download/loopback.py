@@ -29,7 +29,7 @@ class Server:
         self.stopping = threading.Event()
         self.requests: list[bytes] = []
         self.connections = 0
-        self.running = 0
+        self._running: set[socket.socket] = set()
         self.most_running = 0
         self._accepting = threading.Thread(target=self._accept)
         self._accepting.start()
@@ -51,13 +51,17 @@ class Server:
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(5)
         with self._lock:
-            self.running += 1
-            self.most_running = max(self.most_running, self.running)
+            self._running.add(connection)
+            self.most_running = max(self.most_running, len(self._running))
         # A client that gave up is what many of these tests are about.
         with connection, contextlib.suppress(OSError):
             self._talk(self, connection, b"" if self._listen_only else self._read(connection))
+        self.is_over(connection)
+
+    def is_over(self, connection: socket.socket) -> None:
+        """Count a talk off, before its client can know that it is over and begin another."""
         with self._lock:
-            self.running -= 1
+            self._running.discard(connection)
 
     def _read(self, connection: socket.socket) -> bytes:
         request = b""

@@ -27,6 +27,7 @@ def soon(seconds: float = 3.0) -> float:
 def answering(body: bytes, status: bytes = b"200 OK", wait: float = 0.0):
     def talk(server, connection, request):
         server.stopping.wait(wait)
+        server.is_over(connection)
         connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
         connection.sendall(body)
 
