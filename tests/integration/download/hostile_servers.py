@@ -60,11 +60,14 @@ def head(status: int, **headers: str) -> bytes:
 
 
 def moved(*locations: str, status: int = 302) -> Talk:
-    """Redirect the first request to the first location, and so on; the last one stays."""
-    turns = dict(enumerate(locations))
+    """Redirect / to the first location, /1 to the second, and so on; the last one stays.
+
+    By the path and not by count: a pass that is cut off must not shorten the next one's way.
+    """
 
     def talk(world: World, connection: socket.socket, request: bytes) -> None:
-        location = turns.get(world.accepted - 1, locations[-1])
+        step = request.split(b" ")[1].strip(b"/")
+        location = locations[min(int(step) if step.isdigit() else 0, len(locations) - 1)]
         connection.sendall(head(status, Location=world.fill(location)))
 
     return talk
@@ -150,7 +153,7 @@ REDIRECTS: dict[str, Hostile] = {
     ),
     "redirect: to itself for ever": Hostile(URL, moved("/")),
     "redirect: two names in turn for ever": Hostile(
-        URL, moved(*["http://a.test:PORT/", "http://b.test:PORT/"] * 8)
+        URL, moved(*(f"http://{'ab'[n % 2]}.test:PORT/{n + 1}" for n in range(16)))
     ),
     "redirect: slow ones for ever": Hostile(URL, slowly(moved("/"), 0.3)),
     "redirect: nowhere": Hostile(URL, says(head(302))),
