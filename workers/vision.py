@@ -53,10 +53,11 @@ def _work(chunk: Chunk) -> None:
         if back is not None:
             send_chunks(catalog(), [back])
         return
-    # A Base64 payload goes away only after the end of its image, which is_open excludes, so
-    # one that is missing was never written: its submission died halfway.
+    # A Base64 payload goes away only after the end of its image, which may have come since the
+    # rows were read. Of one that is open still it was never written: its submission died halfway.
+    missing = catalog().images.find(list(todo.keys() - pictures.keys()))
     faults: dict[int, type[ContractError]] = dict.fromkeys(
-        todo.keys() - pictures.keys(), InvalidImageContent
+        (label for label, image in missing.items() if image.is_open), InvalidImageContent
     )
     lost, twins = _repeated({label: (todo[label], data) for label, data in pictures.items()})
     faults |= dict.fromkeys(lost, DuplicateImage)

@@ -170,3 +170,27 @@ def test_a_worker_that_woke_up_too_late_keeps_what_another_made(
     monkeypatch.setattr(vision_stage, "pipeline", Stopped)
     vision_stage.vision(chunk.id, chunk.attempt)
     assert catalog.vectors.present(chunk.labels) == set(chunk.labels)
+
+
+def test_an_image_deleted_between_its_row_and_its_bytes_is_no_broken_picture(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+    look = vision_stage._bytes
+
+    def delete_first(images: Any) -> dict[int, bytes]:
+        delete_images(catalog, chunk.labels)
+        return look(images)
+
+    monkeypatch.setattr(vision_stage, "_bytes", delete_first)
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert outcome(catalog, chunk.labels[0]) is None, "the deletion is what is told of it"
+
+
+def test_an_image_whose_bytes_were_never_written_ends_as_a_broken_one(
+    catalog: Catalog, take: Any
+) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+    catalog.payloads.remove(chunk.labels)
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert outcome(catalog, chunk.labels[0]) == "INVALID_IMAGE_CONTENT"
