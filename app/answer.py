@@ -16,7 +16,6 @@ from contract.errors import ContractError
 #: Seconds after which a client that was told "busy" may try again.
 RETRY_AFTER_SECONDS = 2
 
-
 #: remainTimes where there is no daily quota, or nobody can say.
 UNLIMITED = -1
 

@@ -38,6 +38,7 @@ class Quotas:
     """
 
     def __init__(self, client: Redis) -> None:
+        # Of the address only the scheme counts where a pool is given.
         storage = RedisStorage(
             "redis://", connection_pool=client.connection_pool, key_prefix="quota"
         )

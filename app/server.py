@@ -48,7 +48,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *search.OPERATIONS,
 )
 
-
 #: A dependency that can't be reached: the client is told to come back.
 UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
 

@@ -7,24 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from servers import Servers
 
 from config.embedded import embedded_servers
 from config.endpoints import read_endpoints
 from config.settings import Settings
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Where the servers of this test run listen, and the data directory of the embedded ones."""
-
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol
 
 import pytest
 from e2e_client import Api, collection_name
+from servers import Servers
 from stack import Stack, running
 
 from demo.fileserver import serve
@@ -22,12 +21,6 @@ SHORT_TIMES = {
     "sweep_seconds": "2",
     "fetch_retry_seconds": "2",
 }
-
-
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,7 +42,7 @@ def short_times() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def stack(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(
         servers.data_dir / "stack",
         tmp_path_factory.mktemp("logs"),

@@ -9,8 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import redis
@@ -18,6 +17,7 @@ import requests
 from celery import Celery
 from e2e_client import Api, as_base64, collection_name, ids
 from kombu import Exchange, Queue
+from servers import Servers
 from stack import Stack, running
 
 from cli.processes import ROOT
@@ -30,21 +30,15 @@ STALLED_SECONDS = 6.0
 FLOWER = ("operator", "hunter2")
 
 
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
 @pytest.fixture(scope="module")
-def redis_url(servers: ServersLike) -> str:
+def redis_url(servers: Servers) -> str:
     """A logical database of this stack's own, away from the queues of the shared one."""
     return f"{servers.redis_url.rpartition('/')[0]}/7"
 
 
 @pytest.fixture(scope="module")
 def operated(
-    servers: ServersLike,
+    servers: Servers,
     redis_url: str,
     short_times: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 import requests
 from request_signer import SignedBy, bearer
+from servers import Servers
 from stack import Stack
 
 from app import examples
@@ -34,15 +35,9 @@ FINISH_SECONDS = 60.0
 Users = Callable[..., Any]
 
 
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
 @pytest.fixture(scope="module")
 def closed_stack(
-    servers: ServersLike, tmp_path_factory: pytest.TempPathFactory, short_times: dict[str, str]
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory, short_times: dict[str, str]
 ) -> Iterator[Stack]:
     """A stack of its own, on a catalogue that no other test uses: its first key closes it."""
     stack = Stack(

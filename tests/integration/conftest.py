@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import pytest
 import redis
+from servers import Servers
 
 from catalog.store import Catalog, create_indexes
 from config.settings import settings
@@ -19,14 +18,8 @@ from workers.broker import app
 DATABASE = "snapsku_integration"
 
 
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
 @pytest.fixture(scope="session")
-def process_settings(servers: ServersLike) -> Iterator[None]:
+def process_settings(servers: Servers) -> Iterator[None]:
     """Settings as a worker process has them; everything else here builds on it."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {

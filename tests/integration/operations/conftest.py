@@ -1,30 +1,33 @@
-"""The API as gunicorn serves it, on a port of its own."""
+"""A client of the database, and the API as gunicorn serves it, on a port of its own."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
 import pytest
 import requests
 from programs import command, environment
+from pymongo import MongoClient
 from raw_client import Served
+from servers import Servers
 
+from catalog.connection import Row, connect
 from cli.processes import ROOT
 from config.embedded import free_port
 
 START_SECONDS = 30.0
 
 
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
+@pytest.fixture(scope="module")
+def client(servers: Servers) -> Iterator[MongoClient[Row]]:
+    with connect(servers.mongo_url, 5) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def served(servers: ServersLike, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("api")
     port = free_port()
     with (folder / "api.log").open("wb") as log:

@@ -7,10 +7,10 @@ import resource
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import redis
@@ -18,10 +18,11 @@ from busy_catalog import Busy, audit
 from programs import environment, run
 from pydantic import SecretStr
 from pymongo import MongoClient
+from servers import Servers
 
 from backup.archive import ArchiveWriter, Manifest, open_archive
 from backup.taking import take_backup
-from catalog.connection import Row, connect, databases
+from catalog.connection import Row, databases
 from catalog.dumping import BLOBS
 from catalog.restoring import USED, RestoreRefusedError, require_room, restore
 from catalog.schema import RESTORE, SCHEMA
@@ -34,18 +35,6 @@ from config.settings import Settings
 from workers.staging import Consumption
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
-
-
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
-@pytest.fixture(scope="module")
-def client(servers: ServersLike) -> Iterator[MongoClient[Row]]:
-    with connect(servers.mongo_url, 5) as found:
-        yield found
 
 
 @pytest.fixture
@@ -68,7 +57,7 @@ def file(busy: Busy, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def call(servers: ServersLike, tmp_path: Path) -> Call:
+def call(servers: Servers, tmp_path: Path) -> Call:
     """Give a function that runs the command; no worker is known to its Redis database."""
 
     def called(
@@ -258,7 +247,7 @@ def test_a_database_whose_service_never_took_anything_counts_as_empty(
 
 
 def test_a_service_that_runs_is_refused(
-    client: MongoClient[Row], call: Call, file: Path, target: str, servers: ServersLike
+    client: MongoClient[Row], call: Call, file: Path, target: str, servers: Servers
 ) -> None:
     url = servers.redis_url.replace("/0", "/6")
     with redis.Redis.from_url(url) as there:
@@ -284,7 +273,7 @@ def test_a_restore_that_was_cut_off_keeps_the_service_away_and_begins_anew(
     call: Call,
     file: Path,
     target: str,
-    servers: ServersLike,
+    servers: Servers,
     tmp_path: Path,
     at: str,
 ) -> None:

@@ -9,7 +9,6 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from busy_catalog import EVENTS, Busy, Victim, audit
@@ -18,7 +17,7 @@ from pymongo import MongoClient
 from backup.archive import open_archive
 from backup.taking import take_backup
 from catalog.chunks import State
-from catalog.connection import Row, connect, databases
+from catalog.connection import Row, databases
 from catalog.dumping import BLOBS, TABLES
 from catalog.restoring import restore
 from catalog.store import open_catalog
@@ -26,18 +25,6 @@ from catalog.survivors import Contents, Survivors
 
 #: The tables before which something happens: all that anything depends on.
 MOMENTS = [table for table in TABLES if table not in ("models", "numbers")]
-
-
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
-@pytest.fixture(scope="module")
-def client(servers: ServersLike) -> Iterator[MongoClient[Row]]:
-    with connect(servers.mongo_url, 5) as found:
-        yield found
 
 
 @pytest.fixture

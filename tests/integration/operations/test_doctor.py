@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 import redis
 from programs import environment
+from servers import Servers
 
 from catalog.accounts import NewKeys
 from catalog.connection import connect, databases
@@ -26,12 +26,6 @@ from identity.vault import Vault
 from indexer.ownership import DirectoryOwnership
 from workers.broker import QUEUES
 from workers.staging import Consumption
-
-
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ def database() -> str:
 
 
 @pytest.fixture
-def doctor(servers: ServersLike, database: str, tmp_path: Path) -> Doctor:
+def doctor(servers: Servers, database: str, tmp_path: Path) -> Doctor:
     defaults = {
         "mongo_url": servers.mongo_url,
         "redis_url": servers.redis_url,
@@ -88,7 +82,7 @@ def doctor(servers: ServersLike, database: str, tmp_path: Path) -> Doctor:
 
 
 @pytest.fixture
-def quiet_queues(servers: ServersLike) -> redis.Redis:
+def quiet_queues(servers: Servers) -> redis.Redis:
     """The Redis, where nothing says that a queue is consumed."""
     client = redis.Redis.from_url(servers.redis_url)
     client.delete(*(f"consumed:{queue}" for queue in QUEUES), *QUEUES)
@@ -114,7 +108,7 @@ def test_servers_that_run_are_well_and_what_was_never_started_is_told(
 
 def test_what_is_there_is_told_and_the_rest_can_be_left_out(
     doctor: Doctor,
-    servers: ServersLike,
+    servers: Servers,
     database: str,
     tmp_path: Path,
     quiet_queues: redis.Redis,
@@ -139,7 +133,7 @@ def test_what_is_there_is_told_and_the_rest_can_be_left_out(
 
 
 def test_a_missing_index_and_a_newer_schema_are_named(
-    doctor: Doctor, servers: ServersLike, database: str
+    doctor: Doctor, servers: Servers, database: str
 ) -> None:
     with connect(servers.mongo_url, 5) as client:
         create_indexes(client, database)
@@ -177,7 +171,7 @@ def test_without_a_running_stack_embedded_servers_are_not_there(doctor: Doctor) 
     reason="the servers of this run are not embedded",
 )
 def test_embedded_servers_are_found_by_the_data_directory_of_their_stack(
-    doctor: Doctor, servers: ServersLike
+    doctor: Doctor, servers: Servers
 ) -> None:
     told = doctor(mongo_url="", redis_url="", data_dir=str(servers.data_dir))
     assert told.is_ok("mongodb")
@@ -191,7 +185,7 @@ def test_a_bad_setting_is_the_only_line(doctor: Doctor) -> None:
     assert "SNAPSKU_API_THREADS" in told.lines["settings"]
 
 
-def test_a_redis_that_evicts_is_told(doctor: Doctor, servers: ServersLike) -> None:
+def test_a_redis_that_evicts_is_told(doctor: Doctor, servers: Servers) -> None:
     with redis.Redis.from_url(servers.redis_url) as client:
         before = client.config_get("maxmemory-policy")["maxmemory-policy"]
         client.config_set("maxmemory-policy", "allkeys-lru")
@@ -217,7 +211,7 @@ def test_a_data_directory_that_is_not_there_is_told(doctor: Doctor, tmp_path: Pa
 
 
 def test_users_whose_secrets_cannot_be_read_are_told(
-    doctor: Doctor, servers: ServersLike, database: str, tmp_path: Path
+    doctor: Doctor, servers: Servers, database: str, tmp_path: Path
 ) -> None:
     assert doctor().lines["users"].startswith("OK none")
     with connect(servers.mongo_url, 5) as client:

@@ -7,11 +7,11 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 import requests
 from programs import command, environment, run
+from servers import Servers
 
 from cli.processes import ROOT
 from config.embedded import free_port
@@ -23,14 +23,8 @@ START_SECONDS = 30.0
 Start = Callable[..., str]
 
 
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
 @pytest.fixture
-def start(servers: ServersLike, tmp_path: Path) -> Iterator[Start]:
+def start(servers: Servers, tmp_path: Path) -> Iterator[Start]:
     """Give a function that starts Flower and gives its address."""
     running: list[subprocess.Popen[bytes]] = []
 
@@ -92,7 +86,7 @@ def test_without_a_password_the_api_of_flower_stays_closed(start: Start) -> None
 
 
 def test_without_a_password_flower_refuses_to_listen_for_everybody(
-    servers: ServersLike, tmp_path: Path
+    servers: Servers, tmp_path: Path
 ) -> None:
     ended = run(
         "flower",

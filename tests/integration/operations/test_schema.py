@@ -7,15 +7,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from programs import environment, run
 from pymongo import MongoClient
 from pymongo.database import Database
+from servers import Servers
 
 from catalog import schema
 from catalog.connection import Row, connect, databases, now, stamp
@@ -29,18 +28,6 @@ from catalog.schema import (
 from cli.processes import ROOT
 from config.embedded import free_port
 from config.refusal import REFUSED
-
-
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
-@pytest.fixture
-def client(servers: ServersLike) -> Iterator[MongoClient[Row]]:
-    with connect(servers.mongo_url, 5) as found:
-        yield found
 
 
 @pytest.fixture
@@ -215,7 +202,7 @@ with connect(sys.argv[1], 5) as client:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_processes_that_start_at_once_write_or_migrate_once(
-    servers: ServersLike, name: str, rows: Database[Row], tmp_path: Path, version: int
+    servers: Servers, name: str, rows: Database[Row], tmp_path: Path, version: int
 ) -> None:
     if version == 2:
         rows["schema"].insert_one({"_id": "schema", "version": 1})
@@ -236,7 +223,7 @@ def test_processes_that_start_at_once_write_or_migrate_once(
 
 @pytest.mark.parametrize("kind", ["api", "maintenance", "vision", "index"])
 def test_a_program_refuses_rows_of_a_newer_version_with_one_line(
-    servers: ServersLike, name: str, rows: Database[Row], tmp_path: Path, kind: str
+    servers: Servers, name: str, rows: Database[Row], tmp_path: Path, kind: str
 ) -> None:
     rows["schema"].insert_one({"_id": "schema", "version": SCHEMA + 1})
     ended = run(
@@ -258,7 +245,7 @@ def test_a_program_refuses_rows_of_a_newer_version_with_one_line(
 
 
 def test_a_start_waits_for_a_database_that_is_not_there_yet(
-    servers: ServersLike, name: str, rows: Database[Row], monkeypatch: pytest.MonkeyPatch
+    servers: Servers, name: str, rows: Database[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     urls = ["mongodb://127.0.0.1:1/", servers.mongo_url]
     monkeypatch.setattr(schema, "connect", lambda _, seconds: connect(urls.pop(0), seconds))

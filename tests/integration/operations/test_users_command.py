@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import bson
 import pytest
@@ -16,11 +16,12 @@ from busy_catalog import Busy
 from click.testing import CliRunner
 from programs import environment
 from pymongo import MongoClient
+from servers import Servers
 
 from backup.archive import open_archive
 from backup.taking import read_through, take_backup
 from catalog.accounts import Accounts, NewKeys
-from catalog.connection import Row, connect, databases
+from catalog.connection import Row, databases
 from catalog.restoring import RestoreRefusedError, require_room, restore
 from catalog.schema import RESTORE, SCHEMA
 from catalog.store import missing_indexes, open_catalog
@@ -30,18 +31,6 @@ from identity.keys import hash_of
 from identity.vault import KEY_FILE, Vault
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
-
-
-class ServersLike(Protocol):
-    mongo_url: str
-    redis_url: str
-    data_dir: Path
-
-
-@pytest.fixture(scope="module")
-def client(servers: ServersLike) -> Iterator[MongoClient[Row]]:
-    with connect(servers.mongo_url, 5) as found:
-        yield found
 
 
 @pytest.fixture
@@ -70,7 +59,7 @@ def run_users(data_dir: Path, *arguments: str, **named: str) -> subprocess.Compl
 
 
 @pytest.fixture
-def users(servers: ServersLike, tmp_path: Path, database: str) -> Call:
+def users(servers: Servers, tmp_path: Path, database: str) -> Call:
     """Give a function that runs a command of the group."""
 
     def called(*arguments: str, **named: str) -> subprocess.CompletedProcess[str]:
