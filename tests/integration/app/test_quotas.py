@@ -49,11 +49,10 @@ def test_what_is_left_of_a_day_counts_down_to_zero(quotas: Quotas) -> None:
 def test_of_many_calls_at_once_a_second_takes_no_more_than_its_number(quotas: Quotas) -> None:
     started = time.monotonic()
     charges = at_once(quotas, 10, 0)
-    assert time.monotonic() - started < 1, "too slow to tell"
-    assert Counter(charge.refusal for charge in charges) == {
-        None: 10,
-        SystemCode.OVER_QPS: CALLS - 10,
-    }
+    begun_seconds = 1 + int(time.monotonic() - started)
+    passed = sum(charge.refusal is None for charge in charges)
+    assert 10 <= passed <= 10 * begun_seconds < CALLS
+    assert {charge.refusal for charge in charges} == {None, SystemCode.OVER_QPS}
     assert {charge.retry_after_seconds for charge in charges if charge.refusal} == {1}
     time.sleep(1.1)
     assert quotas.charge("u", 10, 0).refusal is None
