@@ -71,6 +71,12 @@ class Worker:
         with redis.Redis.from_url(self.redis_url) as client:
             return int(cast("int", client.llen(MAINTENANCE)))
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many messages it, or another worker, took and has not acknowledged."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            return int(cast("int", client.hlen("unacked")))
+
     def lines(self, level: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [line for line in lines if line["level"] == level]
@@ -117,6 +123,8 @@ def running(folder: Path, pool: str, redis_url: str) -> Iterator[Worker]:
     worker = Worker(folder, pool, redis_url)
     try:
         assert worker.takes_a_probe(), worker.log
+        # Redis must not go away under an acknowledgement, of which Celery has its own say.
+        assert until(lambda: not worker.unacknowledged, 10), worker.log
         yield worker
     finally:
         worker.process.kill()
