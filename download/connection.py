@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
 import socket
 import ssl
 import threading
@@ -33,6 +34,7 @@ from contract.errors import BrokenBase64OrUrl
 
 if TYPE_CHECKING:
     import requests
+    from urllib3 import HTTPResponse
 
 Dial = Callable[[], socket.socket]
 
@@ -129,20 +131,30 @@ class _DialledConnection(HTTPConnection):
     def __init__(self, *args: Any, dial: Dial, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._dial = dial
+        self._answer: http.client.HTTPResponse | None = None
 
     def _new_conn(self) -> socket.socket:
         return self._dial()
 
+    def response_class(  # type: ignore[override]  # a class there, and only ever called
+        self, *args: Any, **kwargs: Any
+    ) -> http.client.HTTPResponse:
+        self._answer = http.client.HTTPResponse(*args, **kwargs)
+        return self._answer
 
-class _DialledTlsConnection(HTTPSConnection):
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        try:
+            return super().getresponse()
+        except Exception:
+            # An answer whose headers urllib3 refuses is forgotten, and with it the socket, which
+            # belongs to the answer by then: a descriptor each, until the garbage is collected.
+            if self._answer is not None:
+                self._answer.close()
+            raise
+
+
+class _DialledTlsConnection(_DialledConnection, HTTPSConnection):
     """The same over TLS; a certificate that does not hold is a fault for good."""
-
-    def __init__(self, *args: Any, dial: Dial, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._dial = dial
-
-    def _new_conn(self) -> socket.socket:
-        return self._dial()
 
     def connect(self) -> None:
         try:

@@ -13,8 +13,16 @@ import pytest
 from loopback import MAX_BYTES, answer, for_server, policy, redirect, soon, trickle
 
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
+from download import client
 from download.address import judge_url
-from download.client import TransientFetchError, fetch, redirect_target, retry_after_seconds
+from download.client import (
+    TransientFetchError,
+    fetch,
+    fetch_all,
+    redirect_target,
+    retry_after_seconds,
+)
+from download.connection import dial
 
 # What comes back
 
@@ -328,6 +336,31 @@ def test_contradictory_lengths_are_a_fault_for_good(serve):
     server = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx")
     with pytest.raises(BrokenBase64OrUrl):
         fetch(server.url(), for_server(server), soon())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nxx",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nxx",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nxx",
+        b"HTTP/1.1 404 X\r\nContent-Length: 9\r\n\r\nx",
+        b"no HTTP at all\r\n\r\n",
+    ],
+    ids=["fine", "contradictory lengths", "cut off", "not there", "no HTTP"],
+)
+def test_no_answer_leaves_its_socket_to_the_garbage_collector(serve, monkeypatch, reply):
+    dialled = []
+
+    def dial_noted(*arguments):
+        dialled.append(dial(*arguments))
+        return dialled[-1]
+
+    monkeypatch.setattr(client, "dial", dial_noted)
+    server = serve(reply)
+    # A fault is kept as the outcome of its URL, and holds on to all that its frames held.
+    outcomes = fetch_all({"a": server.url()}, for_server(server), soon())
+    assert [sock.fileno() for sock in dialled] == [-1], outcomes
 
 
 def test_a_reset_is_transient(serve):
