@@ -74,6 +74,11 @@ class Pipeline:
         """How many numbers a feature has."""
         return self._embedder.dimensions
 
+    @property
+    def detector(self) -> Detector:
+        """What finds the boxes, for whoever measures it alone."""
+        return self._detector
+
     def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
         """Give the best box of an upright RGB picture, and its feature.
 
