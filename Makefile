@@ -11,9 +11,10 @@ REPORT ?= chaos-output.json
 MINUTES ?= 10
 SOAK_REPORT ?= soak-output.json
 CALLS ?= 10000
+CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo test run setup lint unit docs chaos soak fuzz audit
+.PHONY: demo test run setup lint unit docs chaos soak fuzz audit bench-retrieval
 
 setup: $(VENV)/.ready
 
@@ -49,6 +50,11 @@ fuzz: setup
 # What it could not look up is a failure, too.
 audit: setup
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+# How well products are found, with the model that the settings name; see docs/retrieval.md.
+# Fetches GPL packages into a folder that is never committed. CROWD=20000 takes an hour more.
+bench-retrieval: setup
+	$(BIN)/python -m benchmarks.retrieval --crowd $(CROWD)
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import retrieval, sets
+from benchmarks.composition import Scene
+from benchmarks.evaluation import Described, query_rows, several_rows
+from benchmarks.packages import PackageUnavailable, debian_package
+from vision.box import Box
+
+SCENE = Scene(Image.new("RGB", (100, 100)), (Box(0, 0, 40, 40), Box(60, 60, 100, 100)))
+
+
+def described(features: list[list[float]], *boxes: Box) -> Described:
+    return Described({"detector": list(boxes)}, {"detector": np.array(features, np.float32)}, 1, 1)
+
+
+def cells(line: str) -> list[str]:
+    return line.removeprefix("detector").split()
+
+
+def test_a_second_box_counts_only_in_the_columns_of_three() -> None:
+    found = described([[0, 1], [1, 0]], Box(60, 60, 100, 100), Box(0, 0, 40, 40))
+    gallery = {"detector": np.array([[0.9, 0.1], [0.0, 0.8]], dtype=np.float32)}
+    (line,) = query_rows([SCENE], [found], gallery)
+    assert cells(line)[:7] == ["1", "0.000", "0.000", "1.000", "0.000", "0.000", "1.000"]
+
+
+def test_each_of_several_objects_is_judged_by_its_own_box() -> None:
+    gallery = {"detector": np.eye(2, dtype=np.float32)}
+    right = described([[0, 1], [1, 0]], SCENE.boxes[1], SCENE.boxes[0])
+    swapped = described([[1, 0], [0, 1]], SCENE.boxes[1], SCENE.boxes[0])
+    missing = described([[1, 0]], SCENE.boxes[0])
+    recalls = [
+        cells(several_rows([SCENE], [one], [[0, 1]], gallery)[0])[5]
+        for one in (right, swapped, missing)
+    ]
+    assert recalls == ["1.000", "0.000", "0.500"]
+
+
+def test_variants_of_an_emoji_and_the_demos_objects_are_held_out_together() -> None:
+    groups = [f"1f{number:03x}" for number in range(0x300, 0x600)]
+    assert all(
+        sets.is_held_out(group, frozenset()) == sets.is_held_out(f"{group}-1f3fb", frozenset())
+        for group in groups
+    )
+    held = sum(sets.is_held_out(group, frozenset()) for group in groups)
+    assert 0.25 < held / len(groups) < 0.42
+    free = next(group for group in groups if not sets.is_held_out(group, frozenset()))
+    assert sets.is_held_out(free, frozenset({free}))
+
+
+def test_a_package_that_cannot_be_fetched_ends_with_69_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["retrieval", "--cache", str(tmp_path / "cache")])
+    monkeypatch.setattr(retrieval, "load_pipeline", lambda _: None)
+    assert retrieval.main() == 69
+    error = capsys.readouterr().err
+    assert error.startswith("the sets can't be made: apt-get download mate-backgrounds")
+    assert error.count("\n") == 1
+
+
+def test_a_fetch_that_failed_leaves_no_folder_that_looks_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PackageUnavailable):
+        debian_package("mate-backgrounds", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
