@@ -25,6 +25,7 @@ LIGHT_CROP = (0.60, 0.90)
 LIGHT_TURN = 15.0
 HARD_SIDES = (480, 720)
 HARD_SHARES = (0.35, 0.65)
+SMALL_SHARES = (0.25, 0.50)
 HARD_TURN = 30.0
 SEVERAL_SHARES = (0.60, 0.95)
 POOR_QUALITY = 40
@@ -91,12 +92,20 @@ def light_query(shot: Scene, rng: random.Random) -> Scene:
     return Scene(compressed(picture), (visible_box(mask.crop(frame)),))
 
 
-def hard_query(cutout: Image.Image, background: Image.Image, rng: random.Random) -> Scene:
-    """Set the turned object, small and anywhere, on a piece of a photo; other light, JPEG 40."""
+def hard_query(
+    cutout: Image.Image,
+    background: Image.Image,
+    rng: random.Random,
+    shares: tuple[float, float] = HARD_SHARES,
+) -> Scene:
+    """Set the turned object, small and anywhere, on a piece of a photo; other light, JPEG 40.
+
+    Its longer side has a share of the picture's shorter side between the two `shares`.
+    """
     size = (rng.randint(*HARD_SIDES), rng.randint(*HARD_SIDES))
     canvas = piece(background, size, rng)
     figure = _turned(cutout, rng)
-    figure = _sized(figure, round(rng.uniform(*HARD_SHARES) * min(size)))
+    figure = _sized(figure, round(rng.uniform(*shares) * min(size)))
     place = (rng.randint(0, size[0] - figure.width), rng.randint(0, size[1] - figure.height))
     box = _paste(canvas, figure, place)
     return Scene(compressed(_other_light(canvas, rng)), (box,))

@@ -21,7 +21,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import sets
-from benchmarks.composition import Scene, hard_query, light_query, product_shot, several
+from benchmarks.composition import (
+    SMALL_SHARES,
+    Scene,
+    hard_query,
+    light_query,
+    product_shot,
+    several,
+)
 from benchmarks.evaluation import (
     DETECTED,
     HEADER,
@@ -98,7 +105,7 @@ class Measured:
         return self._hard
 
     def print_single(self) -> None:
-        """Print the tables of the gallery's boxes and of both grades of queries."""
+        """Print the tables of the gallery's boxes and of each grade of queries."""
         show("on white", shot_rows(self.shots, self.described))
         light = [
             light_query(shot, self._chance("light", one.name))
@@ -106,6 +113,12 @@ class Measured:
         ]
         show("light", query_rows(light, self._described("light", light), self.gallery))
         show("hard", query_rows(*self.hard(), self.gallery))
+        small = []
+        for one in self.objects:
+            rng = self._chance("small", one.name)
+            place = self._background(rng)
+            small.append(hard_query(one.cutout(), place, rng, SMALL_SHARES))
+        show("small", query_rows(small, self._described("small", small), self.gallery))
 
     def print_several(self) -> None:
         """Print the table of pictures with three products each; each product comes twice."""

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from benchmarks.composition import (
+    HARD_SHARES,
+    SMALL_SHARES,
     Scene,
     hard_query,
     light_query,
@@ -70,12 +72,15 @@ def test_the_same_seed_gives_the_same_picture_and_another_a_different_one(
     assert one.picture.tobytes() != other.picture.tobytes()
 
 
+@pytest.mark.parametrize("shares", [HARD_SHARES, SMALL_SHARES])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_hard_object_has_35_to_65_percent_of_the_shorter_side(seed: int) -> None:
-    scene = hard_query(ellipse(), photo(), random.Random(seed))
+def test_a_hard_object_has_its_share_of_the_shorter_side(
+    seed: int, shares: tuple[float, float]
+) -> None:
+    scene = hard_query(ellipse(), photo(), random.Random(seed), shares)
     box = scene.boxes[0]
     share = max(box.right - box.left, box.bottom - box.top) / min(scene.picture.size)
-    assert 0.34 < share < 0.66
+    assert shares[0] - 0.01 < share < shares[1] + 0.01
 
 
 @pytest.mark.parametrize("seed", range(5))
