@@ -131,7 +131,10 @@ def test_a_process_that_is_killed_comes_back_and_the_task_finishes(
     up_api.create(collection, IMAGES)
     task = up_api.add_samples(collection, IMAGES)
     victim = up.programs()[kind]
+    # Children that outlive their parent for a moment answer in its place, and then no more.
+    orphans = psutil.Process(victim).children(recursive=True)
     os.kill(victim, signal.SIGKILL)
+    assert await_end(orphans, 15) == []
     deadline = time.monotonic() + 60
     while up.programs().get(kind, victim) == victim or not up.is_ready():
         assert time.monotonic() < deadline, up.log()[-3000:]
