@@ -1,0 +1,82 @@
+"""The default detector: finds products of any kind, with weights that come with the project.
+
+Sees an upright RGB picture and knows nothing of features, searches or training.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torchvision.ops import clip_boxes_to_image, nms
+
+from vision.box import Box
+from vision.product_network import INPUT_SIDE, ProductBoxes, product_network
+from vision.weights import content_hash, fill
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: The weights that come with the project, in place of a file's path.
+COMMITTED_WEIGHTS = "DEFAULT"
+WEIGHTS_FILE = Path(__file__).parent / "trained" / "product-detector.safetensors"
+#: Boxes with more than this IoU to a better one are the same product again.
+MOST_OVERLAP = 0.6
+#: No more boxes than this are given.
+MOST_BOXES = 10
+
+
+class ProductDetector:
+    """torchvision's FCOS on EfficientNet-Lite0, trained for one class: a product."""
+
+    def __init__(
+        self, weights: str = COMMITTED_WEIGHTS, device: str = "cpu", score_threshold: float = 0.1
+    ) -> None:
+        """Load `weights`, "DEFAULT" for those of the project or the path of a safetensors file.
+
+        Boxes with a score under `score_threshold` are left out. Raises ValueError for a
+        file that can't be read or does not fit.
+        """
+        path = str(WEIGHTS_FILE) if weights == COMMITTED_WEIGHTS else weights
+        network = product_network(EfficientNet.from_name("efficientnet-lite0"))
+        try:
+            state = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"cannot read the weights file {path}: {error}") from error
+        fill(network, {name: values.float() for name, values in state.items()}, path)
+        self._network = ProductBoxes(network.eval()).eval().to(device)
+        self._device = device
+        self._score_threshold = score_threshold
+        self.fingerprint = (
+            f"product-detector({content_hash(network)}, side={INPUT_SIDE},"
+            f" score={score_threshold}, overlap={MOST_OVERLAP})"
+        )
+
+    def detect(self, image: Image.Image) -> list[Box]:
+        """Give the boxes of the products found, highest score first."""
+        square = image.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(square, dtype=np.float32)).permute(2, 0, 1)
+        with torch.inference_mode():
+            scores, corners = self._network(((pixels - 127.0) / 128.0)[None].to(self._device))
+        chosen = scores >= self._score_threshold
+        scores, corners = scores[chosen].float().cpu(), corners[chosen].float().cpu()
+        corners = clip_boxes_to_image(corners, (INPUT_SIDE, INPUT_SIDE))
+        kept = nms(corners, scores, MOST_OVERLAP)[:MOST_BOXES]
+        shares: NDArray[np.float32] = corners[kept].numpy() / INPUT_SIDE
+        return [box for row in shares if (box := _box(row, image.size)) is not None]
+
+
+def _box(shares: NDArray[np.float32], size: tuple[int, int]) -> Box | None:
+    """Give the pixels that corners given as shares of a picture's sides lie in."""
+    width, height = size
+    left, top = math.floor(shares[0] * width), math.floor(shares[1] * height)
+    right = min(math.ceil(shares[2] * width), width)
+    bottom = min(math.ceil(shares[3] * height), height)
+    return Box(left, top, right, bottom) if left < right and top < bottom else None

@@ -1,0 +1,131 @@
+"""The network of the default detector: torchvision's FCOS on EfficientNet-Lite0.
+
+It knows one class, "product". Knows nothing of pictures' files, weights' files or training.
+"""
+
+from __future__ import annotations
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.detection import FCOS
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.image_list import ImageList
+
+#: Side of the square that a picture is resized to, in pixels.
+INPUT_SIDE = 320
+#: Numbers per cell of the pyramid.
+PYRAMID_CHANNELS = 64
+#: The first blocks, up to a stride of 8, keep the weights that came with the network.
+FROZEN_BLOCKS = 5
+#: The first blocks up to a stride of 16.
+MIDDLE_BLOCKS = 11
+#: By FCOS's rule a level takes the objects that reach 4 to 8 times its size from a cell,
+#: the first and the last also the smaller and the larger ones. The levels' strides are 16, 32, 64.
+LEVEL_SIZES = (12, 24, 48)
+#: In sizes of a level: the cells around an object's middle that learn it.
+CENTRE_RADIUS = 2.0
+HEAD_CONVOLUTIONS = 2
+
+
+class LitePyramid(nn.Module):
+    """EfficientNet-Lite0 without its classifier, and a pyramid of three levels.
+
+    The batch norms are folded into the convolutions, so that neither training nor use
+    pays for them.
+    """
+
+    out_channels = PYRAMID_CHANNELS
+
+    def __init__(self, network: EfficientNet) -> None:
+        """Take over the layers of `network`, which is not to be used any more."""
+        super().__init__()
+        _fold(network, "_conv_stem", "_bn0")
+        for block in network._blocks:
+            _fold(block, "_expand_conv", "_bn0")
+            _fold(block, "_depthwise_conv", "_bn1")
+            _fold(block, "_project_conv", "_bn2")
+        blocks = list(network._blocks)
+        self.early = nn.Sequential(network._conv_stem, network._swish, *blocks[:FROZEN_BLOCKS])
+        self.middle = nn.Sequential(*blocks[FROZEN_BLOCKS:MIDDLE_BLOCKS])
+        self.late = nn.Sequential(*blocks[MIDDLE_BLOCKS:])
+        self.from_early = nn.Conv2d(40, PYRAMID_CHANNELS, 3, stride=2, padding=1)
+        self.from_middle = nn.Conv2d(112, PYRAMID_CHANNELS, 1)
+        self.from_late = nn.Conv2d(320, PYRAMID_CHANNELS, 1)
+        self.fine = nn.Conv2d(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 3, padding=1)
+        self.coarse = nn.Conv2d(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 3, stride=2, padding=1)
+
+    def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Give the levels of strides 16, 32 and 64 for pixels of shape (n, 3, side, side)."""
+        early = self.early(pixels)
+        middle = self.middle(early)
+        late = self.from_late(self.late(middle))
+        wide = nn.functional.interpolate(late, scale_factor=2.0, mode="nearest")
+        fine = self.fine(self.from_early(early) + self.from_middle(middle) + wide)
+        return {"fine": fine, "middle": late, "coarse": self.coarse(late)}
+
+
+def product_network(
+    network: EfficientNet, score_threshold: float = 0.05, most_boxes: int = 10
+) -> FCOS:
+    """Give the detection network on the layers of `network`, head and pyramid untrained.
+
+    It takes RGB pixels of 0 to 1, shape (3, `INPUT_SIDE`, `INPUT_SIDE`). The pixels' scale,
+    (pixel - 127) / 128, is the one that EfficientNet-Lite was trained with.
+    """
+    return FCOS(
+        LitePyramid(network),
+        num_classes=1,
+        fixed_size=(INPUT_SIDE, INPUT_SIDE),
+        image_mean=[127 / 255] * 3,
+        image_std=[128 / 255] * 3,
+        anchor_generator=AnchorGenerator(
+            tuple((size,) for size in LEVEL_SIZES), ((1.0,),) * len(LEVEL_SIZES)
+        ),
+        head=FCOSHead(PYRAMID_CHANNELS, 1, 1, num_convs=HEAD_CONVOLUTIONS),
+        center_sampling_radius=CENTRE_RADIUS,
+        score_thresh=score_threshold,
+        detections_per_img=most_boxes,
+        topk_candidates=200,
+    )
+
+
+class ProductBoxes(nn.Module):
+    """The network in use: a score and a box of each cell, all in tensors of one shape.
+
+    Gives what FCOS gives before it leaves out what overlaps, without lists and
+    conditions, so that it can be exported.
+    """
+
+    anchors: torch.Tensor
+
+    def __init__(self, network: FCOS) -> None:
+        """Take over the layers of `network`."""
+        super().__init__()
+        self.backbone, self.head = network.backbone, network.head
+        blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE)
+        with torch.no_grad():
+            levels = list(self.backbone(blank).values())
+        square = ImageList(blank, [(INPUT_SIDE, INPUT_SIDE)])
+        self.register_buffer("anchors", network.anchor_generator(square, levels)[0], False)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give scores, shape (cells,), 0 to 1, and corners, shape (cells, 4), in the square.
+
+        `pixels` have shape (1, 3, side, side), scaled as EfficientNet-Lite's are. A score is
+        the geometric mean of class and centredness (Tian and others, "FCOS: a simple and
+        strong anchor-free object detector", 2020).
+        """
+        outputs = self.head(list(self.backbone(pixels).values()))
+        product, centred = (outputs[name][0, :, 0] for name in ("cls_logits", "bbox_ctrness"))
+        corners = self.head.box_coder.decode(outputs["bbox_regression"][0], self.anchors)
+        return torch.sqrt(product.sigmoid() * centred.sigmoid()), corners
+
+
+def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
+    if hasattr(owner, convolution):
+        folded = fuse_conv_bn_eval(getattr(owner, convolution).eval(), getattr(owner, norm).eval())
+        setattr(owner, convolution, folded)
+        setattr(owner, norm, nn.Identity())

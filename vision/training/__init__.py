@@ -1,0 +1,1 @@
+"""Training of the committed weights; never loaded by a worker."""
