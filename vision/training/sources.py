@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,9 @@ SAME_PICTURE = 0.97
 THUMBNAIL_SIDE = 16
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Library:
     """What scenes are composed of: cut-outs in RGBA, places and surfaces in RGB.
@@ -87,45 +91,37 @@ def load(cache: Path) -> tuple[Library, Library]:
     )
     shown = [sets.background(one) for one in sets.backgrounds(cache)]
     thumbnails = np.stack([_thumbnail(picture) for picture in shown])
-    loaded_places = [(path, _picture(path)) for path in places]
-    for path, picture in loaded_places:
+    shown_places = [(path.name, _picture(path)) for path in places]
+    for name, picture in shown_places:
         if float((thumbnails @ _thumbnail(picture)).max()) > SAME_PICTURE:
-            raise ValueError(f"{path.name} is a wallpaper that is held out")
-    groups: dict[str, list[tuple[Path, Image.Image]]] = defaultdict(list)
+            raise ValueError(f"{name} is a wallpaper that is held out")
+    groups: dict[str, list[Image.Image]] = defaultdict(list)
     for path in objects:
         cutout = _cutout(path)
         if cutout is not None:
-            groups[_group(path)].append((path, cutout))
-    surfaces = [(path, _picture(path)) for path in textures]
-    parts = []
-    for validation in (False, True):
-        parts.append(
-            Library(
-                tuple(
-                    tuple(cutout for _, cutout in group)
-                    for name, group in groups.items()
-                    if _is_validation(name) is validation
-                ),
-                tuple(
-                    one for path, one in loaded_places if _is_validation(path.name) is validation
-                ),
-                tuple(
-                    one
-                    for path, one in surfaces
-                    if _is_validation(path.name) is validation and _is_surface(one)
-                ),
-            )
-        )
-    return parts[0], parts[1]
+            groups[_group(path)].append(cutout)
+    cutouts = [(name, tuple(group)) for name, group in groups.items()]
+    pictures = ((path.name, _picture(path)) for path in textures)
+    surfaces = [(name, picture) for name, picture in pictures if _is_surface(picture)]
+    trained_on, validation = (
+        Library(_part(cutouts, kept), _part(shown_places, kept), _part(surfaces, kept))
+        for kept in (False, True)
+    )
+    return trained_on, validation
+
+
+def _part(named: Iterable[tuple[str, T]], validation: bool) -> tuple[T, ...]:
+    """Give what is trained on, or what is kept for validation, chosen by name."""
+    return tuple(
+        one
+        for name, one in named
+        if (hashlib.sha256(name.encode()).digest()[0] % VALIDATION_STRIDE == 0) is validation
+    )
 
 
 def _group(path: Path) -> str:
     """Give what the variants of an object share: the folder, and the name's first part."""
     return f"{path.parent.name}/{path.stem.split('-')[0]}"
-
-
-def _is_validation(name: str) -> bool:
-    return hashlib.sha256(name.encode()).digest()[0] % VALIDATION_STRIDE == 0
 
 
 def _is_surface(texture: Image.Image) -> bool:
