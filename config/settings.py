@@ -197,7 +197,12 @@ class Settings(BaseSettings):
     embedder: str = Field("efficientnet-lite0", description="or a torchvision model")
     embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")
     device: str = Field("cpu", description="torch device of vision and search workers")
-    torch_threads: int = Field(2, ge=1, description="torch threads of a vision or search worker")
+    engine: Literal["onnxruntime", "torch"] = Field(
+        "onnxruntime", description="runs the default networks on cpu; other devices: torch"
+    )
+    torch_threads: int = Field(
+        2, ge=1, description="threads of torch and the engine in a vision or search worker"
+    )
     decode_memory_bytes: int = Field(
         2**30,
         ge=0,

@@ -20,6 +20,7 @@ from vision.backbone import PACKAGED_WEIGHTS, EfficientNetLite0
 from vision.box import Box
 from vision.detector import ActivationMapDetector, Detector, TorchvisionDetector
 from vision.embedder import EfficientNetLiteEmbedder, Embedder, TorchvisionEmbedder
+from vision.engine import ONNXRUNTIME
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +46,8 @@ class VisionOptions:
     device: str = "cpu"
     #: Threads of torch in this process; 0 leaves torch's own choice.
     threads: int = 0
+    #: What runs the default networks on a processor, one of `vision.engine`.
+    engine: str = ONNXRUNTIME
     #: Share of a box's side that is cut out beyond each of its edges.
     box_margin: float = 0.0
     #: Activation map: strength that a place of an object has, 0 to 1.
@@ -124,8 +127,8 @@ def load_pipeline(options: VisionOptions) -> Pipeline:
     """Load the model that `options` name; the default parts share one network.
 
     Weights named by torchvision may be downloaded; the defaults and files never are.
-    Raises ValueError with one line for an unknown name, a device that is not there
-    or a file that does not fit.
+    Raises ValueError with one line for an unknown name, a device or an engine that
+    is not there, or a file that does not fit.
     """
     device = _checked_device(options.device)
     if options.threads:
@@ -134,7 +137,7 @@ def load_pipeline(options: VisionOptions) -> Pipeline:
 
     def network(weights: str) -> EfficientNetLite0:
         if weights not in networks:
-            networks[weights] = EfficientNetLite0(weights, device)
+            networks[weights] = EfficientNetLite0(weights, device, options.engine)
         return networks[weights]
 
     detector: Detector

@@ -54,6 +54,7 @@ def load_from(chosen: Settings) -> Pipeline:
             embedder_weights=chosen.embedder_weights,
             device=chosen.device,
             threads=chosen.torch_threads,
+            engine=chosen.engine,
         )
     )
 

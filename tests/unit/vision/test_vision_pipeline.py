@@ -71,6 +71,15 @@ def test_the_default_parts_share_one_network(default):
     assert default._detector._network is default._embedder._network
 
 
+def test_both_engines_give_the_same_boxes_and_features(default):
+    other = load_pipeline(VisionOptions(threads=1, engine="torch"))
+    boxes, features = default.describe_query(scene(), 3)
+    other_boxes, other_features = other.describe_query(scene(), 3)
+    assert boxes == other_boxes
+    assert (features * other_features).sum(1) == pytest.approx(1, abs=1e-6)
+    assert not np.array_equal(features, other_features), "one engine ran both"
+
+
 def test_a_plain_picture_is_described_as_a_whole(default):
     boxes, features = default.describe_query(Image.new("RGB", (300, 210), "gray"), 3)
     assert boxes == [Box(0, 0, 300, 210)]
@@ -149,6 +158,7 @@ def test_the_model_id_changes_with_every_part_and_with_nothing_else():
     [
         ({}, True),
         ({"threads": 2}, True),
+        ({"engine": "torch"}, True),
         ({"box_margin": 0.2}, False),
         ({"activation_threshold": 0.5}, False),
         ({"score_threshold": 0.9}, True),
@@ -195,6 +205,7 @@ def test_models_of_torchvision_can_be_combined_with_the_default_ones(tmp_path, d
         {"embedder": "nothing"},
         {"embedder_weights": "nothing"},
         {"detector": "ssdlite320_mobilenet_v3_large", "detector_weights": "nothing"},
+        {"engine": "nothing"},
         {"device": "nothing"},
         {"device": "cuda:99"},
     ],
