@@ -192,7 +192,9 @@ class Settings(BaseSettings):
     staged_seconds: int = Field(3600, ge=60, description="how long fetched bytes wait in Redis")
 
     # Vision
-    detector: str = Field("activation-map", description="or a torchvision detection model")
+    detector: str = Field(
+        "product-detector", description="or activation-map, or a torchvision detection model"
+    )
     detector_weights: str = Field("DEFAULT", description="name of a weight, or a file")
     embedder: str = Field("efficientnet-lite0", description="or a torchvision model")
     embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")

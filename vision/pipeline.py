@@ -21,11 +21,13 @@ from vision.box import Box
 from vision.detector import ActivationMapDetector, Detector, TorchvisionDetector
 from vision.embedder import EfficientNetLiteEmbedder, Embedder, TorchvisionEmbedder
 from vision.engine import ONNXRUNTIME
+from vision.product_detector import ProductDetector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+PRODUCT_DETECTOR = "product-detector"
 ACTIVATION_MAP = "activation-map"
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 
@@ -34,9 +36,9 @@ EFFICIENTNET_LITE0 = "efficientnet-lite0"
 class VisionOptions:
     """Which model to load, and how to run it."""
 
-    #: "activation-map", or a model of torchvision's detection registry.
-    detector: str = ACTIVATION_MAP
-    #: "DEFAULT", another registered name, or the path of a state_dict file.
+    #: "product-detector", "activation-map", or a model of torchvision's detection registry.
+    detector: str = PRODUCT_DETECTOR
+    #: "DEFAULT", another registered name, or the path of a file of weights.
     detector_weights: str = PACKAGED_WEIGHTS
     #: "efficientnet-lite0", or a classification model of torchvision's registry.
     embedder: str = EFFICIENTNET_LITE0
@@ -124,7 +126,7 @@ class Pipeline:
 
 
 def load_pipeline(options: VisionOptions) -> Pipeline:
-    """Load the model that `options` name; the default parts share one network.
+    """Load the model that `options` name.
 
     Weights named by torchvision may be downloaded; the defaults and files never are.
     Raises ValueError with one line for an unknown name, a device or an engine that
@@ -141,7 +143,9 @@ def load_pipeline(options: VisionOptions) -> Pipeline:
         return networks[weights]
 
     detector: Detector
-    if options.detector == ACTIVATION_MAP:
+    if options.detector == PRODUCT_DETECTOR:
+        detector = ProductDetector(options.detector_weights, device, options.engine)
+    elif options.detector == ACTIVATION_MAP:
         detector = ActivationMapDetector(
             network(options.detector_weights), options.activation_threshold
         )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torchvision.ops import clip_boxes_to_image, nms
 
 from vision.box import Box
+from vision.engine import TORCH, compiled
 from vision.product_network import INPUT_SIDE, ProductBoxes, product_network
 from vision.weights import content_hash, fill
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 #: The weights that come with the project, in place of a file's path.
 COMMITTED_WEIGHTS = "DEFAULT"
 WEIGHTS_FILE = Path(__file__).parent / "trained" / "product-detector.safetensors"
+#: Boxes of a lower score are left out.
+SCORE_THRESHOLD = 0.3
 #: Boxes with more than this IoU to a better one are the same product again.
 MOST_OVERLAP = 0.6
 #: No more boxes than this are given.
@@ -37,12 +40,17 @@ class ProductDetector:
     """torchvision's FCOS on EfficientNet-Lite0, trained for one class: a product."""
 
     def __init__(
-        self, weights: str = COMMITTED_WEIGHTS, device: str = "cpu", score_threshold: float = 0.1
+        self,
+        weights: str = COMMITTED_WEIGHTS,
+        device: str = "cpu",
+        engine: str = TORCH,
+        score_threshold: float = SCORE_THRESHOLD,
     ) -> None:
         """Load `weights`, "DEFAULT" for those of the project or the path of a safetensors file.
 
-        Boxes with a score under `score_threshold` are left out. Raises ValueError for a
-        file that can't be read or does not fit.
+        `engine` is one of `vision.engine`. Boxes with a score under `score_threshold` are
+        left out. Raises ValueError for a file that can't be read or does not fit, and for
+        an engine that can't be used.
         """
         path = str(WEIGHTS_FILE) if weights == COMMITTED_WEIGHTS else weights
         network = product_network(EfficientNet.from_name("efficientnet-lite0"))
@@ -51,7 +59,9 @@ class ProductDetector:
         except (OSError, SafetensorError) as error:
             raise ValueError(f"cannot read the weights file {path}: {error}") from error
         fill(network, {name: values.float() for name, values in state.items()}, path)
-        self._network = ProductBoxes(network.eval()).eval().to(device)
+        boxes = ProductBoxes(network.eval()).eval().to(device)
+        blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
+        self._run = compiled(boxes, blank, engine)
         self._device = device
         self._score_threshold = score_threshold
         self.fingerprint = (
@@ -63,8 +73,7 @@ class ProductDetector:
         """Give the boxes of the products found, highest score first."""
         square = image.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(square, dtype=np.float32)).permute(2, 0, 1)
-        with torch.inference_mode():
-            scores, corners = self._network(((pixels - 127.0) / 128.0)[None].to(self._device))
+        scores, corners = self._run(((pixels - 127.0) / 128.0)[None].to(self._device))
         chosen = scores >= self._score_threshold
         scores, corners = scores[chosen].float().cpu(), corners[chosen].float().cpu()
         corners = clip_boxes_to_image(corners, (INPUT_SIDE, INPUT_SIDE))
