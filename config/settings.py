@@ -196,7 +196,10 @@ class Settings(BaseSettings):
         "product-detector", description="or activation-map, or a torchvision detection model"
     )
     detector_weights: str = Field("DEFAULT", description="name of a weight, or a file")
-    embedder: str = Field("efficientnet-lite0", description="or a torchvision model")
+    embedder: str = Field(
+        "efficientnet-lite0-256",
+        description="or efficientnet-lite0 (1280 numbers), or a torchvision model",
+    )
     embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")
     device: str = Field("cpu", description="torch device of vision and search workers")
     engine: Literal["onnxruntime", "torch"] = Field(

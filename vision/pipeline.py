@@ -22,6 +22,7 @@ from vision.detector import ActivationMapDetector, Detector, TorchvisionDetector
 from vision.embedder import EfficientNetLiteEmbedder, Embedder, TorchvisionEmbedder
 from vision.engine import ONNXRUNTIME
 from vision.product_detector import ProductDetector
+from vision.projection import ProjectedEmbedder, Projection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 PRODUCT_DETECTOR = "product-detector"
 ACTIVATION_MAP = "activation-map"
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
+EFFICIENTNET_LITE0_256 = "efficientnet-lite0-256"
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ class VisionOptions:
     detector: str = PRODUCT_DETECTOR
     #: "DEFAULT", another registered name, or the path of a file of weights.
     detector_weights: str = PACKAGED_WEIGHTS
-    #: "efficientnet-lite0", or a classification model of torchvision's registry.
-    embedder: str = EFFICIENTNET_LITE0
-    #: "DEFAULT", another registered name, or the path of a state_dict file.
+    #: "efficientnet-lite0-256", "efficientnet-lite0" (all its 1280 numbers), or a
+    #: classification model of torchvision's registry.
+    embedder: str = EFFICIENTNET_LITE0_256
+    #: "DEFAULT", another registered name, or the path of a state_dict file; the map to 256
+    #: numbers was made for the default ones alone.
     embedder_weights: str = PACKAGED_WEIGHTS
     #: A device of torch, such as "cpu" or "cuda:0".
     device: str = "cpu"
@@ -156,6 +160,14 @@ def load_pipeline(options: VisionOptions) -> Pipeline:
     embedder: Embedder
     if options.embedder == EFFICIENTNET_LITE0:
         embedder = EfficientNetLiteEmbedder(network(options.embedder_weights))
+    elif options.embedder == EFFICIENTNET_LITE0_256:
+        if options.embedder_weights != PACKAGED_WEIGHTS:
+            raise ValueError(
+                f"{EFFICIENTNET_LITE0_256} was made for its own weights: name"
+                f" {EFFICIENTNET_LITE0!r} with {options.embedder_weights!r}"
+            )
+        plain = EfficientNetLiteEmbedder(network(PACKAGED_WEIGHTS))
+        embedder = ProjectedEmbedder(plain, Projection())
     else:
         embedder = TorchvisionEmbedder(options.embedder, options.embedder_weights, device)
     return Pipeline(detector, embedder, options.box_margin)

@@ -54,7 +54,7 @@ def figures(detector: ProductDetector) -> dict[str, float]:
             cutout = opened.convert("RGBA")
         shots.append(product_shot(cutout, rng))
         for turn in range(2):
-            ground = _clouds(f"{product_id} {turn}")
+            ground = clouds(f"{product_id} {turn}")
             small.append(hard_query(cutout, ground, rng, SHARES))
     return {
         "scenes_on_white": len(shots),
@@ -65,7 +65,7 @@ def figures(detector: ProductDetector) -> dict[str, float]:
     }
 
 
-def _clouds(words: str) -> Image.Image:
+def clouds(words: str) -> Image.Image:
     """Give a background of soft spots and fine noise, 800 x 600 pixels."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8]))
     spots = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))

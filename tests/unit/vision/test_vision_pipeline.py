@@ -58,8 +58,8 @@ def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(def
     box, feature = default.describe(scene())
     again_box, again = default.describe(scene())
     boxes, features = default.describe_query(scene(), 3)
-    assert default.dimensions == 1280
-    assert feature.shape == (1280,)
+    assert default.dimensions == 256
+    assert feature.shape == (256,)
     assert feature.dtype == np.float32
     assert np.linalg.norm(feature) == pytest.approx(1, abs=1e-5)
     assert box == again_box == boxes[0]
@@ -68,7 +68,7 @@ def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(def
 
 
 def test_the_default_parts_share_one_network(default):
-    assert default._detector._network is default._embedder._network
+    assert default._detector._network is default._embedder._embedder._network
 
 
 def test_both_engines_give_the_same_boxes_and_features(default):
@@ -80,17 +80,29 @@ def test_both_engines_give_the_same_boxes_and_features(default):
     assert not np.array_equal(features, other_features), "one engine ran both"
 
 
+def test_the_plain_embedder_gives_all_numbers_and_is_another_model(default):
+    plain = load_pipeline(VisionOptions(threads=1, embedder="efficientnet-lite0"))
+    _, feature = plain.describe(scene())
+    assert feature.shape == (1280,) == (plain.dimensions,)
+    assert plain.model_id != default.model_id
+
+
+def test_own_weights_of_the_network_need_all_its_numbers():
+    with pytest.raises(ValueError, match=r"efficientnet-lite0' with 'own.pth'"):
+        load_pipeline(VisionOptions(embedder_weights="own.pth"))
+
+
 def test_a_plain_picture_is_described_as_a_whole(default):
     boxes, features = default.describe_query(Image.new("RGB", (300, 210), "gray"), 3)
     assert boxes == [Box(0, 0, 300, 210)]
-    assert features.shape == (1, 1280)
+    assert features.shape == (1, 256)
 
 
 def test_a_given_box_replaces_detection(default):
     given = Box(150, 90, 331, 301)
     boxes, features = default.describe_query(scene(), 3, given)
     assert boxes == [given]
-    assert features.shape == (1, 1280)
+    assert features.shape == (1, 256)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +200,7 @@ def test_models_of_torchvision_can_be_combined_with_the_default_ones(tmp_path, d
     ids = {default.model_id}
     for options, dimensions in [
         (own_embedder, 1024),
-        (own_detector, 1280),
+        (own_detector, 256),
         ({**own_embedder, **own_detector}, 1024),
     ]:
         pipeline = load_pipeline(VisionOptions(threads=1, **options))
