@@ -1,0 +1,26 @@
+"""What a worker's model is loaded with: the settings, each in its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.settings import Settings
+from vision import pipeline
+from vision.pipeline import VisionOptions
+from workers.model import load_from
+
+
+def test_the_model_is_loaded_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    seen: list[VisionOptions] = []
+    monkeypatch.setattr(pipeline, "load_pipeline", seen.append)
+    chosen = {
+        "detector": "a",
+        "detector_weights": "b",
+        "embedder": "c",
+        "embedder_weights": "d",
+        "device": "e",
+        "engine": "torch",
+    }
+    load_from(Settings(torch_threads=7, **chosen))
+    assert seen == [VisionOptions(threads=7, **chosen)]
