@@ -43,7 +43,8 @@ from benchmarks.evaluation import (
 )
 from benchmarks.packages import PackageUnavailable
 from config.settings import SettingsError, read_settings
-from vision.pipeline import Pipeline, VisionOptions, load_pipeline
+from vision.pipeline import Pipeline
+from workers.model import load_from
 
 UNAVAILABLE, CONFIGURATION = 69, 78
 SETS = ("photos", "renders", "several")
@@ -222,15 +223,8 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         settings = read_settings()
-        options = VisionOptions(
-            detector=settings.detector,
-            detector_weights=settings.detector_weights,
-            embedder=settings.embedder,
-            embedder_weights=settings.embedder_weights,
-            device=settings.device,
-            threads=1,
-        )
-        pipeline = load_pipeline(options)
+        # As a worker loads it, so that no setting is left out; but on one core.
+        pipeline = load_from(settings.model_copy(update={"torch_threads": 1}))
     except (SettingsError, ValueError) as error:
         print(error, file=sys.stderr)
         return CONFIGURATION

@@ -11,6 +11,7 @@ from benchmarks import retrieval, sets
 from benchmarks.composition import Scene
 from benchmarks.evaluation import Described, query_rows, several_rows
 from benchmarks.packages import PackageUnavailable, debian_package
+from config.settings import Settings
 from vision.box import Box
 
 SCENE = Scene(Image.new("RGB", (100, 100)), (Box(0, 0, 40, 40), Box(60, 60, 100, 100)))
@@ -60,7 +61,7 @@ def test_a_package_that_cannot_be_fetched_ends_with_69_and_one_line(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["retrieval", "--cache", str(tmp_path / "cache")])
-    monkeypatch.setattr(retrieval, "load_pipeline", lambda _: None)
+    monkeypatch.setattr(retrieval, "load_from", lambda _: None)
     assert retrieval.main() == 69
     error = capsys.readouterr().err
     assert error.startswith("the sets can't be made: apt-get download mate-backgrounds")
@@ -74,3 +75,21 @@ def test_a_fetch_that_failed_leaves_no_folder_that_looks_whole(
     with pytest.raises(PackageUnavailable):
         debian_package("mate-backgrounds", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_model_is_the_workers_own_on_one_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def refuse(chosen: Settings) -> None:
+        asked.append(chosen)
+        raise ValueError("no such embedder")
+
+    monkeypatch.setenv("SNAPSKU_EMBEDDER", "a-new-one")
+    monkeypatch.setenv("SNAPSKU_TORCH_THREADS", "4")
+    monkeypatch.setattr(sys, "argv", ["retrieval", "--cache", str(tmp_path)])
+    monkeypatch.setattr(retrieval, "load_from", refuse)
+    assert retrieval.main() == 78
+    assert capsys.readouterr().err == "no such embedder\n"
+    assert [(one.embedder, one.torch_threads) for one in asked] == [("a-new-one", 1)]
