@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks import sets
+from benchmarks import real, sets
 from benchmarks.composition import (
     SMALL_SHARES,
     Scene,
     hard_query,
     light_query,
     product_shot,
+    retaken,
     several,
 )
 from benchmarks.evaluation import (
@@ -47,7 +48,7 @@ from vision.pipeline import Pipeline
 from workers.model import load_from
 
 UNAVAILABLE, CONFIGURATION = 69, 78
-SETS = ("photos", "renders", "several")
+SETS = ("photos", "renders", "several", "real")
 OBJECTS_TOGETHER = 3
 #: The whole picture is left out of the crowd: it would cost a fourth more.
 CROWD_KINDS = (DETECTED, TRUE)
@@ -145,6 +146,28 @@ class Measured:
         show(f"hard, crowd of {count}", query_rows(*self.hard(), gallery))
 
 
+def print_real(
+    pipeline: Pipeline,
+    photographs: Sequence[real.Photograph],
+    behind: dict[str, sets.Features],
+    seed: int,
+) -> None:
+    """Print the table of real photographs; `behind` are other pictures of the gallery."""
+    scenes = [one.scene for one in photographs]
+    shots = [
+        retaken(scene, random.Random(f"{seed} real {number}"))
+        for number, scene in enumerate(scenes)
+    ]
+    taken = describe_all(pipeline, shots, progress=progress("real gallery"))
+    gallery = {
+        kind: np.concatenate([gallery_features(taken, kind), features])
+        for kind, features in behind.items()
+    }
+    described = describe_all(pipeline, scenes, progress=progress("real"))
+    print(f"\nreal: {len(scenes)} photographs, {len(gallery[TRUE])} pictures in the gallery")
+    show("as they are", query_rows(scenes, described, gallery))
+
+
 def show(title: str, lines: Sequence[str]) -> None:
     """Print one table."""
     print(f"\n{title}\n{HEADER}", *lines, sep="\n", flush=True)
@@ -194,13 +217,17 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
         photos, renders = photos[: chosen.objects], renders[: chosen.objects]
     print(f"model {pipeline.model_id}, {pipeline.dimensions} numbers, seed {chosen.seed}")
     measured = []
-    if "photos" in chosen.sets or "several" in chosen.sets:
+    if {"photos", "several", "real"} & set(chosen.sets):
         photo_set = Measured("photos", photos, places, pipeline, chosen.seed)
         if "photos" in chosen.sets:
             photo_set.print_single()
             measured.append(photo_set)
         if "several" in chosen.sets:
             photo_set.print_several()
+        if "real" in chosen.sets:
+            taken = real.photographs(cache)
+            taken = taken[: chosen.objects] if chosen.objects else taken
+            print_real(pipeline, taken, photo_set.gallery, chosen.seed)
     if "renders" in chosen.sets and renders:
         render_set = Measured("renders", renders, places, pipeline, chosen.seed)
         render_set.print_single()
