@@ -30,6 +30,7 @@ from benchmarks.composition import (
     retaken,
     several,
 )
+from benchmarks.crowd import crowd_features
 from benchmarks.evaluation import (
     DETECTED,
     HEADER,
@@ -50,8 +51,6 @@ from workers.model import load_from
 UNAVAILABLE, CONFIGURATION = 69, 78
 SETS = ("photos", "renders", "several", "real")
 OBJECTS_TOGETHER = 3
-#: The whole picture is left out of the crowd: it would cost a fourth more.
-CROWD_KINDS = (DETECTED, TRUE)
 
 
 class Measured:
@@ -183,24 +182,6 @@ def progress(words: str) -> Callable[[int], None]:
     return tell
 
 
-def crowd_features(
-    pipeline: Pipeline,
-    count: int,
-    objects: list[sets.Source],
-    places: list[sets.Source],
-    seed: int,
-) -> dict[str, sets.Features]:
-    """Give the features of the distractors, by kind of box."""
-    described = describe_all(
-        pipeline,
-        sets.distractors(count, objects, places, seed),
-        kinds=CROWD_KINDS,
-        most=1,
-        progress=progress("crowd"),
-    )
-    return {kind: gallery_features(described, kind) for kind in CROWD_KINDS}
-
-
 def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
     """Make the sets and print all tables. Raises PackageUnavailable."""
     cache = chosen.cache.resolve()
@@ -233,7 +214,15 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
         render_set.print_single()
         measured.append(render_set)
     if chosen.crowd:
-        features = crowd_features(pipeline, chosen.crowd, crowd_objects, places, chosen.seed)
+        features = crowd_features(
+            pipeline,
+            chosen.crowd,
+            crowd_objects,
+            places,
+            chosen.seed,
+            cache / "crowd",
+            progress("crowd"),
+        )
         for one in measured:
             print(f"\n{one.name}", end="")
             one.print_crowd(features)
@@ -243,7 +232,12 @@ def main() -> int:
     """Run with the arguments of the command line; give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="all, if not named")
-    parser.add_argument("--crowd", type=int, default=0, help="distractors; 20000 takes an hour")
+    parser.add_argument(
+        "--crowd",
+        type=int,
+        default=0,
+        help="distractors; 20000 takes hours, and goes on where it was stopped",
+    )
     parser.add_argument("--objects", type=int, default=0, help="the first so many only; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="another one gives other pictures")
     parser.add_argument("--cache", type=Path, default=Path("benchmark-cache"), help="a folder")

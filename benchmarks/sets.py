@@ -143,10 +143,13 @@ def emoji(folder: Path) -> tuple[list[Source], list[Source], list[Source]]:
 
 
 def distractors(
-    count: int, objects: list[Source], places: list[Source], seed: int
+    count: int, objects: list[Source], places: list[Source], seed: int, start: int = 0
 ) -> Iterator[Scene]:
-    """Make pictures of other objects, parts of them, and of backgrounds; each with one box."""
-    for number in range(count):
+    """Make pictures of other objects, parts of them, and of backgrounds; each with one box.
+
+    From number `start` on, which are the same as without it.
+    """
+    for number in range(start, count):
         rng = random.Random(f"{seed} crowd {number}")
         figure = _recoloured(rng.choice(objects).cutout(), rng)
         place = background(rng.choice(places))
