@@ -83,6 +83,7 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
                 group_by_product=request.group_by_product,
                 deadline=time.time() + settings.search_seconds,
                 request_id=call.request_id,
+                model_id=collection.model_id,
             ),
         )
     finally:

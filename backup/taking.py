@@ -30,6 +30,7 @@ def take_backup(client: MongoClient[Row], name: str, path: Path, progress: Progr
     """
     _require_free(path)
     manifest = _describe(client, name)
+    models = _models(client, name)
     draft = path.with_name(f"{path.name}.part")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -38,6 +39,10 @@ def take_backup(client: MongoClient[Row], name: str, path: Path, progress: Progr
                 archive.write(part.table, part.documents, is_packed=part.is_rows)
             if _describe(client, name).schema != manifest.schema:
                 raise NothingToBackUpError("the rows were migrated meanwhile; take it again")
+            later = _models(client, name)
+            if any(later.get(generation, model) != model for generation, model in models.items()):
+                # Some vectors were read before the switch, and the collection after it.
+                raise NothingToBackUpError("a collection changed its model meanwhile; do it again")
             archive.finish(manifest)
         contents = check_backup(draft, progress)
         _require_free(path)
@@ -92,13 +97,19 @@ def _describe(client: MongoClient[Row], name: str) -> Manifest:
             f"the rows have version {version}, this code knows version {SCHEMA}; back up with the "
             "release that runs"
         )
-    model = Models(rows["models"]).current()
+    model = Models(rows["models"], rows["collections"]).current()
     return Manifest(
         schema=version,
         catalogue=Identity(rows["schema"]).get(),
         model_id="" if model is None else model.model_id,
         written_at=now().isoformat(),
     )
+
+
+def _models(client: MongoClient[Row], name: str) -> dict[str, str | None]:
+    """Give whose vectors each collection is searched with, by its generation."""
+    found = databases(client, name)[0]["collections"].find({}, ["generation", "model_id"])
+    return {row["generation"]: row["model_id"] for row in found}
 
 
 def _sync_folder(folder: Path) -> None:

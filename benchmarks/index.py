@@ -148,8 +148,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def restored(shards: CatalogIndex) -> VectorIndex:
     """Make an index ready and give what is in it."""
-    index = shards.restore()
-    assert index is not None  # noqa: S101
+    (index,) = shards.restore()
     return index
 
 

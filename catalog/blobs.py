@@ -6,14 +6,14 @@ Blobs are written once under the label of their image and never changed.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from bson.binary import Binary
 from numpy.typing import NDArray
 
-from catalog.connection import Rows, find_by_id, insert_new
+from catalog.connection import Row, Rows, find_by_id, insert_new
 
 
 class Blobs:
@@ -33,6 +33,10 @@ class Blobs:
         found = find_by_id(self._rows, labels)
         return {label: bytes(row["data"]) for label, row in found.items()}
 
+    def present(self, labels: Sequence[int]) -> set[int]:
+        """Give those among `labels` that have bytes."""
+        return set(find_by_id(self._rows, labels, ["_id"]))
+
     def remove(self, labels: Iterable[int]) -> None:
         """Forget the bytes of these labels."""
         self._rows.delete_many({"_id": {"$in": list(labels)}})
@@ -47,44 +51,92 @@ class StoredVector:
 
 
 class Vectors:
-    """Features by label: the truth from which shards are built."""
+    """Features by label: the truth from which shards are built.
+
+    An image has one of each model that it needs, two at most: the second stands under the
+    label with a minus. Which of the two stands where says nothing, only the model in the row does.
+    """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
     def put(self, model_id: str, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Keep features under their labels; what is there already stays."""
-        insert_new(
-            self._rows,
-            [
-                {
-                    "_id": label,
-                    "model_id": model_id,
-                    "values": Binary(values.astype("<f4").tobytes()),
-                }
-                for label, values in vectors.items()
-            ],
-        )
+        """Keep features under their labels; what is there already of that model stays.
 
-    def present(self, labels: Sequence[int]) -> set[int]:
-        """Give those among `labels` that have a feature."""
-        return set(find_by_id(self._rows, labels, ["_id"]))
+        A third model finds no place, and nothing is written of it.
+        """
+        missing = sorted(vectors.keys() - self.present(list(vectors), [model_id]))
+        taken = insert_new(self._rows, [_row(label, model_id, vectors[label]) for label in missing])
+        second = [missing[position] for position in sorted(taken)]
+        # Somebody may have written the same meanwhile.
+        second = sorted(set(second) - self.present(second, [model_id]))
+        insert_new(self._rows, [_row(-label, model_id, vectors[label]) for label in second])
 
-    def get(self, labels: Sequence[int]) -> dict[int, StoredVector]:
-        """Give the features that are there among `labels`."""
-        found = find_by_id(self._rows, labels)
+    def models(self, labels: Sequence[int]) -> dict[int, set[str]]:
+        """Give those among `labels` that have a feature, each with the models of its features."""
+        found: dict[int, set[str]] = {}
+        for key, row in find_by_id(self._rows, _both(labels), ["model_id"]).items():
+            found.setdefault(abs(key), set()).add(row["model_id"])
+        return found
+
+    def present(self, labels: Sequence[int], models: Collection[str] = ()) -> set[int]:
+        """Give those among `labels` that have a feature of each of the models, of any if none."""
+        return {label for label, has in self.models(labels).items() if has.issuperset(models)}
+
+    def get(self, labels: Sequence[int], model_id: str | None = None) -> dict[int, StoredVector]:
+        """Give the features that are there among `labels`, of one model or of any."""
+        found = find_by_id(self._rows, _both(labels))
         return {
-            label: StoredVector(row["model_id"], np.frombuffer(row["values"], "<f4"))
-            for label, row in found.items()
+            abs(key): StoredVector(row["model_id"], np.frombuffer(row["values"], "<f4"))
+            # Those under the label itself last, so that they are preferred.
+            for key, row in sorted(found.items())
+            if model_id in (None, row["model_id"])
         }
+
+    def of_models(self, labels: Sequence[int]) -> dict[int, dict[str, NDArray[np.float32]]]:
+        """Give all features that are there among `labels`, by label and model."""
+        found: dict[int, dict[str, NDArray[np.float32]]] = {}
+        for key, row in find_by_id(self._rows, _both(labels)).items():
+            values = np.frombuffer(row["values"], "<f4")
+            found.setdefault(abs(key), {})[row["model_id"]] = values
+        return found
 
     def labels(self, page: int) -> Iterator[list[int]]:
         """Give the labels of all features, `page` at a time, in no order."""
+        for rows in self.labels_by_model(page):
+            yield [label for label, _ in rows]
+
+    def labels_by_model(self, page: int) -> Iterator[list[tuple[int, str]]]:
+        """Give label and model of all features, `page` at a time, in no order."""
         # One cursor: the embedded server reads everything anew for each page of a range.
-        with self._rows.find({}, ["_id"]).batch_size(page) as rows:
-            while labels := [row["_id"] for row in itertools.islice(rows, page)]:
-                yield labels
+        with self._rows.find({}, ["_id", "model_id"]).batch_size(page) as rows:
+            while found := [
+                (abs(row["_id"]), row["model_id"]) for row in itertools.islice(rows, page)
+            ]:
+                yield found
 
     def remove(self, labels: Iterable[int]) -> None:
-        """Forget the features of these labels."""
-        self._rows.delete_many({"_id": {"$in": list(labels)}})
+        """Forget all features of these labels."""
+        self._rows.delete_many({"_id": {"$in": _both(list(labels))}})
+
+    def keep_only(self, labels: Sequence[int], models: Collection[str]) -> None:
+        """Forget the features of these labels that other models made, or that are there twice."""
+        found = find_by_id(self._rows, _both(labels), ["model_id"])
+        needless: dict[str, list[int]] = {}
+        for key, row in found.items():
+            model_id = row["model_id"]
+            is_twice = key < 0 and found.get(-key, {}).get("model_id") == model_id
+            if model_id not in models or is_twice:
+                needless.setdefault(model_id, []).append(key)
+        for model_id, keys in needless.items():
+            # By the model too, for somebody may have taken the place since. One by one: the
+            # embedded server deletes nothing by `$in` of both.
+            self._rows.delete_many({"_id": {"$in": keys}, "model_id": model_id})
+
+
+def _both(labels: Sequence[int]) -> list[int]:
+    return [key for label in labels for key in (label, -label)]
+
+
+def _row(key: int, model_id: str, values: NDArray[np.float32]) -> Row:
+    return {"_id": key, "model_id": model_id, "values": Binary(values.astype("<f4").tobytes())}

@@ -65,6 +65,7 @@ class Chunk:
     sent_at: datetime | None = None
     due_at: datetime | None = None
     outcomes: tuple[str, ...] = ()  #: of each item, once it is done
+    model_id: str | None = None  #: embeds images anew for this model; None: takes new ones in
 
     @property
     def labels(self) -> list[int]:
@@ -86,6 +87,11 @@ def _row(chunk: Chunk) -> Row:
         "passes": chunk.passes,
         **({} if chunk.sent_at is None else {"sent_at": stamp(chunk.sent_at)}),
         **({} if chunk.due_at is None else {"due_at": stamp(chunk.due_at)}),
+        **(
+            {}
+            if chunk.model_id is None
+            else {"model_id": chunk.model_id, "change": chunk.generation}
+        ),
     }
 
 
@@ -108,6 +114,7 @@ def _of(row: Row) -> Chunk:
         moment_or_none(row.get("sent_at")),
         moment_or_none(row.get("due_at")),
         tuple(row.get("outcomes", ())),
+        row.get("model_id"),
     )
 
 
@@ -134,6 +141,14 @@ class Chunks:
     def find(self, ids: Sequence[str]) -> list[Chunk]:
         """Give the chunks that exist among `ids`."""
         return [_of(row) for row in self._rows.find({"_id": {"$in": list(ids)}})]
+
+    def of_change(self, generation: str, limit: int) -> list[Chunk]:
+        """Give at most `limit` chunks that embed images of a generation anew."""
+        return [_of(row) for row in self._rows.find({"change": generation}).limit(limit)]
+
+    def end(self, chunk: Chunk) -> bool:
+        """Remove a chunk that is done with and was no task's; False where the lease is lost."""
+        return self._rows.delete_one(self._held(chunk)).deleted_count == 1
 
     def claim(
         self, chunk_id: str, stage: Stage, attempt: int, holder: str | None = None

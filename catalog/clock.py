@@ -22,6 +22,7 @@ from catalog.connection import Row, moment, now, stamp
 DUE_FIELDS = (
     ("chunks", "due_at"),
     ("collections", "recount_at"),
+    ("collections", "change_at"),
     ("images", "index_at"),
     ("images", "remove_at"),
     ("keys", "remove_at"),

@@ -10,7 +10,7 @@ they are recounted a while after the last change.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pymongo import ReturnDocument
@@ -33,11 +33,24 @@ class CollectionRow:
     product_count: int = 0
     image_count: int = 0
     changes: int = 0  #: how often something was counted
+    model_id: str | None = None  #: whose vectors its searches use; None before there is a model
+    next_model: str | None = None  #: whose vectors are being made besides, until it takes over
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of which every new image gets a vector, that of the searches first."""
+        return tuple(model for model in (self.model_id, self.next_model) if model is not None)
 
     @property
     def key(self) -> str:
         """The `_id` of the row; neither a user nor a name has a "/" in it."""
         return collection_key(self.user, self.name)
+
+
+def next_model(row: Row) -> str | None:
+    """Give the model that the row of a collection says will take over."""
+    change = row.get("change")
+    return change["target"] if change and change["state"] in ("running", "waiting") else None
 
 
 def collection_key(user: str, name: str) -> str:
@@ -54,16 +67,21 @@ def _of(row: Row) -> CollectionRow:
         row["product_count"],
         row["image_count"],
         row["changes"],
+        row.get("model_id"),
+        next_model(row),
     )
 
 
 class Collections:
     """The rows of collections, and a row per user that counts them."""
 
-    def __init__(self, rows: Rows, users: Rows, purges: Purges, recount: timedelta) -> None:
+    def __init__(
+        self, rows: Rows, users: Rows, models: Rows, purges: Purges, recount: timedelta
+    ) -> None:
         """`recount` is how long after a change the counters are recounted."""
         self._rows = rows
         self._users = users
+        self._models = models
         self._purges = purges
         self._recount = recount
 
@@ -71,6 +89,15 @@ class Collections:
         """Give the collection of that name, or None."""
         row = self._rows.find_one({"_id": collection_key(user, name)})
         return None if row is None else _of(row)
+
+    def of_generation(self, key: str, generation: str) -> CollectionRow | None:
+        """Give the collection of a key, None where it is gone or another by now."""
+        row = self._rows.find_one({"_id": key})
+        return None if row is None or row["generation"] != generation else _of(row)
+
+    def all(self) -> list[CollectionRow]:
+        """Give the collections of all users."""
+        return [_of(row) for row in self._rows.find({})]
 
     def is_alive(self, key: str, generation: str) -> bool:
         """Tell whether the collection still is the one of that generation."""
@@ -89,7 +116,9 @@ class Collections:
         if not self._has_place(user, name, limit):
             raise CollectionCountExceedsLimit
         # Never the name of another generation, not even one of a database that was restored since.
-        created = CollectionRow(user, name, secrets.token_hex(8), now())
+        created = CollectionRow(
+            user, name, secrets.token_hex(8), now(), model_id=self._model_of_new_ones()
+        )
         # Should this process die before the row is there, the purge gives the place back.
         self._purges.expect(created.generation, created.key)
         try:
@@ -102,6 +131,8 @@ class Collections:
                     "product_count": 0,
                     "image_count": 0,
                     "changes": 0,
+                    "model_id": created.model_id,
+                    "change": None,
                     "created_at": stamp(created.created_at),
                 }
             )
@@ -116,7 +147,18 @@ class Collections:
         if not self._purges.end(created.generation):
             self.remove(created.key, created.generation)
             raise RuntimeError(f"{created.key} was taken for cut off while it was made")
-        return created
+        # Whoever says which model new ones have gives it to those without one afterwards.
+        model_id = self._model_of_new_ones()
+        if model_id != created.model_id:
+            self._rows.update_one(
+                {"_id": created.key, "generation": created.generation, "change": None},
+                {"$set": {"model_id": model_id}},
+            )
+        return replace(created, model_id=model_id)
+
+    def _model_of_new_ones(self) -> str | None:
+        row = self._models.find_one({"_id": "current"})
+        return None if row is None else str(row["model_id"])
 
     def page(self, user: str, after: str, limit: int) -> Page[CollectionRow]:
         """Give at most `limit` collections of a user by name, those whose name follows `after`.

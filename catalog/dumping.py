@@ -75,7 +75,9 @@ def dump(client: MongoClient[Row], name: str, progress: Progress) -> Iterator[Pa
         yield Part(table, True, _told(progress, table, None, found))
     for table in BLOBS:
         labels = waiting if table == "payloads" else alive
-        found = _by_label(_raw(blobs, table), labels)
+        # An image's second feature stands under its label with a minus.
+        signs = (1, -1) if table == "vectors" else (1,)
+        found = _by_label(_raw(blobs, table), labels, signs)
         yield Part(table, False, _told(progress, table, len(labels), found))
     for table in LATE:
         found = _documents(_raw(rows, table))
@@ -92,10 +94,12 @@ def _documents(rows: Collection[RawBSONDocument]) -> Iterator[bytes]:
             yield bytes(document.raw)
 
 
-def _by_label(blobs: Collection[RawBSONDocument], labels: Sequence[int]) -> Iterator[bytes]:
+def _by_label(
+    blobs: Collection[RawBSONDocument], labels: Sequence[int], signs: Sequence[int]
+) -> Iterator[bytes]:
     for start in range(0, len(labels), BLOB_PAGE):
-        page = list(labels[start : start + BLOB_PAGE])
-        with blobs.find({"_id": {"$in": page}}).batch_size(BLOB_PAGE + 1) as found:
+        page = [sign * label for label in labels[start : start + BLOB_PAGE] for sign in signs]
+        with blobs.find({"_id": {"$in": page}}).batch_size(len(page) + 1) as found:
             for document in found:
                 yield bytes(document.raw)
 

@@ -119,6 +119,7 @@ def remove_traces(catalog: Catalog, labels: Sequence[int]) -> None:
     catalog.contents.release_all(labels)
     catalog.payloads.remove(labels)
     catalog.vectors.remove(labels)
+    catalog.losses.remove(labels)
     catalog.pictures.remove(labels)
 
 

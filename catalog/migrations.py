@@ -42,5 +42,12 @@ def _to_2(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
     rows["chunks"].update_many({"state": {"$ne": State.SENT.value}}, {"$unset": {"sent_at": 1}})
 
 
+def _to_3(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
+    """Say of every collection whose vectors its searches use."""
+    current = rows["models"].find_one({"_id": "current"})
+    model_id = None if current is None else current["model_id"]
+    rows["collections"].update_many({}, {"$set": {"model_id": model_id, "change": None}})
+
+
 #: By the version that it makes; one for every version from 2 on.
-MIGRATIONS: Mapping[int, Migration] = {2: _to_2}
+MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3}

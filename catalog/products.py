@@ -57,6 +57,11 @@ def product_key(generation: str, product_id: str) -> str:
     return f"{generation}/{product_id}"
 
 
+def place_of(product: ProductRow) -> str:
+    """Give the place of a product in the list of its collection, see `Products.page`."""
+    return _listing(product.generation, product.serial)
+
+
 def _listing(generation: str, serial: int) -> str:
     return f"{generation}/{serial:016x}"
 

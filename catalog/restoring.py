@@ -39,7 +39,7 @@ USED = (
 )
 
 #: Tables of what was going on in the service whose database it was.
-PASSING = ("users", "models", "queues", "purges", "numbers", "keys")
+PASSING = ("users", "models", "losses", "queues", "purges", "numbers", "keys")
 
 
 class RestoreRefusedError(Exception):
@@ -99,7 +99,7 @@ def restore(
     chunk_id = _Renaming(catalogue, identity.get())
 
     for table in BLOBS:
-        alive = (row for row in source.rows(table) if survivors.is_living(row["_id"]))
+        alive = (row for row in source.rows(table) if survivors.is_living(abs(row["_id"])))
         _write(blobs[table], alive, progress)
     _write(rows["products"], _products(source, survivors), progress)
     _write_images(rows, source, survivors, progress)
@@ -276,7 +276,10 @@ def _users(source: Source, survivors: Survivors) -> Iterator[Row]:
 
 def _collections(source: Source, survivors: Survivors) -> Iterator[Row]:
     for row in source.rows("collections"):
+        change = row.get("change")
         yield _without(row, "recount_at") | {
+            # The chunks of a change are not in the backup.
+            **({} if change is None else {"change": change | {"place": "", "seen": 0}}),
             "product_count": survivors.product_counts[row["generation"]],
             "image_count": survivors.image_counts[row["generation"]],
         }

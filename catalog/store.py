@@ -8,6 +8,7 @@ from pymongo import MongoClient
 
 from catalog.accounts import Accounts
 from catalog.blobs import Blobs, Vectors
+from catalog.changes import Changes
 from catalog.chunks import Chunks
 from catalog.claims import Claims
 from catalog.clock import Clock
@@ -16,6 +17,7 @@ from catalog.connection import Row, databases
 from catalog.identity import Identity
 from catalog.images import Images
 from catalog.keys import Keys
+from catalog.losses import Losses
 from catalog.models import Models
 from catalog.numbers import Numbers
 from catalog.products import Products
@@ -43,6 +45,8 @@ class Catalog:
     keys: Keys
     queues: Queues
     models: Models
+    changes: Changes
+    losses: Losses
     purges: Purges
     clock: Clock
     payloads: Blobs
@@ -68,7 +72,9 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         identity=Identity(rows["schema"]),
         accounts=Accounts(rows["accounts"], rows["access_keys"]),
         numbers=numbers,
-        collections=Collections(rows["collections"], rows["users"], purges, times.recount),
+        collections=Collections(
+            rows["collections"], rows["users"], rows["models"], purges, times.recount
+        ),
         products=Products(rows["products"], numbers),
         images=Images(rows["images"], times),
         names=Claims(rows["image_names"]),
@@ -77,7 +83,9 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         chunks=Chunks(rows["chunks"], times.lease),
         keys=Keys(rows["keys"], times),
         queues=Queues(rows["queues"], settling=times.lease),
-        models=Models(rows["models"]),
+        models=Models(rows["models"], rows["collections"]),
+        changes=Changes(rows["collections"]),
+        losses=Losses(rows["losses"]),
         purges=purges,
         clock=Clock(rows, times.lease),
         payloads=Blobs(blobs["payloads"]),
@@ -98,6 +106,8 @@ INDEXES = (
     ("keys", "remove_at"),
     ("access_keys", "api_key_hash"),
     ("collections", "recount_at"),
+    ("collections", "change_at"),
+    ("losses", "generation"),
     ("images", "generation"),
     ("purges", "due_at"),
     ("images", "product_serial"),
@@ -107,6 +117,7 @@ INDEXES = (
     ("image_contents", "label"),
     ("chunks", "due_at"),
     ("chunks", "sent_at"),
+    ("chunks", "change"),
 )
 
 

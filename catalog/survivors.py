@@ -75,7 +75,10 @@ class Survivors:
         self._serials = NumberSet(self._living_serials())
         self._named = NumberSet(row["label"] for row in source.rows("image_names"))
         self._sent = NumberSet(row["_id"] for row in source.rows("payloads"))
-        self._embedded = NumberSet(row["_id"] for row in source.rows("vectors"))
+        self._models = {
+            row["generation"]: row.get("model_id") for row in source.rows("collections")
+        }
+        self._embedded = _embedded(source)
         self._whole_tasks = _whole_tasks(source)
         self._on_their_way = NumberSet(self._labels_of_open_chunks())
         self.image_counts: Counter[str] = Counter()
@@ -149,10 +152,21 @@ class Survivors:
             and row["product_serial"] in self._serials
             and label in self._named
         )
+        model_id = self._models.get(row["generation"])
+        embedded = [labels for maker, labels in self._embedded.items() if model_id in (None, maker)]
+        is_embedded = any(label in labels for labels in embedded)
         if row["outcome"] == SUCCEEDED:
-            return is_held and label in self._embedded
-        has_bytes = row["url"] is not None or label in self._sent or label in self._embedded
+            return is_held and is_embedded
+        has_bytes = row["url"] is not None or label in self._sent or is_embedded
         return is_held and has_bytes and label in self._on_their_way
+
+
+def _embedded(source: Source) -> dict[str, NumberSet]:
+    """Give the labels that have a feature, by the model that made it."""
+    labels: dict[str, array[int]] = {}
+    for row in source.rows("vectors"):
+        labels.setdefault(row["model_id"], array("q")).append(abs(row["_id"]))
+    return {model_id: NumberSet(some) for model_id, some in labels.items()}
 
 
 def _whole_tasks(source: Source) -> NumberSet:

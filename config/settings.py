@@ -201,6 +201,14 @@ class Settings(BaseSettings):
         description="or efficientnet-lite0 (1280 numbers), or a torchvision model",
     )
     embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")
+    next_detector: str = Field(
+        "", description="to change the model: the detector to come; empty: the same"
+    )
+    next_detector_weights: str = Field("", description="its weights; empty: as without")
+    next_embedder: str = Field(
+        "", description="to change the model: the embedder to come; empty: the same"
+    )
+    next_embedder_weights: str = Field("", description="its weights; empty: as without")
     device: str = Field("cpu", description="torch device of vision and search workers")
     engine: Literal["onnxruntime", "torch"] = Field(
         "onnxruntime", description="runs the default networks on cpu; other devices: torch"

@@ -165,13 +165,14 @@ class VectorIndex:
         vector_set = self._find(key)
         return set() if vector_set is None else vector_set.known(labels)
 
-    def drop_generation(self, generation: str) -> int:
+    def drop_generation(self, generation: str, *, for_ever: bool = True) -> int:
         """Forget all sets of a generation, with their snapshots; give how many there were.
 
-        What is added to that generation later is not kept.
+        What is added to that generation later is not kept, if it is gone `for_ever`.
         """
         with self._table:
-            self._dropped.add(generation)
+            if for_ever:
+                self._dropped.add(generation)
             dropped = [key for key in self._sets if key.generation == generation]
             sets = [self._sets.pop(key) for key in dropped]
         for vector_set in sets:

@@ -1,4 +1,4 @@
-"""The thread that keeps an index: snapshots, shards built anew, memory given back.
+"""The thread that keeps one index or several: snapshots, shards built anew, memory given back.
 
 One thing after the other, so that the work in the background never takes more than one
 processor. Knows nothing of rows: what restores sets that are not ready is given to it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,10 +51,10 @@ class Keeper:
 
     def __init__(
         self,
-        restore: Callable[[threading.Event], VectorIndex | None],
+        restore: Callable[[threading.Event], Sequence[VectorIndex]],
         options: KeeperOptions,
     ) -> None:
-        """`restore` makes sets ready that are not, and gives the index, None while there is none.
+        """`restore` makes sets ready that are not, and gives all indexes there are by then.
 
         It ends early when the event that it is given is set.
         """
@@ -63,9 +63,9 @@ class Keeper:
         self._stopping = threading.Event()
         self._looked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index keeper", daemon=True)
-        self._index: VectorIndex | None = None
-        self._due: dict[SetKey, float] = {}
-        self._failed: set[SetKey] = set()
+        self._indexes: Sequence[VectorIndex] = ()
+        self._due: dict[VectorIndex, dict[SetKey, float]] = {}
+        self._failed: dict[VectorIndex, set[SetKey]] = {}
 
     def start(self) -> None:
         """Begin."""
@@ -85,14 +85,15 @@ class Keeper:
         self.begin_stop()
         if self._thread.is_alive():
             self._thread.join(seconds)
-        if self._index is None or self._thread.is_alive():
+        if self._thread.is_alive():
             return
-        for key in self._index.unsaved():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                logger.warning("no time left for the snapshots of all sets, some stay older")
-                return
-            self._index.save(key, left)
+        for index in self._indexes:
+            for key in index.unsaved():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    logger.warning("no time left for the snapshots of all sets, some stay older")
+                    return
+                index.save(key, left)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -104,30 +105,35 @@ class Keeper:
             self._stopping.wait(self._options.pause_seconds)
 
     def _look(self) -> None:
-        self._index = index = self._restore(self._stopping)
+        self._indexes = self._restore(self._stopping)
         self._looked.set()
-        if index is None or self._stopping.is_set():
-            return
-        index.compact(self._options.deleted_share, self._stopping)
-        self._save_what_is_due(index)
-        if self._options.memory_bytes:
-            index.unload_beyond(self._options.memory_bytes, self._options.idle_seconds)
+        for index in self._indexes:
+            if self._stopping.is_set():
+                return
+            index.compact(self._options.deleted_share, self._stopping)
+            self._save_what_is_due(index)
+            if self._options.memory_bytes:
+                others = sum(one.memory_bytes for one in self._indexes if one is not index)
+                left = max(0, self._options.memory_bytes - others)
+                index.unload_beyond(left, self._options.idle_seconds)
 
     def _save_what_is_due(self, index: VectorIndex) -> None:
         unsaved = index.unsaved()
-        self._due = {key: when for key, when in self._due.items() if key in unsaved}
-        self._failed &= unsaved.keys()
+        dues = self._due[index] = {
+            key: when for key, when in self._due.get(index, {}).items() if key in unsaved
+        }
+        failed = self._failed[index] = self._failed.get(index, set()) & unsaved.keys()
         for key, changes in unsaved.items():
             if self._stopping.is_set():
                 return
             now = time.monotonic()
-            due = self._due.setdefault(key, now + self._options.snapshot_seconds)
-            many = changes >= self._options.snapshot_changes and key not in self._failed
+            due = dues.setdefault(key, now + self._options.snapshot_seconds)
+            many = changes >= self._options.snapshot_changes and key not in failed
             if now < due and not many:
                 continue
-            del self._due[key]
+            del dues[key]
             if index.save(key):
-                self._failed.discard(key)
+                failed.discard(key)
             else:
-                self._due[key] = now + self._options.snapshot_seconds
-                self._failed.add(key)
+                dues[key] = now + self._options.snapshot_seconds
+                failed.add(key)

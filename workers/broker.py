@@ -34,6 +34,8 @@ def task_name(queue: str) -> str:
 #: Tasks that share a queue with the one that it is named after.
 REFRESH = "workers.refresh"
 DROP = "workers.drop"
+SWITCH = "workers.switch"
+RETIRE = "workers.retire"
 PROBE = "workers.probe"
 SWEEP = "workers.sweep"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pymongo.errors import ConnectionFailure
 
 from catalog.images import ImageRow
+from catalog.models import ModelRow
 from catalog.store import Catalog
 from indexer.index import VectorIndex
 from indexer.key import SetKey
@@ -59,7 +60,10 @@ class IndexHealth:
 
 
 class CatalogIndex:
-    """A vector index that knows images by their rows; empty until the model is known."""
+    """Vector indexes, one for each model, that know images by their rows; none until one is known.
+
+    The index of a model holds every findable image that has a feature of that model.
+    """
 
     def __init__(
         self,
@@ -77,80 +81,92 @@ class CatalogIndex:
         self._directory = directory
         self._memory_bytes = memory_bytes
         self._opening = threading.Lock()
-        self._opened: tuple[str, VectorIndex] | None = None
-        self._had_no_model = False
+        # By model, each replaced as a whole. A search uses one of them and so never mixes two.
+        self._opened: dict[str, VectorIndex] = {}
+        self._known: dict[str, ModelRow] | None = None
 
-    def restore(self, stopping: threading.Event | None = None) -> VectorIndex | None:
+    def restore(self, stopping: threading.Event | None = None) -> list[VectorIndex]:
         """Make every set hold what the rows say, and ready; ends early when `stopping` is set.
 
-        Gives the index, None while there is no model or no database. Other threads may use
-        the index meanwhile. For one thread at a time.
+        Gives the index of each model, none while there is no model or no database. Other
+        threads may use the indexes meanwhile. For one thread at a time.
         """
         stopping = stopping or threading.Event()
         try:
-            opened = self._open()
-            if opened is None:
-                return None
-            index = opened[1]
-            if not index.is_complete or index.not_ready():
-                self._restore(*opened, stopping)
+            lagging = {
+                model_id: index
+                for model_id, index in self._all().items()
+                if not index.is_complete or index.not_ready()
+            }
+            if lagging:
+                self._restore(lagging, stopping)
         except ConnectionFailure as error:
             log.warning("database unreachable, sets are not restored", fault=str(error))
             stopping.wait(UNREACHABLE_PAUSE)
-            return None if self._opened is None else self._opened[1]
-        return index
+        return list(self._opened.values())
 
-    def add(self, images: Iterable[ImageRow]) -> set[int]:
-        """Add the features of images; give the labels that have none of the current model."""
+    def add(self, images: Iterable[ImageRow]) -> dict[int, set[str]]:
+        """Add all features of images, each to the index of its model.
+
+        Gives by label the models whose index has the image now.
+        """
         rows = {image.label: image for image in images}
-        if not rows:
-            return set()
-        opened = self._open()
-        if opened is None:
-            return set(rows)
-        model_id, index = opened
-        stored = self._catalog().vectors.get(list(rows))
-        usable = {n: vector.values for n, vector in stored.items() if vector.model_id == model_id}
-        for key, labels in _by_set(rows[label] for label in usable).items():
-            index.add(key, labels, np.stack([usable[label] for label in labels]))
-        return rows.keys() - usable.keys()
+        added: dict[int, set[str]] = {label: set() for label in rows}
+        stored = self._catalog().vectors.of_models(list(rows))
+        for model_id in {model_id for models in stored.values() for model_id in models}:
+            index = self._open(model_id)
+            if index is None:
+                continue  # of a model that no worker ever loaded
+            some = [label for label in rows if model_id in stored.get(label, ())]
+            for key, labels in _by_set(rows[label] for label in some).items():
+                index.add(key, labels, np.stack([stored[label][model_id] for label in labels]))
+            for label in some:
+                added[label].add(model_id)
+        return added
 
     def remove(self, images: Iterable[ImageRow]) -> None:
         """Hide images from every search."""
-        opened = self._open()
-        if opened is not None:
-            for key, labels in _by_set(images).items():
-                opened[1].mark_deleted(key, labels)
+        by_set = _by_set(images)
+        for index in self._all().values():
+            for key, labels in by_set.items():
+                index.mark_deleted(key, labels)
 
-    def refresh(self, images: Sequence[ImageRow]) -> set[int]:
-        """Put findable images into the set that their rows name, and out of any other.
+    def refresh(self, images: Sequence[ImageRow]) -> dict[int, set[str]]:
+        """Put findable images into the sets that their rows name, and out of any other.
 
-        Gives the labels that have no feature of the current model. Twice is as good as once.
+        Gives by label the models whose index has the image. Twice is as good as once.
         """
-        opened = self._open()
-        if opened is None:
-            return {image.label for image in images}
-        index = opened[1]
-        for key, labels in _by_set(images).items():
-            index.revive(key, labels)
-        missing = self.add(images)
-        for key, labels in _by_set(images).items():
-            for other in index.keys_of(key.generation):
-                if other != key:
-                    index.mark_deleted(other, labels)
-        return missing
+        by_set = _by_set(images)
+        for index in self._all().values():
+            for key, labels in by_set.items():
+                index.revive(key, labels)
+        added = self.add(images)
+        for index in self._all().values():
+            for key, labels in by_set.items():
+                for other in index.keys_of(key.generation):
+                    if other != key:
+                        index.mark_deleted(other, labels)
+        return added
 
     def search(
-        self, generation: str, category: str | None, vectors: NDArray[np.float32], k: int
+        self,
+        generation: str,
+        category: str | None,
+        vectors: NDArray[np.float32],
+        k: int,
+        model_id: str | None = None,
     ) -> Neighbours:
         """Give the `k` labels of a collection nearest to any of the vectors (q, dimensions).
 
-        Raises SetNotReadyError while a set that the search needs is loaded or built.
+        `model_id` made them; none given, the model of new collections. Raises SetNotReadyError
+        while a set that the search needs is loaded or built.
         """
-        opened = self._open()
-        if opened is None:
+        if model_id is None:
+            current = self._catalog().models.current()
+            model_id = "" if current is None else current.model_id
+        index = self._open(model_id)
+        if index is None:
             return no_neighbours()
-        index = opened[1]
         keys = index.keys_of(generation) if category is None else [SetKey(generation, category)]
         return index.search(keys, vectors, k)
 
@@ -159,84 +175,134 @@ class CatalogIndex:
 
         Twice is as good as once, and what is added to it later is not kept.
         """
-        opened = self._open()
-        return 0 if opened is None else opened[1].drop_generation(generation)
+        return sum(index.drop_generation(generation) for index in self._all().values())
+
+    def retire(self, generation: str, model_id: str) -> int:
+        """Forget what one model made of a generation; give how many sets that were.
+
+        It may come back.
+        """
+        index = self._open(model_id)
+        return 0 if index is None else index.drop_generation(generation, for_ever=False)
+
+    def lacking(self, images: Sequence[ImageRow], model_id: str) -> list[ImageRow] | None:
+        """Give the images that a search by a model would not find; None while that is unknown."""
+        index = self._open(model_id)
+        if index is None:
+            return list(images)
+        if not index.is_complete:
+            return None
+        by_key = {row.label: SetKey(row.generation, row.category) for row in images}
+        if set(by_key.values()).intersection(index.not_ready()):
+            return None
+        return [row for row in images if not index.contains(by_key[row.label], row.label)]
 
     def state(self) -> dict[SetKey, SetState]:
-        """Give what there is to know of every set, for monitoring; empty without a model."""
-        opened = self._open()
-        return {} if opened is None else opened[1].state()
+        """Give what there is to know of every set of the model of new collections."""
+        current = self._catalog().models.current()
+        index = None if current is None else self._open(current.model_id)
+        return {} if index is None else index.state()
 
     def health(self) -> IndexHealth:
         """Give how the index is, by what is known in this process; asks no database."""
-        opened = self._opened
-        if opened is None:
-            return IndexHealth(is_complete=self._had_no_model)
-        index = opened[1]
-        not_saved = list(index.not_saved().values())
+        indexes = list(self._opened.values())
+        not_saved = [fault for index in indexes for fault in index.not_saved().values()]
         return IndexHealth(
-            is_complete=index.is_complete,
-            sets=len(index.keys()),
-            sets_not_ready=len(index.not_ready()),
-            snapshots_lost=index.lost_within(LOST_SECONDS),
+            # Unless the database was asked and knows no model.
+            is_complete=all(index.is_complete for index in indexes)
+            if indexes
+            else self._known == {},
+            sets=sum(len(index.keys()) for index in indexes),
+            sets_not_ready=sum(len(index.not_ready()) for index in indexes),
+            snapshots_lost=sum(index.lost_within(LOST_SECONDS) for index in indexes),
             sets_not_saved=len(not_saved),
             save_fault=not_saved[-1] if not_saved else "",
         )
 
-    def _open(self) -> tuple[str, VectorIndex] | None:
+    def _all(self) -> dict[str, VectorIndex]:
+        """Give the index of every model that is in use, opened if need be."""
         with self._opening:
-            if self._opened is None:
-                model = self._catalog().models.current()
-                if model is None:
-                    # From here on every feature there is comes through this process.
-                    self._had_no_model = True
-                    return None
-                options = IndexOptions(
-                    model.dimensions,
-                    shard_capacity=self._shard_capacity,
-                    vectors_per_write=_vectors_per_write(model.dimensions),
-                )
-                snapshots = (
-                    SnapshotDirectory(
-                        self._directory,
-                        f"{self._catalog().identity.get()}/{model.model_id}",
-                        options,
-                    )
-                    if self._directory
-                    else None
-                )
-                index = VectorIndex(options, snapshots, is_complete=self._had_no_model)
-                self._opened = model.model_id, index
-            return self._opened
+            if not self._opened:
+                before = self._known
+                for model_id in sorted(self._look().keys() & self._catalog().models.in_use()):
+                    self._make(model_id, before)
+            return dict(self._opened)
 
-    def _restore(self, model_id: str, index: VectorIndex, stopping: threading.Event) -> None:
+    def _open(self, model_id: str) -> VectorIndex | None:
+        """Give the index of a model, None where no worker ever loaded it."""
+        self._all()
+        with self._opening:
+            if model_id not in self._opened:
+                before = self._known
+                if model_id in self._look():
+                    self._make(model_id, before)
+            return self._opened.get(model_id)
+
+    def _look(self) -> dict[str, ModelRow]:
+        self._known = self._catalog().models.known()
+        return self._known
+
+    def _make(self, model_id: str, known_before: Mapping[str, ModelRow] | None) -> None:
+        # Of a model that was not there when this process looked, every feature that there is
+        # comes through this process.
+        is_new = known_before is not None and model_id not in known_before
+        model = (self._known or {})[model_id]
+        options = IndexOptions(
+            model.dimensions,
+            shard_capacity=self._shard_capacity,
+            vectors_per_write=_vectors_per_write(model.dimensions),
+        )
+        directory = self._directory
+        first = self._catalog().models.first()
+        if directory is not None and first != model:
+            directory = directory.with_name(f"{directory.name}-{model_id}")
+        snapshots = (
+            SnapshotDirectory(directory, f"{self._catalog().identity.get()}/{model_id}", options)
+            if directory
+            else None
+        )
+        index = VectorIndex(options, snapshots, is_complete=is_new)
+        self._opened = {**self._opened, model_id: index}
+
+    def _restore(self, lagging: Mapping[str, VectorIndex], stopping: threading.Event) -> None:
         started = time.monotonic()
         findable = self._findable(stopping)
         if findable is None:
             return
-        index.complete(findable)
-        # The small ones first: so more searches are answered sooner.
-        for key in sorted(index.not_ready(), key=lambda key: len(findable.get(key, ()))):
-            labels = findable.pop(key, np.empty(0, np.int64)).tolist()
-            if not self._restore_set(model_id, index, key, labels, stopping):
-                return
-            index.now_ready(key)
-            if self._memory_bytes:
-                index.unload_beyond(self._memory_bytes, idle_seconds=0)
+        for model_id, index in lagging.items():
+            of_model = findable.get(model_id, {})
+            index.complete(of_model)
+            # The small ones first: so more searches are answered sooner.
+            for key in sorted(index.not_ready(), key=lambda key: len(of_model.get(key, ()))):
+                labels = of_model.pop(key, np.empty(0, np.int64)).tolist()
+                if not self._restore_set(model_id, index, key, labels, stopping):
+                    return
+                index.now_ready(key)
+                if self._memory_bytes:
+                    index.unload_beyond(self._memory_bytes, idle_seconds=0)
         log.info("index ready", seconds=round(time.monotonic() - started, 1))
 
-    def _findable(self, stopping: threading.Event) -> dict[SetKey, NDArray[np.int64]] | None:
-        """Give the labels that each set must hold by the rows; None if stopped."""
-        parts: dict[SetKey, list[NDArray[np.int64]]] = {}
-        for labels in self._catalog().vectors.labels(LABEL_PAGE):
+    def _findable(
+        self, stopping: threading.Event
+    ) -> dict[str, dict[SetKey, NDArray[np.int64]]] | None:
+        """Give the labels that each set of each model must hold by the rows; None if stopped."""
+        parts: dict[str, dict[SetKey, list[NDArray[np.int64]]]] = {}
+        for labels in self._catalog().vectors.labels_by_model(LABEL_PAGE):
             for start in range(0, len(labels), ROW_PAGE):
                 if stopping.is_set():
                     return None
-                rows = self._catalog().images.find(labels[start : start + ROW_PAGE])
-                found = _by_set(row for row in rows.values() if row.is_findable)
-                for key, some in found.items():
-                    parts.setdefault(key, []).append(np.array(some, np.int64))
-        return {key: np.concatenate(some) for key, some in parts.items()}
+                page = labels[start : start + ROW_PAGE]
+                rows = self._catalog().images.find(list({label for label, _ in page}))
+                for model_id in {model_id for _, model_id in page}:
+                    made = [label for label, maker in page if maker == model_id]
+                    found = _by_set(rows[n] for n in made if n in rows and rows[n].is_findable)
+                    for key, some in found.items():
+                        of_model = parts.setdefault(model_id, {})
+                        of_model.setdefault(key, []).append(np.array(some, np.int64))
+        return {
+            model_id: {key: np.concatenate(some) for key, some in of_model.items()}
+            for model_id, of_model in parts.items()
+        }
 
     def _restore_set(
         self,
@@ -267,8 +333,8 @@ class CatalogIndex:
             if stopping.is_set():
                 return False
             page = missing[start : start + PAGE]
-            stored = self._catalog().vectors.get(page)
-            usable = {n: one.values for n, one in stored.items() if one.model_id == model_id}
+            stored = self._catalog().vectors.get(page, model_id)
+            usable = {n: one.values for n, one in stored.items()}
             if usable:
                 added += index.add(key, list(usable), np.stack(list(usable.values())))
                 self._mark_dead(index, key, list(usable))

@@ -17,7 +17,7 @@ import structlog
 
 from config.settings import settings
 from contract.errors import InvalidImageContent
-from vision.picture import decode
+from vision.picture import PictureLimits, decode
 from workers.resources import picture_limits
 
 if TYPE_CHECKING:
@@ -29,14 +29,16 @@ log = structlog.get_logger(__name__)
 _STATM = Path("/proc/self/statm")
 
 
-def decode_picture(data: bytes) -> Image.Image:
+def decode_picture(data: bytes, limits: PictureLimits | None = None) -> Image.Image:
     """Decode a picture as `vision.picture.decode` does, within the memory that settings allow.
+
+    The limits are those of the settings, unless others are given.
 
     Raises what that raises, and InvalidImageContent for a picture that wants more memory.
     """
     try:
         with memory_ceiling(settings().decode_memory_bytes):
-            return decode(data, picture_limits())
+            return decode(data, limits or picture_limits())
     except MemoryError as error:
         log.warning("a picture wants more memory than it may have", bytes=len(data))
         raise InvalidImageContent("wants too much memory") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now
 from catalog.endings import clear_ended, fail_images
+from catalog.reembedding import to_embed_anew
 from catalog.splitting import split_off
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, ContractError
@@ -36,7 +38,7 @@ def _work(chunk: Chunk) -> None:
         log.info("no room for fetched bytes, chunk waits")
         catalog().chunks.hand_back(chunk, ROOM_PAUSE, unclean=False)
         return
-    outcomes = _fetch(chunk)
+    outcomes = _fetch(_urls(chunk))
     staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
     faults: dict[int, type[ContractError]] = {}
     pauses: dict[Item, timedelta] = {}
@@ -49,7 +51,11 @@ def _work(chunk: Chunk) -> None:
             faults[label] = fault
         elif isinstance(outcome, TransientFetchError):
             pauses[items[label]] = _pause(chunk.passes, outcome)
-    fail_images(catalog(), faults)
+    if chunk.model_id is None:
+        fail_images(catalog(), faults)
+    else:
+        reasons = {label: fault.message for label, fault in faults.items()}
+        catalog().losses.put(chunk.generation, chunk.model_id, reasons)
     # Whoever lost its lease must add no chunk to a task that may be finished by now.
     if pauses and catalog().chunks.renew(chunk):
         moment = now()
@@ -63,7 +69,8 @@ def _work(chunk: Chunk) -> None:
     advanced = catalog().chunks.advance(chunk, Stage.VISION, rest)
     if advanced is None:
         # Vision forgets bytes after it wrote a feature, so one of the two sees the other.
-        embedded = catalog().vectors.present(chunk.labels)
+        models = () if chunk.model_id is None else (chunk.model_id,)
+        embedded = catalog().vectors.present(chunk.labels, models)
         staged_bytes().remove([*clear_ended(catalog(), chunk.labels), *embedded])
     else:
         send_chunks(catalog(), [advanced])
@@ -81,15 +88,26 @@ def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | Non
     return None
 
 
-def _fetch(chunk: Chunk) -> dict[int, FetchOutcome]:
-    """Fetch what is open and neither waits in Redis nor has its feature already."""
+def _urls(chunk: Chunk) -> dict[int, str]:
+    """Give the URLs, by label, of images whose bytes are needed."""
+    if chunk.model_id is not None:
+        anew = to_embed_anew(catalog(), chunk)
+        kept = catalog().pictures.present(list(anew))
+        return {n: row.url for n, row in anew.items() if row.url is not None and n not in kept}
     images = catalog().images.find(chunk.labels)
-    urls = {
+    collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
+    # A second model may have come after the first feature was made.
+    done = catalog().vectors.present(list(images), collection.models if collection else ())
+    return {
         label: image.url
         for label, image in images.items()
-        if image.is_open and image.url is not None
+        if image.is_open and image.url is not None and label not in done
     }
-    done = catalog().vectors.present(list(urls)) | staged_bytes().present(list(urls))
+
+
+def _fetch(urls: Mapping[int, str]) -> dict[int, FetchOutcome]:
+    """Fetch what does not wait in Redis already."""
+    done = staged_bytes().present(list(urls))
     chosen = settings()
     return fetch_all(
         {label: url for label, url in urls.items() if label not in done},

@@ -6,7 +6,9 @@ of work here is small.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -18,18 +20,28 @@ from celery.signals import (
 )
 from redis.exceptions import RedisError
 
+from catalog.changes import END, Change, ChangeState
 from catalog.chunks import Chunk, Stage
 from catalog.claims import name_key
 from catalog.endings import clear_ended, fail_images, release_images, remove_traces, vanished
 from catalog.images import ImageRow
+from catalog.reembedding import pages_of_images
 from config.settings import settings
-from contract.errors import InsertImageError, NoRelativeImage
+from contract.errors import (
+    ContractError,
+    InsertImageError,
+    NoAvailableFeature,
+    NoRelativeImage,
+)
 from indexer.keeper import Keeper, KeeperOptions
+from indexer.lock import ReadWriteLock
 from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
-from workers.broker import DROP, NEIGHBOURS, REFRESH, app, task_name
+from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SWITCH, app, task_name
 from workers.catalog_index import CatalogIndex
+from workers.changes import drive_on
 from workers.endings import conclude
 from workers.index_health import HealthReporter, this_process
+from workers.messages import send_chunks
 from workers.neighbours import answer_neighbours
 from workers.resources import catalog, index_reports
 from workers.stage import run_stage
@@ -52,6 +64,12 @@ shards = CatalogIndex(
     directory=_directory / "sets",
     memory_bytes=settings().index_memory_bytes,
 )
+
+#: Read by stages that make images findable; written to wait for all of them.
+_succeeding = ReadWriteLock()
+
+#: Held by the one thread that looks whether a collection may switch.
+_switching = threading.Lock()
 
 _keeper = Keeper(
     shards.restore,
@@ -117,14 +135,25 @@ def index(chunk_id: str, attempt: int) -> None:
 
 
 def _work(chunk: Chunk) -> None:
+    if chunk.model_id is not None:
+        _take_embedded(chunk)
+        return
     images = catalog().images.find(chunk.labels)
     faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
     ready = [row for label, row in images.items() if row.is_open and label not in faults]
-    for label in shards.add(ready):
-        log.error("an image reached the index without a feature", label=label)
-        faults[label] = InsertImageError
-    fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})
-    catalog().images.succeed([row.label for row in ready if row.label not in faults])
+    with _succeeding.reading():
+        missing = _without_features(chunk, ready)
+        if None in missing.values():
+            log.info("another model is needed by now, chunk goes back to vision")
+            back = catalog().chunks.advance(chunk, Stage.VISION, chunk.items)
+            if back is None:
+                clear_ended(catalog(), chunk.labels)
+            else:
+                send_chunks(catalog(), [back])
+            return
+        faults |= {label: fault for label, fault in missing.items() if fault is not None}
+        fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})
+        catalog().images.succeed([row.label for row in ready if row.label not in faults])
     catalog().payloads.remove(chunk.labels)
 
     # Whoever deletes writes first and looks after, and so does this stage: one of the
@@ -148,6 +177,110 @@ def _work(chunk: Chunk) -> None:
     # They were there before, if the collection was deleted and its rows went meanwhile.
     faults |= vanished(catalog(), chunk.collection, chunk.generation, lost)
     conclude(catalog(), chunk, faults)
+
+
+def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[ContractError] | None]:
+    """Add the features of images; give those that lack one that they need, by label.
+
+    With the fault that they end with, None where it is still to be made.
+    """
+    added = shards.add(ready)
+    collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
+    wanted = collection.models if collection else ()
+    lacking: dict[int, type[ContractError] | None] = {}
+    for label, models in added.items():
+        if not models:
+            log.error("an image reached the index without a feature", label=label)
+            lacking[label] = InsertImageError
+        elif not models.issuperset(wanted):
+            lacking[label] = None
+    if any(wanted and models.difference(wanted) for models in added.values()):
+        # Made for a change that is over by now.
+        catalog().vectors.keep_only(list(added), wanted)
+    for model_id in wanted:
+        for label in catalog().losses.among([n for n, f in lacking.items() if f is None], model_id):
+            if model_id == wanted[0]:
+                lacking[label] = NoAvailableFeature
+            elif wanted[0] in added[label]:
+                # It can be found as long as the model of today is searched.
+                del lacking[label]
+    return lacking
+
+
+def _take_embedded(chunk: Chunk) -> None:
+    """Make images that were embedded anew findable by that model too, from the switch on."""
+    images = catalog().images.find(chunk.labels)
+    shards.add([row for row in images.values() if row.is_findable])
+    before, images = images, catalog().images.find(chunk.labels)
+    _clear([row for row in images.values() if row.is_dead])
+    moved = [row for n, row in images.items() if n in before and row.category != before[n].category]
+    shards.refresh([row for row in moved if row.is_findable])
+    clear_ended(catalog(), chunk.labels)
+    if catalog().chunks.end(chunk):
+        drive_on(chunk.collection, chunk.generation)
+
+
+@app.task(name=SWITCH)
+def switch(collection: str, generation: str) -> None:
+    """Let searches of a collection use the next model, once all its images have that feature."""
+    change = catalog().changes.find(collection, generation)
+    if change is None or change.state is not ChangeState.RUNNING or change.place != END:
+        return
+    # The sweep asks every few seconds, and a look at all images may take longer.
+    if not _switching.acquire(blocking=False):
+        return
+    try:
+        _switch(change)
+    finally:
+        _switching.release()
+
+
+def _switch(change: Change) -> None:
+    # Whoever read the row of the collection before its change began has written his images now;
+    # whoever reads it from here on gives them the next model's feature before he writes.
+    with _succeeding.writing():
+        pass
+    lost = 0
+    for page in pages_of_images(catalog(), change.generation):
+        lacking = shards.lacking(page, change.target)
+        if lacking is None:
+            return  # its sets are being loaded; the sweep asks again
+        added = shards.refresh(lacking)
+        missing = [n for n, models in added.items() if change.target not in models]
+        losses = catalog().losses.among(missing, change.target)
+        if len(losses) < len(missing):
+            log.info("images lack the feature of the next model", images=len(missing))
+            catalog().changes.walk_again(change)
+            return
+        lost += len(losses)
+    if lost and not change.accepts_losses:
+        log.warning(
+            "images can't be embedded by the next model, the change waits",
+            collection=change.collection,
+            images=lost,
+        )
+        catalog().changes.wait(change)
+    elif catalog().changes.switch(change, timedelta(seconds=2 * settings().search_seconds)):
+        log.info(
+            "collection switched to another model",
+            collection=change.collection,
+            model=change.target,
+            lost=lost,
+        )
+
+
+@app.task(name=RETIRE)
+def retire(collection: str, generation: str) -> None:
+    """Forget what the model made that a collection left; its vectors are gone from the rows."""
+    change = catalog().changes.find(collection, generation)
+    if (
+        change is not None
+        and change.state in (ChangeState.SWITCHED, ChangeState.CANCELLED)
+        and change.place == END
+    ):
+        shards.retire(generation, change.leaving)
+        catalog().changes.end(change)
+        log.info("change of the model is over", collection=collection, left=change.leaving)
 
 
 @app.task(name=REFRESH)

@@ -16,12 +16,14 @@ from catalog.chunks import Chunk, Stage, State
 from catalog.connection import now
 from catalog.endings import delete_product, fail_images, purge_piece, release_images, vanished
 from catalog.recounts import recount
+from catalog.reembedding import give_up
 from catalog.retention import forget_images, forget_tasks
 from catalog.splitting import split_off
 from catalog.submission import roll_back
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError
 from workers.broker import SWEEP, app
+from workers.changes import drive
 from workers.endings import conclude, settle
 from workers.messages import send_chunks, send_drop, send_refresh
 from workers.resources import catalog, redis_client, staged_bytes
@@ -48,7 +50,15 @@ def sweep() -> None:
 
     A step that fails is said and does not keep the others from their turn.
     """
-    for step in (_roll_back, _move_chunks, _end_deletions, _purge, _recount, _forget):
+    for step in (
+        _roll_back,
+        _move_chunks,
+        _change_models,
+        _end_deletions,
+        _purge,
+        _recount,
+        _forget,
+    ):
         try:
             step()
         except Exception:
@@ -69,7 +79,7 @@ def _move_chunks() -> None:
         match chunk.state:
             case State.SENT:
                 sent.setdefault(chunk.stage, []).append(chunk)
-            case State.DONE:
+            case State.DONE if chunk.model_id is None:
                 settle(catalog(), chunk)
             case State.WAITING:
                 _restart(chunk)
@@ -111,6 +121,9 @@ def _restart(chunk: Chunk) -> None:
     alone = len(chunk.items) <= 1
     if alone and chunk.unclean >= settings().unclean_ends:
         log.error("given up", chunk=chunk.id, task_id=chunk.task_id, unclean=chunk.unclean)
+        if chunk.model_id is not None:
+            give_up(catalog(), chunk, InsertImageError.message)
+            return
         faults: dict[int, type[ContractError]] = dict.fromkeys(chunk.labels, InsertImageError)
         faults |= vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
         fail_images(catalog(), faults)
@@ -155,6 +168,12 @@ def _look_after_sent(stage: Stage, chunks: list[Chunk]) -> None:
             patient.append(chunk)
     if patient:
         catalog().chunks.look_again(patient)
+
+
+def _change_models() -> None:
+    """Bring the changes of the model one step further."""
+    for change in catalog().changes.due(SWEEP_ROWS):
+        drive(change)
 
 
 def _end_deletions() -> None:

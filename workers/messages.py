@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from catalog.chunks import Chunk, Stage
 from catalog.store import Catalog
-from workers.broker import DROP, NEIGHBOURS, REFRESH, SEARCH, app, task_name
+from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SEARCH, SWITCH, app, task_name
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,19 @@ def send_drop(generation: str) -> None:
     _send_to_index(DROP, generation)
 
 
-def _send_to_index(task: str, argument: object) -> None:
+def send_switch(collection: str, generation: str) -> None:
+    """Ask the index to switch a collection to its next model; the sweep asks until it did."""
+    _send_to_index(SWITCH, collection, generation)
+
+
+def send_retire(collection: str, generation: str) -> None:
+    """Ask the index to forget the model that a change left; the sweep asks until it did."""
+    _send_to_index(RETIRE, collection, generation)
+
+
+def _send_to_index(task: str, *arguments: object) -> None:
     try:
-        app.send_task(task, args=(argument,), queue=Stage.INDEX.value, ignore_result=True)
+        app.send_task(task, args=arguments, queue=Stage.INDEX.value, ignore_result=True)
     except OperationalError as error:
         log.warning("broker unreachable, the sweep will send", task=task, fault=str(error))
 

@@ -1,4 +1,7 @@
-"""The model of a worker process that sees pictures: the vision and the search worker."""
+"""The models of a worker process that sees pictures: the vision and the search worker.
+
+One, and the next beside it while the settings name one.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,62 @@ log = structlog.get_logger(__name__)
 _refused = mmap.mmap(-1, 1)
 
 
-@cache
-def pipeline() -> Pipeline:
-    """Give the model, and make it the catalogue's if that has none yet.
+class ModelNotLoadedError(Exception):
+    """Work needs a model that the settings of this process do not name."""
 
-    Raises ModelMismatchError where the catalogue was made with another, ValueError
-    where the settings name a model or weights that can't be loaded.
+
+@cache
+def _pipelines() -> tuple[Pipeline, ...]:
+    chosen = settings()
+    loaded = [load_from(chosen)]
+    following = next_of(chosen)
+    if following is not None:
+        another = load_from(following)
+        # The settings of today may name the model twice.
+        loaded += [another] if another.model_id != loaded[0].model_id else []
+    catalog().models.adopt(*(ModelRow(one.model_id, one.dimensions) for one in loaded))
+    return tuple(loaded)
+
+
+def pipeline(model_id: str | None = None) -> Pipeline:
+    """Give a model, without an id the one that the settings name first.
+
+    The first call loads what the settings name, and makes the first model the catalogue's
+    if that has none yet. Raises ModelMismatchError where the catalogue needs another, ValueError
+    where the settings name a model or weights that can't be loaded, ModelNotLoadedError for
+    an id that is none of theirs.
     """
-    loaded = load_from(settings())
-    catalog().models.adopt(ModelRow(loaded.model_id, loaded.dimensions))
-    return loaded
+    for one in _pipelines():
+        if model_id in (None, one.model_id):
+            return one
+    raise ModelNotLoadedError(
+        f"model {model_id} is needed and the settings do not name it; set SNAPSKU_NEXT_DETECTOR "
+        "and SNAPSKU_NEXT_EMBEDDER, and start this worker anew"
+    )
+
+
+def next_of(chosen: Settings) -> Settings | None:
+    """Give settings whose model is the next of these, None where they name no next."""
+    if not any(
+        (
+            chosen.next_detector,
+            chosen.next_detector_weights,
+            chosen.next_embedder,
+            chosen.next_embedder_weights,
+        )
+    ):
+        return None
+    # The weights of another part are none for this one.
+    detector_weights = "DEFAULT" if chosen.next_detector else chosen.detector_weights
+    embedder_weights = "DEFAULT" if chosen.next_embedder else chosen.embedder_weights
+    return chosen.model_copy(
+        update={
+            "detector": chosen.next_detector or chosen.detector,
+            "detector_weights": chosen.next_detector_weights or detector_weights,
+            "embedder": chosen.next_embedder or chosen.embedder,
+            "embedder_weights": chosen.next_embedder_weights or embedder_weights,
+        }
+    )
 
 
 def load_from(chosen: Settings) -> Pipeline:

@@ -27,12 +27,14 @@ def ask_neighbours(
     query_id: str,
     generation: str,
     category: str | None,
+    model_id: str,
     vectors: NDArray[np.float32],
     k: int,
     deadline: float,
 ) -> list[tuple[int, float]]:
     """Give the `k` nearest (label, cosine) to any of the vectors (q, dimensions), best first.
 
+    `model_id` made them, and nothing but what it made is compared with them.
     `deadline` is in seconds of `time.monotonic()`. Raises NoReplyError when it passes,
     BrokerUnreachableError, RedisError.
     """
@@ -41,7 +43,11 @@ def ask_neighbours(
         raise NoReplyError
     exchange().leave(
         query_id,
-        {"vectors": vectors.astype("<f4").tobytes(), "count": str(len(vectors))},
+        {
+            "vectors": vectors.astype("<f4").tobytes(),
+            "count": str(len(vectors)),
+            "model_id": model_id,
+        },
     )
     send_neighbours(query_id, generation, category, k, seconds)
     answer = exchange().wait(query_id, seconds)
@@ -60,7 +66,8 @@ def answer_neighbours(
         return
     vectors = np.frombuffer(left["vectors"], "<f4").reshape(int(left["count"]), -1)
     try:
-        found = shards.search(generation, category, vectors.astype(np.float32), k)
+        model_id = left["model_id"].decode() if "model_id" in left else None
+        found = shards.search(generation, category, vectors.astype(np.float32), k, model_id)
     except SetNotReadyError as error:
         log.info("search comes too soon", reason=str(error))
         exchange().reply(query_id, {"busy": True})

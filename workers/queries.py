@@ -22,6 +22,8 @@ class Query:
     group_by_product: bool
     deadline: float  #: seconds since the epoch; the API waits no longer
     request_id: str
+    #: Whose vectors its collection is searched with; None where there is no model yet.
+    model_id: str | None = None
 
     def seconds_left(self) -> float:
         """Give how long the API still waits."""

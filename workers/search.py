@@ -25,7 +25,7 @@ from vision.box import Box
 from workers.broker import SEARCH, app, task_name
 from workers.decoding import decode_picture
 from workers.messages import BrokerUnreachableError
-from workers.model import load_model, pipeline
+from workers.model import ModelNotLoadedError, load_model, pipeline
 from workers.neighbours import NoReplyError, ask_neighbours
 from workers.queries import Query
 from workers.resources import catalog, exchange, query_fetch_policy
@@ -62,6 +62,9 @@ def _answer(query_id: str, query: Query) -> dict[str, Any]:
     except (*UNREACHABLE, BrokerUnreachableError, NoReplyError) as error:
         log.warning("search gave up on a dependency", fault=repr(error))
         return {"busy": True}
+    except ModelNotLoadedError as error:
+        log.error("search can't be answered", reason=str(error))
+        return {"busy": True}
     except Exception:
         log.exception("search failed")
         return {"fault": SearchProductImageError.message}
@@ -70,10 +73,12 @@ def _answer(query_id: str, query: Query) -> dict[str, Any]:
 def _search(query_id: str, query: Query) -> dict[str, Any]:
     deadline = time.monotonic() + query.seconds_left()
     picture = decode_picture(_bytes(query))
-    boxes, features = pipeline().describe_query(
+    own = pipeline()
+    chosen = own if query.model_id in (None, own.model_id) else pipeline(query.model_id)
+    boxes, features = chosen.describe_query(
         picture, settings().boxes_searched, _given_box(query, picture)
     )
-    found = _nearest(query_id, query, features, deadline)
+    found = _nearest(query_id, query, chosen.model_id, features, deadline)
     return {
         "rectangle": [
             {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
@@ -115,7 +120,7 @@ def _bytes(query: Query) -> bytes:
 
 
 def _nearest(
-    query_id: str, query: Query, features: NDArray[np.float32], deadline: float
+    query_id: str, query: Query, model_id: str, features: NDArray[np.float32], deadline: float
 ) -> list[tuple[ImageRow, float]]:
     """Give the nearest findable images, at most topk, or products, each by its best image.
 
@@ -125,7 +130,13 @@ def _nearest(
     wanted = query.topk + SPARE
     while True:
         near = ask_neighbours(
-            f"{query_id}.{wanted}", query.generation, query.category, features, wanted, deadline
+            f"{query_id}.{wanted}",
+            query.generation,
+            query.category,
+            model_id,
+            features,
+            wanted,
+            deadline,
         )
         rows = catalog().images.find([label for label, _ in near])
         found = [

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import structlog
 from celery.signals import worker_process_init
 from numpy.typing import NDArray
+from PIL import Image
 
 from catalog.chunks import Chunk, Stage
 from catalog.claims import content_key
 from catalog.endings import clear_ended, fail_images
 from catalog.images import ImageRow
+from catalog.reembedding import to_embed_anew
 from config.settings import settings
-from contract.errors import ContractError, DuplicateImage, InvalidImageContent
-from vision.picture import thumbnail_jpeg
+from contract.errors import (
+    BrokenBase64OrUrl,
+    ContractError,
+    DuplicateImage,
+    InvalidImageContent,
+)
+from vision.picture import PictureLimits, thumbnail_jpeg
 from workers.broker import app, task_name
 from workers.decoding import decode_picture
 from workers.messages import send_chunks
-from workers.model import load_model, pipeline
+from workers.model import ModelNotLoadedError, load_model, pipeline
 from workers.priority import give_way
 from workers.resources import catalog, staged_bytes
 from workers.stage import run_stage
 
 log = structlog.get_logger(__name__)
+
+#: How long a chunk waits for a worker that has loaded its model.
+MODEL_PAUSE = timedelta(seconds=5)
+
+#: Of a picture that this service made itself.
+KEPT_LIMITS = PictureLimits(max_bytes=0, min_side=1, max_side=0)
 
 
 @worker_process_init.connect
@@ -43,9 +57,21 @@ def vision(chunk_id: str, attempt: int) -> None:
 
 
 def _work(chunk: Chunk) -> None:
+    try:
+        if chunk.model_id is None:
+            _take_in(chunk)
+        else:
+            _embed_anew(chunk, chunk.model_id)
+    except ModelNotLoadedError as error:
+        log.error("images wait for another worker", reason=str(error))
+        catalog().chunks.hand_back(chunk, MODEL_PAUSE, unclean=False)
+
+
+def _take_in(chunk: Chunk) -> None:
     images = {n: row for n, row in catalog().images.find(chunk.labels).items() if row.is_open}
-    done = catalog().vectors.present(list(images))
-    todo = {label: image for label, image in images.items() if label not in done}
+    wanted = _wanted(chunk)
+    lacking = _lacking(wanted, list(images))
+    todo = {label: image for label, image in images.items() if label in lacking}
     pictures = _bytes(todo)
     if any(todo[label].url is not None for label in todo.keys() - pictures.keys()):
         log.info("fetched bytes are gone, chunk goes back to fetch")
@@ -59,30 +85,101 @@ def _work(chunk: Chunk) -> None:
     faults: dict[int, type[ContractError]] = dict.fromkeys(
         (label for label, image in missing.items() if image.is_open), InvalidImageContent
     )
-    lost, twins = _repeated({label: (todo[label], data) for label, data in pictures.items()})
-    faults |= dict.fromkeys(lost, DuplicateImage)
-    features: dict[int, NDArray[np.float32]] = {}
+    repeated, twins = _repeated({label: (todo[label], data) for label, data in pictures.items()})
+    faults |= dict.fromkeys(repeated, DuplicateImage)
+    features: dict[str, dict[int, NDArray[np.float32]]] = {}
+    lost: dict[str, dict[int, str]] = {}
     kept: dict[int, bytes] = {}
     for label, data in pictures.items():
         if label in faults or label in twins:
             continue
         try:
             picture = decode_picture(data)
-            _, features[label] = pipeline().describe(picture)
+            if wanted[0] in lacking[label]:
+                features.setdefault(wanted[0], {})[label] = _describe(picture, wanted[0])
         except ContractError as fault:
             faults[label] = type(fault)
             continue
+        for following in wanted[1:]:
+            try:
+                if following in lacking[label]:
+                    features.setdefault(following, {})[label] = _describe(picture, following)
+            except ContractError as fault:
+                # It can be found by the model of today, so it does not fail.
+                lost.setdefault(following, {})[label] = fault.message
         if settings().keep_pictures:
             kept[label] = thumbnail_jpeg(picture, settings().kept_side)
     # The same bytes have the same fault; only an image can be repeated.
     faults |= {label: faults.get(first, DuplicateImage) for label, first in twins.items()}
     catalog().pictures.put(kept)
-    catalog().vectors.put(pipeline().model_id, features)
-    if features:
-        log.info("embedded", labels=list(features))
+    for model_id, vectors in features.items():
+        catalog().vectors.put(model_id, vectors)
+        log.info("embedded", labels=list(vectors), model=model_id)
+    for model_id, reasons in lost.items():
+        catalog().losses.put(chunk.generation, model_id, reasons)
     fail_images(catalog(), faults)
     staged_bytes().remove(chunk.labels)
     advanced = catalog().chunks.advance(chunk, Stage.INDEX, chunk.items)
+    if advanced is None:
+        clear_ended(catalog(), chunk.labels)
+    else:
+        send_chunks(catalog(), [advanced])
+
+
+def _wanted(chunk: Chunk) -> tuple[str, ...]:
+    """Give the models of which an image needs a feature, that of the searches first.
+
+    None where the collection is gone: the index stage says so of each image.
+    """
+    collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
+    if collection is None:
+        return ()
+    return collection.models or (pipeline().model_id,)
+
+
+def _lacking(wanted: Sequence[str], labels: Sequence[int]) -> dict[int, set[str]]:
+    """Give by label the models whose feature is missing; labels that lack none are left out."""
+    present = catalog().vectors.models(labels)
+    for following in wanted[1:]:
+        for label in catalog().losses.among(labels, following):
+            present.setdefault(label, set()).add(following)
+    lacking = {label: set(wanted) - present.get(label, set()) for label in labels}
+    return {label: models for label, models in lacking.items() if models}
+
+
+def _describe(picture: Image.Image, model_id: str) -> NDArray[np.float32]:
+    own = pipeline()
+    _, feature = (own if model_id == own.model_id else pipeline(model_id)).describe(picture)
+    return feature
+
+
+def _embed_anew(chunk: Chunk, model_id: str) -> None:
+    """Embed findable images by another model: from kept pictures, or fetched once more."""
+    todo = to_embed_anew(catalog(), chunk)
+    kept = catalog().pictures.get(list(todo))
+    bytes_of = kept | staged_bytes().get(
+        [label for label, image in todo.items() if label not in kept and image.url is not None]
+    )
+    features: dict[int, NDArray[np.float32]] = {}
+    lost: dict[int, str] = {}
+    for label, data in bytes_of.items():
+        try:
+            # A kept picture is smaller than what was sent.
+            picture = decode_picture(data, KEPT_LIMITS if label in kept else None)
+            features[label] = _describe(picture, model_id)
+        except ContractError as fault:
+            lost[label] = fault.message
+    absent = [label for label in todo if label not in bytes_of]
+    lost |= {label: BrokenBase64OrUrl.message for label in absent if todo[label].url is None}
+    catalog().vectors.put(model_id, features)
+    catalog().losses.put(chunk.generation, model_id, lost)
+    staged_bytes().remove(list(features))
+    if features:
+        log.info("embedded anew", labels=list(features), model=model_id)
+    to_fetch = any(todo[label].url is not None for label in absent)
+    advanced = catalog().chunks.advance(
+        chunk, Stage.FETCH if to_fetch else Stage.INDEX, chunk.items
+    )
     if advanced is None:
         clear_ended(catalog(), chunk.labels)
     else:

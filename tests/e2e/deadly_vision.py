@@ -29,4 +29,4 @@ class _Mortal:
 
 
 _pipeline = vision.pipeline
-vision.pipeline = lambda: _Mortal(_pipeline())
+vision.pipeline = lambda *model_id: _Mortal(_pipeline(*model_id))

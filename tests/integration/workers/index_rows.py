@@ -62,8 +62,7 @@ def found(shards: CatalogIndex, label: int, key: SetKey = SHOES, k: int = 1000) 
 
 
 def opened(shards: CatalogIndex) -> VectorIndex:
-    index = shards.restore()
-    assert index is not None
+    (index,) = shards.restore()
     return index
 
 

@@ -35,14 +35,12 @@ def start(catalog: Catalog, directory: Path) -> Callable[[], CatalogIndex]:
 
 def restored(shards: CatalogIndex) -> set[int]:
     """Let an index restore itself, and give the labels that it finds."""
-    index = shards.restore()
-    assert index is not None
+    (index,) = shards.restore()
     return index.live_labels(SHOES)
 
 
 def save(shards: CatalogIndex) -> bool:
-    index = shards.restore()
-    assert index is not None
+    (index,) = shards.restore()
     return index.save(SHOES)
 
 
@@ -126,7 +124,7 @@ def test_sets_that_are_restored_are_not_ready_until_they_are(
 def test_an_index_without_a_model_is_healthy_and_empty(catalog: Catalog, directory: Path) -> None:
     shards = CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory)
     assert not shards.health().is_complete
-    assert shards.restore() is None
+    assert shards.restore() == []
     assert shards.health() == IndexHealth(is_complete=True)
     catalog.models.adopt(MODEL)
     put(catalog, LABELS)
@@ -144,7 +142,7 @@ def test_an_index_that_never_saw_the_database_is_not_complete(
     shards = start()
     with monkeypatch.context() as patch:
         patch.setattr(Models, "current", away)
-        assert shards.restore() is None
+        assert shards.restore() == []
     assert shards.health() == IndexHealth(is_complete=False)
     assert restored(shards) == set(LABELS)
     assert shards.health().is_complete

@@ -70,11 +70,11 @@ def test_other_sets_answer_while_one_is_built_and_nothing_of_that_time_is_lost(
     half, go_on = threading.Event(), threading.Event()
     get = Vectors.get
 
-    def paused(vectors: Vectors, labels: Any) -> Any:
+    def paused(vectors: Vectors, labels: Any, model_id: str) -> Any:
         if 51 in labels and not half.is_set():
             half.set()
             assert go_on.wait(30)
-        return get(vectors, labels)
+        return get(vectors, labels, model_id)
 
     monkeypatch.setattr(Vectors, "get", paused)
     with ThreadPoolExecutor(1) as pool:
@@ -107,8 +107,8 @@ def test_an_image_deleted_between_its_reading_and_its_adding_is_never_found(
     shards = start()
     get = Vectors.get
 
-    def delete_meanwhile(vectors: Vectors, labels: Any) -> Any:
-        stored = get(vectors, labels)
+    def delete_meanwhile(vectors: Vectors, labels: Any, model_id: str) -> Any:
+        stored = get(vectors, labels, model_id)
         catalog.images.delete([5])
         shards.remove(catalog.images.find([5]).values())
         return stored
@@ -133,7 +133,7 @@ def test_a_catalogue_without_a_model_is_answered_with_nothing_and_then_with_what
     catalog: Catalog, directory: Path
 ) -> None:
     shards = CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory)
-    assert shards.restore() is None
+    assert shards.restore() == []
     assert found(shards, 1) == []
     assert shards.state() == {}
     assert shards.drop("a1") == 0
@@ -153,11 +153,11 @@ def test_a_database_that_is_away_is_waited_for(
         raise ConnectionFailure("nobody there")
 
     with monkeypatch.context() as patch, structlog.testing.capture_logs() as lines:
-        patch.setattr(Models, "current", away)
-        assert shards.restore() is None
+        patch.setattr(Models, "known", away)
+        assert shards.restore() == []
     with monkeypatch.context() as patch:
         patch.setattr(Images, "find", away)
-        assert shards.restore() is not None
+        assert len(shards.restore()) == 1
     with pytest.raises(SetNotReadyError):
         found(shards, 1)
     opened(shards)
@@ -185,7 +185,8 @@ def test_images_move_to_another_category_and_back(
         shards.refresh(recategorise(catalog, [1, 2], SHOES.category))
         assert found(shards, 1, CLOTHES) == []
         assert set(found(shards, 1)) == set(range(1, 21))
-    assert shards.refresh(recategorise(catalog, [1, 2], SHOES.category)) == set()
+    refreshed = shards.refresh(recategorise(catalog, [1, 2], SHOES.category))
+    assert refreshed == {1: {MODEL.model_id}, 2: {MODEL.model_id}}
     assert set(found(shards, 1)) == set(range(1, 21)), "no move at all"
 
 

@@ -123,8 +123,8 @@ def test_snapshots_of_another_model_are_not_used(
 ) -> None:
     put(catalog, range(1, 21))
     save(start())
-    catalog.client[settings().mongo_database]["models"].update_one(
-        {"_id": "current"}, {"$set": {"model_id": "another"}}
+    catalog.client[settings().mongo_database]["models"].update_many(
+        {"_id": {"$in": ["current", "first"]}}, {"$set": {"model_id": "another"}}
     )
     put_for = {label: feature(label + 1000) for label in range(21, 31)}
     catalog.images.insert(rows(put_for))
@@ -145,11 +145,11 @@ def test_a_stop_in_the_middle_keeps_what_was_built(
     read: list[int] = []
     get = Vectors.get
 
-    def stop_after_two(vectors: Vectors, labels: Any) -> Any:
+    def stop_after_two(vectors: Vectors, labels: Any, model_id: str) -> Any:
         read.extend(labels)
         if len(read) == 100:
             keeper.begin_stop()
-        return get(vectors, labels)
+        return get(vectors, labels, model_id)
 
     monkeypatch.setattr(Vectors, "get", stop_after_two)
     keeper = Keeper(shards.restore, KeeperOptions(3600, 10**9, 0.2))

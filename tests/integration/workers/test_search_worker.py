@@ -25,6 +25,8 @@ from workers.resources import exchange
 class AnyFeature:
     """A model that sees the same in every picture."""
 
+    model_id = "any"
+
     def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
         return [box or Box(0, 0, *image.size)], np.ones((1, 3), np.float32)
 
@@ -47,7 +49,7 @@ def ask(catalog: Catalog, redis_client: Any, monkeypatch: pytest.MonkeyPatch) ->
         def ask_neighbours(*arguments: Any) -> list[tuple[int, float]]:
             if isinstance(near, Exception):
                 raise near
-            return near[: arguments[4]]
+            return near[: arguments[5]]
 
         monkeypatch.setattr(search_stage, "ask_neighbours", ask_neighbours)
         query = Query(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +46,8 @@ def keep(index: VectorIndex) -> Iterator[Callable[..., Keeper]]:
     keepers = []
 
     def start(
-        restore: Callable[[threading.Event], VectorIndex | None] = lambda _: index, **options: float
+        restore: Callable[[threading.Event], Sequence[VectorIndex]] = lambda _: [index],
+        **options: float,
     ) -> Keeper:
         keeper = Keeper(restore, replace(RARELY, **options))
         keeper.start()
@@ -108,7 +109,7 @@ def test_a_stop_saves_what_changed(
     index: VectorIndex, vectors: NDArray[np.float32], keep: Callable, tmp_path: Path
 ) -> None:
     keeper = keep()
-    wait_until(lambda: keeper._index is index)
+    wait_until(lambda: list(keeper._indexes) == [index])
     index.add(KEY, range(1, 201), vectors)
     keeper.begin_stop()
     keeper.stop(10)
@@ -126,7 +127,7 @@ def test_a_stop_takes_no_longer_than_it_may(
     from indexer.shard import Shard
 
     keeper = keep()
-    wait_until(lambda: keeper._index is index)
+    wait_until(lambda: list(keeper._indexes) == [index])
     for number in range(4):
         index.add(SetKey(str(number), "x"), [1], vectors[:1])
     frozen = Shard.frozen
@@ -172,25 +173,25 @@ def test_a_fault_is_logged_and_the_work_goes_on(
     monkeypatch.setattr(keeper_module, "FAULT_PAUSE", 0.05)
     calls = []
 
-    def restore(_: threading.Event) -> VectorIndex | None:
+    def restore(_: threading.Event) -> Sequence[VectorIndex]:
         calls.append(1)
         if len(calls) == 1:
             raise KeyError("first")
-        return index
+        return [index]
 
     keeper = keep(restore)
     assert keeper.wait(10)
-    assert keeper._index is index
+    assert list(keeper._indexes) == [index]
     assert caplog.text.count("in the background failed") == 1
 
 
 def test_a_stop_interrupts_what_restores(keep: Callable) -> None:
     begun = threading.Event()
 
-    def restore(stopping: threading.Event) -> VectorIndex | None:
+    def restore(stopping: threading.Event) -> Sequence[VectorIndex]:
         begun.set()
         stopping.wait(60)
-        return None
+        return []
 
     keeper = keep(restore)
     begun.wait(10)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import workers
-from workers.broker import DROP, PROBE, QUEUES, REFRESH, SWEEP, task_name
+from workers.broker import DROP, PROBE, QUEUES, REFRESH, RETIRE, SWEEP, SWITCH, task_name
 
 ROOT = Path(workers.__file__).parents[1]
 
@@ -92,6 +92,8 @@ def test_every_queue_has_its_task_and_every_named_task_exists(loaded_workers: An
         task_name("search"): "workers.search",
         REFRESH: "workers.index",
         DROP: "workers.index",
+        SWITCH: "workers.index",
+        RETIRE: "workers.index",
         SWEEP: "workers.maintenance",
         PROBE: "workers.probe",
     }

@@ -1,0 +1,181 @@
+"""A collection on its way from one model to another.
+
+All of it stands in the row of the collection, which every stage reads: so what a stage
+sees is of one moment, the switch is one write, and a collection that is deleted takes
+its change with it. Knows nothing of who embeds.
+
+A change is RUNNING while vectors of the target are made, WAITING where some images can't
+have one and nobody said that they may be lost. From the write that makes it SWITCHED, or
+CANCELLED, what is left of the model that lost is removed, and then the change is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pymongo import ReturnDocument
+
+from catalog.connection import Row, Rows, moment, now, stamp
+
+
+class ChangeState(StrEnum):
+    """How far a change is."""
+
+    RUNNING = "running"  #: vectors of the target are made; searches use the source
+    WAITING = "waiting"  #: as before, but for images that would be lost
+    SWITCHED = "switched"  #: searches use the target; vectors of the source go
+    CANCELLED = "cancelled"  #: searches use the source; vectors of the target go
+
+
+#: The place of a list that was walked through to its end.
+END = "end"
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of a collection as its row says."""
+
+    collection: str  #: the key of the collection
+    generation: str
+    source: str  #: the model that searches used when it began
+    target: str
+    state: ChangeState
+    place: str  #: how far the products were walked through; "" at first, END at last
+    seen: int  #: images that were looked at on the way
+    image_count: int  #: of the collection
+    accepts_losses: bool
+    begun_at: datetime
+
+    @property
+    def leaving(self) -> str:
+        """The model of which nothing stays, once it is over."""
+        return self.target if self.state is ChangeState.CANCELLED else self.source
+
+
+def _of(row: Row) -> Change:
+    change = row["change"]
+    return Change(
+        row["_id"],
+        row["generation"],
+        change["source"],
+        change["target"],
+        ChangeState(change["state"]),
+        change["place"],
+        change["seen"],
+        row["image_count"],
+        change["accepts_losses"],
+        moment(change["begun_at"]),
+    )
+
+
+class Changes:
+    """The changes in the rows of collections; every write is one compare-and-set."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def find(self, collection: str, generation: str | None = None) -> Change | None:
+        """Give the change of a collection, given by its key; None where there is none.
+
+        Or where a generation is given and the collection is another by now.
+        """
+        row = self._rows.find_one({"_id": collection})
+        if row is None or row.get("change") is None:
+            return None
+        return None if generation not in (None, row["generation"]) else _of(row)
+
+    def due(self, limit: int) -> list[Change]:
+        """Give changes that are to be worked on now."""
+        rows = self._rows.find({"change_at": {"$lte": stamp(now())}}).limit(limit)
+        return [_of(row) for row in rows if row.get("change") is not None]
+
+    def begin(self, collection: str, source: str, target: str, *, accept_losses: bool) -> bool:
+        """Begin a change; False where the collection is gone, has another model, or a change."""
+        change = {
+            "source": source,
+            "target": target,
+            "state": ChangeState.RUNNING.value,
+            "place": "",
+            "seen": 0,
+            "accepts_losses": accept_losses,
+            "begun_at": stamp(now()),
+        }
+        begun = self._rows.update_one(
+            {"_id": collection, "model_id": source, "change": None},
+            {"$set": {"change": change, "change_at": stamp(now())}},
+        )
+        return begun.matched_count == 1
+
+    def advance(self, change: Change, place: str, seen: int) -> Change | None:
+        """Note that the products up to a place were looked at; None where somebody else did."""
+        row = self._rows.find_one_and_update(
+            {**_held(change), "change.place": change.place},
+            {"$set": {"change.place": place}, "$inc": {"change.seen": seen}},
+            return_document=ReturnDocument.AFTER,
+        )
+        return None if row is None else _of(row)
+
+    def walk_again(self, change: Change) -> None:
+        """Look at every product once more."""
+        self._rows.update_one(_held(change), {"$set": {"change.place": "", "change.seen": 0}})
+
+    def wait(self, change: Change) -> None:
+        """Let a change wait until somebody says what is to become of the losses."""
+        self._rows.update_one(_held(change), {"$set": {"change.state": ChangeState.WAITING.value}})
+
+    def go_on(self, change: Change, *, accept_losses: bool) -> bool:
+        """Let a change that runs or waits look at every image once more."""
+        gone_on = self._rows.update_one(
+            _held(change),
+            {
+                "$set": {
+                    "change.state": ChangeState.RUNNING.value,
+                    "change.place": "",
+                    "change.seen": 0,
+                    "change.accepts_losses": accept_losses,
+                    "change_at": stamp(now()),
+                }
+            },
+        )
+        return gone_on.matched_count == 1
+
+    def switch(self, change: Change, grace: timedelta) -> bool:
+        """Let searches use the target from now on; False where the change is not what it was.
+
+        What belongs to the source stays for `grace`, for searches under way.
+        """
+        return self._leave(change, change.target, ChangeState.SWITCHED, grace)
+
+    def cancel(self, change: Change) -> bool:
+        """Leave everything as it was before the change; False where that is too late."""
+        return self._leave(change, change.source, ChangeState.CANCELLED, timedelta(0))
+
+    def _leave(self, change: Change, model_id: str, state: ChangeState, grace: timedelta) -> bool:
+        left = self._rows.update_one(
+            _held(change),
+            {
+                "$set": {
+                    "model_id": model_id,
+                    "change.state": state.value,
+                    "change.place": "",
+                    "change_at": stamp(now() + grace),
+                }
+            },
+        )
+        return left.matched_count == 1
+
+    def end(self, change: Change) -> None:
+        """Note that nothing is left to be done."""
+        self._rows.update_one(_held(change), {"$set": {"change": None}, "$unset": {"change_at": 1}})
+
+
+def _held(change: Change) -> Row:
+    return {
+        "_id": change.collection,
+        "generation": change.generation,
+        "change.target": change.target,
+        "change.state": change.state.value,
+        "change.begun_at": stamp(change.begun_at),
+    }

@@ -1,0 +1,462 @@
+"""A collection changes its model while it is searched, added to and deleted from."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from numpy.typing import NDArray
+from PIL import Image
+
+from catalog.changes import END, Change, ChangeState
+from catalog.chunks import Chunk, Stage
+from catalog.collections import CollectionRow
+from catalog.endings import delete_images
+from catalog.images import SUCCEEDED
+from catalog.models import ModelMismatchError, ModelRow
+from catalog.store import Catalog
+from contract.errors import NoAvailableFeature
+from download.client import TransientFetchError
+from vision.box import Box
+from workers import fetch as fetch_stage
+from workers import index as index_stage
+from workers import maintenance
+from workers import vision as vision_stage
+from workers.catalog_index import CatalogIndex
+from workers.model import ModelNotLoadedError
+from workers.resources import staged_bytes
+
+OLD = ModelRow("old", 3)
+NEW = ModelRow("new", 4)
+
+Take = Callable[..., Any]
+
+
+class Colour:
+    """A model whose feature is the mean colour, with zeros up to its dimensions."""
+
+    def __init__(self, row: ModelRow) -> None:
+        self.model_id = row.model_id
+        self._dimensions = row.dimensions
+
+    def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
+        mean = np.asarray(image, np.float32).mean(axis=(0, 1))
+        if self.model_id == NEW.model_id and mean[2] > 250:
+            raise NoAvailableFeature("the new model is blind to blue")
+        values = np.zeros(self._dimensions, np.float32)
+        values[:3] = mean / np.linalg.norm(mean)
+        return Box(0, 0, *image.size), values
+
+
+def pipeline(model_id: str = OLD.model_id) -> Colour:
+    return Colour({OLD.model_id: OLD, NEW.model_id: NEW}[model_id])
+
+
+def picture(number: int, *, blue: bool = False) -> bytes:
+    data = io.BytesIO()
+    colour = (number, 1, 255) if blue else (255 - 20 * number, 20 * number, 0)
+    Image.new("RGB", (220, 220), colour).save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.fixture
+def shards(
+    catalog: Catalog, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> CatalogIndex:
+    catalog.models.adopt(OLD, NEW)
+    made = CatalogIndex(lambda: catalog, shard_capacity=100, directory=tmp_path / "sets")
+    made.restore()
+    monkeypatch.setattr(index_stage, "shards", made)
+    monkeypatch.setattr(vision_stage, "pipeline", pipeline)
+    return made
+
+
+class Work:
+    """What the workers do, by hand: every chunk that is sent, one stage at a time."""
+
+    def __init__(self, catalog: Catalog, shards: CatalogIndex) -> None:
+        self.catalog = catalog
+        self.shards = shards
+
+    def stages(self, chunk: Chunk) -> Chunk | None:
+        """Take a chunk one stage further; give it as it is then."""
+        stage: Any = {
+            Stage.FETCH: fetch_stage.fetch,
+            Stage.VISION: vision_stage.vision,
+            Stage.INDEX: index_stage.index,
+        }[chunk.stage]
+        stage(chunk.id, chunk.attempt)
+        return next(iter(self.catalog.chunks.find([chunk.id])), None)
+
+    def finish(self, *chunks: Chunk) -> None:
+        for chunk in chunks:
+            for _ in range(8):
+                (found,) = self.catalog.chunks.find([chunk.id]) or [None]
+                if found is None or found.state == "done":
+                    break
+                self.stages(found)
+
+    def anew(self, collection: CollectionRow) -> list[Chunk]:
+        return self.catalog.chunks.of_change(collection.generation, 100)
+
+    def change(self, collection: CollectionRow) -> Change | None:
+        return self.catalog.changes.find(collection.key, collection.generation)
+
+    def begin(self, collection: CollectionRow, *, accept_losses: bool = False) -> None:
+        assert self.catalog.changes.begin(
+            collection.key, OLD.model_id, NEW.model_id, accept_losses=accept_losses
+        )
+
+    def sweep(self, collection: CollectionRow) -> None:
+        """Sweep once, and let the workers do what that sent."""
+        maintenance._change_models()
+        while chunks := self.anew(collection):
+            self.finish(*chunks)
+        self.shards.restore()
+        index_stage.switch(collection.key, collection.generation)
+        index_stage.retire(collection.key, collection.generation)
+
+    def complete(self, collection: CollectionRow) -> None:
+        for _ in range(20):
+            self.sweep(collection)
+            if self.change(collection) is None:
+                return
+            self.catalog.client["snapsku_integration"]["collections"].update_many(
+                {"change_at": {"$gt": 0}}, {"$set": {"change_at": 0}}
+            )
+        raise AssertionError(self.change(collection))
+
+    def model_of(self, collection: CollectionRow) -> str | None:
+        row = self.catalog.collections.of_generation(collection.key, collection.generation)
+        assert row is not None
+        return row.model_id
+
+    def found(self, collection: CollectionRow, number: int, model: ModelRow) -> list[int]:
+        self.shards.restore()
+        query = Colour(model).describe(Image.open(io.BytesIO(picture(number))))[1]
+        near = self.shards.search(
+            collection.generation, None, query[np.newaxis], 100, model.model_id
+        )
+        return [int(label) for label in near.labels]
+
+
+@pytest.fixture
+def work(catalog: Catalog, shards: CatalogIndex) -> Work:
+    return Work(catalog, shards)
+
+
+def taken(take: Take, work: Work, *numbers: int, finish: bool = True) -> Any:
+    """Take one image in for each number, in a task of its own."""
+    tasks = [take(f"image-{number}", payload=picture(number)) for number in numbers]
+    if finish:
+        work.finish(*(chunk for task in tasks for chunk in task.chunks))
+    return tasks
+
+
+def labels_of(tasks: list[Any]) -> list[int]:
+    return [label for task in tasks for label in task.labels]
+
+
+def test_a_collection_is_embedded_anew_switched_and_cleared_of_the_old_model(
+    take: Take, work: Work
+) -> None:
+    tasks = taken(take, work, *range(5))
+    collection, labels = tasks[0].collection, labels_of(tasks)
+    assert work.catalog.vectors.models(labels) == {label: {"old"} for label in labels}
+    work.begin(collection)
+    assert not work.catalog.changes.begin(collection.key, "old", "new", accept_losses=False)
+    maintenance._change_models()
+    assert work.model_of(collection) == "old"
+    assert set(work.found(collection, 1, OLD)) == set(labels)
+    work.complete(collection)
+    assert work.model_of(collection) == "new"
+    assert set(work.found(collection, 1, NEW)) == set(labels)
+    assert work.found(collection, 3, NEW)[0] == labels[3]
+    assert work.catalog.vectors.models(labels) == {label: {"new"} for label in labels}
+    assert work.found(collection, 1, OLD) == []
+
+
+def test_an_image_that_comes_meanwhile_gets_both_and_one_deleted_never_turns_up(
+    take: Take, work: Work
+) -> None:
+    tasks = taken(take, work, 0, 1, 2)
+    collection, labels = tasks[0].collection, labels_of(tasks)
+    work.begin(collection)
+    maintenance._change_models()
+    (late,) = labels_of(taken(take, work, 3))
+    assert work.catalog.vectors.models([late]) == {late: {"old", "new"}}
+    assert late in work.found(collection, 3, OLD)
+    delete_images(work.catalog, [labels[1]])
+    index_stage.refresh([labels[1]])
+    work.complete(collection)
+    assert set(work.found(collection, 0, NEW)) == {labels[0], labels[2], late}
+    assert work.catalog.vectors.models([labels[1]]) == {}
+
+
+def test_an_image_that_vision_saw_before_the_change_goes_back_for_the_second_vector(
+    take: Take, work: Work
+) -> None:
+    (task,) = taken(take, work, 0, finish=False)
+    (chunk,) = task.chunks
+    at_index = work.stages(chunk)
+    assert at_index is not None
+    assert at_index.stage is Stage.INDEX
+    work.begin(task.collection)
+    back = work.stages(at_index)
+    assert back is not None
+    assert back.stage is Stage.VISION
+    assert not work.catalog.images.find(task.labels)[task.labels[0]].is_findable
+    work.finish(back)
+    assert work.catalog.vectors.models(task.labels) == {task.labels[0]: {"old", "new"}}
+    assert work.catalog.images.find(task.labels)[task.labels[0]].outcome == SUCCEEDED
+
+
+def test_an_image_that_was_at_the_index_when_its_collection_switched_is_findable_when_done(
+    take: Take, work: Work
+) -> None:
+    tasks = taken(take, work, 0)
+    (late,) = taken(take, work, 1, finish=False)
+    at_index = work.stages(late.chunks[0])
+    work.begin(late.collection)
+    work.complete(tasks[0].collection)
+    assert at_index is not None
+    work.finish(at_index)
+    assert work.catalog.images.find(late.labels)[late.labels[0]].outcome == SUCCEEDED
+    assert work.found(late.collection, 1, NEW)[0] == late.labels[0]
+
+
+def test_a_picture_that_can_not_be_embedded_makes_the_change_wait_until_that_is_accepted(
+    take: Take, work: Work
+) -> None:
+    tasks = taken(take, work, 0, 1)
+    blue = take("blue", payload=picture(9, blue=True))
+    work.finish(*blue.chunks)
+    collection, labels = blue.collection, labels_of(tasks)
+    work.begin(collection)
+    for _ in range(3):
+        work.sweep(collection)
+    found = work.change(collection)
+    assert found is not None
+    assert found.state is ChangeState.WAITING
+    assert work.model_of(collection) == "old"
+    (loss,) = work.catalog.losses.of_generation(collection.generation, "new")
+    assert (loss.label, loss.reason) == (blue.labels[0], NoAvailableFeature.message)
+    another = take("blue too", payload=picture(8, blue=True))
+    work.finish(*another.chunks)
+    assert work.catalog.images.find(another.labels)[another.labels[0]].outcome == SUCCEEDED
+    assert work.catalog.changes.go_on(found, accept_losses=True)
+    work.complete(collection)
+    assert set(work.found(collection, 0, NEW)) == set(labels)
+    rejected = take("blue again", payload=picture(7, blue=True))
+    work.finish(*rejected.chunks)
+    row = work.catalog.images.find(rejected.labels)[rejected.labels[0]]
+    assert row.outcome == NoAvailableFeature.message
+
+
+def test_a_cancelled_change_leaves_nothing_and_may_begin_again(take: Take, work: Work) -> None:
+    tasks = taken(take, work, *range(4))
+    collection, labels = tasks[0].collection, labels_of(tasks)
+    work.begin(collection)
+    maintenance._change_models()
+    chunks = work.anew(collection)
+    half = work.stages(chunks[0])
+    found = work.change(collection)
+    assert found is not None
+    assert work.catalog.changes.cancel(found)
+    assert not work.catalog.changes.cancel(found)
+    assert half is not None
+    work.finish(half)
+    work.complete(collection)
+    assert work.model_of(collection) == "old"
+    assert work.catalog.vectors.models(labels) == {label: {"old"} for label in labels}
+    work.begin(collection)
+    work.complete(collection)
+    assert set(work.found(collection, 0, NEW)) == set(labels)
+
+
+def test_there_and_back_again(take: Take, work: Work) -> None:
+    tasks = taken(take, work, *range(3))
+    collection, labels = tasks[0].collection, labels_of(tasks)
+    work.begin(collection)
+    work.complete(collection)
+    assert work.catalog.changes.begin(collection.key, "new", "old", accept_losses=False)
+    work.complete(collection)
+    assert set(work.found(collection, 0, OLD)) == set(labels)
+    assert work.catalog.vectors.models(labels) == {label: {"old"} for label in labels}
+
+
+def test_the_switch_waits_for_whoever_read_the_collection_before_the_change(
+    take: Take, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = taken(take, work, 0)
+    (late,) = taken(take, work, 1, finish=False)
+    at_index = work.stages(late.chunks[0])
+    assert at_index is not None
+    collection = late.collection
+    succeed = work.catalog.images.succeed
+
+    def begin_meanwhile(labels: Any) -> None:
+        # The stage has read the row of the collection, and not written its images yet.
+        work.begin(collection)
+        maintenance._change_models()
+        work.finish(*work.anew(collection))
+        maintenance._change_models()
+        with monkeypatch.context() as patch:
+            patch.setattr(index_stage, "_switch", lambda _: None)
+            index_stage.switch(collection.key, collection.generation)
+        succeed(labels)
+
+    monkeypatch.setattr(type(work.catalog.images), "succeed", lambda _, n: begin_meanwhile(n))
+    work.stages(at_index)
+    monkeypatch.undo()
+    monkeypatch.setattr(index_stage, "shards", work.shards)
+    monkeypatch.setattr(vision_stage, "pipeline", pipeline)
+    found = work.change(collection)
+    assert found is not None
+    assert found.place == END
+    assert work.catalog.vectors.models(late.labels) == {late.labels[0]: {"old"}}
+    work.complete(collection)
+    assert set(work.found(collection, 0, NEW)) == {*labels_of(tasks), *late.labels}
+
+
+def test_without_a_kept_picture_it_is_fetched_once_more(
+    take: Take, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = take("a", "b", url="http://127.0.0.1:9/x.jpg")
+    moved = work.catalog.chunks.resend(task.chunks[0], Stage.VISION)
+    assert moved is not None
+    staged_bytes().put({label: picture(n) for n, label in enumerate(task.labels)})
+    work.finish(moved)
+    work.catalog.pictures.remove(task.labels)
+    gone, back = task.labels
+
+    def fetch_all(urls: Any, *_: Any, **__: Any) -> dict[int, Any]:
+        assert set(urls) <= {gone, back}
+        return {
+            label: TransientFetchError("not now") if label == gone else picture(1) for label in urls
+        }
+
+    monkeypatch.setattr(fetch_stage, "fetch_all", fetch_all)
+    work.begin(task.collection)
+    maintenance._change_models()
+    deadline = time.monotonic() + 20
+    while (found := work.change(task.collection)) and found.state is ChangeState.RUNNING:
+        assert time.monotonic() < deadline
+        maintenance._move_chunks()
+        work.finish(*(chunk for chunk in work.anew(task.collection) if chunk.state == "sent"))
+        maintenance._change_models()
+        work.shards.restore()
+        index_stage.switch(task.collection.key, task.collection.generation)
+        time.sleep(0.05)
+    assert found is not None
+    assert found.state is ChangeState.WAITING
+    assert work.catalog.vectors.models(task.labels)[back] == {"old", "new"}
+    (loss,) = work.catalog.losses.of_generation(task.collection.generation, "new")
+    assert loss.label == gone
+    assert {row.outcome for row in work.catalog.images.find(task.labels).values()} == {SUCCEEDED}
+
+
+def test_a_picture_that_kills_its_worker_is_given_up_as_lost_and_stays_found(
+    take: Take, work: Work
+) -> None:
+    tasks = taken(take, work, 0)
+    collection, labels = tasks[0].collection, labels_of(tasks)
+    work.begin(collection)
+    maintenance._change_models()
+    for _ in range(3):
+        (chunk,) = work.anew(collection)
+        claimed = work.catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
+        assert claimed is not None
+        work.catalog.chunks.hand_back(claimed, timedelta(0), unclean=True)
+        maintenance._move_chunks()
+    assert work.anew(collection) == []
+    assert [n.label for n in work.catalog.losses.of_generation(collection.generation, "new")] == (
+        labels
+    )
+    assert work.catalog.images.find(labels)[labels[0]].is_findable
+
+
+def test_a_chunk_waits_for_a_worker_that_has_loaded_its_model(
+    take: Take, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = taken(take, work, 0)
+    collection = tasks[0].collection
+    work.begin(collection)
+    maintenance._change_models()
+
+    def without_next(model_id: str = OLD.model_id) -> Colour:
+        if model_id != OLD.model_id:
+            raise ModelNotLoadedError(model_id)
+        return Colour(OLD)
+
+    monkeypatch.setattr(vision_stage, "pipeline", without_next)
+    (chunk,) = work.anew(collection)
+    waiting = work.stages(chunk)
+    assert waiting is not None
+    assert (waiting.state, waiting.unclean) == ("waiting", 0)
+
+
+def test_a_restarted_index_knows_both_models_and_goes_on(
+    take: Take, work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = taken(take, work, *range(4))
+    collection, labels = tasks[0].collection, labels_of(tasks)
+    for index in work.shards.restore():
+        assert all(index.save(key) for key in index.unsaved())
+    work.begin(collection)
+    maintenance._change_models()
+    work.finish(*work.anew(collection))
+    after = CatalogIndex(lambda: work.catalog, shard_capacity=100, directory=tmp_path / "sets")
+    monkeypatch.setattr(index_stage, "shards", after)
+    work.shards = after
+    assert len(after.restore()) == 2
+    assert set(work.found(collection, 0, OLD)) == set(labels)
+    assert set(work.found(collection, 0, NEW)) == set(labels)
+    work.complete(collection)
+    assert work.model_of(collection) == "new"
+
+
+def test_a_deleted_collection_takes_its_change_with_it(take: Take, work: Work) -> None:
+    tasks = taken(take, work, 0)
+    collection, labels = tasks[0].collection, labels_of(tasks)
+    work.begin(collection)
+    maintenance._change_models()
+    chunks = work.anew(collection)
+    work.catalog.purges.begin(collection.generation, collection.key)
+    work.catalog.collections.remove(collection.key, collection.generation)
+    work.finish(*chunks)
+    assert work.catalog.changes.due(10) == []
+    assert work.anew(collection) == []
+    assert work.catalog.vectors.models(labels) == {labels[0]: {"old"}}
+
+
+def test_workers_must_name_every_model_that_is_in_use(catalog: Catalog) -> None:
+    catalog.models.adopt(OLD, NEW)
+    collection = catalog.collections.find_or_create("user", "shop", 0)
+    assert collection.model_id == "old"
+    assert catalog.changes.begin(collection.key, "old", "new", accept_losses=False)
+    with pytest.raises(ModelMismatchError, match="SNAPSKU_NEXT_DETECTOR"):
+        catalog.models.adopt(OLD)
+    catalog.models.begin_with(NEW)
+    with pytest.raises(ModelMismatchError, match="made with model old, the settings choose new"):
+        catalog.models.adopt(NEW)
+    found = catalog.changes.find(collection.key)
+    assert found is not None
+    assert catalog.changes.switch(found, timedelta(0))
+    catalog.models.adopt(NEW)
+    assert catalog.collections.find_or_create("user", "another", 0).model_id == "new"
+
+
+def test_a_collection_made_before_any_model_gets_the_first(catalog: Catalog) -> None:
+    assert catalog.collections.find_or_create("user", "early", 0).model_id is None
+    catalog.models.adopt(OLD)
+    found = catalog.collections.find("user", "early")
+    assert found is not None
+    assert found.model_id == "old"
