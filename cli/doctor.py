@@ -23,6 +23,7 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from catalog.accounts import MalformedAccountError
+from catalog.changes import ChangeState
 from catalog.connection import Row, connect, databases, now
 from catalog.schema import SCHEMA, Schema
 from catalog.store import Catalog, missing_indexes
@@ -37,6 +38,9 @@ from workers.staging import Consumption, connect_redis
 
 #: Less free disk than this is told: a snapshot needs room for a second copy.
 FREE_BYTES = 2**30
+
+#: Changes of the model that are looked at.
+MODEL_CHANGES = 500
 
 #: A program of this machine that listens answers within.
 HTTP_SECONDS = 3.0
@@ -209,11 +213,23 @@ def schema(client: MongoClient[Row], settings: Settings) -> str:
 
 
 def model(catalog: Catalog) -> str:
-    """Say which model made the vectors."""
+    """Say which model made the vectors, and which changes wait for a person."""
     current = catalog.models.current()
     if current is None:
         raise Wrong("none yet; start a vision or a search worker")
-    return f"{current.model_id}, {current.dimensions} numbers"
+    others = sorted(catalog.models.in_use() - {current.model_id})
+    waiting = [
+        change.collection
+        for change in catalog.changes.due(MODEL_CHANGES)
+        if change.state is ChangeState.WAITING
+    ]
+    if waiting:
+        raise Wrong(
+            f"the change of {', '.join(waiting[:3])} waits for you, for images would be lost; run "
+            f"`snapsku models lost {waiting[0]}`"
+        )
+    besides = f"; in use besides: {', '.join(others)}" if others else ""
+    return f"{current.model_id}, {current.dimensions} numbers{besides}"
 
 
 def redis_server(client: redis.Redis) -> str:
@@ -326,20 +342,24 @@ def flower(settings: Settings) -> str:
 
 def weights(settings: Settings) -> str:
     """Load the model of the settings, and compare it with that of the catalogue."""
-    from workers.model import load_from
+    from workers.model import load_from, next_of
 
     try:
         loaded = load_from(settings)
+        following = next_of(settings)
+        another = None if following is None else load_from(following)
     except ValueError as fault:
         text = clean_text(str(fault), 300)
         raise Wrong(f"{text}; check SNAPSKU_DETECTOR, SNAPSKU_EMBEDDER, their weights") from fault
     url = settings.mongo_url.get_secret_value()
     with connect(url, settings.mongo_timeout_seconds) as client:
         catalog = catalog_of(settings, client)
-        current = catalog.models.current()
-    if current is not None and current.model_id != loaded.model_id:
+        used = catalog.models.in_use()
+    chosen = [one.model_id for one in (loaded, another) if one is not None]
+    missing = sorted(used.difference(chosen))
+    if missing:
         raise Wrong(
-            f"the settings choose {loaded.model_id}, the catalogue was made with "
-            f"{current.model_id}; set detector and embedder as before"
+            f"the settings choose {', '.join(chosen)}, the catalogue was made with "
+            f"{', '.join(missing)}; set detector and embedder as before"
         )
-    return f"{loaded.model_id} loads"
+    return f"{', '.join(chosen)} loads"

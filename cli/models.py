@@ -88,6 +88,7 @@ def status(collection: str | None) -> None:
             {
                 "model_of_new_collections": None if current is None else current.model_id,
                 "next_model": None if following is None else following.model_id,
+                "known_models": sorted(catalog.models.known()),
                 "collections_by_model": Counter(str(row.model_id) for row in rows),
                 "changes": [_told(catalog, change) for change in changes if change is not None],
             }
