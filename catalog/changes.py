@@ -43,7 +43,7 @@ class Change:
     target: str
     state: ChangeState
     place: str  #: how far the products were walked through; "" at first, END at last
-    seen: int  #: images that were looked at on the way
+    seen: int  #: images that were looked at on the way to that place
     image_count: int  #: of the collection
     accepts_losses: bool
     begun_at: datetime

@@ -6,6 +6,7 @@ Knows nothing of pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from catalog.changes import END, Change
 from catalog.chunks import Chunk
@@ -43,11 +44,19 @@ def pages_of_images(catalog: Catalog, generation: str) -> Iterator[list[ImageRow
         place = page.next
 
 
-def cut_off(catalog: Catalog, change: Change, images: int) -> tuple[list[ImageRow], str]:
-    """Give the next images of a change that lack the vector of its target, about so many at most.
+@dataclass(frozen=True)
+class Piece:
+    """A piece of the images of a collection, in the order of its products."""
 
-    And the place up to which they were looked for, END after the last. Images on their way are
-    left out: their own chunk sees to it that they get both vectors.
+    images: list[ImageRow]  #: those that lack the vector of the model to come
+    seen: int  #: how many images were looked at
+    place: str  #: where the next piece begins, END after the last
+
+
+def cut_off(catalog: Catalog, change: Change, images: int) -> Piece:
+    """Give the next piece of a change, with about so many images at most.
+
+    Images on their way are left out: their own chunk sees to it that they get both vectors.
     """
     page = catalog.products.page(change.generation, change.place, PRODUCT_PAGE)
     labels: list[int] = []
@@ -61,7 +70,7 @@ def cut_off(catalog: Catalog, change: Change, images: int) -> tuple[list[ImageRo
     rows = [row for row in catalog.images.find(labels).values() if row.is_findable]
     done = catalog.vectors.present(labels, [change.target])
     done |= catalog.losses.among(labels, change.target)
-    return [row for row in rows if row.label not in done], place
+    return Piece([row for row in rows if row.label not in done], len(labels), place)
 
 
 def clear_page(catalog: Catalog, change: Change) -> str:

@@ -59,14 +59,14 @@ def _embed_more(change: Change) -> Change | None:
     wanted = CHUNKS_AT_ONCE - under_way
     if wanted < CHUNKS_AT_ONCE / 2:
         return None
-    images, place = cut_off(catalog(), change, wanted * settings().chunk_images)
-    advanced = catalog().changes.advance(change, place, len(images))
+    piece = cut_off(catalog(), change, wanted * settings().chunk_images)
+    advanced = catalog().changes.advance(change, piece.place, piece.seen)
     if advanced is not None:
         chunks = [
             catalog().chunks.as_sent(
-                _chunk(change, images[start : start + settings().chunk_images])
+                _chunk(change, piece.images[start : start + settings().chunk_images])
             )
-            for start in range(0, len(images), settings().chunk_images)
+            for start in range(0, len(piece.images), settings().chunk_images)
         ]
         # Were it cut off here, the index would find them missing, and have all looked at again.
         catalog().chunks.insert(chunks)
