@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -292,7 +293,7 @@ def test_there_and_back_again(take: Take, work: Work) -> None:
     assert work.catalog.vectors.models(labels) == {label: {"old"} for label in labels}
 
 
-def test_the_switch_waits_for_whoever_read_the_collection_before_the_change(
+def test_an_image_written_after_the_change_had_begun_without_its_vector_is_seen_to_first(
     take: Take, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = taken(take, work, 0)
@@ -324,6 +325,27 @@ def test_the_switch_waits_for_whoever_read_the_collection_before_the_change(
     assert work.catalog.vectors.models(late.labels) == {late.labels[0]: {"old"}}
     work.complete(collection)
     assert set(work.found(collection, 0, NEW)) == {*labels_of(tasks), *late.labels}
+
+
+def test_the_switch_waits_for_a_stage_that_may_not_know_of_the_change(
+    take: Take, work: Work
+) -> None:
+    (task,) = taken(take, work, 0)
+    collection = task.collection
+    work.begin(collection)
+    maintenance._change_models()
+    work.finish(*work.anew(collection))
+    maintenance._change_models()
+    work.shards.restore()
+    switching = threading.Thread(
+        target=index_stage.switch, args=(collection.key, collection.generation)
+    )
+    with index_stage._succeeding.reading():
+        switching.start()
+        switching.join(0.5)
+        assert work.model_of(collection) == "old"
+    switching.join(10)
+    assert work.model_of(collection) == "new"
 
 
 def test_without_a_kept_picture_it_is_fetched_once_more(
