@@ -67,8 +67,9 @@ def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(def
     assert np.array_equal(feature, features[0])
 
 
-def test_the_default_parts_share_one_network(default):
-    assert default._detector._network is default._embedder._embedder._network
+def test_the_activation_map_and_the_features_share_one_network():
+    sharing = load_pipeline(VisionOptions(detector="activation-map", threads=1))
+    assert sharing._detector._network is sharing._embedder._embedder._network
 
 
 def test_both_engines_give_the_same_boxes_and_features(default):
@@ -172,7 +173,7 @@ def test_the_model_id_changes_with_every_part_and_with_nothing_else():
         ({"threads": 2}, True),
         ({"engine": "torch"}, True),
         ({"box_margin": 0.2}, False),
-        ({"activation_threshold": 0.5}, False),
+        ({"detector": "activation-map"}, False),
         ({"score_threshold": 0.9}, True),
     ],
 )
