@@ -226,7 +226,9 @@ class Settings(BaseSettings):
     kept_side: int = Field(640, ge=64, description="pixels, longest side of a kept picture")
 
     # Search and index
-    boxes_searched: int = Field(3, ge=1, le=10, description="best boxes of a query searched")
+    boxes_searched: int = Field(
+        3, ge=1, le=10, description="best boxes of a query searched, beside the whole picture"
+    )
     search_seconds: float = Field(10.0, gt=0, description="a search answers within, or 10020")
     query_fetch_seconds: float = Field(3.0, gt=0, description="to fetch the URL of a query")
     shard_capacity: int = Field(100_000, ge=100, description="vectors of one hnswlib shard")

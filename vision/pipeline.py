@@ -94,28 +94,38 @@ class Pipeline:
         The feature has shape (dimensions,), float32, length 1. The box is the whole
         picture where nothing is detected. Raises NoAvailableFeature.
         """
-        boxes, features = self.describe_query(image, 1)
-        return boxes[0], features[0]
+        boxes = self._detected(image)
+        return boxes[0], self._embedded(image, boxes[:1])[0]
 
     def describe_query(
         self, image: Image.Image, boxes_searched: int, box: Box | None = None
     ) -> tuple[list[Box], NDArray[np.float32]]:
-        """Give all boxes of an upright RGB picture, best first, and the best ones' features.
+        """Give all boxes of an upright RGB picture, best first, and the features to search with.
 
-        The features have shape (min(boxes_searched, number of boxes), dimensions),
-        float32, length 1. Where nothing is detected the one box is the whole picture.
-        A given `box` stands in for detection; what of it lies outside the picture is
-        not used. Raises NoAvailableFeature where a feature is zero or not finite.
+        The features are those of the best `boxes_searched` boxes and, after them, of the whole
+        picture: shape (boxes embedded, dimensions), float32, length 1. Where nothing is detected
+        the one box is the whole picture. A given `box` stands in for all of that; what of it
+        lies outside the picture is not used. Raises NoAvailableFeature where a feature is zero
+        or not finite.
         """
         if box is not None:
-            boxes = [box]
-        else:
-            boxes = self._detector.detect(image) or [Box(0, 0, *image.size)]
-        crops = [self._cut(image, one) for one in boxes[:boxes_searched]]
-        features = self._embedder.embed(crops)
+            return [box], self._embedded(image, [box])
+        boxes = self._detected(image)
+        searched = boxes[:boxes_searched]
+        whole = Box(0, 0, *image.size)
+        # A part of a product shot is found by itself rather than by a box in it.
+        if whole not in searched:
+            searched.append(whole)
+        return boxes, self._embedded(image, searched)
+
+    def _detected(self, image: Image.Image) -> list[Box]:
+        return self._detector.detect(image) or [Box(0, 0, *image.size)]
+
+    def _embedded(self, image: Image.Image, boxes: list[Box]) -> NDArray[np.float32]:
+        features = self._embedder.embed([self._cut(image, box) for box in boxes])
         if not np.isfinite(features).all() or not features.any(axis=1).all():
             raise NoAvailableFeature("a feature is zero or not finite")
-        return boxes, features
+        return features
 
     def _cut(self, image: Image.Image, box: Box) -> Image.Image:
         left, right = self._widened(box.left, box.right, image.width)

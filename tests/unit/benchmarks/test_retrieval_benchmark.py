@@ -18,11 +18,22 @@ SCENE = Scene(Image.new("RGB", (100, 100)), (Box(0, 0, 40, 40), Box(60, 60, 100,
 
 
 def described(features: list[list[float]], *boxes: Box) -> Described:
-    return Described({"detector": list(boxes)}, {"detector": np.array(features, np.float32)}, 1, 1)
+    found = np.array(features, np.float32)
+    return Described(
+        {"detector": list(boxes)}, {"detector": found, "whole picture": 0 * found[:1]}, 1, 1
+    )
 
 
 def cells(line: str) -> list[str]:
     return line.removeprefix("detector").split()
+
+
+def test_the_whole_picture_counts_where_all_that_is_searched_does() -> None:
+    found = described([[0, 1]], Box(60, 60, 100, 100))
+    found.features["whole picture"][:] = [1, 0]
+    gallery = {"detector": np.array([[0.9, 0.1], [0.0, 0.8]], dtype=np.float32)}
+    (line,) = query_rows([SCENE], [found], gallery)
+    assert cells(line)[5:7] == ["0.000", "1.000"]
 
 
 def test_a_second_box_counts_only_in_the_columns_of_three() -> None:

@@ -124,14 +124,22 @@ def test_no_box_is_too_odd_to_be_described(default, box):
     assert np.isfinite(features).all()
 
 
-@pytest.mark.parametrize(("searched", "expected"), [(1, 1), (2, 2), (3, 3), (9, 3)])
-def test_all_boxes_are_given_and_the_best_ones_described(searched, expected):
+@pytest.mark.parametrize(("searched", "expected"), [(1, 2), (2, 3), (3, 4), (9, 4)])
+def test_all_boxes_are_given_and_the_best_ones_and_the_whole_picture_described(searched, expected):
     detected = [Box(0, 0, 50, 60), Box(10, 10, 90, 30), Box(5, 5, 9, 9)]
     pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0)
     boxes, features = pipeline.describe_query(scene(), searched)
     assert boxes == detected
     assert features.shape == (expected, 5)
     assert features[0, :2].tolist() == [50, 60]
+    assert features[-1, :2].tolist() == [500, 400]
+
+
+def test_a_box_that_is_the_whole_picture_is_not_searched_twice():
+    detected = [Box(0, 0, 500, 400), Box(10, 10, 90, 30)]
+    pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0)
+    _, features = pipeline.describe_query(scene(), 3)
+    assert features[:, :2].tolist() == [[500, 400], [80, 20]]
 
 
 def test_the_crop_is_the_box_with_its_margin_inside_the_picture():
