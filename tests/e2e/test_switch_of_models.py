@@ -63,6 +63,8 @@ def stack(
             mongo_url=own_servers.mongo_url,
             redis_url=own_servers.redis_url,
             mongo_database=DATABASE,
+            # Both of 1,280 numbers: a mixture would be answered, and be wrong.
+            embedder="efficientnet-lite0",
             next_embedder_weights=str(shuffled_weights),
             chunk_images="4",
             torch_threads="1",
