@@ -227,7 +227,10 @@ class Settings(BaseSettings):
 
     # Search and index
     boxes_searched: int = Field(
-        3, ge=1, le=10, description="best boxes of a query searched, beside the whole picture"
+        3,
+        ge=1,
+        le=10,
+        description="best boxes of a query searched; with 2 or more, the whole picture, too",
     )
     search_seconds: float = Field(10.0, gt=0, description="a search answers within, or 10020")
     query_fetch_seconds: float = Field(3.0, gt=0, description="to fetch the URL of a query")

@@ -102,19 +102,20 @@ class Pipeline:
     ) -> tuple[list[Box], NDArray[np.float32]]:
         """Give all boxes of an upright RGB picture, best first, and the features to search with.
 
-        The features are those of the best `boxes_searched` boxes and, after them, of the whole
-        picture: shape (boxes embedded, dimensions), float32, length 1. Where nothing is detected
-        the one box is the whole picture. A given `box` stands in for all of that; what of it
-        lies outside the picture is not used. Raises NoAvailableFeature where a feature is zero
-        or not finite.
+        The features are those of the best `boxes_searched` boxes and, if these are more than
+        one, of the whole picture after them: shape (n, dimensions), float32, length 1. Where
+        nothing is detected the one box is the whole picture. A given `box` stands in for all of
+        that; what of it lies outside the picture is not used. Raises NoAvailableFeature where a
+        feature is zero or not finite.
         """
         if box is not None:
             return [box], self._embedded(image, [box])
         boxes = self._detected(image)
         searched = boxes[:boxes_searched]
         whole = Box(0, 0, *image.size)
-        # A part of a product shot is found by itself rather than by a box in it.
-        if whole not in searched:
+        # A part of a product shot is found by itself rather than by a box in it. Whoever wants
+        # one box alone has a large catalogue, where whatever else is searched finds others.
+        if boxes_searched > 1 and whole not in searched:
             searched.append(whole)
         return boxes, self._embedded(image, searched)
 

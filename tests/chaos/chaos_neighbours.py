@@ -27,8 +27,8 @@ THREADS = 4
 PATIENCE_SECONDS = 15.0
 
 
-def _ask(question: dict[str, Any], values: bytes) -> list[tuple[int, float]] | None:
-    vectors = np.frombuffer(values, "<f4").reshape(1, -1).astype(np.float32)
+def _ask(question: dict[str, Any], stored: dict[str, Any]) -> list[tuple[int, float]] | None:
+    vectors = np.frombuffer(stored["values"], "<f4").reshape(1, -1).astype(np.float32)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -36,6 +36,7 @@ def _ask(question: dict[str, Any], values: bytes) -> list[tuple[int, float]] | N
                 f"audit-{uuid.uuid4().hex}",
                 question["generation"],
                 question["category"],
+                stored["model_id"],
                 vectors,
                 question["k"],
                 time.monotonic() + 5,
@@ -52,7 +53,7 @@ def main() -> None:
     with MongoClient[dict[str, Any]](chosen.mongo_url.get_secret_value()) as client:
         table = client[f"{chosen.mongo_database}_blobs"]["vectors"]
         labels = sorted({question["label"] for question in questions})
-        stored = {row["_id"]: row["values"] for row in table.find({"_id": {"$in": labels}})}
+        stored = {row["_id"]: row for row in table.find({"_id": {"$in": labels}})}
     with ThreadPoolExecutor(THREADS) as pool:
         answers = pool.map(lambda one: _ask(one, stored[one["label"]]), questions)
         json.dump(list(answers), sys.stdout)
