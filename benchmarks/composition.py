@@ -153,6 +153,14 @@ def piece(background: Image.Image, size: tuple[int, int], rng: random.Random) ->
     return cut.resize(size, Image.Resampling.BILINEAR)
 
 
+def other_hue(picture: Image.Image, rng: random.Random) -> Image.Image:
+    """Give an RGB picture with all hues shifted by chance, the same shift everywhere."""
+    hue, saturation, value = picture.convert("HSV").split()
+    shift = rng.randrange(256)
+    hue = hue.point(lambda angle: (angle + shift) % 256)
+    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+
+
 def _turned(cutout: Image.Image, rng: random.Random) -> Image.Image:
     angle = rng.uniform(-HARD_TURN, HARD_TURN)
     return trimmed(cutout.rotate(angle, Image.Resampling.BICUBIC, expand=True))

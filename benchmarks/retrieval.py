@@ -236,7 +236,7 @@ def main() -> int:
         "--crowd",
         type=int,
         default=0,
-        help="distractors; 20000 takes hours, and goes on where it was stopped",
+        help="distractors; 20000 took half an hour; goes on where it was stopped",
     )
     parser.add_argument("--objects", type=int, default=0, help="the first so many only; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="another one gives other pictures")

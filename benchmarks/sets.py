@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.composition import Scene, hard_query, piece, product_shot
+from benchmarks.composition import Scene, hard_query, other_hue, piece, product_shot
 from benchmarks.packages import debian_package, npm_package
 from vision.box import Box
 
@@ -176,10 +176,7 @@ def _whole(picture: Image.Image) -> Scene:
 
 def _recoloured(figure: Image.Image, rng: random.Random) -> Image.Image:
     """Shift the hue by chance and mirror half of them, so that an object can come again."""
-    hue, saturation, value = figure.convert("RGB").convert("HSV").split()
-    shift = rng.randrange(256)
-    turned = hue.point(lambda angle: (angle + shift) % 256)
-    changed = Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    changed = other_hue(figure.convert("RGB"), rng)
     changed.putalpha(figure.getchannel("A"))
     mirrored = rng.random() < 0.5
     return changed.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else changed

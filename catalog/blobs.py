@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from bson.binary import Binary
@@ -40,14 +39,6 @@ class Blobs:
     def remove(self, labels: Iterable[int]) -> None:
         """Forget the bytes of these labels."""
         self._rows.delete_many({"_id": {"$in": list(labels)}})
-
-
-@dataclass(frozen=True)
-class StoredVector:
-    """A feature as it is stored: float32 of shape (dimensions,), and the model that made it."""
-
-    model_id: str
-    values: NDArray[np.float32]
 
 
 class Vectors:
@@ -83,14 +74,12 @@ class Vectors:
         """Give those among `labels` that have a feature of each of the models, of any if none."""
         return {label for label, has in self.models(labels).items() if has.issuperset(models)}
 
-    def get(self, labels: Sequence[int], model_id: str | None = None) -> dict[int, StoredVector]:
-        """Give the features that are there among `labels`, of one model or of any."""
-        found = find_by_id(self._rows, _both(labels))
+    def get(self, labels: Sequence[int], model_id: str) -> dict[int, NDArray[np.float32]]:
+        """Give the features of one model that are there among `labels`."""
         return {
-            abs(key): StoredVector(row["model_id"], np.frombuffer(row["values"], "<f4"))
-            # Those under the label itself last, so that they are preferred.
-            for key, row in sorted(found.items())
-            if model_id in (None, row["model_id"])
+            label: models[model_id]
+            for label, models in self.of_models(labels).items()
+            if model_id in models
         }
 
     def of_models(self, labels: Sequence[int]) -> dict[int, dict[str, NDArray[np.float32]]]:
@@ -101,12 +90,7 @@ class Vectors:
             found.setdefault(abs(key), {})[row["model_id"]] = values
         return found
 
-    def labels(self, page: int) -> Iterator[list[int]]:
-        """Give the labels of all features, `page` at a time, in no order."""
-        for rows in self.labels_by_model(page):
-            yield [label for label, _ in rows]
-
-    def labels_by_model(self, page: int) -> Iterator[list[tuple[int, str]]]:
+    def labels(self, page: int) -> Iterator[list[tuple[int, str]]]:
         """Give label and model of all features, `page` at a time, in no order."""
         # One cursor: the embedded server reads everything anew for each page of a range.
         with self._rows.find({}, ["_id", "model_id"]).batch_size(page) as rows:

@@ -56,15 +56,21 @@ class EfficientNetLite0:
         """Give the last feature map of `image`, resized to a square of `side` pixels.
 
         `image` is RGB, `side` a multiple of 32. The map has shape
-        (1280, side / 32, side / 32), float32, values 0 to 6, on the network's
-        device. The input's scale, (pixel - 127) / 128, is the one that the
-        EfficientNet-Lite models were trained with.
+        (1280, side / 32, side / 32), float32, values 0 to 6, on the network's device.
         """
-        small = image.resize((side, side), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(small, dtype=np.float32)).permute(2, 0, 1)
-        batch = ((pixels - 127.0) / 128.0).unsqueeze(0).to(self._device)
-        (maps,) = self._run(batch)
+        (maps,) = self._run(square_pixels(image, side).to(self._device))
         return maps[0]
+
+
+def square_pixels(image: Image.Image, side: int) -> torch.Tensor:
+    """Give an RGB picture, resized to a square, as the EfficientNet-Lite models want it.
+
+    Shape (1, 3, side, side), float32. The scale, (pixel - 127) / 128, is the one that they
+    were trained with.
+    """
+    small = image.resize((side, side), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(small, dtype=np.float32)).permute(2, 0, 1)
+    return ((pixels - 127.0) / 128.0).unsqueeze(0)
 
 
 class _LastFeatureMap(nn.Module):

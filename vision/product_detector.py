@@ -9,21 +9,22 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torchvision.ops import clip_boxes_to_image, nms
 
+from vision.backbone import square_pixels
 from vision.box import Box
 from vision.engine import TORCH, compiled
 from vision.product_network import INPUT_SIDE, ProductBoxes, product_network
 from vision.weights import content_hash, fill
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 #: The weights that come with the project, in place of a file's path.
 COMMITTED_WEIGHTS = "DEFAULT"
@@ -71,9 +72,7 @@ class ProductDetector:
 
     def detect(self, image: Image.Image) -> list[Box]:
         """Give the boxes of the products found, highest score first."""
-        square = image.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(square, dtype=np.float32)).permute(2, 0, 1)
-        scores, corners = self._run(((pixels - 127.0) / 128.0)[None].to(self._device))
+        scores, corners = self._run(square_pixels(image, INPUT_SIDE).to(self._device))
         chosen = scores >= self._score_threshold
         scores, corners = scores[chosen].float().cpu(), corners[chosen].float().cpu()
         corners = clip_boxes_to_image(corners, (INPUT_SIDE, INPUT_SIDE))

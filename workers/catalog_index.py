@@ -287,7 +287,7 @@ class CatalogIndex:
     ) -> dict[str, dict[SetKey, NDArray[np.int64]]] | None:
         """Give the labels that each set of each model must hold by the rows; None if stopped."""
         parts: dict[str, dict[SetKey, list[NDArray[np.int64]]]] = {}
-        for labels in self._catalog().vectors.labels_by_model(LABEL_PAGE):
+        for labels in self._catalog().vectors.labels(LABEL_PAGE):
             for start in range(0, len(labels), ROW_PAGE):
                 if stopping.is_set():
                     return None
@@ -334,10 +334,9 @@ class CatalogIndex:
                 return False
             page = missing[start : start + PAGE]
             stored = self._catalog().vectors.get(page, model_id)
-            usable = {n: one.values for n, one in stored.items()}
-            if usable:
-                added += index.add(key, list(usable), np.stack(list(usable.values())))
-                self._mark_dead(index, key, list(usable))
+            if stored:
+                added += index.add(key, list(stored), np.stack(list(stored.values())))
+                self._mark_dead(index, key, list(stored))
             if time.monotonic() - said_at >= PROGRESS_SECONDS:
                 said_at = time.monotonic()
                 log.info("building a set", **_named(key), done=start + len(page), of=len(missing))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-from benchmarks.composition import LEAST_ALPHA, Scene, compressed, piece, trimmed
+from benchmarks.composition import LEAST_ALPHA, Scene, compressed, other_hue, piece, trimmed
 from vision.box import Box
 from vision.training.sources import Library
 
@@ -140,10 +140,7 @@ def _figure(library: Library, rng: random.Random) -> Image.Image:
     alpha = figure.getchannel("A")
     colours = figure.convert("RGB")
     if rng.random() < 0.3:
-        hue, saturation, value = colours.convert("HSV").split()
-        shift = rng.randrange(256)
-        hue = hue.point(lambda angle: (angle + shift) % 256)
-        colours = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+        colours = other_hue(colours, rng)
     if rng.random() < 0.35:
         # The surfaces of renders are smooth; those of things are not.
         patch = piece(rng.choice(library.places or library.textures), colours.size, rng)

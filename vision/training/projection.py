@@ -25,7 +25,7 @@ from PIL import Image, ImageChops
 from rich.progress import track
 from safetensors.numpy import save_file
 
-from benchmarks.composition import Scene, hard_query, light_query, piece, product_shot
+from benchmarks.composition import Scene, hard_query, light_query, other_hue, piece, product_shot
 from benchmarks.measures import intersection_over_union
 from demo import manifest
 from vision.backbone import EfficientNetLite0
@@ -59,10 +59,7 @@ def dressed(figure: Image.Image, library: Library, rng: random.Random) -> Image.
     alpha = figure.getchannel("A")
     colours = figure.convert("RGB")
     if rng.random() < 0.5:
-        hue, saturation, value = colours.convert("HSV").split()
-        shift = rng.randrange(256)
-        hue = hue.point(lambda angle: (angle + shift) % 256)
-        colours = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+        colours = other_hue(colours, rng)
     patch = piece(_ground(library, rng, 0.15), colours.size, rng)
     if rng.random() < 0.5:
         colours = Image.blend(colours, patch, rng.uniform(0.25, 0.6))

@@ -90,20 +90,17 @@ def test_a_blob_of_the_largest_picture_comes_back_whole(catalog: Catalog) -> Non
 def test_a_vector_comes_back_bit_by_bit_with_its_model(catalog: Catalog) -> None:
     values = np.random.default_rng(0).normal(size=1280).astype(np.float32)
     catalog.vectors.put("m", {1: EXTREMES, 2: values})
-    found = catalog.vectors.get([1, 2, 3])
+    found = catalog.vectors.get([1, 2, 3], "m")
     assert found.keys() == {1, 2}
-    assert found[1].values.tobytes() == EXTREMES.tobytes()
-    assert found[2].values.tobytes() == values.tobytes()
-    assert {vector.values.dtype for vector in found.values()} == {np.dtype(np.float32)}
-    assert {vector.model_id for vector in found.values()} == {"m"}
+    assert found[1].tobytes() == EXTREMES.tobytes()
+    assert found[2].tobytes() == values.tobytes()
+    assert {vector.dtype for vector in found.values()} == {np.dtype(np.float32)}
 
 
-def test_a_vector_put_twice_keeps_the_first_and_its_model(catalog: Catalog) -> None:
-    catalog.vectors.put("first", {1: EXTREMES})
-    catalog.vectors.put("second", {1: EXTREMES * 0})
-    found = catalog.vectors.get([1])[1]
-    assert found.model_id == "first"
-    assert found.values.tobytes() == EXTREMES.tobytes()
+def test_a_vector_put_twice_keeps_the_first(catalog: Catalog) -> None:
+    catalog.vectors.put("m", {1: EXTREMES})
+    catalog.vectors.put("m", {1: EXTREMES * 0})
+    assert catalog.vectors.get([1], "m")[1].tobytes() == EXTREMES.tobytes()
 
 
 def test_vectors_are_told_present_until_they_are_removed(catalog: Catalog) -> None:
@@ -118,16 +115,18 @@ def test_labels_of_vectors_come_in_pages_each_label_once(catalog: Catalog) -> No
         catalog.vectors.put("m", {label: EXTREMES})
     pages = list(catalog.vectors.labels(3))
     assert [len(page) for page in pages] == [3, 3, 1]
-    assert sorted(label for page in pages for label in page) == [1, 3, 5, 7, 12, 20, 100]
+    assert sorted(one for page in pages for one in page) == [
+        (label, "m") for label in (1, 3, 5, 7, 12, 20, 100)
+    ]
 
 
 def test_paging_labels_misses_none_that_stays_though_others_go_away(catalog: Catalog) -> None:
     catalog.vectors.put("m", dict.fromkeys(range(1, 1001), EXTREMES))
     pages = catalog.vectors.labels(100)
-    seen = set(next(pages))
+    seen = {label for label, _ in next(pages)}
     catalog.vectors.remove(range(1, 300))
     for page in pages:
-        seen.update(page)
+        seen.update(label for label, _ in page)
     assert seen >= set(range(300, 1001))
 
 
