@@ -162,20 +162,28 @@ def query_rows(
     scenes: Sequence[Scene],
     described: Sequence[Described],
     gallery: dict[str, NDArray[np.float32]],
+    left_out: NDArray[np.bool_] | None = None,
 ) -> list[str]:
     """Give the lines of queries with one object each; query i shows gallery picture i.
 
-    Each kind of box searches the gallery that was made with the same kind.
+    Each kind of box searches the gallery that was made with the same kind. `left_out`, shape
+    (queries, gallery pictures), tells which pictures do not count for a query.
     """
+
+    def ranks(features: NDArray[np.float32], images: NDArray[np.float32], place: int) -> list[int]:
+        similarities = best_similarities(features, images)
+        if left_out is not None:
+            similarities[left_out[place]] = -np.inf
+        return relevant_ranks(similarities, [place])
+
     truths = [scene.boxes[0] for scene in scenes]
     lines = []
     for kind, images in gallery.items():
         first = [
-            relevant_ranks(best_similarities(one.features[kind][:1], images), [place])
-            for place, one in enumerate(described)
+            ranks(one.features[kind][:1], images, place) for place, one in enumerate(described)
         ]
         searched = [
-            relevant_ranks(best_similarities(one.searched(), images), [place])
+            ranks(one.searched(), images, place)
             for place, one in enumerate(described)
             if kind == DETECTED
         ]

@@ -60,7 +60,7 @@ class Measured:
         self,
         name: str,
         objects: Sequence[sets.Source],
-        places: Sequence[sets.Source],
+        places: list[sets.Source],
         pipeline: Pipeline,
         seed: int,
     ) -> None:
@@ -76,12 +76,16 @@ class Measured:
             kind: gallery_features(self.described, kind) for kind in (WHOLE, DETECTED, TRUE)
         }
         self._hard: tuple[list[Scene], list[Described]] | None = None
+        self._grounds: list[sets.Source] = []
 
     def _chance(self, *words: object) -> random.Random:
         return random.Random(" ".join(map(str, (self._seed, self.name, *words))))
 
     def _background(self, rng: random.Random) -> Image.Image:
-        return sets.background(rng.choice(self._places))
+        return sets.background(self._place(rng))
+
+    def _place(self, rng: random.Random) -> sets.Source:
+        return rng.choice(self._places)
 
     def _described(self, words: str, scenes: Sequence[Scene]) -> list[Described]:
         return describe_all(self._pipeline, scenes, progress=progress(f"{self.name} {words}"))
@@ -101,7 +105,9 @@ class Measured:
             scenes = []
             for one in self.objects:
                 rng = self._chance("hard", one.name)
-                scenes.append(hard_query(one.cutout(), self._background(rng), rng))
+                self._grounds.append(self._place(rng))
+                background = sets.background(self._grounds[-1])
+                scenes.append(hard_query(one.cutout(), background, rng))
             self._hard = scenes, self._described("hard", scenes)
         return self._hard
 
@@ -137,12 +143,26 @@ class Measured:
         show("several, three products", several_rows(scenes, described, products, self.gallery))
 
     def print_crowd(self, crowd: dict[str, sets.Features]) -> None:
-        """Print the table of the hard queries in a gallery with distractors behind."""
+        """Print the tables of the hard queries in a gallery with distractors behind.
+
+        In one all of them count. In the other those do not that show the very photo or painting
+        which the query shows: they are what a search with that query ought to find.
+        """
         gallery = {
             kind: np.concatenate([self.gallery[kind], features]) for kind, features in crowd.items()
         }
         count = len(next(iter(crowd.values())))
+        behind = (sets.distractor_ground(n, self._places, self._seed) for n in range(count))
+        grounds = np.array([place.name if place else "" for place in behind])
         show(f"hard, crowd of {count}", query_rows(*self.hard(), gallery))
+        left_out = np.zeros((len(self.objects), len(self.objects) + count), dtype=bool)
+        for row, own in zip(left_out, self._grounds, strict=True):
+            row[len(self.objects) :] = grounds == own.name
+        least = count - int(left_out.sum(axis=1).max())
+        show(
+            f"hard, crowd of {least} or more on other grounds",
+            query_rows(*self.hard(), gallery, left_out),
+        )
 
 
 def print_real(

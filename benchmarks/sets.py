@@ -152,22 +152,29 @@ def distractors(
     for number in range(start, count):
         rng = random.Random(f"{seed} crowd {number}")
         figure = _recoloured(rng.choice(objects).cutout(), rng)
-        place = background(rng.choice(places))
-        kind = number % 4
-        if kind == 0:
+        ground = distractor_ground(number, places, seed)
+        if ground is None and number % 4 == 0:
             yield product_shot(figure, rng)
-        elif kind == 1:
-            yield hard_query(figure, place, rng)
-        elif kind == 2:
+        elif ground is None:
             shot = product_shot(figure, rng).picture
             side = round(shot.width * rng.uniform(0.35, 0.6))
             left, top = (rng.randint(0, shot.width - side) for _ in range(2))
             yield _whole(shot.crop((left, top, left + side, top + side)))
+        elif number % 4 == 1:
+            yield hard_query(figure, background(ground), rng)
         else:
+            place = background(ground)
             side = round(min(place.size) * rng.uniform(0.15, 0.6))
             left, top = rng.randint(0, place.width - side), rng.randint(0, place.height - side)
             cut = place.crop((left, top, left + side, top + side))
             yield _whole(piece(cut, (400, 400), rng))
+
+
+def distractor_ground(number: int, places: list[Source], seed: int) -> Source | None:
+    """Give the background of a distractor; None for those on white, every second one."""
+    if number % 2 == 0:
+        return None
+    return random.Random(f"{seed} crowd ground {number}").choice(places)
 
 
 def _whole(picture: Image.Image) -> Scene:

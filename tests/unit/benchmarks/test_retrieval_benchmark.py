@@ -43,6 +43,36 @@ def test_a_second_box_counts_only_in_the_columns_of_three() -> None:
     assert cells(line)[:7] == ["1", "0.000", "0.000", "1.000", "0.000", "0.000", "1.000"]
 
 
+def test_what_is_left_out_for_a_query_does_not_count_against_it() -> None:
+    found = described([[1, 0]], Box(0, 0, 40, 40))
+    gallery = {"detector": np.array([[0.9, 0.1], [1.0, 0.0], [0.8, 0.0]], dtype=np.float32)}
+    recalls = [
+        cells(query_rows([SCENE], [found], gallery, np.array([left_out]))[0])[5:7]
+        for left_out in ([False, False, False], [False, False, True], [False, True, False])
+    ]
+    assert recalls == [["0.000", "0.000"], ["0.000", "0.000"], ["1.000", "1.000"]]
+
+
+def test_a_distractor_stands_on_the_ground_that_is_told(tmp_path: Path) -> None:
+    def source(name: str, mode: str, colour: tuple[int, ...]) -> sets.Source:
+        Image.new(mode, (300, 300), colour).save(tmp_path / name)
+        return sets.Source("made", name, tmp_path / name)
+
+    places = [source("red.png", "RGB", (255, 0, 0)), source("blue.png", "RGB", (0, 0, 255))]
+    thing = source("thing.png", "RGBA", (0, 255, 0, 255))
+    told = []
+    for number, scene in enumerate(sets.distractors(24, [thing], places, 1)):
+        ground = sets.distractor_ground(number, places, 1)
+        red, _, blue = np.asarray(scene.picture).reshape(-1, 3).mean(0)
+        if number % 2:
+            assert ground is not None
+            assert (red > blue) == (ground.name == "red.png")
+            told.append(ground.name)
+        else:
+            assert ground is None
+    assert set(told) == {"red.png", "blue.png"}
+
+
 def test_each_of_several_objects_is_judged_by_its_own_box() -> None:
     gallery = {"detector": np.eye(2, dtype=np.float32)}
     right = described([[0, 1], [1, 0]], SCENE.boxes[1], SCENE.boxes[0])
