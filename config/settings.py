@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     )
     detector_weights: str = Field("DEFAULT", description="name of a weight, or a file")
     embedder: str = Field(
-        "efficientnet-lite0-256",
+        "product-embedder",
         description="or efficientnet-lite0 (1280 numbers), or a torchvision model",
     )
     embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")

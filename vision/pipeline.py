@@ -22,16 +22,16 @@ from vision.detector import ActivationMapDetector, Detector, TorchvisionDetector
 from vision.embedder import EfficientNetLiteEmbedder, Embedder, TorchvisionEmbedder
 from vision.engine import ONNXRUNTIME
 from vision.product_detector import ProductDetector
-from vision.projection import ProjectedEmbedder, Projection
+from vision.product_embedder import ProductEmbedder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
 PRODUCT_DETECTOR = "product-detector"
+PRODUCT_EMBEDDER = "product-embedder"
 ACTIVATION_MAP = "activation-map"
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
-EFFICIENTNET_LITE0_256 = "efficientnet-lite0-256"
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,10 @@ class VisionOptions:
     detector: str = PRODUCT_DETECTOR
     #: "DEFAULT", another registered name, or the path of a file of weights.
     detector_weights: str = PACKAGED_WEIGHTS
-    #: "efficientnet-lite0-256", "efficientnet-lite0" (all its 1280 numbers), or a
-    #: classification model of torchvision's registry.
-    embedder: str = EFFICIENTNET_LITE0_256
-    #: "DEFAULT", another registered name, or the path of a state_dict file; the map to 256
-    #: numbers was made for the default ones alone.
+    #: "product-embedder", "efficientnet-lite0", or a classification model of torchvision's
+    #: registry.
+    embedder: str = PRODUCT_EMBEDDER
+    #: "DEFAULT", another registered name, or the path of a file of weights.
     embedder_weights: str = PACKAGED_WEIGHTS
     #: A device of torch, such as "cpu" or "cuda:0".
     device: str = "cpu"
@@ -169,16 +168,10 @@ def load_pipeline(options: VisionOptions) -> Pipeline:
             options.detector, options.detector_weights, device, options.score_threshold
         )
     embedder: Embedder
-    if options.embedder == EFFICIENTNET_LITE0:
+    if options.embedder == PRODUCT_EMBEDDER:
+        embedder = ProductEmbedder(options.embedder_weights, device, options.engine)
+    elif options.embedder == EFFICIENTNET_LITE0:
         embedder = EfficientNetLiteEmbedder(network(options.embedder_weights))
-    elif options.embedder == EFFICIENTNET_LITE0_256:
-        if options.embedder_weights != PACKAGED_WEIGHTS:
-            raise ValueError(
-                f"{EFFICIENTNET_LITE0_256} was made for its own weights: name"
-                f" {EFFICIENTNET_LITE0!r} with {options.embedder_weights!r}"
-            )
-        plain = EfficientNetLiteEmbedder(network(PACKAGED_WEIGHTS))
-        embedder = ProjectedEmbedder(plain, Projection())
     else:
         embedder = TorchvisionEmbedder(options.embedder, options.embedder_weights, device)
     return Pipeline(detector, embedder, options.box_margin)

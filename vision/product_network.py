@@ -8,11 +8,12 @@ from __future__ import annotations
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
+
+from vision.backbone import fold_norms
 
 #: Side of the square that a picture is resized to, in pixels.
 INPUT_SIDE = 320
@@ -42,11 +43,7 @@ class LitePyramid(nn.Module):
     def __init__(self, network: EfficientNet) -> None:
         """Take over the layers of `network`, which is not to be used any more."""
         super().__init__()
-        _fold(network, "_conv_stem", "_bn0")
-        for block in network._blocks:
-            _fold(block, "_expand_conv", "_bn0")
-            _fold(block, "_depthwise_conv", "_bn1")
-            _fold(block, "_project_conv", "_bn2")
+        fold_norms(network)
         blocks = list(network._blocks)
         self.early = nn.Sequential(network._conv_stem, network._swish, *blocks[:FROZEN_BLOCKS])
         self.middle = nn.Sequential(*blocks[FROZEN_BLOCKS:MIDDLE_BLOCKS])
@@ -122,10 +119,3 @@ class ProductBoxes(nn.Module):
         product, centred = (outputs[name][0, :, 0] for name in ("cls_logits", "bbox_ctrness"))
         corners = self.head.box_coder.decode(outputs["bbox_regression"][0], self.anchors)
         return torch.sqrt(product.sigmoid() * centred.sigmoid()), corners
-
-
-def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
-    if hasattr(owner, convolution):
-        folded = fuse_conv_bn_eval(getattr(owner, convolution).eval(), getattr(owner, norm).eval())
-        setattr(owner, convolution, folded)
-        setattr(owner, norm, nn.Identity())

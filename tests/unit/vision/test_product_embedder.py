@@ -1,0 +1,100 @@
+"""The default embedder: its features, its committed weights, and files that are none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
+
+from vision.product_embedder import WEIGHTS_FILE, ProductEmbedder, crop_pixels
+from vision.training.card import embedder_figures
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return ProductEmbedder()
+
+
+def shapes(seed: int, size: tuple[int, int] = (180, 120)) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    picture = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(6):
+        left, top = rng.integers(0, size[0] - 60), rng.integers(0, size[1] - 60)
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        draw.ellipse((left, top, left + 60, top + 60), fill=colour)
+    return picture
+
+
+def test_features_have_length_one_and_are_the_same_alone_and_among_others(embedder):
+    pictures = [shapes(seed) for seed in range(3)]
+    features = embedder.embed(pictures)
+    assert features.shape == (3, embedder.dimensions) == (3, 256)
+    assert features.dtype == np.float32
+    assert np.linalg.norm(features, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    assert np.array_equal(embedder.embed(pictures[1:2])[0], features[1])
+    assert embedder.embed([]).shape == (0, 256)
+
+
+def test_the_same_thing_is_more_alike_than_another(embedder):
+    same = shapes(1).rotate(8, fillcolor=(127, 127, 127))
+    one, turned, other = embedder.embed([shapes(1), same, shapes(2)])
+    assert one @ turned > one @ other + 0.1
+
+
+def test_a_crop_keeps_its_shape():
+    pixels = crop_pixels(Image.new("RGB", (100, 50), (255, 0, 0)))[0]
+    assert pixels.shape == (3, 256, 256)
+    red = (pixels[0] > 0.9).numpy()
+    assert red[66:190].all()
+    assert not red[:62].any()
+    assert not red[194:].any()
+    assert float(pixels[:, :60].abs().max()) == 0
+
+
+def test_both_engines_give_the_same_features():
+    pictures = [shapes(seed) for seed in range(3)]
+    one, other = (ProductEmbedder(engine=name) for name in ("torch", "onnxruntime"))
+    assert one.fingerprint == other.fingerprint
+    cosines = (one.embed(pictures) * other.embed(pictures)).sum(1)
+    assert cosines.min() > 0.99999
+
+
+def test_the_fingerprint_changes_with_the_weights(embedder, tmp_path):
+    state = load_file(WEIGHTS_FILE)
+    save_file(state, tmp_path / "same")
+    state["projection.weight"][0, 0] += 1
+    save_file(state, tmp_path / "other")
+    assert ProductEmbedder(str(tmp_path / "same")).fingerprint == embedder.fingerprint
+    assert ProductEmbedder(str(tmp_path / "other")).fingerprint != embedder.fingerprint
+
+
+def test_a_file_that_holds_no_such_weights_is_refused_in_one_line(tmp_path):
+    (tmp_path / "text").write_text("hello")
+    save_file({"projection.weight": torch.zeros(2, 2)}, tmp_path / "other")
+    for name in ("text", "other", "missing"):
+        with pytest.raises(ValueError, match="weights file") as caught:
+            ProductEmbedder(str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+def test_the_committed_weights_are_those_of_the_card():
+    card = json.loads(WEIGHTS_FILE.with_suffix(".json").read_text())
+    content = WEIGHTS_FILE.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == card["sha256"]
+    assert len(content) == card["bytes"] < 12_000_000
+    state = load_file(WEIGHTS_FILE)
+    assert sum(values.numel() for values in state.values()) == card["parameters"]
+    assert {values.dtype for values in state.values()} == {torch.float16}
+
+
+def test_the_committed_weights_find_what_the_card_says():
+    card = json.loads(WEIGHTS_FILE.with_suffix(".json").read_text())
+    found = embedder_figures("DEFAULT")
+    assert found == pytest.approx(card["figures_on_samples"], abs=0.03)
+    assert found["recall_at_1"] >= 0.9

@@ -1,0 +1,54 @@
+"""The network of the default embedder: EfficientNet-Lite0, a generalised mean, and a linear map.
+
+Knows nothing of pictures' files, weights' files or training.
+"""
+
+from __future__ import annotations
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+
+from vision.backbone import CHANNELS, fold_norms
+
+#: Side of the square that a crop is set into, in pixels.
+INPUT_SIDE = 256
+#: Numbers of a feature.
+DIMENSIONS = 256
+#: Exponent of the generalised mean.
+MEAN_EXPONENT = 3.0
+#: The first blocks, up to a stride of 16, keep the weights that came with the network.
+FROZEN_BLOCKS = 11
+#: Far below any value that counts; the root has no gradient at 0.
+LEAST_VALUE = 1e-6
+
+
+class FeatureNetwork(nn.Module):
+    """From pixels to features of length 1.
+
+    The generalised mean is that of Radenovic, Tolias and Chum, "Fine-tuning CNN image retrieval
+    with no human annotation" (2019), equation 3. The batch norms are folded into the convolutions.
+    """
+
+    def __init__(self, network: EfficientNet) -> None:
+        """Take over the layers of `network`, which is not to be used any more."""
+        super().__init__()
+        fold_norms(network)
+        blocks = list(network._blocks)
+        self.early = nn.Sequential(network._conv_stem, network._swish, *blocks[:FROZEN_BLOCKS])
+        self.late = nn.Sequential(*blocks[FROZEN_BLOCKS:], network._conv_head, network._swish)
+        self.projection = nn.Linear(CHANNELS, DIMENSIONS, bias=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Give features, shape (n, `DIMENSIONS`), for pixels scaled as EfficientNet-Lite's are."""
+        return self.feature(self.early(pixels))
+
+    def feature(self, maps: torch.Tensor) -> torch.Tensor:
+        """Give features for what `early` gives, shape (n, 112, side / 16, side / 16)."""
+        return nn.functional.normalize(self.projection(self.pooled(maps)), dim=1)
+
+    def pooled(self, maps: torch.Tensor) -> torch.Tensor:
+        """Give the means before the linear map, shape (n, 1280), of length 1 each."""
+        cells = self.late(maps).flatten(2).clamp(min=LEAST_VALUE)
+        means = cells.pow(MEAN_EXPONENT).mean(2).pow(1 / MEAN_EXPONENT)
+        return nn.functional.normalize(means, dim=1)
