@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torchvision.ops import clip_boxes_to_image, nms
 
 from vision.backbone import square_pixels
 from vision.box import Box
 from vision.engine import TORCH, compiled
 from vision.product_network import INPUT_SIDE, ProductBoxes, product_network
-from vision.weights import content_hash, fill
+from vision.weights import content_hash, fill, read_safetensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,11 +53,7 @@ class ProductDetector:
         """
         path = str(WEIGHTS_FILE) if weights == COMMITTED_WEIGHTS else weights
         network = product_network(EfficientNet.from_name("efficientnet-lite0"))
-        try:
-            state = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"cannot read the weights file {path}: {error}") from error
-        fill(network, {name: values.float() for name, values in state.items()}, path)
+        fill(network, read_safetensors(path), path)
         boxes = ProductBoxes(network.eval()).eval().to(device)
         blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
         self._run = compiled(boxes, blank, engine)

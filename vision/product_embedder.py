@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from vision.backbone import square_pixels
 from vision.engine import TORCH, compiled
 from vision.feature_network import DIMENSIONS, INPUT_SIDE, FeatureNetwork
-from vision.weights import content_hash, fill
+from vision.weights import content_hash, fill, read_safetensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,11 +44,7 @@ class ProductEmbedder:
         """
         path = str(WEIGHTS_FILE) if weights == COMMITTED_WEIGHTS else weights
         network = FeatureNetwork(EfficientNet.from_name("efficientnet-lite0"))
-        try:
-            state = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"cannot read the weights file {path}: {error}") from error
-        fill(network, {name: values.float() for name, values in state.items()}, path)
+        fill(network, read_safetensors(path), path)
         network = network.eval().to(device)
         blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
         self._run = compiled(network, blank, engine)

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 #: A counter of training steps in batch normalisation; evaluation never reads it,
@@ -54,6 +56,14 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
     ):
         raise ValueError(f"the weights file {path} holds no state_dict (names to tensors)")
     return dict(state)
+
+
+def read_safetensors(path: str) -> dict[str, torch.Tensor]:
+    """Read the safetensors file `path` as float32. Raises ValueError where it can't be read."""
+    try:
+        return {name: values.float() for name, values in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"cannot read the weights file {path}: {error}") from error
 
 
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:

