@@ -53,7 +53,7 @@ def crowd_features(
             with partial.open("wb") as file:
                 np.savez(file, *(gallery_features(described, kind) for kind in KINDS))
             partial.replace(path)
-        with np.load(path) as saved:
+        with np.load(path, allow_pickle=False) as saved:
             blocks.append([saved[name] for name in saved.files])
         progress(stop)
     return {

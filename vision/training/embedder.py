@@ -76,7 +76,7 @@ class Views:
                 with partial.open("wb") as file:
                     np.savez(file, **_round(library, network, number))
                 partial.replace(path)
-            with np.load(path) as saved:
+            with np.load(path, allow_pickle=False) as saved:
                 self._maps.append(saved["maps"])
                 shown = saved["labels"]
             labels.append(np.where(shown < FIRST_GROUND, shown, shown + FIRST_GROUND * number))
