@@ -76,15 +76,14 @@ class Measured:
             kind: gallery_features(self.described, kind) for kind in (WHOLE, DETECTED, TRUE)
         }
         self._hard: tuple[list[Scene], list[Described]] | None = None
-        self._grounds: list[sets.Source] = []
 
     def _chance(self, *words: object) -> random.Random:
         return random.Random(" ".join(map(str, (self._seed, self.name, *words))))
 
     def _background(self, rng: random.Random) -> Image.Image:
-        return sets.background(self._place(rng))
+        return sets.background(self._ground(rng))
 
-    def _place(self, rng: random.Random) -> sets.Source:
+    def _ground(self, rng: random.Random) -> sets.Source:
         return rng.choice(self._places)
 
     def _described(self, words: str, scenes: Sequence[Scene]) -> list[Described]:
@@ -105,9 +104,7 @@ class Measured:
             scenes = []
             for one in self.objects:
                 rng = self._chance("hard", one.name)
-                self._grounds.append(self._place(rng))
-                background = sets.background(self._grounds[-1])
-                scenes.append(hard_query(one.cutout(), background, rng))
+                scenes.append(hard_query(one.cutout(), self._background(rng), rng))
             self._hard = scenes, self._described("hard", scenes)
         return self._hard
 
@@ -156,8 +153,9 @@ class Measured:
         grounds = np.array([place.name if place else "" for place in behind])
         show(f"hard, crowd of {count}", query_rows(*self.hard(), gallery))
         left_out = np.zeros((len(self.objects), len(self.objects) + count), dtype=bool)
-        for row, own in zip(left_out, self._grounds, strict=True):
-            row[len(self.objects) :] = grounds == own.name
+        for row, one in zip(left_out, self.objects, strict=True):
+            # The first thing that a hard query's chance decides.
+            row[len(self.objects) :] = grounds == self._ground(self._chance("hard", one.name)).name
         least = count - int(left_out.sum(axis=1).max())
         show(
             f"hard, crowd of {least} or more on other grounds",

@@ -40,7 +40,7 @@ class Embedder(Protocol):
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Give one feature per RGB picture: shape (n, dimensions), each of length 1.
 
-        A picture that the model sees nothing in has a feature of zeros; one that
+        A picture that the model sees nothing in may have a feature of zeros; one that
         upsets the model may have a feature that is not finite.
         """
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from rich.progress import Progress, track
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -122,7 +123,7 @@ def _round(library: Library, network: FeatureNetwork, number: int) -> dict[str, 
     return {"maps": np.stack(maps), "labels": np.array(labels)}
 
 
-def _pictures(library: Library, number: int) -> Iterator[tuple[int, Any]]:
+def _pictures(library: Library, number: int) -> Iterator[tuple[int, Image.Image]]:
     """Give each picture of a round, and the label of what it shows.
 
     Each cut-out is two objects: as it is, and dressed, the same in all rounds. Of a group of
