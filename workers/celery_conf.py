@@ -72,7 +72,7 @@ imports = ("workers.start", "workers.probe", "workers.watchdog")
 timezone = "UTC"
 # In memory: a file that remembers the last runs could be damaged by a kill, and would hold
 # times of a clock that jumps.
-beat_scheduler = "celery.beat:Scheduler"
+beat_scheduler = "workers.scheduler:Scheduler"
 beat_schedule = {
     "sweep": {
         "task": SWEEP,

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from pydantic import SecretStr
+from waiting import until
 
 import workers
 from catalog.store import Catalog
@@ -107,15 +108,6 @@ class Worker:
     @property
     def _probes(self) -> int:
         return sum(line["event"] == "probe" for line in self.lines("debug"))
-
-
-def until(holds: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.beat import Scheduler
 from celery.utils.imports import symbol_by_name
 
 import workers
 from workers.clock import every
+from workers.scheduler import Scheduler
 
 
 class Recorder(Scheduler):
