@@ -125,6 +125,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             is_kept = bool(fs.result()) and conn.sock.is_whole
             is_sent = conn.sock.flush()
         except Exception:
+            # The client has gone, or the request failed, and gunicorn has logged why.
             self._close(conn)
             return
         if is_sent:

@@ -4,7 +4,7 @@ A child that was told to end waits until its parent has read the result of its l
 then a parent that is stopping never reads it, and the child waits for all of billiard's 30
 seconds (`Worker._ensure_messages_consumed` of billiard 4.x; seen in one of 24 stops under load).
 No message of ours has a result that way: the stage stored it before it returned, and a message
-that was not acknowledged comes again and finds its work done.
+that was not acknowledged comes again and finds its work done. Knows nothing of what a task does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Three rounds of chaos on the real stack; ninety are run by hand, see docs/reliability.md."""
+"""Five rounds of chaos on the real stack; ninety are run by hand, see docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chaos_report import run_rounds
 
-ROUNDS = 3
+ROUNDS = 5
 SEED = 4
 #: A round takes 20 to 40 s on two free cores.
 SECONDS = ROUNDS * 90

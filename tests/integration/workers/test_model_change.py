@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
-from numpy.typing import NDArray
-from PIL import Image
+from model_change import NEW, OLD, Colour, Take, Work, labels_of, picture, pipeline, taken
 
-from catalog.changes import END, Change, ChangeState
-from catalog.chunks import Chunk, Stage
-from catalog.collections import CollectionRow
+from catalog.changes import END, ChangeState
+from catalog.chunks import Stage
 from catalog.endings import delete_images
 from catalog.images import SUCCEEDED
-from catalog.models import ModelMismatchError, ModelRow
+from catalog.models import ModelMismatchError
 from catalog.store import Catalog
 from contract.errors import NoAvailableFeature
 from download.client import TransientFetchError
-from vision.box import Box
 from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import maintenance
@@ -33,38 +27,6 @@ from workers import vision as vision_stage
 from workers.catalog_index import CatalogIndex
 from workers.model import ModelNotLoadedError
 from workers.resources import staged_bytes
-
-OLD = ModelRow("old", 3)
-NEW = ModelRow("new", 4)
-
-Take = Callable[..., Any]
-
-
-class Colour:
-    """A model whose feature is the mean colour, with zeros up to its dimensions."""
-
-    def __init__(self, row: ModelRow) -> None:
-        self.model_id = row.model_id
-        self._dimensions = row.dimensions
-
-    def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
-        mean = np.asarray(image, np.float32).mean(axis=(0, 1))
-        if self.model_id == NEW.model_id and mean[2] > 250:
-            raise NoAvailableFeature("the new model is blind to blue")
-        values = np.zeros(self._dimensions, np.float32)
-        values[:3] = mean / np.linalg.norm(mean)
-        return Box(0, 0, *image.size), values
-
-
-def pipeline(model_id: str = OLD.model_id) -> Colour:
-    return Colour({OLD.model_id: OLD, NEW.model_id: NEW}[model_id])
-
-
-def picture(number: int, *, blue: bool = False) -> bytes:
-    data = io.BytesIO()
-    colour = (number, 1, 255) if blue else (255 - 20 * number, 20 * number, 0)
-    Image.new("RGB", (220, 220), colour).save(data, "PNG")
-    return data.getvalue()
 
 
 @pytest.fixture
@@ -79,90 +41,9 @@ def shards(
     return made
 
 
-class Work:
-    """What the workers do, by hand: every chunk that is sent, one stage at a time."""
-
-    def __init__(self, catalog: Catalog, shards: CatalogIndex) -> None:
-        self.catalog = catalog
-        self.shards = shards
-
-    def stages(self, chunk: Chunk) -> Chunk | None:
-        """Take a chunk one stage further; give it as it is then."""
-        stage: Any = {
-            Stage.FETCH: fetch_stage.fetch,
-            Stage.VISION: vision_stage.vision,
-            Stage.INDEX: index_stage.index,
-        }[chunk.stage]
-        stage(chunk.id, chunk.attempt)
-        return next(iter(self.catalog.chunks.find([chunk.id])), None)
-
-    def finish(self, *chunks: Chunk) -> None:
-        for chunk in chunks:
-            for _ in range(8):
-                (found,) = self.catalog.chunks.find([chunk.id]) or [None]
-                if found is None or found.state == "done":
-                    break
-                self.stages(found)
-
-    def anew(self, collection: CollectionRow) -> list[Chunk]:
-        return self.catalog.chunks.of_change(collection.generation, 100)
-
-    def change(self, collection: CollectionRow) -> Change | None:
-        return self.catalog.changes.find(collection.key, collection.generation)
-
-    def begin(self, collection: CollectionRow, *, accept_losses: bool = False) -> None:
-        assert self.catalog.changes.begin(
-            collection.key, OLD.model_id, NEW.model_id, accept_losses=accept_losses
-        )
-
-    def sweep(self, collection: CollectionRow) -> None:
-        """Sweep once, and let the workers do what that sent."""
-        maintenance._change_models()
-        while chunks := self.anew(collection):
-            self.finish(*chunks)
-        self.shards.restore()
-        index_stage.switch(collection.key, collection.generation)
-        index_stage.retire(collection.key, collection.generation)
-
-    def complete(self, collection: CollectionRow) -> None:
-        for _ in range(20):
-            self.sweep(collection)
-            if self.change(collection) is None:
-                return
-            self.catalog.client["snapsku_integration"]["collections"].update_many(
-                {"change_at": {"$gt": 0}}, {"$set": {"change_at": 0}}
-            )
-        raise AssertionError(self.change(collection))
-
-    def model_of(self, collection: CollectionRow) -> str | None:
-        row = self.catalog.collections.of_generation(collection.key, collection.generation)
-        assert row is not None
-        return row.model_id
-
-    def found(self, collection: CollectionRow, number: int, model: ModelRow) -> list[int]:
-        self.shards.restore()
-        query = Colour(model).describe(Image.open(io.BytesIO(picture(number))))[1]
-        near = self.shards.search(
-            collection.generation, None, query[np.newaxis], 100, model.model_id
-        )
-        return [int(label) for label in near.labels]
-
-
 @pytest.fixture
 def work(catalog: Catalog, shards: CatalogIndex) -> Work:
     return Work(catalog, shards)
-
-
-def taken(take: Take, work: Work, *numbers: int, finish: bool = True) -> Any:
-    """Take one image in for each number, in a task of its own."""
-    tasks = [take(f"image-{number}", payload=picture(number)) for number in numbers]
-    if finish:
-        work.finish(*(chunk for task in tasks for chunk in task.chunks))
-    return tasks
-
-
-def labels_of(tasks: list[Any]) -> list[int]:
-    return [label for task in tasks for label in task.labels]
 
 
 def test_a_collection_is_embedded_anew_switched_and_cleared_of_the_old_model(
