@@ -26,7 +26,7 @@ from app.operations import IDEMPOTENCY_HEADER, Call, Operation
 from app.pictures import add_pictures
 from app.reference import add_reference
 from app.services import Services, make_services
-from catalog.store import create_indexes
+from catalog.indexes import create_indexes
 from config.logging import configure_logging
 from config.settings import settings
 from contract.errors import (

@@ -20,9 +20,9 @@ from catalog.connection import Row, Rows, databases, find_by_id, now, stamp
 from catalog.dumping import BLOBS, Progress
 from catalog.identity import Identity
 from catalog.images import SUCCEEDED
+from catalog.indexes import create_indexes
 from catalog.products import product_key
 from catalog.schema import RESTORE, SCHEMA, Schema
-from catalog.store import create_indexes
 from catalog.survivors import Source, Survivors
 
 #: Documents written at a time, as far as they are not too large together.

@@ -1,4 +1,4 @@
-"""The catalogue as one object: its repositories, and the indexes that their queries need."""
+"""The catalogue as one object: its repositories."""
 
 from __future__ import annotations
 
@@ -92,47 +92,3 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),
     )
-
-
-#: Every index besides `_id`, by table and field. Queries go by `_id` or by exactly one of these.
-INDEXES = (
-    ("products", "deleted_at"),
-    ("products", "listing"),
-    ("tasks", "listing"),
-    ("tasks", "task_id"),
-    ("tasks", "submission_at"),
-    ("tasks", "open_since"),
-    ("tasks", "remove_at"),
-    ("keys", "remove_at"),
-    ("access_keys", "api_key_hash"),
-    ("collections", "recount_at"),
-    ("collections", "change_at"),
-    ("losses", "generation"),
-    ("images", "generation"),
-    ("purges", "due_at"),
-    ("images", "product_serial"),
-    ("images", "index_at"),
-    ("images", "remove_at"),
-    ("image_names", "label"),
-    ("image_contents", "label"),
-    ("chunks", "due_at"),
-    ("chunks", "sent_at"),
-    ("chunks", "change"),
-)
-
-
-def create_indexes(client: MongoClient[Row], name: str) -> None:
-    """Create the indexes that are missing."""
-    rows, _ = databases(client, name)
-    for table, field in INDEXES:
-        rows[table].create_index(field)
-
-
-def missing_indexes(client: MongoClient[Row], name: str) -> list[str]:
-    """Give the indexes that are not there, as table.field."""
-    rows, _ = databases(client, name)
-    fields: dict[str, set[str]] = {}
-    for table in {table for table, _ in INDEXES}:
-        found = rows[table].index_information().values()
-        fields[table] = {index["key"][0][0] for index in found if len(index["key"]) == 1}
-    return [f"{table}.{field}" for table, field in INDEXES if field not in fields[table]]

@@ -25,8 +25,9 @@ from redis.exceptions import RedisError
 from catalog.accounts import MalformedAccountError
 from catalog.changes import ChangeState
 from catalog.connection import Row, connect, databases, now
+from catalog.indexes import missing_indexes
 from catalog.schema import SCHEMA, Schema
-from catalog.store import Catalog, missing_indexes
+from catalog.store import Catalog
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
 from download.address import AllowList

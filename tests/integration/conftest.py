@@ -10,7 +10,8 @@ import pytest
 import redis
 from servers import Servers
 
-from catalog.store import Catalog, create_indexes
+from catalog.indexes import create_indexes
+from catalog.store import Catalog
 from config.settings import settings
 from workers import celery_conf, resources
 from workers.broker import app

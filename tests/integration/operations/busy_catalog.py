@@ -17,11 +17,12 @@ from catalog.collections import CollectionRow
 from catalog.connection import Row, databases, now, stamp
 from catalog.endings import delete_collection, delete_images, delete_product, fail_images
 from catalog.images import SUCCEEDED
+from catalog.indexes import create_indexes
 from catalog.models import ModelRow
 from catalog.products import NewProduct, ProductRow
 from catalog.schema import Schema
 from catalog.splitting import split_off
-from catalog.store import Catalog, create_indexes, open_catalog
+from catalog.store import Catalog, open_catalog
 from catalog.submission import Draft, NewImage, Written, begin, open_task, write
 from catalog.tasks import TaskRow
 from contract.errors import BrokenBase64OrUrl

@@ -17,9 +17,10 @@ from servers import Servers
 
 from catalog.accounts import NewKeys
 from catalog.connection import connect, databases
+from catalog.indexes import INDEXES, create_indexes
 from catalog.models import ModelRow
 from catalog.schema import SCHEMA, Schema
-from catalog.store import INDEXES, create_indexes, open_catalog
+from catalog.store import open_catalog
 from cli.processes import ROOT
 from config.embedded import free_port
 from identity.vault import Vault
@@ -137,13 +138,13 @@ def test_a_missing_index_and_a_newer_schema_are_named(
 ) -> None:
     with connect(servers.mongo_url, 5) as client:
         create_indexes(client, database)
-        table, field = INDEXES[0]
-        for index, what in client[database][table].index_information().items():
-            if what["key"] == [(field, 1)]:
-                client[database][table].drop_index(index)
+        dropped = INDEXES[0]
+        for name, what in client[database][dropped.table].index_information().items():
+            if what["key"] == [(field, 1) for field in dropped.fields]:
+                client[database][dropped.table].drop_index(name)
         client[database]["schema"].insert_one({"_id": "schema", "version": SCHEMA + 1})
     told = doctor()
-    assert told.lines["indexes"].startswith(f"WRONG missing: {table}.{field};")
+    assert told.lines["indexes"].startswith(f"WRONG missing: {dropped};")
     assert told.lines["schema"].startswith(f"WRONG rows of version {SCHEMA + 1}")
 
 

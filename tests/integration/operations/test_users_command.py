@@ -22,9 +22,10 @@ from backup.archive import open_archive
 from backup.taking import read_through, take_backup
 from catalog.accounts import Accounts, NewKeys
 from catalog.connection import Row, databases
+from catalog.indexes import missing_indexes
 from catalog.restoring import RestoreRefusedError, require_room, restore
 from catalog.schema import RESTORE, SCHEMA
-from catalog.store import missing_indexes, open_catalog
+from catalog.store import open_catalog
 from cli.main import main
 from cli.processes import ROOT
 from identity.keys import hash_of
