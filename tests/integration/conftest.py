@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -66,3 +67,14 @@ def redis_client(process_settings: None) -> redis.Redis:
     client = resources.redis_client()
     client.flushdb()
     return client
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function that sets the clock of rows so many seconds away from the true one."""
+    real = time.time_ns
+
+    def set_by(seconds: float) -> None:
+        monkeypatch.setattr(time, "time_ns", lambda: real() + int(seconds * 1e9))
+
+    return set_by
