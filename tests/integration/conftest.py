@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -11,6 +10,7 @@ import pytest
 import redis
 from servers import Servers
 
+from catalog.database_time import DATABASE_TIME
 from catalog.indexes import create_indexes
 from catalog.store import Catalog
 from config.settings import settings
@@ -72,9 +72,9 @@ def redis_client(process_settings: None) -> redis.Redis:
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Return a function that sets the clock of rows so many seconds away from the true one."""
-    real = time.time_ns
+    real = DATABASE_TIME.microseconds
 
     def set_by(seconds: float) -> None:
-        monkeypatch.setattr(time, "time_ns", lambda: real() + int(seconds * 1e9))
+        monkeypatch.setattr(DATABASE_TIME, "microseconds", lambda: real() + int(seconds * 1e6))
 
     return set_by
