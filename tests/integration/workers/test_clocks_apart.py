@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 import redis
+from any_feature import AnyFeature, picture
 
 from catalog.chunks import Chunk, State
 from catalog.connection import now
 from catalog.store import Catalog
+from workers import search as search_stage
 from workers.maintenance import sweep
+from workers.neighbours import NoReplyError
+from workers.queries import Query
+from workers.resources import exchange
 
 HOUR = 3600.0
 #: The lease of these tests is 1 s.
@@ -91,3 +96,27 @@ def test_a_wall_clock_that_jumps_in_one_process_changes_no_time_of_a_row(
     assert (found.state, found.unclean) == (State.RUNNING, 0)
     assert found.due_at is not None
     assert (found.due_at - before).total_seconds() < 5
+
+
+@pytest.mark.parametrize("off", [25.0, -25.0], ids=["ahead", "behind"])
+def test_a_search_is_given_what_its_asker_has_left_wherever_the_clock_of_the_worker_stands(
+    catalog: Catalog,
+    redis_client: redis.Redis,
+    wall_clock: WallClock,
+    monkeypatch: pytest.MonkeyPatch,
+    off: float,
+) -> None:
+    left: list[float] = []
+
+    def no_neighbours(*arguments: Any) -> None:
+        left.append(arguments[-1] - time.monotonic())
+        raise NoReplyError
+
+    monkeypatch.setattr(search_stage, "pipeline", AnyFeature)
+    monkeypatch.setattr(search_stage, "ask_neighbours", no_neighbours)
+    query = Query(picture(), None, "g", None, 5, None, -1.0, False, "r")
+    exchange().leave("query", query.pack(), 10.0)
+    with wall_clock(off):
+        search_stage.search("query")
+    (seconds,) = left
+    assert 5 < seconds <= 10
