@@ -9,7 +9,7 @@ clock of the machine is added, so a wall clock that is set changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,17 +61,23 @@ class DatabaseTime:
         """Return how far the wall clock of this machine is ahead of the database; for people."""
         return (self._wall() - self._current()) / 1_000_000
 
-    def measure(self, told: datetime, round_trip_seconds: float) -> None:
-        """Take in an answer that has just arrived: what time it told, how long it was awaited.
+    def steady(self) -> int:
+        """Return the steady clock of this machine in microseconds, for `measure`."""
+        return self._steady()
 
-        The server wrote it at some moment of the round trip, so its time is in an interval by
-        now. A clock that stands in it stays as it is: rows written within a moment would change
-        their order otherwise.
+    def measure(self, told: datetime, asked_at: int) -> None:
+        """Take in what time the server told after it was asked, at `asked_at` by `steady`.
+
+        It wrote that at some moment since, so its time is in an interval by now, also where
+        this process was suspended between the arrival of the answer and this call. A clock that
+        stands in the interval stays as it is: rows written within a moment would change their
+        order otherwise.
         """
         told = told if told.tzinfo else told.replace(tzinfo=UTC)
         low = (told - _EPOCH) // timedelta(microseconds=1)
-        high = low + round(round_trip_seconds * 1_000_000) + RESOLUTION
-        steady, current = self._steady(), self._current()
+        steady = self._steady()
+        current = self._wall() if self._ahead is None else steady + self._ahead
+        high = low + steady - asked_at + RESOLUTION
         if not low <= current <= high:
             current = (low + high) // 2
         elif self._ahead is not None:
@@ -83,19 +89,19 @@ class DatabaseTime:
 
         Raises PyMongoError.
         """
-        started = time.monotonic()
-        answer = client.admin.command("hello")
-        self._take(answer, time.monotonic() - started)
+        asked_at = self._steady()
+        self.take(client.admin.command("hello"), asked_at)
 
     def listener(self) -> ServerHeartbeatListener:
         """Return what measures with every heartbeat of a client."""
-        return _Heartbeats(self._take)
+        return _Heartbeats(self)
 
-    def _take(self, answer: dict[str, Any], round_trip_seconds: float) -> None:
+    def take(self, answer: Mapping[str, Any], asked_at: int) -> None:
+        """Measure by an answer to `hello`, if it is from the server that takes the writes."""
         takes_writes = answer.get("isWritablePrimary", answer.get("ismaster"))
         told = answer.get("localTime")
         if takes_writes and isinstance(told, datetime):
-            self.measure(told, round_trip_seconds)
+            self.measure(told, asked_at)
 
     def _current(self) -> int:
         ahead = self._ahead
@@ -103,16 +109,18 @@ class DatabaseTime:
 
 
 class _Heartbeats(ServerHeartbeatListener):
-    def __init__(self, take: Callable[[dict[str, Any], float], None]) -> None:
-        self._take = take
+    def __init__(self, time_of_database: DatabaseTime) -> None:
+        self._time = time_of_database
+        self._asked_at: dict[tuple[str, int | None], int] = {}
 
     def started(self, event: ServerHeartbeatStartedEvent) -> None:
-        """Wait for the answer."""
+        """Note when a server is asked; each has one thread that asks it."""
+        self._asked_at[event.connection_id] = self._time.steady()
 
     def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
         """Take the time from an answer, unless the server held it back."""
         if not event.awaited:
-            self._take(dict(event.reply.document), event.duration)
+            self._time.take(event.reply.document, self._asked_at[event.connection_id])
 
     def failed(self, event: ServerHeartbeatFailedEvent) -> None:
         """Go on with the last answer."""

@@ -27,7 +27,7 @@ class Machine:
         self.steady += round(seconds * SECOND)
 
     def hears(self, server: int, round_trip_seconds: float = 0.0) -> None:
-        self.time.measure(moment(server), round_trip_seconds)
+        self.time.measure(moment(server), self.steady - round(round_trip_seconds * SECOND))
 
 
 def moment(microseconds: int) -> datetime:
@@ -92,8 +92,20 @@ def test_a_database_whose_clock_is_set_is_followed(machine: Machine, step: int) 
     assert machine.time.microseconds() == pytest.approx(expected, abs=0.001 * SECOND)
 
 
+def test_a_process_that_was_suspended_with_the_answer_in_its_hands_keeps_its_time(
+    machine: Machine,
+) -> None:
+    machine.hears(START)
+    machine.passes(10)
+    asked_at, told = machine.steady, moment(machine.time.microseconds())
+    machine.passes(8)
+    before = machine.time.microseconds()
+    machine.time.measure(told, asked_at)
+    assert machine.time.microseconds() == before
+
+
 def test_a_time_without_a_zone_is_that_of_utc(machine: Machine) -> None:
-    machine.time.measure(moment(START + 60 * SECOND).replace(tzinfo=None), 0)
+    machine.time.measure(moment(START + 60 * SECOND).replace(tzinfo=None), machine.steady)
     assert machine.time.microseconds() == pytest.approx(START + 60 * SECOND, abs=1000)
 
 
