@@ -7,6 +7,8 @@ from gunicorn.glogging import Logger
 from catalog.schema import await_schema
 from config.logging import configure_logging
 from config.settings import settings
+from workers.process_reports import ProcessReporter, ProcessReports
+from workers.staging import connect_redis
 
 _settings = settings()
 
@@ -30,6 +32,16 @@ def on_starting(_server: Any) -> None:
         _settings.mongo_database,
         _settings.mongo_timeout_seconds,
     )
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Report on this machine, from each process that serves."""
+    connection = connect_redis(
+        _settings.redis_url.get_secret_value(),
+        _settings.redis_timeout_seconds,
+        _settings.redis_timeout_seconds,
+    )
+    ProcessReporter("api", ProcessReports(connection), _settings.data_dir).start()
 
 
 logger_class = _OurLogger

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from app.services import Services
 from catalog.chunks import Stage
 from workers.broker import QUEUES
+from workers.process_reports import ProcessReport
 from workers.staging import IndexReport
 
 HEALTH_PATHS = ("/healthz", "/readyz")
@@ -40,6 +41,10 @@ def add_health(flask_app: Flask, services: Services) -> None:
             answer["consumed_seconds_ago"] = ages = services.consumption.ages(QUEUES)
             index, refused = services.index_reports.latest()
             answer["index"] = None if index is None else asdict(index)
+            processes = services.process_reports.latest()
+            answer["processes"] = [
+                {**asdict(one.report), "age_seconds": one.age_seconds} for one in processes
+            ]
         except RedisError:
             faults.append("Redis can't be reached")
         else:
@@ -50,6 +55,9 @@ def add_health(flask_app: Flask, services: Services) -> None:
                 warnings += _warnings_of(index)
             elif Stage.INDEX not in stalled:
                 faults.append("index: its process has not said how it is")
+            warnings += [
+                _warning_of_clock(one.report) for one in processes if one.report.clock_is_off
+            ]
             if refused:
                 warnings.append(f"index: a second process was refused ({refused})")
         if warnings:
@@ -68,6 +76,12 @@ def _warnings_of_calls(services: Services) -> list[str]:
     if passed:
         warnings.append(f"calls that passed without a look at their quota: {passed}")
     return warnings
+
+
+def _warning_of_clock(report: ProcessReport) -> str:
+    off = report.clock_offset_seconds
+    direction = "ahead of" if off > 0 else "behind"
+    return f"clock of {report.process}: {abs(off):.1f} s {direction} the database's"
 
 
 def _faults_of(index: IndexReport) -> list[str]:

@@ -20,6 +20,7 @@ from download.policy import FetchPolicy
 from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
+from workers.process_reports import ProcessReports
 from workers.resources import catalog_of
 from workers.staging import Consumption, Exchange, IndexReports, connect_redis
 
@@ -36,6 +37,7 @@ class Services:
     exchange: Exchange
     consumption: Consumption
     backlog: Backlog
+    process_reports: ProcessReports
     index_reports: IndexReports
     searches: threading.BoundedSemaphore  #: so that polls and submissions keep half the threads
     picture_limits: PictureLimits
@@ -62,6 +64,7 @@ def make_services(settings: Settings) -> Services:
         settings.search_seconds + settings.redis_timeout_seconds,
     )
     catalog = catalog_of(settings, client)
+    process_reports = ProcessReports(connection)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -74,7 +77,8 @@ def make_services(settings: Settings) -> Services:
         redis=connection,
         exchange=Exchange(waiting),
         consumption=Consumption(connection, settings.stalled_seconds),
-        backlog=Backlog(catalog, settings),
+        backlog=Backlog(catalog, settings, process_reports),
+        process_reports=process_reports,
         index_reports=IndexReports(connection, settings.stalled_seconds),
         searches=threading.BoundedSemaphore(settings.api_threads // 2),
         picture_limits=PictureLimits(

@@ -34,6 +34,7 @@ from download.address import AllowList
 from identity.vault import Vault, VaultError
 from indexer.ownership import LOCK_FILE
 from workers.broker import QUEUES
+from workers.process_reports import ProcessReports
 from workers.resources import catalog_of
 from workers.staging import Consumption, connect_redis
 
@@ -132,6 +133,7 @@ def _look_at_redis(settings: Settings) -> Iterator[Finding]:
         consumption = Consumption(r, settings.stalled_seconds)
         for name in QUEUES:
             yield _find(f"queue {name}", partial(queue, r, consumption, settings, name))
+        yield from processes(ProcessReports(r))
 
 
 def _answers(client: redis.Redis) -> bool:
@@ -263,6 +265,20 @@ def queue(client: redis.Redis, consumption: Consumption, settings: Settings, nam
         return f"{waiting}, consumed {age:.0f} s ago"
     when = "never or long ago" if age is None else f"{age:.0f} s ago"
     raise Wrong(f"{waiting}, last consumed {when}; start or restart its worker, and beat")
+
+
+def processes(reports: ProcessReports) -> Iterator[Finding]:
+    """Tell the clock and the free disk of every process that runs.
+
+    A clock that is off is no fault: rows go by the database's time, on every machine.
+    """
+    for one in reports.latest():
+        report = one.report
+        off = report.clock_offset_seconds
+        text = f"clock {off:+.1f} s off, {report.disk_free_bytes / 2**30:.1f} GiB free"
+        if report.clock_is_off:
+            text += "; see to NTP on its machine: a signed call is refused from 5 minutes on"
+        yield Finding(report.process, True, f"{text}, told {one.age_seconds:.0f} s ago")
 
 
 def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:

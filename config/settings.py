@@ -163,7 +163,7 @@ class Settings(BaseSettings):
         20 * 2**30, ge=0, description="Base64 of unfinished tasks from which add_image is busy"
     )
     disk_free_bytes: int = Field(
-        2**30, ge=0, description="free disk under data_dir below which add_image is busy"
+        2**30, ge=0, description="free disk, of any host, below which add_image is busy"
     )
     task_seconds: float = Field(
         604_800.0, gt=0, description="a finished task and its failed images are forgotten after"

@@ -22,6 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from catalog.chunks import Chunk, Stage
+from catalog.connection import now, time_of
 from config.settings import settings
 from workers.probe import note_consumption
 from workers.resources import catalog
@@ -58,7 +59,8 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
     ):
         try:
             if chunk.sent_at is not None:
-                catalog().queues.started(stage, chunk.sent_at)
+                # One that is ahead would have all later messages taken for lost.
+                catalog().queues.started(stage, min(chunk.sent_at, now()))
             work(chunk)
         except UNREACHABLE as error:
             log.warning("dependency unreachable, chunk handed back", fault=str(error))
@@ -81,6 +83,7 @@ def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
     holder = uuid.uuid4().hex
     while True:
         try:
+            time_of(catalog().client)
             return catalog().chunks.claim(chunk_id, stage, attempt, holder)
         except ConnectionFailure as error:
             log.warning("database unreachable, chunk is claimed later", fault=str(error))
@@ -125,6 +128,7 @@ def _leased(chunk: Chunk) -> Iterator[None]:
                 return
             note_consumption(chunk.stage.value)
             try:
+                time_of(catalog().client)
                 if not catalog().chunks.renew(chunk):
                     return
             except PyMongoError as error:

@@ -15,8 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-#: How long a query, its vectors and its reply wait for their reader.
-QUERY_SECONDS = 30
+#: How long a reply waits for its reader.
+REPLY_SECONDS = 30
 
 #: How long a queue counts as consumed after one of its messages was worked on, unless told.
 STALLED_SECONDS = 30.0
@@ -92,32 +92,51 @@ class StagedBytes:
         return f"bytes:{self._catalogue}:{label}"
 
 
+@dataclass(frozen=True)
+class Question:
+    """What was left of a query."""
+
+    fields: dict[str, bytes]
+    seconds_left: float  #: for so long its asker still waits
+
+
 class Exchange:
-    """Questions and answers between processes: the asker waits on a list that the other fills."""
+    """Questions and answers between processes: the asker waits on a list that the other fills.
+
+    How long an asker waits is the expiry of what it left, by Redis's clock: the clocks of both
+    processes may be apart.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def leave(self, query_id: str, fields: Mapping[str, bytes | str]) -> None:
-        """Leave what a query is about where its worker finds it."""
+    def leave(self, query_id: str, fields: Mapping[str, bytes | str], seconds: float) -> None:
+        """Leave what a query is about where its worker finds it, for as long as we wait."""
         key = f"query:{query_id}"
         mapping: dict[Any, Any] = dict(fields)
         with self._client.pipeline() as pipeline:
             pipeline.hset(key, mapping=mapping)
-            pipeline.expire(key, QUERY_SECONDS)
+            pipeline.pexpire(key, max(1, round(seconds * 1000)))
             pipeline.execute()
 
-    def take(self, query_id: str) -> dict[str, bytes]:
-        """Give what was left of a query; empty where it is too late."""
-        found = cast("dict[bytes, bytes]", self._client.hgetall(f"query:{query_id}"))
-        return {name.decode(): value for name, value in found.items()}
+    def take(self, query_id: str) -> Question | None:
+        """Return what was left of a query, None if it is too late."""
+        key = f"query:{query_id}"
+        with self._client.pipeline() as pipeline:
+            pipeline.hgetall(key)
+            pipeline.pttl(key)
+            found, milliseconds = pipeline.execute()
+        if not found:
+            return None
+        fields = {name.decode(): value for name, value in found.items()}
+        return Question(fields, milliseconds / 1000)
 
     def reply(self, query_id: str, answer: Mapping[str, Any]) -> None:
         """Answer a query."""
         key = f"reply:{query_id}"
         with self._client.pipeline() as pipeline:
             pipeline.rpush(key, json.dumps(answer))
-            pipeline.expire(key, QUERY_SECONDS)
+            pipeline.expire(key, REPLY_SECONDS)
             pipeline.execute()
 
     def wait(self, query_id: str, seconds: float) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from config.embedded import free_port
 from identity.vault import Vault
 from indexer.ownership import DirectoryOwnership
 from workers.broker import QUEUES
+from workers.process_reports import ProcessReport, ProcessReports
 from workers.staging import Consumption
 
 
@@ -224,3 +225,17 @@ def test_users_whose_secrets_cannot_be_read_are_told(
         assert told.startswith("WRONG the secret of AK can't be read: SNAPSKU_SECRET_KEY")
         client[database]["access_keys"].update_one({"_id": "AK"}, {"$set": {"user": 7}})
         assert doctor().lines["users"] == "WRONG the keys 'AK' are malformed"
+
+
+def test_every_process_that_runs_is_told_with_its_clock_and_its_disk(
+    doctor: Doctor, quiet_queues: redis.Redis
+) -> None:
+    reports = ProcessReports(quiet_queues)
+    reports.publish(ProcessReport("fetch process 1 on a", 0.04, 3 * 2**30))
+    reports.publish(ProcessReport("vision process 2 on b", -25.0, 2**29))
+    told = doctor()
+    lines = told.lines
+    assert lines["fetch process 1 on a"].startswith("OK clock +0.0 s off, 3.0 GiB free, told ")
+    assert told.is_ok("vision process 2 on b"), "no row goes by it"
+    assert "clock -25.0 s off, 0.5 GiB free" in lines["vision process 2 on b"]
+    assert "NTP" in lines["vision process 2 on b"]
