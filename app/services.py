@@ -21,7 +21,14 @@ from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
 from workers.resources import catalog_of
-from workers.staging import Consumption, Exchange, IndexReports, connect_redis
+from workers.staging import (
+    Consumption,
+    Exchange,
+    IndexReports,
+    RoomNotice,
+    StagedBytes,
+    connect_redis,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Services:
     consumption: Consumption
     backlog: Backlog
     index_reports: IndexReports
+    room_notice: RoomNotice
     searches: threading.BoundedSemaphore  #: so that polls and submissions keep half the threads
     picture_limits: PictureLimits
     fetch_policy: FetchPolicy  #: by which a URL is judged without a look-up
@@ -47,6 +55,23 @@ class Services:
         if found is None:
             raise NoRelativeCollection
         return found
+
+    def waits_for_room(self) -> float | None:
+        """Return for how many seconds fetching has waited for room; None if it does not.
+
+        Raises RedisError, and PyMongoError where this process never read which catalogue it is.
+        """
+        seconds = self.room_notice.seconds()
+        if seconds is None:
+            return None
+        staged = StagedBytes(
+            self.redis,
+            self.settings.staged_bytes,
+            self.settings.staged_seconds,
+            self.catalog.identity.get(),
+        )
+        # The notice outlives the wait for some seconds.
+        return None if staged.has_room() else seconds
 
 
 def make_services(settings: Settings) -> Services:
@@ -76,6 +101,7 @@ def make_services(settings: Settings) -> Services:
         consumption=Consumption(connection, settings.stalled_seconds),
         backlog=Backlog(catalog, settings),
         index_reports=IndexReports(connection, settings.stalled_seconds),
+        room_notice=RoomNotice(connection),
         searches=threading.BoundedSemaphore(settings.api_threads // 2),
         picture_limits=PictureLimits(
             settings.image_bytes, settings.image_min_side, settings.image_max_side

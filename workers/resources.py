@@ -75,7 +75,7 @@ def staged_bytes() -> StagedBytes:
 @cache
 def room_notice() -> RoomNotice:
     """Return the notice that fetching waits for room."""
-    return RoomNotice(redis_client(), catalog().identity.get())
+    return RoomNotice(redis_client())
 
 
 @cache

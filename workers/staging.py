@@ -112,15 +112,16 @@ class StagedBytes:
         self._catalogue = catalogue
         self._counts = (f"staged:{catalogue}:expiries", f"staged:{catalogue}:sizes")
 
+    def total(self) -> int:
+        """Return how many bytes wait."""
+        is_more_expired = True
+        while is_more_expired:
+            total, is_more_expired = self._eval(self._client, _TOTAL)
+        return int(total)
+
     def has_room(self) -> bool:
         """Tell whether fewer bytes than the budget wait."""
-        while self._budget:
-            total, is_more_expired = self._eval(self._client, _TOTAL)
-            if total < self._budget:
-                break
-            if not is_more_expired:
-                return False
-        return True
+        return not self._budget or self.total() < self._budget
 
     def put(self, pictures: Mapping[int, bytes]) -> None:
         """Keep pictures under their labels until they expire."""
@@ -174,24 +175,21 @@ class RoomNotice:
     worker that dies leaves none, and no clock but that of Redis counts.
     """
 
-    def __init__(self, client: redis.Redis, catalogue: str) -> None:
-        """`catalogue` is in the keys, as in those of the pictures."""
+    def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._latest = f"room:{catalogue}:latest"
-        self._since = f"room:{catalogue}:since"
 
     def note(self) -> bool:
         """Note that there was no room just now; True if the wait begins with that."""
-        if self._client.set(self._latest, 1, ex=ROOM_NOTICE_SECONDS, get=True) is not None:
+        if self._client.set("room:latest", 1, ex=ROOM_NOTICE_SECONDS, get=True) is not None:
             return False
-        self._client.set(self._since, 1, ex=REMEMBERED_SECONDS)
+        self._client.set("room:since", 1, ex=REMEMBERED_SECONDS)
         return True
 
     def seconds(self) -> float | None:
         """Return for how many seconds fetching has waited, at most a day; None: it does not."""
         with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.exists(self._latest)
-            pipeline.pttl(self._since)
+            pipeline.exists("room:latest")
+            pipeline.pttl("room:since")
             waits, left = pipeline.execute()
         if not waits:
             return None

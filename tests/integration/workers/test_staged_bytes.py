@@ -18,18 +18,6 @@ def staged(client: redis.Redis, budget: int = 0, seconds: int = 60) -> StagedByt
     return StagedBytes(client, budget, seconds, "c")
 
 
-def waiting_bytes(client: redis.Redis) -> int:
-    """Return what is counted, found by asking for room under ever larger budgets."""
-    low, high = 0, 1 << 20
-    while low < high:
-        middle = (low + high) // 2
-        if staged(client, budget=middle + 1).has_room():
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
 def test_staged_bytes_come_back_by_label(redis_client: redis.Redis) -> None:
     kept = staged(redis_client)
     kept.put({1: b"one", BIG_LABEL: b"\x00\xff"})
@@ -75,7 +63,7 @@ def test_a_label_that_is_put_again_counts_once_and_by_its_last_size(
     kept = staged(redis_client)
     kept.put({1: b"x" * 400})
     kept.put({1: b"x" * 300, 2: b"y"})
-    assert waiting_bytes(redis_client) == 301
+    assert staged(redis_client).total() == 301
 
 
 def test_what_is_removed_counts_no_more_however_often_it_is_removed(
@@ -85,9 +73,9 @@ def test_what_is_removed_counts_no_more_however_often_it_is_removed(
     kept.put({1: b"x" * 400, 2: b"y" * 7})
     for _ in range(2):
         kept.remove([1, 3])
-    assert waiting_bytes(redis_client) == 7
+    assert staged(redis_client).total() == 7
     kept.remove([2])
-    assert waiting_bytes(redis_client) == 0
+    assert staged(redis_client).total() == 0
 
 
 def test_what_expires_counts_no_more(
@@ -97,13 +85,13 @@ def test_what_expires_counts_no_more(
     monkeypatch.setattr(staging, "PURGED_AT_ONCE", 2)
     staged(redis_client, seconds=1).put(dict.fromkeys(range(5), b"x" * 100))
     staged(redis_client).put({9: b"y"})
-    assert waiting_bytes(redis_client) == 501
+    assert staged(redis_client).total() == 501
     deadline = time.monotonic() + 5
     while redis_client.exists("bytes:c:0"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert staged(redis_client, budget=2).has_room()
-    assert waiting_bytes(redis_client) == 1
+    assert staged(redis_client).total() == 1
     assert redis_client.zcard("staged:c:expiries") == 1
     assert redis_client.hlen("staged:c:sizes") == 2
 
@@ -115,12 +103,12 @@ def test_a_redis_that_lost_everything_has_room_and_counts_anew(redis_client: red
     redis_client.flushdb()
     assert kept.has_room()
     kept.put({2: b"abc"})
-    assert waiting_bytes(redis_client) == 3
+    assert staged(redis_client).total() == 3
 
 
 def test_another_catalogue_has_a_count_of_its_own(redis_client: redis.Redis) -> None:
     StagedBytes(redis_client, 0, 60, "other").put({1: b"x" * 400})
-    assert waiting_bytes(redis_client) == 0
+    assert staged(redis_client).total() == 0
 
 
 def test_results_take_nothing_of_the_budget(redis_client: redis.Redis) -> None:
@@ -160,27 +148,26 @@ def test_asking_putting_and_removing_take_a_round_trip_each(
 def test_a_wait_for_room_is_told_with_its_age_and_forgotten_soon_after_its_last_look(
     redis_client: redis.Redis,
 ) -> None:
-    notice = RoomNotice(redis_client, "c")
+    notice = RoomNotice(redis_client)
     assert notice.seconds() is None
     assert notice.note()
     assert not notice.note()
-    redis_client.pexpire("room:c:since", redis_client.pttl("room:c:since") - 3_600_000)
+    redis_client.pexpire("room:since", redis_client.pttl("room:since") - 3_600_000)
     assert notice.seconds() == pytest.approx(3600, abs=2)
-    assert RoomNotice(redis_client, "other").seconds() is None
-    redis_client.delete("room:c:latest")  # as its expiry does
+    redis_client.delete("room:latest")  # as its expiry does
     assert notice.seconds() is None
     assert notice.note()
     assert notice.seconds() == pytest.approx(0, abs=2)
 
 
 def test_a_wait_of_more_than_a_day_is_told_as_a_day(redis_client: redis.Redis) -> None:
-    notice = RoomNotice(redis_client, "c")
+    notice = RoomNotice(redis_client)
     notice.note()
-    redis_client.delete("room:c:since")
+    redis_client.delete("room:since")
     assert notice.seconds() == 86_400
 
 
 def test_every_key_of_a_wait_for_room_expires(redis_client: redis.Redis) -> None:
-    RoomNotice(redis_client, "c").note()
-    assert 0 < redis_client.ttl("room:c:latest") <= 10
-    assert 0 < redis_client.ttl("room:c:since") <= 86_400
+    RoomNotice(redis_client).note()
+    assert 0 < redis_client.ttl("room:latest") <= 10
+    assert 0 < redis_client.ttl("room:since") <= 86_400
