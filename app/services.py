@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 import redis
+import structlog
+from pymongo.errors import ConnectionFailure
 
 from app.backlog import Backlog
 from app.caller import Gate
@@ -13,10 +16,12 @@ from app.quotas import Quotas
 from catalog.collections import CollectionRow
 from catalog.connection import connect
 from catalog.store import Catalog
+from config.refusal import refuse
 from config.settings import Settings
 from contract.errors import NoRelativeCollection
 from download.address import AllowList
 from download.policy import FetchPolicy
+from identity.custody import Custody, WrongSecretKeyError
 from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
@@ -29,6 +34,8 @@ from workers.staging import (
     StagedBytes,
     connect_redis,
 )
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,27 @@ class Services:
         )
         # The notice outlives the wait for some seconds.
         return None if staged.has_room() else seconds
+
+
+def await_secret_key(settings: Settings) -> None:
+    """End the process with one clear line if its secret key is not that of the catalogue.
+
+    Waits for a MongoDB that can't be reached. Closes its client, since the children of a
+    parent that uses one must not.
+    """
+    vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
+    url = settings.mongo_url.get_secret_value()
+    while True:
+        try:
+            with connect(url, settings.mongo_timeout_seconds) as client:
+                catalog = catalog_of(settings, client)
+                Custody(catalog.accounts, catalog.seal, vault).check()
+            return
+        except WrongSecretKeyError as error:
+            refuse(f"database {settings.mongo_database}: {error}")
+        except ConnectionFailure as error:
+            log.warning("waiting for MongoDB", fault=str(error))
+            time.sleep(1.0)
 
 
 def make_services(settings: Settings) -> Services:

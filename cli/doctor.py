@@ -31,6 +31,7 @@ from catalog.store import Catalog
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
 from download.address import AllowList
+from identity.custody import Custody
 from identity.vault import Vault, VaultError
 from indexer.ownership import LOCK_FILE
 from workers.broker import QUEUES
@@ -110,6 +111,7 @@ def users(settings: Settings, catalog: Catalog) -> str:
     if not accounts.is_anybody():
         return "none: programs of this machine alone are served, until `snapsku users add`"
     vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
+    Custody(accounts, catalog.seal, vault).require()
     found = accounts.all()
     for account in found:
         key = accounts.key(account.access_key)
