@@ -6,7 +6,7 @@ other, because the embedded server has one lock per logical database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,3 +121,21 @@ def find_by_id(
     # One batch: without a size, a second round trip fetches what is beyond 101 rows.
     found = rows.find({"_id": {"$in": list(ids)}}, fields).batch_size(len(ids) + 1)
     return {row["_id"]: row for row in found}
+
+
+def update_by_id(rows: Rows, ids: Iterable[Any], change: Row, where: Row | None = None) -> None:
+    """Change the rows with these ids that also match `where`.
+
+    No ids are no round trip, here as in `delete_by_id`: the embedded server reads the whole
+    table for an empty `$in`.
+    """
+    wanted = list(ids)
+    if wanted:
+        rows.update_many({"_id": {"$in": wanted}, **(where or {})}, change)
+
+
+def delete_by_id(rows: Rows, ids: Iterable[Any]) -> None:
+    """Remove the rows with these ids."""
+    wanted = list(ids)
+    if wanted:
+        rows.delete_many({"_id": {"$in": wanted}})

@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from catalog.connection import Row, Rows, find_by_id, moment_or_none, now, stamp
+from catalog.connection import (
+    Row,
+    Rows,
+    delete_by_id,
+    find_by_id,
+    moment_or_none,
+    now,
+    stamp,
+    update_by_id,
+)
 from catalog.times import Times
 
 #: The outcome of an image that can be found; any other is a message of the contract.
@@ -112,14 +121,15 @@ class Images:
 
     def fail(self, labels: Sequence[int], message: str) -> None:
         """Give those that have no outcome yet the outcome `message`."""
-        self._end({"_id": {"$in": list(labels)}, "outcome": None}, message)
+        self._end(labels, {"outcome": None}, message)
 
     def succeed(self, labels: Sequence[int]) -> None:
         """Make those findable that have no outcome yet and were not deleted."""
-        self._end({"_id": {"$in": list(labels)}, "outcome": None, "deleted_at": None}, SUCCEEDED)
+        self._end(labels, {"outcome": None, "deleted_at": None}, SUCCEEDED)
 
-    def _end(self, which: Row, outcome: str) -> None:
-        self._rows.update_many(which, {"$set": {"outcome": outcome, "ended_at": stamp(now())}})
+    def _end(self, labels: Sequence[int], where: Row, outcome: str) -> None:
+        ended = {"$set": {"outcome": outcome, "ended_at": stamp(now())}}
+        update_by_id(self._rows, labels, ended, where)
 
     def set_info(self, label: int, image_info: str) -> None:
         """Replace what the client noted of an image."""
@@ -135,19 +145,21 @@ class Images:
 
     def remove(self, labels: Sequence[int]) -> None:
         """Remove rows that nothing points to any more."""
-        self._rows.delete_many({"_id": {"$in": list(labels)}})
+        delete_by_id(self._rows, labels)
 
     def delete(self, labels: Sequence[int]) -> None:
         """Flag images as deleted; the index and the blobs are cleared of them later."""
         deleted_at = now()
-        self._rows.update_many(
-            {"_id": {"$in": list(labels)}, "deleted_at": None},
+        update_by_id(
+            self._rows,
+            labels,
             {
                 "$set": {
                     "deleted_at": stamp(deleted_at),
                     "index_at": stamp(deleted_at + self._times.lease),
                 }
             },
+            {"deleted_at": None},
         )
 
     def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
@@ -158,18 +170,17 @@ class Images:
 
     def index_is_right(self, labels: Iterable[int]) -> None:
         """Note that index and blobs are as the rows of these images say."""
-        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$unset": {"index_at": 1}})
+        update_by_id(self._rows, labels, {"$unset": {"index_at": 1}})
 
     def ask_index(self, labels: Iterable[int]) -> None:
         """Have the index look at these images again, within a while or when the sweep asks."""
-        self._rows.update_many(
-            {"_id": {"$in": list(labels)}}, {"$set": {"index_at": stamp(now() + self._times.lease)}}
-        )
+        index_at = stamp(now() + self._times.lease)
+        update_by_id(self._rows, labels, {"$set": {"index_at": index_at}})
 
     def let_go(self, labels: Iterable[int]) -> None:
         """Note that nothing is left of these images but their rows, which go in a while."""
         remove_at = stamp(now() + self._times.deleted)
-        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$set": {"remove_at": remove_at}})
+        update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})
 
     def to_be_removed(self, limit: int) -> list[ImageRow]:
         """Give images whose rows are to go now."""

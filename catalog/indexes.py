@@ -56,7 +56,6 @@ INDEXES = (
     _index("images", "product_serial"),
     _sparse("images", "index_at"),
     _sparse("images", "remove_at"),
-    _index("image_names", "label"),
     _index("image_contents", "label"),
     _sparse("chunks", "due_at"),
     _sparse("chunks", "sent_at"),

@@ -38,7 +38,8 @@ RETRY_SECONDS = 1.0
 #: A dependency that can't be reached is nobody's fault and counts against no image.
 UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
 
-_stopping = threading.Event()
+#: Set once this worker was told to end; a stage that waits for something ends its wait then.
+stopping = threading.Event()
 
 
 def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk], None]) -> None:
@@ -87,7 +88,7 @@ def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
             return catalog().chunks.claim(chunk_id, stage, attempt, holder)
         except ConnectionFailure as error:
             log.warning("database unreachable, chunk is claimed later", fault=str(error))
-            if _stopping.wait(RETRY_SECONDS):
+            if stopping.wait(RETRY_SECONDS):
                 raise
 
 
@@ -102,13 +103,13 @@ def _hand_back(chunk: Chunk, *, unclean: bool) -> None:
             return
         except ConnectionFailure as error:
             log.warning("database unreachable, chunk is handed back later", fault=str(error))
-            if _stopping.wait(RETRY_SECONDS):
+            if stopping.wait(RETRY_SECONDS):
                 raise
 
 
 @worker_shutting_down.connect
 def _stop_waiting(**_: Any) -> None:
-    _stopping.set()
+    stopping.set()
 
 
 @contextmanager

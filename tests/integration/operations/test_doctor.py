@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -27,7 +28,7 @@ from identity.vault import Vault
 from indexer.ownership import DirectoryOwnership
 from workers.broker import QUEUES
 from workers.process_reports import ProcessReport, ProcessReports
-from workers.staging import Consumption
+from workers.staging import Consumption, RoomNotice, StagedBytes
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,25 @@ def test_a_redis_that_evicts_is_told(doctor: Doctor, servers: Servers) -> None:
             client.config_set("maxmemory-policy", before)
     assert told.lines["redis"].startswith("WRONG")
     assert "allkeys-lru" in told.lines["redis"]
+
+
+def test_fetching_that_waits_for_room_is_told_with_how_long(
+    doctor: Doctor, servers: Servers, database: str
+) -> None:
+    with connect(servers.mongo_url, 5) as client, redis.Redis.from_url(servers.redis_url) as r:
+        catalogue = open_catalog(client, database).identity.get()
+        staged = StagedBytes(r, 100, 60, catalogue)
+        notice = RoomNotice(r)
+        notice.note()
+        try:
+            assert doctor(staged_bytes="100").is_ok("room for fetched bytes")
+            staged.put({1: b"x" * 100})
+            notice.note()
+            told = doctor(staged_bytes="100").lines["room for fetched bytes"]
+        finally:
+            staged.remove([1])
+            r.delete("room:latest", "room:since")
+    assert re.search(r"^WRONG .* fetching has waited for \d+ s; look at the vision workers", told)
 
 
 def test_weights_that_do_not_load_are_told(doctor: Doctor) -> None:

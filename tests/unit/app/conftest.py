@@ -29,7 +29,7 @@ from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
 from workers.process_reports import ProcessReports
-from workers.staging import Consumption, Exchange, IndexReports
+from workers.staging import Consumption, Exchange, IndexReports, RoomNotice
 
 #: The accounts of a service that never made a key.
 NOBODY: Any = SimpleNamespace(is_anybody=lambda: False)
@@ -89,6 +89,7 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
             backlog=Backlog(catalog, values, ProcessReports(redis_client)),
             process_reports=ProcessReports(redis_client),
             index_reports=IndexReports(redis_client),
+            room_notice=RoomNotice(redis_client),
             searches=threading.BoundedSemaphore(values.api_threads // 2),
             picture_limits=PictureLimits(
                 values.image_bytes, values.image_min_side, values.image_max_side

@@ -16,11 +16,9 @@ from workers.staging import (
     REPLY_SECONDS,
     Consumption,
     Exchange,
-    StagedBytes,
     connect_redis,
 )
 
-BIG_LABEL = 2**62
 QUERY = Query(
     picture=bytes(range(256)),
     url=None,
@@ -32,10 +30,6 @@ QUERY = Query(
     min_similarity=0.5,
     group_by_product=True,
 )
-
-
-def keys_without_expiry(client: fakeredis.FakeRedis) -> list[bytes]:
-    return [key for key in client.scan_iter() if client.ttl(key) < 0]
 
 
 @pytest.mark.parametrize("url", [None, "https://shop.example/图.jpg"])
@@ -143,46 +137,6 @@ def test_a_wait_that_has_no_time_left_asks_redis_nothing(seconds: float) -> None
             raise AssertionError("Redis takes 0 for ever and refuses less")
 
     assert Exchange(Refusing()).wait("q", seconds) is None  # type: ignore[arg-type]
-
-
-def test_staged_bytes_come_back_by_label(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60, "c")
-    staged.put({1: b"one", BIG_LABEL: b"\x00\xff"})
-    assert staged.get([BIG_LABEL, 1, 2]) == {BIG_LABEL: b"\x00\xff", 1: b"one"}
-    assert staged.present([2, 1]) == {1}
-
-
-def test_staged_bytes_expire(redis_client: fakeredis.FakeRedis) -> None:
-    StagedBytes(redis_client, 0, 60, "c").put({1: b"one", 2: b"two"})
-    assert keys_without_expiry(redis_client) == []
-    assert all(0 < redis_client.ttl(key) <= 60 for key in redis_client.scan_iter())
-
-
-def test_staged_bytes_are_removed_by_label(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60, "c")
-    staged.put({1: b"one", 2: b"two"})
-    staged.remove([1, 3])
-    assert staged.present([1, 2, 3]) == {2}
-
-
-def test_no_labels_are_no_error(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60, "c")
-    staged.put({})
-    staged.remove([])
-    assert staged.get([]) == {}
-    assert staged.present([]) == set()
-
-
-@pytest.mark.parametrize(
-    ("budget", "used", "room"), [(1000, 999, True), (1000, 1000, False), (0, 10**12, True)]
-)
-def test_there_is_room_below_the_budget(budget: int, used: int, room: bool) -> None:
-    class Memory:
-        def info(self, section: str) -> dict[str, int]:
-            assert section == "memory"
-            return {"used_memory": used}
-
-    assert StagedBytes(Memory(), budget, 60, "c").has_room() is room  # type: ignore[arg-type]
 
 
 def test_a_queue_is_consumed_for_a_while_after_it_was_worked_on(
