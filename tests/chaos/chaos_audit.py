@@ -162,6 +162,9 @@ def audit_redis(plant: Plant) -> list[Finding]:
     with redis.Redis.from_url(plant.redis_url) as broker:
         for key in broker.scan_iter(match="*bytes:*", count=1000):
             findings.append(Finding("left over", f"staged {key.decode()}"))
+        for key in broker.scan_iter(match="staged:*:sizes", count=1000):
+            if total := int(broker.hget(key, "total") or 0):
+                findings.append(Finding("counter", f"{key.decode()} counts {total} bytes"))
         if broker.hlen("unacked"):
             findings.append(Finding("left over", "messages are not acknowledged"))
         for pattern in ("*query:*", "*reply:*"):
