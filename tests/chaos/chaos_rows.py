@@ -122,7 +122,9 @@ def _unrest_of_rows(plant: Plant) -> list[str]:
     going = []
     with mongo_client(plant.mongo_url) as client:
         rows = client[DATABASE]
-        for chunk in rows["chunks"].find({"due_at": {"$lt": soon}}):
+        # The task of one that is sent or waits is open.
+        due = [{field: {"$lt": soon}} for field in ("lease_until", "settle_at")]
+        for chunk in rows["chunks"].find({"$or": due}):
             going.append(f"chunk {chunk['_id']} is {chunk['state']} in {chunk['stage']}")
         going += [f"image {i['_id']} awaits the index" for i in _set(rows["images"], "index_at")]
         going += [f"product {i['_id']} is being deleted" for i in _set(rows["products"])]
