@@ -286,6 +286,11 @@ class Chunks:
         found = self._rows.find(sent).sort(field, 1).limit(limit)
         return [_of(row) for row in found.batch_size(limit + 1)]
 
+    def put_off(self, chunk: Chunk) -> None:
+        """Have a chunk that is due, and that could not be handled, looked at again later."""
+        later = {DUE_FIELDS[chunk.state]: stamp(now() + self._lease)}
+        self._rows.update_one(self._held(chunk), {"$set": later})
+
     def resend(
         self, chunk: Chunk, stage: Stage | None = None, items: Sequence[Item] | None = None
     ) -> Chunk | None:

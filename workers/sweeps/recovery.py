@@ -57,7 +57,10 @@ def _work_on_due(state: State, handle: Callable[[Chunk], None], share: Share) ->
             handle(chunk)
 
     share.go_through(
-        lambda limit: catalog().chunks.due(state, limit, at), lambda chunk: chunk.id, handle_all
+        lambda limit: catalog().chunks.due(state, limit, at),
+        lambda chunk: chunk.id,
+        handle_all,
+        put_off=catalog().chunks.put_off,
     )
 
 

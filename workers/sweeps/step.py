@@ -58,12 +58,14 @@ class Share:
         key: Callable[[T], Hashable],
         handle: Callable[[Sequence[T]], None],
         at_once: int = 1,
+        put_off: Callable[[T], object] | None = None,
     ) -> None:
         """Handle due rows, `at_once` of them in one call, until there are none or time is up.
 
         `read` returns at most as many due rows as it is told. A row that is due still after it
-        was handled, or that could not be, is passed over until the next sweep, and keeps no
-        other from its turn. Raises where MongoDB or Redis can't be reached.
+        was handled, or that could not be, is passed over until the next sweep. One that could not
+        be is also put off, so that many of them take no time from the rows behind them in
+        sweep after sweep. Raises where MongoDB or Redis can't be reached.
         """
         passed_over = 0
         while True:
@@ -76,7 +78,7 @@ class Share:
             for start in range(0, len(fresh), at_once):
                 piece = fresh[start : start + at_once]
                 self.seen.update(key(row) for row in piece)
-                self._handle(piece, key, handle)
+                self._handle(piece, key, handle, put_off)
                 if not self.goes_on():
                     return
 
@@ -85,6 +87,7 @@ class Share:
         rows: Sequence[T],
         key: Callable[[T], Hashable],
         handle: Callable[[Sequence[T]], None],
+        put_off: Callable[[T], object] | None,
     ) -> None:
         try:
             handle(rows)
@@ -93,9 +96,11 @@ class Share:
         except Exception:
             if len(rows) == 1:
                 log.exception("a row could not be handled", row=key(rows[0]))
+                if put_off is not None:
+                    put_off(rows[0])
                 return
             for row in rows:
-                self._handle([row], key, handle)
+                self._handle([row], key, handle, put_off)
 
 
 @dataclass(frozen=True)
