@@ -65,22 +65,33 @@ def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
 
     Twice is as good as once. A worker that comes late may name others, which keep it.
     """
-    release_dead(
-        catalog, [image for image in catalog.images.find(labels).values() if image.is_dead]
-    )
+    images = [image for image in catalog.images.find(labels).values() if image.is_dead]
+    if not images:
+        return
+    dead = [image.label for image in images]
+    _release_names(catalog, images)
+    catalog.contents.release_all(dead)
+    catalog.payloads.remove(dead)
+    _count_off(catalog, images)
 
 
-def release_dead(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    """Let dead images give back what they hold. Twice is as good as once, and cheaper."""
+def remove_dead(catalog: Catalog, images: Sequence[ImageRow]) -> None:
+    """Remove the rows of dead images, and all that is still under their labels.
+
+    Their rows go last, so that a crash in between leaves them to be done again.
+    """
     if not images:
         return
     labels = [image.label for image in images]
-    catalog.names.release_among(
-        {name_key(image.generation, image.image_id) for image in images}, labels
-    )
-    catalog.contents.release_all(labels)
-    catalog.payloads.remove(labels)
+    _release_names(catalog, images)
+    remove_traces(catalog, labels)
     _count_off(catalog, images)
+    catalog.images.remove(labels)
+
+
+def _release_names(catalog: Catalog, images: Sequence[ImageRow]) -> None:
+    keys = {name_key(image.generation, image.image_id) for image in images}
+    catalog.names.release_among(keys, [image.label for image in images])
 
 
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
@@ -157,10 +168,9 @@ def purge_piece(catalog: Catalog, purge: Purge, rows: int) -> bool:
     images = catalog.images.of_generation(purge.generation, rows)
     labels = [image.label for image in images]
     if labels:
+        # Before, for a stage that looks at them now.
         catalog.images.delete(labels)
-        release_images(catalog, labels)
-        remove_traces(catalog, labels)
-        catalog.images.remove(labels)
+        remove_dead(catalog, images)
     products = catalog.products.of_generation(purge.generation, rows)
     if products:
         catalog.products.remove(products)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from catalog.endings import release_dead, remove_traces
+from catalog.endings import remove_dead
 from catalog.images import SUCCEEDED, ImageRow
 from catalog.store import Catalog
 from catalog.tasks import TaskRow
@@ -29,7 +29,7 @@ def forget_tasks(catalog: Catalog, tasks: Sequence[TaskRow]) -> None:
     ]
     if failed:
         images = catalog.images.find(failed).values()
-        _remove_images(catalog, [image for image in images if image.is_dead])
+        remove_dead(catalog, [image for image in images if image.is_dead])
     catalog.chunks.remove(chunk_ids)
     catalog.tasks.remove_all([task.task_id for task in tasks])
 
@@ -41,14 +41,5 @@ def forget_images(catalog: Catalog, images: Sequence[ImageRow]) -> int:
     if open_ones:
         catalog.images.let_go(open_ones)
     gone = [image for image in images if image.outcome is not None and image.is_dead]
-    _remove_images(catalog, gone)
+    remove_dead(catalog, gone)
     return len(gone)
-
-
-def _remove_images(catalog: Catalog, dead: Sequence[ImageRow]) -> None:
-    if dead:
-        release_dead(catalog, dead)
-        labels = [image.label for image in dead]
-        # What a worker wrote that came too late.
-        remove_traces(catalog, labels)
-        catalog.images.remove(labels)

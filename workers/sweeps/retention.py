@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 #: Tasks and images forgotten in one go; between two, others have their turn at the database.
 TASKS_AT_ONCE = 250
-IMAGES_AT_ONCE = 500
+IMAGES_AT_ONCE = 1000
 
 
 @app.task(name=RETENTION)

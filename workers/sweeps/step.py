@@ -69,7 +69,7 @@ class Share:
         """
         passed_over = 0
         while True:
-            limit = ROWS + passed_over
+            limit = max(ROWS, at_once) + passed_over
             rows = read(limit)
             fresh = [row for row in rows if key(row) not in self.seen]
             passed_over = len(rows) - len(fresh)
