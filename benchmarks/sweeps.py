@@ -231,14 +231,10 @@ def measure(plant: Plant, chosen: argparse.Namespace, sweepers: int) -> list[tup
     fill_backlog(plant, chosen.chunks)
     with processes(plant, sweepers):
         seconds = sorted(recovery_seconds(plant, chosen.dead))
-    found = [
-        (
-            f"{chosen.chunks:,} messages wait, {chosen.dead} workers die: seconds until sent again, "
-            "median / longest",
-            f"{seconds[len(seconds) // 2]:.1f} / {seconds[-1]:.1f}"
-            + ("" if len(seconds) == chosen.dead else f", {chosen.dead - len(seconds)} never"),
-        )
-    ]
+    what = f"{chosen.chunks:,} messages wait, {chosen.dead} workers die: seconds until their chunks"
+    missing = "" if len(seconds) == chosen.dead else f", {chosen.dead - len(seconds)} never"
+    middle = f"{seconds[len(seconds) // 2]:.1f} / {seconds[-1]:.1f}" if seconds else "-"
+    found = [(f"{what} are sent again, median / longest", middle + missing)]
     fill_retention(plant, chosen.tasks, chosen.images)
     with processes(plant, sweepers):
         gone = rates(plant, {"tasks": chosen.tasks, "images": chosen.images})
