@@ -26,14 +26,15 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send what is due, unless it would pile up."""
+        queue = entry.options.get("queue", MAINTENANCE)
         try:
-            piles_up = _waits(entry.task, entry.options["queue"])
-        except RedisError as error:
-            # The send will say so, too, or succeed.
-            log.debug("queue not looked at", queue=entry.options["queue"], fault=str(error))
+            piles_up = _waits(entry.task, queue)
+        except (RedisError, ValueError, LookupError, TypeError) as error:
+            # Redis is away, as the send will say, too; or a message is none of ours.
+            log.debug("queue not looked at", queue=queue, fault=str(error))
             piles_up = False
         if piles_up:
-            log.debug("not sent, its like waits", task=entry.task, queue=entry.options["queue"])
+            log.debug("not sent, its like waits", task=entry.task, queue=queue)
         else:
             super().apply_entry(entry, producer=producer)
 
