@@ -65,9 +65,11 @@ class Claims:
     def release(self, held: Mapping[str, int]) -> None:
         """Give up each key, where that label holds it."""
         if held:
-            self._rows.delete_many(
-                {"_id": {"$in": list(held)}, "label": {"$in": list(held.values())}}
-            )
+            self.release_among(held, held.values())
+
+    def release_among(self, keys: Iterable[str], labels: Iterable[int]) -> None:
+        """Give up those of the keys that one of the labels holds."""
+        self._rows.delete_many({"_id": {"$in": list(keys)}, "label": {"$in": list(labels)}})
 
     def release_all(self, labels: Iterable[int]) -> None:
         """Give up whatever these labels hold."""

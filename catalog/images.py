@@ -182,8 +182,7 @@ class Images:
         remove_at = stamp(now() + self._times.deleted)
         update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})
 
-    def to_be_removed(self, limit: int) -> list[ImageRow]:
-        """Give images whose rows are to go now."""
-        return [
-            _of(row) for row in self._rows.find({"remove_at": {"$lte": stamp(now())}}).limit(limit)
-        ]
+    def to_be_removed(self, at: datetime, limit: int) -> list[ImageRow]:
+        """Return images whose rows are to go by that time."""
+        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
+        return [_of(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from catalog.chunks import TIME_FIELDS
 from catalog.connection import Row, databases
 
 #: The server has an index of these fields with other options.
@@ -57,8 +58,7 @@ INDEXES = (
     _sparse("images", "index_at"),
     _sparse("images", "remove_at"),
     _index("image_contents", "label"),
-    _sparse("chunks", "due_at"),
-    _sparse("chunks", "sent_at"),
+    *(_sparse("chunks", field) for field in TIME_FIELDS),
     _sparse("chunks", "change"),
 )
 

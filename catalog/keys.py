@@ -14,6 +14,9 @@ from pymongo.errors import DuplicateKeyError
 from catalog.connection import Row, Rows, moment, now, stamp
 from catalog.times import Times
 
+#: Keys that are forgotten at a time.
+PAGE = 500
+
 
 @dataclass(frozen=True)
 class KeyRow:
@@ -82,9 +85,13 @@ class Keys:
         """Forget a key of which no task came."""
         self._rows.delete_one({"_id": row.key, "holder": row.holder})
 
-    def forget_old(self) -> None:
-        """Forget the keys whose time is over."""
-        self._rows.delete_many({"remove_at": {"$lte": stamp(now())}})
+    def forget_old(self, at: datetime) -> int:
+        """Forget keys whose time was over by then, a page of them; return how many went."""
+        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
+        ids = [row["_id"] for row in self._rows.find(due, ["_id"]).limit(PAGE).batch_size(PAGE + 1)]
+        if ids:
+            self._rows.delete_many({"_id": {"$in": ids}})
+        return len(ids)
 
 
 def _of(row: Row) -> KeyRow:

@@ -26,6 +26,7 @@ from catalog.queues import Queues
 from catalog.seal import Seal
 from catalog.tasks import Tasks
 from catalog.times import Times
+from catalog.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Catalog:
     losses: Losses
     purges: Purges
     clock: Clock
+    turns: Turns
     payloads: Blobs
     pictures: Blobs
     vectors: Vectors
@@ -90,7 +92,8 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         changes=Changes(rows["collections"]),
         losses=Losses(rows["losses"]),
         purges=purges,
-        clock=Clock(rows, times.lease),
+        clock=Clock(rows, times),
+        turns=Turns(rows["turns"]),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),

@@ -125,7 +125,7 @@ def _blobs(rows: Rows) -> Iterable[Finding]:
 
 def _chunks(rows: Rows) -> Iterable[Finding]:
     for row in rows.chunks:
-        if row["state"] != "done" or "due_at" in row:
+        if row["state"] != "done" or "settle_at" in row:
             yield Finding("stuck", f"chunk {row['_id']} of {row['task_id']} is {row['state']}")
     for row in rows.tasks:
         if row["finished_at"] is None or "open_since" in row:
