@@ -40,6 +40,7 @@ def add_health(flask_app: Flask, services: Services) -> None:
             answer["consumed_seconds_ago"] = ages = services.consumption.ages(QUEUES)
             index, refused = services.index_reports.latest()
             answer["index"] = None if index is None else asdict(index)
+            answer["index_standbys"] = services.index_reports.standbys()
         except RedisError:
             faults.append("Redis can't be reached")
         else:
@@ -76,8 +77,6 @@ def _faults_of(index: IndexReport) -> list[str]:
         faults.append("index: not all sets are known yet")
     if index.sets_not_ready:
         faults.append(f"index: {index.sets_not_ready} of {index.sets} sets are not ready")
-    if index.rival:
-        faults.append(f"index: {index.process} and {index.rival} both keep one, each misses images")
     return faults
 
 

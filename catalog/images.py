@@ -33,6 +33,7 @@ class ImageRow:
     url: str | None
     outcome: str | None = None
     deleted_at: datetime | None = None
+    index_at: datetime | None = None  #: the index is to be asked again from then on; None: never
 
     @property
     def is_open(self) -> bool:
@@ -64,6 +65,7 @@ def _of(row: Row) -> ImageRow:
         row["url"],
         row["outcome"],
         moment_or_none(row["deleted_at"]),
+        moment_or_none(row.get("index_at")),
     )
 
 
@@ -114,12 +116,37 @@ class Images:
         """Give those that have no outcome yet the outcome `message`."""
         self._end({"_id": {"$in": list(labels)}, "outcome": None}, message)
 
-    def succeed(self, labels: Sequence[int]) -> None:
-        """Make those findable that have no outcome yet and were not deleted."""
-        self._end({"_id": {"$in": list(labels)}, "outcome": None, "deleted_at": None}, SUCCEEDED)
+    def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
+        """Stamp the epoch of an index owner on those that have no outcome yet.
+
+        A later epoch stays. Every write of this owner that makes them findable must come after
+        it has read, after this, that it still is the owner.
+        """
+        self._rows.update_many(
+            {"_id": {"$in": list(labels)}, "outcome": None}, {"$max": {"index_epoch": epoch}}
+        )
+
+    def take_over(self, epoch: int) -> None:
+        """Stamp the epoch of a new index owner on all that an owner before it works on."""
+        self._rows.update_many({"index_epoch": {"$lt": epoch}}, {"$set": {"index_epoch": epoch}})
+
+    def succeed(self, labels: Sequence[int], epoch: int | None = None) -> None:
+        """Make those findable that have no outcome yet and were not deleted.
+
+        Only those that have the stamp of an `epoch`, where one is given; the index stage gives
+        its own, and others must know that no index process is at work.
+        """
+        which = {"_id": {"$in": list(labels)}, "outcome": None, "deleted_at": None}
+        self._end(which if epoch is None else {**which, "index_epoch": epoch}, SUCCEEDED)
 
     def _end(self, which: Row, outcome: str) -> None:
-        self._rows.update_many(which, {"$set": {"outcome": outcome, "ended_at": stamp(now())}})
+        self._rows.update_many(
+            which,
+            {
+                "$set": {"outcome": outcome, "ended_at": stamp(now())},
+                "$unset": {"index_epoch": 1},
+            },
+        )
 
     def set_info(self, label: int, image_info: str) -> None:
         """Replace what the client noted of an image."""
@@ -156,9 +183,19 @@ class Images:
             _of(row) for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)
         ]
 
-    def index_is_right(self, labels: Iterable[int]) -> None:
-        """Note that index and blobs are as the rows of these images say."""
-        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$unset": {"index_at": 1}})
+    def index_is_right(self, images: Iterable[ImageRow]) -> None:
+        """Note that index and blobs are as these rows, which were read before, say.
+
+        A reminder that was written since stays.
+        """
+        by_reminder: dict[datetime, list[int]] = {}
+        for image in images:
+            if image.index_at is not None:
+                by_reminder.setdefault(image.index_at, []).append(image.label)
+        for index_at, labels in by_reminder.items():
+            self._rows.update_many(
+                {"_id": {"$in": labels}, "index_at": stamp(index_at)}, {"$unset": {"index_at": 1}}
+            )
 
     def ask_index(self, labels: Iterable[int]) -> None:
         """Have the index look at these images again, within a while or when the sweep asks."""

@@ -20,6 +20,7 @@ from catalog.keys import Keys
 from catalog.losses import Losses
 from catalog.models import Models
 from catalog.numbers import Numbers
+from catalog.ownership import Ownership
 from catalog.products import Products
 from catalog.purges import Purges
 from catalog.queues import Queues
@@ -49,6 +50,7 @@ class Catalog:
     losses: Losses
     purges: Purges
     clock: Clock
+    ownership: Ownership
     payloads: Blobs
     pictures: Blobs
     vectors: Vectors
@@ -88,6 +90,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         losses=Losses(rows["losses"]),
         purges=purges,
         clock=Clock(rows, times.lease),
+        ownership=Ownership(rows["owners"], times.lease),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),
