@@ -13,8 +13,9 @@ SOAK_REPORT ?= soak-output.json
 CALLS ?= 10000
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
+TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint unit docs chaos soak fuzz audit bench-retrieval
+.PHONY: demo test run setup lint unit docs chaos takeover soak fuzz audit bench-retrieval
 
 setup: $(VENV)/.ready
 
@@ -36,6 +37,10 @@ unit: setup
 # Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
 chaos: setup
 	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT)
+
+# Freezes the process that owns the index, again and again; see docs/reliability.md.
+takeover: setup
+	$(BIN)/python tests/takeover --rounds $(ROUNDS) --seed $(SEED) --report $(TAKEOVER_REPORT)
 
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup

@@ -45,7 +45,7 @@ class IndexProcess:
         code = self.process.wait(30)
         return code, time.monotonic() - began
 
-    def await_event(self, event: str, seconds: float = 30) -> dict[str, Any]:
+    def await_event(self, event: str, seconds: float = 60) -> dict[str, Any]:
         """Return the first log line of an event once it is there."""
         deadline = time.monotonic() + seconds
         while True:
@@ -76,7 +76,7 @@ def reported(
     client: redis.Redis, holds: Callable[[IndexReport], bool], process: IndexProcess
 ) -> IndexReport:
     """Wait until the index says something."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         report, _ = IndexReports(client).latest()
         if report is not None and holds(report):

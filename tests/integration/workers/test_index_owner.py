@@ -248,7 +248,7 @@ def test_a_standby_waits_and_follows_an_owner_that_stops_at_once(
     assert standby.startswith(f"process {second.process.pid} on ")
 
     assert first.end(signal.SIGTERM)[0] == 0
-    owned = second.await_event("index is owned by this process", 10)
+    owned = second.await_event("index is owned by this process", 30)
     assert owned["epoch"] == waiting["epoch"] + 1
     pid = str(second.process.pid)
     report = reported(redis_client, lambda report: report.process.split()[1] == pid, second)
@@ -275,9 +275,9 @@ def test_an_owner_that_was_frozen_is_followed_and_stops_itself_when_it_wakes(
     second = process("two")
     second.await_event("index is owned, standing by")
     first.process.send_signal(signal.SIGSTOP)
-    owned = second.await_event("index is owned by this process", 10)
+    owned = second.await_event("index is owned by this process", 30)
     first.process.send_signal(signal.SIGCONT)
-    stopped = first.await_event("index has another owner, worker stops", 10)
+    stopped = first.await_event("index has another owner, worker stops", 30)
     assert stopped["level"] == "critical"
     assert stopped["epoch_of_owner"] == owned["epoch"]
     assert first.process.wait(30) == 0
