@@ -50,6 +50,11 @@ class ImageRow:
         """Whether a search may answer it."""
         return self.outcome == SUCCEEDED and self.deleted_at is None
 
+    @property
+    def shows_as(self) -> tuple[str, bool, bool]:
+        """What the index makes of this row: it does the same for rows of the same value."""
+        return self.category, self.is_findable, self.is_dead
+
 
 def _of(row: Row) -> ImageRow:
     return ImageRow(
@@ -159,6 +164,17 @@ class Images:
     def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
         """Give some of the images of a generation."""
         return [_of(row) for row in self._rows.find({"generation": generation}).limit(limit)]
+
+    def count_findable(self, generation: str) -> dict[str, int]:
+        """Return how many images of a generation a search may answer, by category."""
+        # With nothing else to add up, the embedded server counts without reading the rows.
+        found = self._rows.aggregate(
+            [
+                {"$match": {"generation": generation, "outcome": SUCCEEDED, "deleted_at": None}},
+                {"$group": {"_id": "$category", "count": {"$sum": 1}}},
+            ]
+        )
+        return {row["_id"]: row["count"] for row in found}
 
     def remove(self, labels: Sequence[int]) -> None:
         """Remove rows that nothing points to any more."""

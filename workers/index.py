@@ -40,6 +40,7 @@ from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
 from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SWITCH, app, task_name
 from workers.catalog_index import CatalogIndex
 from workers.changes import drive_on
+from workers.comparison import Comparison
 from workers.endings import conclude
 from workers.index_health import HealthReporter, this_process
 from workers.messages import send_chunks
@@ -88,6 +89,8 @@ ownership = IndexOwnership(
     catalog, this_process(), settings().lease_seconds, settings().lease_renewal_seconds
 )
 
+_comparison = Comparison(catalog, shards, settings().compare_seconds)
+
 _reporter = HealthReporter(
     shards.health,
     index_reports,
@@ -128,6 +131,7 @@ def _begin(**_: Any) -> None:
     """Begin to restore the shards, by an owner, and before any message is taken."""
     log.info("index begins", directory=str(_directory))
     _keeper.start()
+    _comparison.start()
     _reporter.start()
     _keeper.wait(START_SECONDS)
 
@@ -136,6 +140,7 @@ def _begin(**_: Any) -> None:
 def _hurry(**_: Any) -> None:
     """Let long work end, while the last messages are worked on."""
     _keeper.begin_stop()
+    _comparison.begin_stop()
 
 
 @worker_shutdown.connect
@@ -342,7 +347,7 @@ def refresh(labels: list[int]) -> None:
         shown |= images
         # Another thread may have shown a later state before what was read here was shown.
         read = catalog().images.find(list(images))
-        images = {label: row for label, row in read.items() if _differs(row, shown[label])}
+        images = {n: row for n, row in read.items() if row.shows_as != shown[n].shows_as}
     try:
         # A process that took the index over read these rows then, if their reminders were
         # written before; if after, this one is seen to be too late.
@@ -354,14 +359,6 @@ def refresh(labels: list[int]) -> None:
     catalog().images.index_is_right(done)
     # The rows of images that failed go with their task, which says why.
     catalog().images.let_go([row.label for row in done if row.deleted_at is not None])
-
-
-def _differs(image: ImageRow, before: ImageRow) -> bool:
-    return (image.category, image.is_findable, image.is_dead) != (
-        before.category,
-        before.is_findable,
-        before.is_dead,
-    )
 
 
 @app.task(name=DROP)

@@ -9,18 +9,29 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import structlog
 from redis.exceptions import RedisError
 
-from workers.catalog_index import IndexHealth
 from workers.staging import IndexReport, IndexReports
 
 #: Between two reports, at most.
 REPORT_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class IndexHealth:
+    """How the index of a process is; see `workers.staging.IndexReport`."""
+
+    is_complete: bool
+    sets: int = 0
+    sets_not_ready: int = 0
+    snapshots_lost: int = 0
+    sets_not_saved: int = 0
+    save_fault: str = ""
 
 
 def this_process() -> str:

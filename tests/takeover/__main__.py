@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -30,7 +31,9 @@ def main() -> int:
         from takeover_rounds import Rounds
 
         rounds = Rounds(processes, chosen.seed)
-        rounds.run(chosen.rounds)
+        # Ctrl-C ends a run early, with the numbers of the rounds that were done.
+        with suppress(KeyboardInterrupt):
+            rounds.run(chosen.rounds)
     print(rounds.table())
     if chosen.report:
         chosen.report.write_text(json.dumps(rounds.numbers(), indent=1), encoding="utf-8")

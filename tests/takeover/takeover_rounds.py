@@ -135,7 +135,9 @@ class Rounds:
         written = write(catalog(), draft, images_per_product=0, chunk_images=CHUNK_IMAGES)
         open_task(catalog(), draft, written)
         for chunk in written.chunks:
-            catalog().vectors.put(MODEL.model_id, {label: _feature(label) for label in chunk.labels})
+            catalog().vectors.put(
+                MODEL.model_id, {label: _feature(label) for label in chunk.labels}
+            )
         return collection, [self._at_index(chunk.id) for chunk in written.chunks]
 
     @staticmethod
