@@ -14,8 +14,9 @@ CALLS ?= 10000
 PYTEST ?=
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
+TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint unit docs chaos soak fuzz audit bench-retrieval bench-sweeps
+.PHONY: demo test run setup lint unit docs chaos takeover soak fuzz audit bench-retrieval bench-sweeps
 
 setup: $(VENV)/.ready
 
@@ -37,6 +38,10 @@ unit: setup
 # Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
 chaos: setup
 	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT)
+
+# Freezes the process that owns the index, again and again; see docs/reliability.md.
+takeover: setup
+	$(BIN)/python tests/takeover --rounds $(ROUNDS) --seed $(SEED) --report $(TAKEOVER_REPORT)
 
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup

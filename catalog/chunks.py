@@ -20,7 +20,17 @@ from enum import StrEnum
 
 from pymongo import ReturnDocument
 
-from catalog.connection import Row, Rows, find_by_id, insert_new, moment, moment_or_none, now, stamp
+from catalog.connection import (
+    Row,
+    Rows,
+    delete_by_id,
+    find_by_id,
+    insert_new,
+    moment,
+    moment_or_none,
+    now,
+    stamp,
+)
 
 
 class Stage(StrEnum):
@@ -250,7 +260,7 @@ class Chunks:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove the rows of chunks."""
-        self._rows.delete_many({"_id": {"$in": list(ids)}})
+        delete_by_id(self._rows, ids)
 
     def oldest_sent(self) -> datetime | None:
         """Return when the oldest message was sent that nobody has started, None without any."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from catalog.connection import Rows, find_by_id, insert_new
+from catalog.connection import Rows, delete_by_id, find_by_id, insert_new
 
 
 def name_key(generation: str, image_id: str) -> str:
@@ -81,5 +81,4 @@ class Claims:
             for row in self._rows.find({"label": {"$gte": first, "$lte": last}})
             if row["label"] in known
         ]
-        if keys:
-            self._rows.delete_many({"_id": {"$in": keys}})
+        delete_by_id(self._rows, keys)

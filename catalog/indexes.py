@@ -56,6 +56,8 @@ INDEXES = (
     _index("purges", "due_at"),
     _index("images", "product_serial"),
     _sparse("images", "index_at"),
+    # The images that the index stage has in hands at this moment.
+    _sparse("images", "index_epoch"),
     _sparse("images", "remove_at"),
     _index("image_contents", "label"),
     *(_sparse("chunks", field) for field in TIME_FIELDS),

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
 from catalog.times import Times
 
 #: Keys that are forgotten at a time.
@@ -89,8 +89,7 @@ class Keys:
         """Forget keys whose time was over by then, a page of them; return how many went."""
         due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
         ids = [row["_id"] for row in self._rows.find(due, ["_id"]).limit(PAGE).batch_size(PAGE + 1)]
-        if ids:
-            self._rows.delete_many({"_id": {"$in": ids}})
+        delete_by_id(self._rows, ids)
         return len(ids)
 
 

@@ -20,6 +20,7 @@ from catalog.keys import Keys
 from catalog.losses import Losses
 from catalog.models import Models
 from catalog.numbers import Numbers
+from catalog.ownership import Ownership
 from catalog.products import Products
 from catalog.purges import Purges
 from catalog.queues import Queues
@@ -53,6 +54,7 @@ class Catalog:
     purges: Purges
     clock: Clock
     turns: Turns
+    ownership: Ownership
     payloads: Blobs
     pictures: Blobs
     vectors: Vectors
@@ -94,6 +96,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         purges=purges,
         clock=Clock(rows, times),
         turns=Turns(rows["turns"]),
+        ownership=Ownership(rows["owners"], times.lease),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),

@@ -10,7 +10,7 @@ from datetime import datetime
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
 from catalog.database_time import DATABASE_TIME
 from catalog.pages import Page, cut, within
 from catalog.times import Times
@@ -184,7 +184,7 @@ class Tasks:
 
     def remove_all(self, task_ids: Sequence[str]) -> None:
         """Remove the rows of tasks."""
-        self._rows.delete_many({"_id": {"$in": list(task_ids)}})
+        delete_by_id(self._rows, task_ids)
 
     def add_chunks(self, task_id: str, chunk_ids: Sequence[str]) -> None:
         """Note chunks of a task; those that it has already are not noted twice."""

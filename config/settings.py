@@ -249,6 +249,9 @@ class Settings(BaseSettings):
     compaction_share: float = Field(
         0.2, gt=0, lt=1, description="share of deleted vectors beyond which a shard is built anew"
     )
+    compare_seconds: float = Field(
+        600.0, gt=0, description="how often the index is compared with the rows in the background"
+    )
     index_memory_bytes: int = Field(
         0, ge=0, description="vectors and links in memory beyond which idle sets go; 0: no limit"
     )

@@ -109,10 +109,13 @@ class Work:
             self.sweep(collection)
             if self.change(collection) is None:
                 return
-            self.catalog.client["snapsku_integration"]["collections"].update_many(
-                {"change_at": {"$gt": 0}}, {"$set": {"change_at": 0}}
-            )
+            self.make_due()
         raise AssertionError(self.change(collection))
+
+    def make_due(self) -> None:
+        self.catalog.client["snapsku_integration"]["collections"].update_many(
+            {"change_at": {"$gt": 0}}, {"$set": {"change_at": 0}}
+        )
 
     def model_of(self, collection: CollectionRow) -> str | None:
         row = self.catalog.collections.of_generation(collection.key, collection.generation)

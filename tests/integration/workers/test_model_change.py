@@ -12,7 +12,7 @@ import pytest
 import redis
 from model_change import NEW, OLD, Colour, Take, Work, labels_of, picture, pipeline, taken
 
-from catalog.changes import END, ChangeState
+from catalog.changes import END, Change, Changes, ChangeState
 from catalog.chunks import Stage
 from catalog.endings import delete_images
 from catalog.images import SUCCEEDED
@@ -196,7 +196,7 @@ def test_an_image_written_after_the_change_had_begun_without_its_vector_is_seen_
             index_stage.switch(collection.key, collection.generation)
         succeed(labels)
 
-    monkeypatch.setattr(type(work.catalog.images), "succeed", lambda _, n: begin_meanwhile(n))
+    monkeypatch.setattr(type(work.catalog.images), "succeed", lambda _, n, __: begin_meanwhile(n))
     work.stages(at_index)
     monkeypatch.undo()
     monkeypatch.setattr(index_stage, "shards", work.shards)
@@ -364,3 +364,32 @@ def test_a_collection_made_before_any_model_gets_the_first(catalog: Catalog) -> 
     found = catalog.collections.find("user", "early")
     assert found is not None
     assert found.model_id == "old"
+
+
+@pytest.mark.parametrize("step", ["switch", "end"])
+def test_an_owner_of_the_index_that_is_followed_meanwhile_takes_a_change_no_step_further(
+    take: Take, work: Work, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    collection = taken(take, work, 0)[0].collection
+    work.begin(collection)
+    monkeypatch.setattr(index_stage.ownership, "_on_loss", lambda: None)
+    original = getattr(Changes, step)
+    seen: list[Change | None] = []
+
+    def followed(changes: Changes, *arguments: Any) -> Any:
+        if not seen:
+            seen.append(work.change(collection))
+            changes.take_over(index_stage.ownership.epoch + 1)
+        return original(changes, *arguments)
+
+    monkeypatch.setattr(Changes, step, followed)
+    for _ in range(20):
+        work.sweep(collection)
+        if seen:
+            break
+        work.make_due()
+    before = seen[0]
+    after = work.change(collection)
+    assert before is not None
+    assert after is not None
+    assert (after.state, after.leaving) == (before.state, before.leaving)
