@@ -10,12 +10,14 @@ SEED ?= 1
 REPORT ?= chaos-output.json
 MINUTES ?= 10
 SOAK_REPORT ?= soak-output.json
+IMAGES ?= 1000000
+VOLUME_DATA ?= volume-data
 CALLS ?= 10000
 PYTEST ?=
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo test run setup lint unit docs chaos soak fuzz audit bench-retrieval
+.PHONY: demo test run setup lint unit docs chaos soak volume fuzz audit bench-retrieval
 
 setup: $(VENV)/.ready
 
@@ -41,6 +43,11 @@ chaos: setup
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup
 	$(BIN)/python tests/soak --minutes $(MINUTES) --report $(SOAK_REPORT)
+
+# Times on a large catalogue beside those on a small one; see docs/sizing.md. The files that it
+# makes at first are kept: 10 minutes and some 2 GB for 1,000,000 images.
+volume: setup
+	$(BIN)/python tests/volume --images $(IMAGES) --folder $(VOLUME_DATA)
 
 # Calls made of /openapi.json, sent to a running stack whose data may be erased; a key for it
 # is taken from FUZZ_API_KEY. See docs/security.md.

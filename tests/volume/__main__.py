@@ -1,0 +1,33 @@
+"""`python tests/volume --images N`: times of the service beside those of a small one.
+
+Exit code 0 where no time is more than 1.5 times that of the small service, 1 where one is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from volume_catalog import Shape
+from volume_files import made
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Make the catalogue that the command line asks for, and measure it."""
+    parser = argparse.ArgumentParser(prog="volume", description=__doc__)
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=ROOT / "volume-data", help="keeps the files")
+    parser.add_argument("--generate-only", action="store_true", help="measure nothing")
+    chosen = parser.parse_args()
+    made(chosen.folder, Shape(chosen.images, chosen.seed))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
