@@ -6,6 +6,7 @@ Exit code 0 where no time is more than 1.5 times that of the small service, 1 wh
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from volume_catalog import Shape
 from volume_files import made
+from volume_run import run, small_shape
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,10 +25,18 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=ROOT / "volume-data", help="keeps the files")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--report", type=Path, help="write all times to this JSON file")
     parser.add_argument("--generate-only", action="store_true", help="measure nothing")
     chosen = parser.parse_args()
-    made(chosen.folder, Shape(chosen.images, chosen.seed))
-    return 0
+    # As Ctrl-C does: what runs is stopped, and the copies go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shape = Shape(chosen.images, chosen.seed)
+    if chosen.generate_only:
+        for one in (small_shape(shape), shape):
+            made(chosen.folder, one)
+        return 0
+    return run(chosen.folder, shape, chosen.runs, chosen.report)
 
 
 if __name__ == "__main__":
