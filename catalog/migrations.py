@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pymongo import UpdateOne
 from pymongo.database import Database
 
 from catalog.chunks import State
 from catalog.connection import Row, now, stamp
 from catalog.images import SUCCEEDED
+from catalog.tasks import state_fields
 from catalog.times import Times
 
 #: Makes rows and blobs of the version before into those of its own. It may have to run again
@@ -49,5 +51,33 @@ def _to_3(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
     rows["collections"].update_many({}, {"$set": {"model_id": model_id, "change": None}})
 
 
+#: Rows that a migration reads and changes at a time.
+PAGE = 1000
+
+
+def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
+    """Write into tasks what they are listed by with those of their state alone."""
+    list_tasks_by_state(rows)
+
+
+def list_tasks_by_state(rows: Database[Row]) -> None:
+    """Write the fields of `catalog.tasks.state_fields` into tasks that lack them."""
+    with rows["tasks"].find({}, ["finished_at", "state_listing", "submission_at"]) as found:
+        # A submission gets them when it is opened.
+        lacking = [
+            (row["_id"], row["finished_at"] is not None)
+            for row in found
+            if "state_listing" not in row and "submission_at" not in row
+        ]
+    for start in range(0, len(lacking), PAGE):
+        rows["tasks"].bulk_write(
+            [
+                UpdateOne({"_id": task_id}, {"$set": state_fields(task_id, is_finished=finished)})
+                for task_id, finished in lacking[start : start + PAGE]
+            ],
+            ordered=False,
+        )
+
+
 #: By the version that it makes; one for every version from 2 on.
-MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3}
+MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3, 4: _to_4}
