@@ -70,54 +70,72 @@ def build_index(catalog: Catalog, data_dir: Path) -> CatalogIndex:
 def made(folder: Path, shape: Shape) -> Path:
     """Return the folder with the files of a catalogue, which are made if they are not there.
 
-    Files of another schema or model than this code's are made anew.
+    Files of an older schema are migrated, those of another model made anew.
     """
     kept = folder.resolve() / shape.name
     model = default_model()
     sealed = _seal(kept)
-    wanted = {"schema": SCHEMA, "model": model.model_id}
-    if {name: sealed.get(name) for name in wanted} == wanted:
+    if sealed.get("model") == model.model_id:
+        if sealed["schema"] != SCHEMA:
+            _migrate(kept)
+            _write_seal(kept, sealed | {"schema": SCHEMA})
         return kept
     shutil.rmtree(kept, ignore_errors=True)
     print(f"making {shape.images} images in {kept}", flush=True)
+    (kept / "servers").mkdir(parents=True)
     begun = time.monotonic()
     generator = Generator(shape, model)
-    servers = OwnServers(_folder(kept / "servers"))
-    servers.start("mongo")
-    try:
-        with MongoClient(servers.mongo_url) as client:
-            counts = write_catalog(client, DATABASE, generator)
-            print(f"rows written, {time.monotonic() - begun:.0f} s: {counts}", flush=True)
-            build_index(open_catalog(client, DATABASE), kept / "data")
-        # Not killed: it writes back its journal, so that the files are whole without it.
-        servers.processes["mongo"].terminate()
-        servers.processes["mongo"].wait(STOP_SECONDS)
-    finally:
-        servers.stop()
+    with _mongo(kept) as client:
+        counts = write_catalog(client, DATABASE, generator)
+        print(f"rows written, {time.monotonic() - begun:.0f} s: {counts}", flush=True)
+        build_index(open_catalog(client, DATABASE), kept / "data")
     seal = {
-        **wanted,
+        "schema": SCHEMA,
+        "model": model.model_id,
         "rows": counts,
         "open_tasks": generator.open_tasks,
         "failed_images": generator.failed_images,
         "seconds": round(time.monotonic() - begun),
         "bytes": _size(kept),
     }
-    (kept / SEAL).write_text(json.dumps(seal, indent=1), encoding="utf-8")
+    _write_seal(kept, seal)
     print(f"made: {seal}", flush=True)
     return kept
 
 
-def _seal(kept: Path) -> Mapping[str, Any]:
+def _migrate(kept: Path) -> None:
+    begun = time.monotonic()
+    with _mongo(kept) as client:
+        Schema(*databases(client, DATABASE)).bring_up_to_date()
+        create_indexes(client, DATABASE)
+    print(f"{kept.name} migrated in {time.monotonic() - begun:.0f} s", flush=True)
+
+
+@contextmanager
+def _mongo(kept: Path) -> Iterator[MongoClient[Row]]:
+    """Run the document database on these files."""
+    servers = OwnServers(kept / "servers")
+    servers.start("mongo")
+    try:
+        with MongoClient[Row](servers.mongo_url) as client:
+            yield client
+        # Not killed: it writes back its journal, so that the files are whole without it.
+        servers.processes["mongo"].terminate()
+        servers.processes["mongo"].wait(STOP_SECONDS)
+    finally:
+        servers.stop()
+
+
+def _write_seal(kept: Path, seal: Mapping[str, Any]) -> None:
+    (kept / SEAL).write_text(json.dumps(seal, indent=1), encoding="utf-8")
+
+
+def _seal(kept: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((kept / SEAL).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     return found
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True)
-    return path
 
 
 def _size(folder: Path) -> int:

@@ -19,6 +19,8 @@ from stack import Stack
 
 #: So that what is submitted stays, and no processor works on it while times are taken.
 STOPPED = ("fetch", "vision", "flower")
+#: A busy machine may take minutes to compare 50,000 vectors with their rows.
+READY_SECONDS = 900.0
 SETTINGS = {
     "collections_per_user": "0",
     "images_per_product": "0",
@@ -95,7 +97,7 @@ def serving(kept: Path, shape: Shape, folder: Path) -> Iterator[Service]:
         servers.start()
         try:
             stack.start()
-            stack.await_ready()
+            stack.await_ready(READY_SECONDS)
             service = Service(shape, stack, servers)
             try:
                 service.settle()
