@@ -8,6 +8,9 @@ BIN = $(VENV)/bin
 ROUNDS ?= 5
 SEED ?= 1
 REPORT ?= chaos-output.json
+SWEEPS ?= 1
+SECOND_INDEX ?=
+CLOCKS ?= 0
 MINUTES ?= 10
 SOAK_REPORT ?= soak-output.json
 IMAGES ?= 1000000
@@ -38,7 +41,8 @@ unit: setup
 
 # Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
 chaos: setup
-	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT)
+	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT) \
+		--sweeps $(SWEEPS) --clocks $(CLOCKS) $(if $(SECOND_INDEX),--second-index)
 
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup

@@ -31,13 +31,15 @@ def run_rounds(
     only: Collection[str] = (),
     report: Path | None = None,
     clocks_seconds: float = 0.0,
+    sweeps: int = 1,
+    second_index: bool = False,
 ) -> int:
     """Do the rounds, print a line for each, and a summary; give the exit code."""
     started = time.monotonic()
     done: list[RoundReport] = []
     print(f"chaos: logs in {folder / 'logs'}", flush=True)
-    with serve_pictures() as server, running_plant(folder, clocks_seconds, seed) as plant:
-        run = Run(plant, server, images, known, only)
+    with serve_pictures() as server, running_plant(folder, clocks_seconds, seed, sweeps) as plant:
+        run = Run(plant, server, images, known, only, second_index=second_index)
         run.repeats = knows_idempotency_key(plant.stack.base_url)
         for number in range(rounds):
             done.append(run.round(number, seed_of(seed, number)))

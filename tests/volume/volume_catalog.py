@@ -22,6 +22,7 @@ from app.caller import DEFAULT_USER
 from catalog.chunks import Chunk, Stage
 from catalog.claims import content_key
 from catalog.collections import CollectionRow
+from catalog.database_time import DATABASE_TIME
 from catalog.endings import fail_images
 from catalog.images import SUCCEEDED
 from catalog.models import ModelRow
@@ -96,8 +97,8 @@ class _Clock:
     def __init__(self) -> None:
         self.microseconds = BEGUN
 
-    def time_ns(self) -> int:
-        return self.microseconds * 1000
+    def now(self) -> int:
+        return self.microseconds
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def _same_every_time(seed: int) -> Iterator[_Clock]:
     """Take time and chance from the seed for as long as the context lasts."""
     clock, chance = _Clock(), random.Random(seed)
     with (
-        patch("time.time_ns", clock.time_ns),
+        patch.object(DATABASE_TIME, "microseconds", clock.now),
         patch("secrets.token_hex", lambda size: f"{chance.getrandbits(size * 8):0{size * 2}x}"),
     ):
         yield clock
