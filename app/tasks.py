@@ -133,7 +133,7 @@ def _answer(images: Sequence[tuple[Outcome, bool]]) -> dict[str, Any]:
 def list_tasks(services: Services, call: Call) -> dict[str, Any]:
     """List tasks, newest first, with how many images of each are where.
 
-    Takes four round trips at most, however many tasks there are and whatever their state.
+    Takes three round trips at most, however many tasks there are and whatever their state.
     """
     request = parse(ListTasksRequest, call.body, services.settings)
     key = request.collection_name and collection_key(call.user, request.collection_name)

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=ROOT / "volume-data", help="keeps the files")
     parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--scale", type=float, default=1.0, help="of how often each is called")
     parser.add_argument("--report", type=Path, help="write all times to this JSON file")
     parser.add_argument("--generate-only", action="store_true", help="measure nothing")
     chosen = parser.parse_args()
@@ -36,7 +37,7 @@ def main() -> int:
         for one in (small_shape(shape), shape):
             made(chosen.folder, one)
         return 0
-    return run(chosen.folder, shape, chosen.runs, chosen.report)
+    return run(chosen.folder, shape, chosen.runs, chosen.scale, chosen.report)
 
 
 if __name__ == "__main__":

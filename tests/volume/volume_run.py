@@ -38,16 +38,17 @@ def compare(kept: Path, large: Shape, scale: float = 1.0) -> dict[str, Times]:
         return times | sweeps_in_turn(one, other, max(4, round(SWEEPS * scale)))
 
 
-def run(kept: Path, large: Shape, runs: int, report: Path | None = None) -> int:
+def run(kept: Path, large: Shape, runs: int, scale: float = 1.0, report: Path | None = None) -> int:
     """Compare so many times, print the tables; return the exit code."""
     found: list[Mapping[str, Times]] = []
     slow: list[str] = []
     for number in range(1, runs + 1):
         before = os.getloadavg()
-        times = compare(kept, large)
+        times = compare(kept, large, scale)
         found.append(times)
-        print(f"\nRun {number}, {large.images} images beside {small_shape(large).images}, load of ")
-        print(f"the machine {before} before and {os.getloadavg()} after:\n\n{table(times)}\n")
+        sizes = f"{large.images} images beside {small_shape(large).images}"
+        loads = f"load of the machine {before} before and {os.getloadavg()} after"
+        print(f"\nRun {number}, {sizes}, {loads}:\n\n{table(times)}\n", flush=True)
         slow += [
             f"run {number}: {name}, {one.ratio:.2f} times"
             for name, one in times.items()

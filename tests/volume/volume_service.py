@@ -26,6 +26,9 @@ SETTINGS = {
     "images_per_product": "0",
     "fetch_allow": "127.0.0.1",
     "torch_threads": "1",
+    # At its start the index process reads all labels of vectors in one command, which the embedded
+    # database answers no other command beside: seconds for 50,000 on a busy machine.
+    "mongo_timeout_seconds": "60",
     "task_seconds": str(KEPT.total_seconds()),
 }
 
