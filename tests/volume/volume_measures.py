@@ -111,7 +111,9 @@ class Calls:
                 "list_tasks, FINISHED", listing("list_tasks", task_status="FINISHED"), often(60)
             ),
             Measure(
-                "list_tasks, PROCESSING", listing("list_tasks", task_status="PROCESSING"), often(60)
+                "list_tasks, PROCESSING",
+                listing("list_tasks", task_status="PROCESSING", limit=20),
+                often(60),
             ),
             Measure(
                 "list_tasks of a collection, FINISHED",
