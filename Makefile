@@ -8,15 +8,20 @@ BIN = $(VENV)/bin
 ROUNDS ?= 5
 SEED ?= 1
 REPORT ?= chaos-output.json
+SWEEPS ?= 1
+SECOND_INDEX ?=
+CLOCKS ?= 0
 MINUTES ?= 10
 SOAK_REPORT ?= soak-output.json
+IMAGES ?= 1000000
+VOLUME_DATA ?= volume-data
 CALLS ?= 10000
 PYTEST ?=
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint unit docs chaos takeover soak fuzz audit bench-retrieval bench-sweeps
+.PHONY: demo test run setup lint unit docs chaos takeover soak volume fuzz audit bench-retrieval bench-sweeps
 
 setup: $(VENV)/.ready
 
@@ -37,7 +42,8 @@ unit: setup
 
 # Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
 chaos: setup
-	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT)
+	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT) \
+		--sweeps $(SWEEPS) --clocks $(CLOCKS) $(if $(SECOND_INDEX),--second-index)
 
 # Freezes the process that owns the index, again and again; see docs/reliability.md.
 takeover: setup
@@ -46,6 +52,11 @@ takeover: setup
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup
 	$(BIN)/python tests/soak --minutes $(MINUTES) --report $(SOAK_REPORT)
+
+# Times on a large catalogue beside those on a small one; see docs/sizing.md. The files that it
+# makes at first are kept: 10 minutes and some 2 GB for 1,000,000 images.
+volume: setup
+	$(BIN)/python tests/volume --images $(IMAGES) --folder $(VOLUME_DATA)
 
 # Calls made of /openapi.json, sent to a running stack whose data may be erased; a key for it
 # is taken from FUZZ_API_KEY. See docs/security.md.

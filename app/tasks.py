@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app import answers, examples
@@ -30,10 +30,7 @@ from workers.results import Outcome, read_outcomes
 #: A chunk that is split between two reads hides its images for a moment; then we read again.
 READS = 3
 
-
-#: Pages read for one answer at most: where few tasks are of the wanted status, an answer may
-#: have fewer of them than it could, and a cursor to go on with.
-READ_PAGES = 20
+PROCESSING, FINISHED = "PROCESSING", "FINISHED"
 
 
 class ListTasksRequest(RequestModel):
@@ -69,7 +66,13 @@ def task_status(services: Services, call: Call) -> dict[str, Any]:
         raise errors.QueryTaskStatusError(
             f"{len(images)} images of a task that took another number"
         )
-    return _answer([(outcome, is_final) for outcome, is_final in images.values()])
+    answer = _answer([(outcome, is_final) for outcome, is_final in images.values()])
+    if task.ending is None and answer["task_status"] == FINISHED:
+        # Who was told that a task is finished finds it among the finished ones at once.
+        services.catalog.tasks.finish(
+            task.task_id, len(answer["succeeded_list"]), len(answer["failed_list"])
+        )
+    return answer
 
 
 def _images(services: Services, task: TaskRow) -> dict[int, tuple[Outcome, bool]]:
@@ -120,7 +123,7 @@ def _answer(images: Sequence[tuple[Outcome, bool]]) -> dict[str, Any]:
         else:
             failed.append({**names, "message": outcome.outcome})
     return {
-        "task_status": "PROCESSING" if pending else "FINISHED",
+        "task_status": PROCESSING if pending else FINISHED,
         "succeeded_list": succeeded,
         "failed_list": failed,
         "pending_list": pending,
@@ -128,48 +131,64 @@ def _answer(images: Sequence[tuple[Outcome, bool]]) -> dict[str, Any]:
 
 
 def list_tasks(services: Services, call: Call) -> dict[str, Any]:
-    """List tasks, newest first, with how many images of each are where."""
+    """List tasks, newest first, with how many images of each are where.
+
+    Takes three round trips at most, however many tasks there are and whatever their state.
+    """
     request = parse(ListTasksRequest, call.body, services.settings)
     key = request.collection_name and collection_key(call.user, request.collection_name)
-    place: str | None = request.cursor or ""
-    shown: list[dict[str, Any]] = []
-    for _ in range(READ_PAGES):
-        try:
-            page = services.catalog.tasks.page(
-                call.user, key, place or "", request.limit - len(shown)
-            )
-        except ValueError as error:
-            raise errors.InvalidParameterJson from error
-        tasks = [_summary(services, task) for task in page.rows]
-        shown += [t for t in tasks if request.task_status in (None, t["task_status"])]
-        place = page.next
-        if place is None or len(shown) == request.limit:
-            break
-    return {"task_list": shown, "next_cursor": write_cursor(place)}
+    is_finished = None if request.task_status is None else request.task_status == FINISHED
+    try:
+        page = services.catalog.tasks.page(
+            call.user, key, request.cursor or "", request.limit, is_finished
+        )
+    except ValueError as error:
+        raise errors.InvalidParameterJson from error
+    ended = _ended_images(services, [task for task in page.rows if task.ending is None])
+    return {
+        "task_list": [_summary(task, ended.get(task.task_id, {})) for task in page.rows],
+        "next_cursor": write_cursor(page.next),
+    }
 
 
-def _summary(services: Services, task: TaskRow) -> dict[str, Any]:
+def _ended_images(services: Services, tasks: Sequence[TaskRow]) -> dict[str, dict[int, str]]:
+    """Return the outcomes of the images that ended of each of these tasks, by label.
+
+    Those in chunks that are done: one read for all tasks, whose size does not grow with their
+    images.
+    """
+    task_ids = {chunk_id: task.task_id for task in tasks for chunk_id in task.chunk_ids}
+    if not task_ids:
+        return {}
+    results = read_outcomes(services.redis, list(task_ids))
+    ended: dict[str, dict[int, str]] = {}
+    for chunk_id, outcomes in results.items():
+        of_task = ended.setdefault(task_ids[chunk_id], {})
+        of_task.update((outcome.label, outcome.outcome) for outcome in outcomes)
+    for chunk in services.catalog.chunks.find([n for n in task_ids if n not in results]):
+        if chunk.state is State.DONE:
+            of_task = ended.setdefault(task_ids[chunk.id], {})
+            of_task.update(zip(chunk.labels, chunk.outcomes, strict=True))
+    return ended
+
+
+def _summary(task: TaskRow, ended: Mapping[int, str]) -> dict[str, Any]:
+    """Return what is told of a task; `ended` are the outcomes of a task whose end is not noted.
+
+    That comes some milliseconds after its last image, or within a lease where a worker died.
+    """
     ending = task.ending
     if ending is None:
-        images = [
-            outcome.outcome for outcome, is_final in _images(services, task).values() if is_final
-        ]
-        succeeded = images.count(SUCCEEDED)
-        failed = len(images) - succeeded
+        succeeded = sum(outcome == SUCCEEDED for outcome in ended.values())
+        failed = len(ended) - succeeded
     else:
         succeeded, failed = ending.succeeded, ending.failed
-    pending = task.image_count - succeeded - failed
-    if ending is None and not pending:
-        # Between the end of the last chunk and the note of it, or for good if a worker died there.
-        services.catalog.tasks.finish(task.task_id, succeeded, failed)
-        found = services.catalog.tasks.find(task.task_id)
-        ending = None if found is None else found.ending
     return {
         "task_id": task.task_id,
-        "task_status": "PROCESSING" if pending else "FINISHED",
+        "task_status": PROCESSING if ending is None else FINISHED,
         "succeeded": succeeded,
         "failed": failed,
-        "pending": pending,
+        "pending": task.image_count - succeeded - failed,
         "created_at": iso(task.created_at),
         "finished_at": iso(None if ending is None else ending.finished_at),
     }

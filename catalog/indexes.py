@@ -44,6 +44,8 @@ INDEXES = (
     _index("products", "listing"),
     _index("tasks", "listing"),
     _index("tasks", "task_id"),
+    _index("tasks", "state_listing"),
+    _index("tasks", "state_task_id"),
     _partial("tasks", "submission_at"),
     # All that the backlog is made of, so that it is read from the index alone.
     _partial("tasks", "open_since", "image_count", "payload_bytes"),

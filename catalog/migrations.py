@@ -7,17 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from catalog.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.connection import Row, now, stamp
 from catalog.images import SUCCEEDED
+from catalog.tasks import state_fields
 from catalog.times import Times
 
 #: Makes rows and blobs of the version before into those of its own. It may have to run again
 #: after it was killed halfway.
 Migration = Callable[[Database[Row], Database[Row]], None]
+
+#: Rows that a migration reads and changes at a time.
+PAGE = 1000
+
+#: The server has no such index, or no such table.
+_NOT_THERE = (26, 27)
 
 
 def _to_2(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
@@ -51,7 +59,12 @@ def _to_3(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
 
 
 def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Give the time of each chunk the field that tells what it means."""
+    """Keep the time of each chunk in the field of its state, and list tasks by their state."""
+    _name_times_of_chunks(rows)
+    list_tasks_by_state(rows)
+
+
+def _name_times_of_chunks(rows: Database[Row]) -> None:
     chunks = rows["chunks"]
     for state, field in DUE_FIELDS.items():
         chunks.update_many(
@@ -73,8 +86,24 @@ def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
                 raise
 
 
-#: The server has no such index, or no such table.
-_NOT_THERE = (26, 27)
+def list_tasks_by_state(rows: Database[Row]) -> None:
+    """Write the fields of `catalog.tasks.state_fields` into tasks that lack them."""
+    with rows["tasks"].find({}, ["finished_at", "state_listing", "submission_at"]) as found:
+        # A submission gets them when it is opened.
+        lacking = [
+            (row["_id"], row["finished_at"] is not None)
+            for row in found
+            if "state_listing" not in row and "submission_at" not in row
+        ]
+    for start in range(0, len(lacking), PAGE):
+        rows["tasks"].bulk_write(
+            [
+                UpdateOne({"_id": task_id}, {"$set": state_fields(task_id, is_finished=finished)})
+                for task_id, finished in lacking[start : start + PAGE]
+            ],
+            ordered=False,
+        )
+
 
 #: By the version that it makes; one for every version from 2 on.
 MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3, 4: _to_4}

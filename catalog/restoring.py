@@ -25,6 +25,7 @@ from catalog.products import product_key
 from catalog.schema import RESTORE, SCHEMA, Schema
 from catalog.seal import Seal
 from catalog.survivors import Source, Survivors
+from catalog.tasks import state_fields
 
 #: Documents written at a time, as far as they are not too large together.
 WRITTEN_AT_ONCE = 500
@@ -255,6 +256,7 @@ def _tasks(
                     {"open_since": stamp(now())}
                     | _without(row, "succeeded", "failed", "remove_at")
                     | {"finished_at": None}
+                    | state_fields(row["_id"], is_finished=False)
                 )
             else:
                 yield row

@@ -18,6 +18,8 @@ from catalog.times import Times
 #: Sorts after every digit.
 AFTER_DIGITS = ":"
 
+_STATES = {False: "open", True: "finished"}
+
 _TASK_ID = re.compile(r"(?P<user>[^/]+)/(?P<name>[^/]+)/[0-9]{10}\.[0-9]{6}")
 
 
@@ -140,6 +142,7 @@ class Tasks:
                     # Once more: the embedded server reads every row for a range of _id.
                     "task_id": submission.task_id,
                     "listing": _listing(submission.collection.partition("/")[0], int(seconds)),
+                    **state_fields(submission.task_id, is_finished=False),
                     "chunk_ids": list(chunk_ids),
                     "image_count": image_count,
                     "payload_bytes": payload_bytes,
@@ -208,6 +211,7 @@ class Tasks:
                     "failed": failed,
                     "finished_at": stamp(finished_at),
                     "remove_at": stamp(finished_at + self._times.task),
+                    **state_fields(task_id, is_finished=True),
                 },
                 "$unset": {"open_since": 1},
             },
@@ -234,17 +238,40 @@ class Tasks:
         )
         return next((Backlog(row["images"], row["bytes"]) for row in found), Backlog(0, 0))
 
-    def page(self, user: str, collection: str | None, before: str, limit: int) -> Page[TaskRow]:
-        """Give at most `limit` tasks of a user, or of a collection's key, newest first.
+    def page(
+        self,
+        user: str,
+        collection: str | None,
+        before: str,
+        limit: int,
+        is_finished: bool | None = None,
+    ) -> Page[TaskRow]:
+        """Return at most `limit` tasks of a user, or of a collection's key, newest first.
 
-        `before` is where the page before ended, empty at the start. Raises ValueError for a
-        place of another list.
+        `before` is where the page before ended, empty at the start, and the same whether
+        finished tasks, unfinished ones or, with None, both are asked for. Raises ValueError for
+        a place of another list.
         """
-        field, first = ("listing", user) if collection is None else ("task_id", collection)
-        span = {"$gt": f"{first}/", "$lt": within(before, f"{first}/") or f"{first}/{AFTER_DIGITS}"}
+        place_field, first = ("listing", user) if collection is None else ("task_id", collection)
+        field, prefix = place_field, f"{first}/"
+        moment = within(before, prefix).removeprefix(prefix)
+        if is_finished is not None:
+            # A string of its own: the embedded server pages by a single indexed field only.
+            field, prefix = f"state_{field}", f"{first}/{_STATES[is_finished]}/"
+        span = {"$gt": prefix, "$lt": prefix + (moment or AFTER_DIGITS)}
         found = list(self._rows.find({field: span}).sort(field, -1).limit(limit + 1))
-        rows, place = cut(found, limit, lambda row: str(row[field]))
+        rows, place = cut(found, limit, lambda row: str(row[place_field]))
         return Page([_of(row) for row in rows], place)
+
+
+def state_fields(task_id: str, *, is_finished: bool) -> dict[str, str]:
+    """Return the fields by which a task is listed with those of its state alone."""
+    collection, _, moment = task_id.rpartition("/")
+    user, state = collection.partition("/")[0], _STATES[is_finished]
+    return {
+        "state_listing": _listing(f"{user}/{state}", int(moment.replace(".", ""))),
+        "state_task_id": f"{collection}/{state}/{moment}",
+    }
 
 
 def _listing(user: str, microseconds: int) -> str:

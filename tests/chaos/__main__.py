@@ -37,6 +37,14 @@ def main() -> int:
         metavar="SECONDS",
         help="the clock of each kind of process is off by up to so much; servers keep true time",
     )
+    parser.add_argument(
+        "--sweeps", type=int, default=1, help="maintenance processes, each with a beat"
+    )
+    parser.add_argument(
+        "--second-index",
+        action="store_true",
+        help="in a third of the rounds a second index process on another folder takes over",
+    )
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="chaos-")) / "run"
     return run_rounds(
@@ -48,6 +56,8 @@ def main() -> int:
         only=chosen.only,
         report=chosen.report,
         clocks_seconds=chosen.clocks,
+        sweeps=chosen.sweeps,
+        second_index=chosen.second_index,
     )
 
 

@@ -176,12 +176,13 @@ def audit_redis(plant: Plant) -> list[Finding]:
 
 def audit_files(plant: Plant) -> list[Finding]:
     """Look for files that were not written to their end, or that no manifest names."""
-    findings = []
-    folder = plant.data_dir / "index"
-    for path in sorted(folder.rglob("*.part")):
-        findings.append(Finding("half-written", str(path.relative_to(folder))))
-    for place in sorted(path for path in (folder / "sets").glob("*") if path.is_dir()):
-        findings += _unnamed(place)
+    findings: list[Finding] = []
+    for data_dir in (plant.data_dir, plant.second_data_dir):
+        folder = data_dir / "index"
+        for path in sorted(folder.rglob("*.part")):
+            findings.append(Finding("half-written", str(path.relative_to(folder.parents[1]))))
+        for place in sorted(path for path in (folder / "sets").glob("*") if path.is_dir()):
+            findings += _unnamed(place)
     return findings
 
 

@@ -6,11 +6,11 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from chaos_aim import STAGES, Bell, await_work
-from chaos_servers import LEASE_SECONDS, MONGO, POOLS, REDIS, Plant
+from chaos_servers import LEASE_SECONDS, MONGO, POOLS, REDIS, SECOND_INDEX, Plant
 
 #: How often each kind is chosen; those that own the work of a picture most.
 WEIGHTS = {
@@ -39,7 +39,9 @@ class Fault:
     at: float
     kind: str
     part: str  #: "parent", "child" or "all"
-    action: str  #: "kill", "pause" or "empty" (a Redis that comes back with nothing)
+    #: "kill", "pause", "empty" (a Redis that comes back with nothing) or "join" (another process
+    #: starts, and stays)
+    action: str
     seconds: float  #: until it is started again or goes on
     delay: float | None  #: seconds into the middle of something that it waits for, if it does
 
@@ -49,17 +51,43 @@ class Fault:
         return f"{self.at:.1f} s: {self.action} {self.kind}{part}{aim}, {self.seconds:.1f} s"
 
 
-def plan(chance: random.Random, window: float, only: Collection[str] = ()) -> list[Fault]:
+def weights_of(kinds: Collection[str]) -> dict[str, float]:
+    """Return how often each of the kinds is chosen; a second process as often as the first."""
+    return {kind: WEIGHTS[kind.partition("-")[0]] for kind in kinds}
+
+
+def second_index_faults(chance: random.Random, window: float) -> list[Fault]:
+    """Return what happens in a round with a second index process.
+
+    It starts, and then the first is killed or stands still for longer than its lease.
+    """
+    joined_at = chance.uniform(0.2, 0.3 * window)
+    action = chance.choice(["kill", "pause"])
+    seconds = LEASE_SECONDS + chance.uniform(0.5, 4.0)
+    delay = chance.uniform(0.0, 0.15)
+    hurt_at = joined_at + chance.uniform(2.0, 0.5 * window)
+    return [
+        Fault(joined_at, SECOND_INDEX, "all", "join", 0.0, None),
+        Fault(hurt_at, "index", "all", action, seconds, delay),
+    ]
+
+
+def plan(
+    chance: random.Random,
+    window: float,
+    only: Collection[str] = (),
+    weights: Mapping[str, float] = WEIGHTS,
+) -> list[Fault]:
     """Give the faults of a round, within `window` seconds; to `only` these kinds, if any."""
     moments: list[float] = []
     for _ in range(chance.randint(4, 8)):
         moment = chance.uniform(0.5, window)
         # Now and then several at once.
         moments += [moment] * (chance.randint(2, 4) if chance.random() < 0.15 else 1)
-    kinds = [kind for kind in WEIGHTS if not only or kind in only]
+    kinds = [kind for kind in weights if not only or kind in only]
     faults = []
     for moment in sorted(moments):
-        kind = chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
+        kind = chance.choices(kinds, [weights[kind] for kind in kinds])[0]
         part = chance.choice(["parent", "child", "all"]) if kind in POOLS else "all"
         action = "pause" if chance.random() < 0.35 else "kill"
         if kind == REDIS and action == "kill" and chance.random() < 0.3:
@@ -110,7 +138,9 @@ class FaultThread(threading.Thread):
         if fault.delay is not None:
             self._aim(fault, fault.delay)
         self._write(f"{fault}")
-        if fault.action == "pause":
+        if fault.action == "join":
+            self._plant.start_second_index()
+        elif fault.action == "pause":
             stopped = self._plant.pause(fault.kind, fault.part)
             time.sleep(fault.seconds)
             self._plant.resume(stopped)

@@ -31,18 +31,22 @@ def run_rounds(
     only: Collection[str] = (),
     report: Path | None = None,
     clocks_seconds: float = 0.0,
+    sweeps: int = 1,
+    second_index: bool = False,
 ) -> int:
     """Do the rounds, print a line for each, and a summary; give the exit code."""
     started = time.monotonic()
     done: list[RoundReport] = []
+    again = "--rounds 1" + (f" --clocks {clocks_seconds}" if clocks_seconds else "")
+    again += (f" --sweeps {sweeps}" if sweeps > 1 else "") + " --second-index" * second_index
     print(f"chaos: logs in {folder / 'logs'}", flush=True)
-    with serve_pictures() as server, running_plant(folder, clocks_seconds, seed) as plant:
-        run = Run(plant, server, images, known, only)
+    with serve_pictures() as server, running_plant(folder, clocks_seconds, seed, sweeps) as plant:
+        run = Run(plant, server, images, known, only, second_index=second_index)
         run.repeats = knows_idempotency_key(plant.stack.base_url)
         for number in range(rounds):
             done.append(run.round(number, seed_of(seed, number)))
             print(done[-1].line, flush=True)
-            _tell(done[-1], folder)
+            _tell(done[-1], folder, again)
         numbers = _numbers(done, plant, seed, time.monotonic() - started)
         numbers["idempotency keys"] = run.repeats
     print(_summary(numbers), flush=True)
@@ -51,7 +55,7 @@ def run_rounds(
     return 1 if numbers["failed rounds"] else 0
 
 
-def _tell(done: RoundReport, folder: Path) -> None:
+def _tell(done: RoundReport, folder: Path, again: str) -> None:
     if not done.findings:
         return
     for finding in done.findings:
@@ -59,7 +63,7 @@ def _tell(done: RoundReport, folder: Path) -> None:
     for line in done.journal:
         print(f"    {line}")
     print(f"  logs: {folder / 'logs'}")
-    print(f"  again: python tests/chaos --rounds 1 --seed {done.seed}", flush=True)
+    print(f"  again: python tests/chaos {again} --seed {done.seed}", flush=True)
 
 
 def _numbers(done: list[RoundReport], plant: Plant, seed: int, seconds: float) -> dict[str, object]:

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from chaos_aim import Bell
 from chaos_audit import audit_files, audit_index, audit_redis, audit_rows
 from chaos_audit_api import audit_lists, audit_searches, audit_tasks
-from chaos_faults import FaultThread, plan
+from chaos_faults import FaultThread, plan, second_index_faults, weights_of
 from chaos_ledger import Finding, Ledger
 from chaos_load import Load
 from chaos_pictures import PictureServer
 from chaos_rows import open_images, read_rows, unrest
-from chaos_servers import Plant
+from chaos_servers import SECOND_INDEX, SERVERS, Plant
 
 #: Faults happen within so many seconds from the start of the load.
 FAULT_SECONDS = 9.0
@@ -24,6 +24,8 @@ FAULT_SECONDS = 9.0
 #: the last image that ended: a slow machine is not a fault.
 QUIET_SECONDS = 60.0
 IDLE_SECONDS = 20.0
+#: Share of the rounds in which a second index process takes part, where any does.
+SECOND_INDEX_SHARE = 1 / 3
 #: What an audit finds must still be there after so many seconds.
 AGAIN_SECONDS = 3.0
 
@@ -78,12 +80,16 @@ class Run:
         images: int,
         known: Collection[str],
         only: Collection[str],
+        *,
+        second_index: bool = False,
     ) -> None:
         """`images` is about how many a round takes in.
 
         Findings of a `known` kind are left out; `only` these kinds of process are hurt, if
-        any is named.
+        any is named. In a third of the rounds a `second_index` process starts, and stays as the
+        owner or as a standby, or is stopped when the round is over.
         """
+        self._second_index = second_index
         self._plant = plant
         self._server = server
         self._images = images
@@ -110,13 +116,23 @@ class Run:
             bell,
             repeats=self.repeats,
         )
-        faults = FaultThread(self._plant, plan(chance, FAULT_SECONDS, self._only), bell)
+        weights = weights_of([*self._plant.stack.kinds, *SERVERS])
+        del weights[SECOND_INDEX]
+        planned = plan(chance, FAULT_SECONDS, self._only, weights)
+        second = random.Random(f"{seed} second index")
+        if self._second_index and second.random() < SECOND_INDEX_SHARE:
+            planned = sorted(
+                [*planned, *second_index_faults(second, FAULT_SECONDS)], key=lambda one: one.at
+            )
+        faults = FaultThread(self._plant, planned, bell)
         load.start()
         faults.start()
         load.join()
         faults.join()
         report.recovery_seconds = self._await_quiet(faults.healed_at, report.waits)
         self._settle(report, chance)
+        if self._plant.has_second_index and second.random() < 0.5:
+            self._plant.stop_second_index()
         report.journal = faults.journal
         report.faults = dict(faults.done)
         report.fell = dict(Counter(self._plant.fell) - fell)

@@ -7,6 +7,9 @@ started again.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,11 +25,13 @@ from pymongo import MongoClient
 sys.path.append(str(Path(__file__).resolve().parents[1] / "e2e"))
 from fake_clock import clocks_apart
 from own_servers import OwnServers
-from stack import Stack
+from stack import STOP_SECONDS, Stack
 
 DATABASE = "snapsku_chaos"
 REDIS, MONGO = "redis", "mongo"
 SERVERS = (REDIS, MONGO)
+#: A second index process, on a folder of its own.
+SECOND_INDEX = "index-2"
 #: Kinds whose parent has children that do the work.
 POOLS = ("api", "vision", "search")
 
@@ -61,14 +66,21 @@ class Plant:
     """Every process of the service, by kind; "redis" and "mongo" are kinds as well."""
 
     def __init__(
-        self, folder: Path, clocks_seconds: float = 0.0, seed: int = 0, **settings: str
+        self,
+        folder: Path,
+        clocks_seconds: float = 0.0,
+        seed: int = 0,
+        sweeps: int = 1,
+        **settings: str,
     ) -> None:
         """Data and logs go to `folder`; `settings` go before those of this module.
 
         The clock of each kind of process is off by up to `clocks_seconds`, as `seed` says; the
-        servers keep true time.
+        servers keep true time. So many maintenance processes, each with a beat, do `sweeps` at
+        once.
         """
         self.data_dir = folder / "data"
+        self.second_data_dir = folder / "data-2"
         self.logs = folder / "logs"
         for path in (self.data_dir, self.logs):
             path.mkdir(parents=True)
@@ -82,23 +94,58 @@ class Plant:
             mongo_database=DATABASE,
             **{**SETTINGS, **settings},
         )
+        self._add_kinds(sweeps)
         if clocks_seconds:
             self.stack.environments = clocks_apart(self.stack.kinds, clocks_seconds, seed)
+        second = self.stack.environments.setdefault(SECOND_INDEX, {})
+        second["SNAPSKU_DATA_DIR"] = str(self.second_data_dir)
         self.fell: Counter[str] = Counter()  #: processes that ended by themselves
         self._guard = threading.RLock()
         self._down: set[str] = set()
         self._over = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
 
+    def _add_kinds(self, sweeps: int) -> None:
+        """Add the processes that the Procfile has once."""
+        commands = self.stack.commands
+        twice = [f"{kind}-{n}" for n in range(2, sweeps + 1) for kind in ("maintenance", "beat")]
+        for kind in (*twice, SECOND_INDEX):
+            first = kind.partition("-")[0]
+            commands[kind] = commands[first].replace(f"-n {first}@", f"-n {kind}@")
+
     @property
     def kinds(self) -> list[str]:
-        return [*self.stack.kinds, *SERVERS]
+        return [*(kind for kind in self.stack.kinds if kind != SECOND_INDEX), *SERVERS]
+
+    @property
+    def has_second_index(self) -> bool:
+        """Whether the second index process was started, and not stopped."""
+        return SECOND_INDEX in self.stack.processes
+
+    def start_second_index(self) -> None:
+        """Start another index process, as a deploy or another machine does."""
+        with self._guard:
+            if not self.has_second_index:
+                self._down.discard(SECOND_INDEX)
+                self.stack.start(SECOND_INDEX)
+
+    def stop_second_index(self) -> None:
+        """Stop it gently."""
+        with self._guard:
+            self._down.add(SECOND_INDEX)
+            process = self.stack.processes.pop(SECOND_INDEX)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def start(self) -> None:
         """Start everything, and wait until it is ready."""
         self._servers.start()
         self.await_servers()
-        self.stack.start()
+        self.stack.start(*(kind for kind in self.kinds if kind not in SERVERS))
         self.stack.await_ready()
         self._supervisor.start()
 
@@ -190,7 +237,7 @@ class Plant:
         self._over.set()
         if self._supervisor.is_alive():
             self._supervisor.join()
-        for kind in self.kinds:
+        for kind in (*self.kinds, SECOND_INDEX):
             if kind in self._servers.processes or kind in self.stack.processes:
                 self.resume(self.members(kind))
         codes = self.stack.terminate() if self.stack.processes else {}
@@ -217,10 +264,10 @@ def mongo_client(url: str) -> MongoClient[dict[str, Any]]:
 
 @contextlib.contextmanager
 def running_plant(
-    folder: Path, clocks_seconds: float = 0.0, seed: int = 0, **settings: str
+    folder: Path, clocks_seconds: float = 0.0, seed: int = 0, sweeps: int = 1, **settings: str
 ) -> Iterator[Plant]:
     """Run everything while the block runs."""
-    plant = Plant(folder, clocks_seconds, seed, **settings)
+    plant = Plant(folder, clocks_seconds, seed, sweeps, **settings)
     try:
         plant.start()
         yield plant

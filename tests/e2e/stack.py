@@ -72,8 +72,8 @@ class Stack:
                     start_new_session=True,
                 )
 
-    def await_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
+    def await_ready(self, seconds: float = READY_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         answer = "no answer"
         while time.monotonic() < deadline:
             ended = [kind for kind, process in self.processes.items() if process.poll() is not None]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from catalog_rows import add_products, by_payload, by_url, open_task, submit
+from pymongo.database import Database
 
 from catalog import purges
 from catalog.collections import CollectionRow
@@ -65,6 +67,46 @@ def test_tasks_come_newest_first_by_user_and_by_collection(catalog: Catalog) -> 
     assert page.next is not None
     assert [task.task_id for task in catalog.tasks.page("u", None, page.next, 2).rows] == [ids[0]]
     assert [task.task_id for task in catalog.tasks.page("u", "u/a", "", 9).rows] == [ids[2], ids[0]]
+
+
+@pytest.mark.parametrize("key", [None, "u/a"])
+def test_tasks_of_a_state_come_newest_first_from_any_place_of_the_list_of_all(
+    catalog: Catalog, key: str | None
+) -> None:
+    ids = [open_task(catalog, 1, "u", "a").task_id for _ in range(7)]
+    open_task(catalog, 1, "u2", "a")
+    for task_id in (ids[1], ids[4], ids[6]):
+        catalog.tasks.finish(task_id, 1, 0)
+
+    def listed(before: str, limit: int, is_finished: bool) -> tuple[list[int], str | None]:
+        page = catalog.tasks.page("u", key, before, limit, is_finished)
+        assert {task.ending is not None for task in page.rows} <= {is_finished}
+        return [ids.index(task.task_id) for task in page.rows], page.next
+
+    found, place = listed("", 2, True)
+    assert found == [6, 4]
+    assert place is not None
+    assert listed(place, 2, True) == ([1], None)
+    found, place = listed("", 2, False)
+    assert found == [5, 3]
+    assert place is not None
+    assert listed(place, 9, False) == ([2, 0], None)
+    of_all = catalog.tasks.page("u", key, "", 3).next
+    assert of_all is not None
+    assert listed(of_all, 9, True) == ([1], None), "after the newest three of all"
+
+
+@pytest.mark.parametrize("field", ["listing", "task_id", "state_listing", "state_task_id"])
+def test_a_list_of_tasks_is_read_from_an_index_in_its_order(
+    rows: Database[dict[str, Any]], field: str
+) -> None:
+    open_one = {"$gt": "u/", "$lt": "u/:"}
+    plan = rows["tasks"].find({field: open_one}).sort(field, -1).limit(3).explain()
+    # The embedded server tells SQLite's plan, MongoDB one of stages.
+    told = str(plan["queryPlanner"])
+    assert "SEARCH" in told or "IXSCAN" in told, told
+    assert "TEMP B-TREE" not in told, told
+    assert "'SORT'" not in told, told
 
 
 def test_the_first_note_of_how_a_task_ended_stays(catalog: Catalog) -> None:

@@ -24,7 +24,7 @@ from catalog.schema import Schema
 from catalog.splitting import split_off
 from catalog.store import Catalog, open_catalog
 from catalog.submission import Draft, NewImage, Written, begin, open_task, write
-from catalog.tasks import TaskRow
+from catalog.tasks import TaskRow, state_fields
 from contract.errors import BrokenBase64OrUrl
 
 MODEL = ModelRow("model", 4)
@@ -311,5 +311,7 @@ def _audit_tasks(table: dict[str, dict[Any, Row]], open_chunks: list[Row]) -> No
         is_done = all(chunk["state"] == State.DONE for chunk in chunks)
         assert ("open_since" in task) == (task["finished_at"] is None)
         assert ("remove_at" in task) == (task["finished_at"] is not None)
+        listed = state_fields(task["_id"], is_finished=task["finished_at"] is not None)
+        assert listed.items() <= task.items()
         assert is_done or task["finished_at"] is None
         assert task["finished_at"] or not is_done or any("settle_at" in c for c in chunks)

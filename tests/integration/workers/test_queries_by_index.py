@@ -139,6 +139,10 @@ def test_every_query_is_answered_by_one_index_without_a_sort(
         catalog.images.take_over(1)
         client.get("/readyz")
         client.post("/v1/list_tasks", json={})
+        client.post("/v1/list_tasks", json={"task_status": "FINISHED"})
+        client.post("/v1/list_tasks", json={"collection_name": "shop"})
+        of_one = {"collection_name": "shop", "task_status": "PROCESSING"}
+        client.post("/v1/list_tasks", json=of_one)
         work.shards.restore()
     call_operations(client, work, recorder)
     with recorder.recording():

@@ -1,0 +1,29 @@
+"""A small generated catalogue in the embedded servers of the test run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "volume"))
+from generated import DATABASE, MODEL, SMALL, Written
+from volume_catalog import Generator
+from volume_files import write_catalog
+
+from catalog.store import open_catalog
+from config.settings import settings
+
+
+@pytest.fixture(scope="module")
+def written(process_settings: None) -> Iterator[Written]:
+    chosen = settings().model_copy(update={"mongo_database": DATABASE})
+    generator = Generator(SMALL, MODEL)
+    with MongoClient(chosen.mongo_url.get_secret_value()) as client:
+        for name in (DATABASE, f"{DATABASE}_blobs"):
+            client.drop_database(name)
+        write_catalog(client, DATABASE, generator)
+        yield Written(client, open_catalog(client, DATABASE), chosen, generator)

@@ -1,0 +1,27 @@
+"""What the generated catalogue of these tests is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pymongo import MongoClient
+from volume_catalog import Generator, Shape
+
+from catalog.connection import Row
+from catalog.models import ModelRow
+from catalog.store import Catalog
+from config.settings import Settings
+
+DATABASE = "snapsku_volume"
+SMALL = Shape(5_000, collections=5, users=2, with_vectors=1)
+MODEL = ModelRow("volume-model", 16)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A generated catalogue, and what its generator counted."""
+
+    client: MongoClient[Row]
+    catalog: Catalog
+    settings: Settings
+    generator: Generator
