@@ -24,6 +24,14 @@ Migration = Callable[[Database[Row], Database[Row]], None]
 #: Rows that a migration reads and changes at a time.
 PAGE = 1000
 
+#: Indexes by which no query goes any more.
+_UNUSED_FROM_4 = (
+    ("chunks", "due_at"),
+    ("chunks", "sent_at"),
+    ("image_names", "label"),
+    ("tasks", "open_since"),
+)
+
 #: The server has no such index, or no such table.
 _NOT_THERE = (26, 27)
 
@@ -62,6 +70,12 @@ def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
     """Keep the time of each chunk in the field of its state, and list tasks by their state."""
     _name_times_of_chunks(rows)
     list_tasks_by_state(rows)
+    for table, field in _UNUSED_FROM_4:
+        try:
+            rows[table].drop_index([(field, 1)])
+        except OperationFailure as error:
+            if error.code not in _NOT_THERE:
+                raise
 
 
 def _name_times_of_chunks(rows: Database[Row]) -> None:
@@ -78,12 +92,6 @@ def _name_times_of_chunks(rows: Database[Row]) -> None:
             {"$rename": {"sent_at": field}, "$unset": {"due_at": 1}},
         )
         chunks.update_many({"due_at": {"$gt": 0}, **sent}, {"$rename": {"due_at": field}})
-    for field in ("due_at", "sent_at"):
-        try:
-            chunks.drop_index([(field, 1)])
-        except OperationFailure as error:
-            if error.code not in _NOT_THERE:
-                raise
 
 
 def list_tasks_by_state(rows: Database[Row]) -> None:
