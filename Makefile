@@ -11,6 +11,7 @@ REPORT ?= chaos-output.json
 MINUTES ?= 10
 SOAK_REPORT ?= soak-output.json
 CALLS ?= 10000
+PYTEST ?=
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
@@ -29,7 +30,7 @@ demo: setup
 	$(BIN)/python -m demo --output demo-output
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit

@@ -5,20 +5,25 @@ Knows nothing of HTTP, queues or workers: what waits is what the rows say.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+from pymongo.errors import OperationFailure
+from redis.exceptions import RedisError
 
 from app.answer import Busy
 from catalog.connection import now
 from catalog.store import Catalog
 from config.settings import Settings
+from workers.process_reports import ProcessReports, free_bytes, least_free
 
 #: A measurement is used for so long, and no more than this share of the time is measured.
 FRESH_SECONDS = 1.0
 MEASURED_SHARE = 0.05
+
+#: How long the free disk of the database is remembered.
+DATABASE_DISK_SECONDS = 30.0
 
 #: What a client is told to wait: a backlog does not go away in two seconds.
 RETRY_AFTER_SECONDS = 30
@@ -31,10 +36,13 @@ class Backlog:
         self,
         catalog: Catalog,
         settings: Settings,
+        process_reports: ProcessReports,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
         self._settings = settings
+        self._process_reports = process_reports
+        self._database_disk = DatabaseDisk(catalog, settings.mongo_database, clock)
         self._clock = clock
         self._lock = threading.Lock()
         self._fault: str | None = None
@@ -55,8 +63,10 @@ class Backlog:
     def _measure(self) -> str | None:
         """Say which limit is reached, None if none is."""
         chosen = self._settings
-        if chosen.disk_free_bytes and _free_bytes(chosen.data_dir) < chosen.disk_free_bytes:
-            return "too little disk is free"
+        if chosen.disk_free_bytes:
+            where = self._short_disk(chosen.disk_free_bytes)
+            if where is not None:
+                return f"too little disk is free: {where}"
         if chosen.backlog_images or chosen.backlog_bytes:
             held = self._catalog.tasks.backlog()
             if chosen.backlog_images and held.images >= chosen.backlog_images:
@@ -70,11 +80,50 @@ class Backlog:
                 return f"the oldest message has waited for {age:.0f} s"
         return None
 
+    def _short_disk(self, limit: int) -> str | None:
+        """Return where less than `limit` bytes are free, None if that is nowhere."""
+        if free_bytes(self._settings.data_dir) < limit:
+            return "this machine"
+        try:
+            least = least_free(self._process_reports.latest())
+        except RedisError:
+            # Work is taken in without Redis; the disk of this machine has to stand for all.
+            least = None
+        if least is not None and least.disk_free_bytes < limit:
+            return least.process
+        free = self._database_disk.free_bytes()
+        return "MongoDB" if free is not None and free < limit else None
 
-def _free_bytes(folder: Path) -> int:
-    # The folder is made by the workers; until then its parents tell of the same disk.
-    for place in (folder, *folder.resolve().parents):
-        if place.exists():
-            found = os.statvfs(place)
-            return found.f_bavail * found.f_frsize
-    raise FileNotFoundError(folder)
+
+class DatabaseDisk:
+    """The disk of the database, which may be on a machine where no process of ours is."""
+
+    def __init__(self, catalog: Catalog, name: str, clock: Callable[[], float]) -> None:
+        self._catalog = catalog
+        self._name = name
+        self._clock = clock
+        self._is_embedded: bool | None = None
+        self._measured_at = float("-inf")
+        self._free: int | None = None
+
+    def free_bytes(self) -> int | None:
+        """Return how many bytes are free, None where the server does not tell."""
+        if self._clock() - self._measured_at >= DATABASE_DISK_SECONDS:
+            self._free = self._measure()
+            self._measured_at = self._clock()
+        return self._free
+
+    def _measure(self) -> int | None:
+        client = self._catalog.client
+        try:
+            if self._is_embedded is None:
+                # The embedded server, which tells no version, reads every row for dbStats; it
+                # is on the disk of a process that reports.
+                self._is_embedded = "version" not in client.server_info()
+            if self._is_embedded:
+                return None
+            told = client[self._name].command("dbStats")
+        except OperationFailure:
+            return None  # its user may not ask
+        total, used = told.get("fsTotalSize"), told.get("fsUsedSize")
+        return int(total - used) if total and used is not None else None

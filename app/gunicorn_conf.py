@@ -4,9 +4,12 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from app.services import await_secret_key
 from catalog.schema import await_schema
 from config.logging import configure_logging
 from config.settings import settings
+from workers.process_reports import ProcessReporter, ProcessReports
+from workers.staging import connect_redis
 
 _settings = settings()
 
@@ -24,12 +27,23 @@ class _OurLogger(Logger):  # type: ignore[misc]
 
 
 def on_starting(_server: Any) -> None:
-    """Compare the schema in the parent, where a refusal ends the whole API."""
+    """Compare schema and secret key in the parent, where a refusal ends the whole API."""
     await_schema(
         _settings.mongo_url.get_secret_value(),
         _settings.mongo_database,
         _settings.mongo_timeout_seconds,
     )
+    await_secret_key(_settings)
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Report on this machine, from each process that serves."""
+    connection = connect_redis(
+        _settings.redis_url.get_secret_value(),
+        _settings.redis_timeout_seconds,
+        _settings.redis_timeout_seconds,
+    )
+    ProcessReporter("api", ProcessReports(connection), _settings.data_dir).start()
 
 
 logger_class = _OurLogger

@@ -5,9 +5,11 @@ That is: the servers answer, every queue is consumed, and the index holds what i
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+import pymongo
 from flask import Flask, Response, jsonify
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
@@ -15,9 +17,13 @@ from redis.exceptions import RedisError
 from app.services import Services
 from catalog.chunks import Stage
 from workers.broker import QUEUES
+from workers.process_reports import ProcessReport
 from workers.staging import IndexReport
 
 HEALTH_PATHS = ("/healthz", "/readyz")
+
+#: MongoDB answers /readyz within this time, or can't be reached. Operations wait longer.
+MONGO_SECONDS = 1.5
 
 
 def add_health(flask_app: Flask, services: Services) -> None:
@@ -29,35 +35,68 @@ def add_health(flask_app: Flask, services: Services) -> None:
 
     @flask_app.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        faults: list[str] = []
-        warnings = _warnings_of_calls(services)
-        try:
-            services.catalog.ping()
-        except PyMongoError:
-            faults.append("MongoDB can't be reached")
-        answer: dict[str, Any] = {}
-        try:
-            answer["consumed_seconds_ago"] = ages = services.consumption.ages(QUEUES)
-            index, refused = services.index_reports.latest()
-            answer["index"] = None if index is None else asdict(index)
-            answer["index_standbys"] = services.index_reports.standbys()
-        except RedisError:
-            faults.append("Redis can't be reached")
+        # Both servers at once, so that two that hang take no longer than one.
+        with ThreadPoolExecutor(1) as pool:
+            mongo_answers = pool.submit(_mongo_answers, services)
+            faults, warnings, answer = _seen_in_redis(services)
+        if mongo_answers.result():
+            warnings += _warnings_of_room(services)
         else:
-            stalled = [q for q, age in ages.items() if services.consumption.is_stalled(age)]
-            faults += [f"queue {queue} is not consumed" for queue in stalled]
-            if index is not None:
-                faults += _faults_of(index)
-                warnings += _warnings_of(index)
-            elif Stage.INDEX not in stalled:
-                faults.append("index: its process has not said how it is")
-            if refused:
-                warnings.append(f"index: a second process was refused ({refused})")
+            faults.insert(0, "MongoDB can't be reached")
+        warnings = _warnings_of_calls(services) + warnings
         if warnings:
             answer["warnings"] = warnings
         if faults:
             return jsonify(status="not ready", faults=faults, **answer), 503
         return jsonify(status="ready", **answer), 200
+
+
+def _mongo_answers(services: Services) -> bool:
+    try:
+        with pymongo.timeout(MONGO_SECONDS):
+            services.catalog.ping()
+    except PyMongoError:
+        return False
+    return True
+
+
+def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, Any]]:
+    """Return faults, warnings and what else Redis tells of queues and index."""
+    try:
+        ages = services.consumption.ages(QUEUES)
+        index, refused = services.index_reports.latest()
+        standbys = services.index_reports.standbys()
+        processes = services.process_reports.latest()
+    except RedisError:
+        return ["Redis can't be reached"], [], {}
+    answer: dict[str, Any] = {
+        "consumed_seconds_ago": ages,
+        "index": None if index is None else asdict(index),
+        "index_standbys": standbys,
+        "processes": [{**asdict(one.report), "age_seconds": one.age_seconds} for one in processes],
+    }
+    stalled = [q for q, age in ages.items() if services.consumption.is_stalled(age)]
+    faults = [f"queue {queue} is not consumed" for queue in stalled]
+    warnings = [_warning_of_clock(one.report) for one in processes if one.report.clock_is_off]
+    if index is not None:
+        faults += _faults_of(index)
+        warnings += _warnings_of(index)
+    elif Stage.INDEX not in stalled:
+        faults.append("index: its process has not said how it is")
+    if refused:
+        warnings.append(f"index: a second process was refused ({refused})")
+    return faults, warnings, answer
+
+
+def _warnings_of_room(services: Services) -> list[str]:
+    try:
+        with pymongo.timeout(MONGO_SECONDS):
+            seconds = services.waits_for_room()
+    except (PyMongoError, RedisError):
+        return []  # told as that already, or at the next look
+    if seconds is None:
+        return []
+    return [f"no room for fetched bytes, fetching has waited for {seconds:.0f} s"]
 
 
 def _warnings_of_calls(services: Services) -> list[str]:
@@ -69,6 +108,12 @@ def _warnings_of_calls(services: Services) -> list[str]:
     if passed:
         warnings.append(f"calls that passed without a look at their quota: {passed}")
     return warnings
+
+
+def _warning_of_clock(report: ProcessReport) -> str:
+    off = report.clock_offset_seconds
+    direction = "ahead of" if off > 0 else "behind"
+    return f"clock of {report.process}: {abs(off):.1f} s {direction} the database's"
 
 
 def _faults_of(index: IndexReport) -> list[str]:

@@ -18,6 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.answer import UNLIMITED, SystemCode
+from catalog.database_time import DATABASE_TIME
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,22 @@ class Charge:
     retry_after_seconds: int = 0
 
 
+class SharedTimeStorage(RedisStorage):
+    """The counts in Redis, whose moving seconds go by the database's time.
+
+    The library writes and compares moments of the wall clock of each host.
+    """
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count `amount` calls unless that would be more than `limit` in `expiry` seconds."""
+        seconds = DATABASE_TIME.microseconds() / 1_000_000
+        return bool(
+            self.lua_acquire_moving_window(
+                [self.prefixed_key(key)], [seconds, limit, expiry, amount]
+            )
+        )
+
+
 class Quotas:
     """Counts calls of users.
 
@@ -39,7 +56,7 @@ class Quotas:
 
     def __init__(self, client: Redis) -> None:
         # Of the address only the scheme counts where a pool is given.
-        storage = RedisStorage(
+        storage = SharedTimeStorage(
             "redis://", connection_pool=client.connection_pool, key_prefix="quota"
         )
         self._seconds = MovingWindowRateLimiter(storage)

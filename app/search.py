@@ -81,7 +81,6 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
                 box=None if box is None else (box.left, box.top, box.right, box.bottom),
                 min_similarity=request.min_similarity,
                 group_by_product=request.group_by_product,
-                deadline=time.time() + settings.search_seconds,
                 request_id=call.request_id,
                 model_id=collection.model_id,
             ),
@@ -98,10 +97,12 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
 
 def _ask(services: Services, query: Query) -> dict[str, Any]:
     query_id = uuid.uuid4().hex
+    seconds = services.settings.search_seconds
+    deadline = time.monotonic() + seconds
     try:
-        services.exchange.leave(query_id, query.pack())
-        send_search(query_id, query.seconds_left())
-        answer = services.exchange.wait(query_id, query.seconds_left())
+        services.exchange.leave(query_id, query.pack(), seconds)
+        send_search(query_id)
+        answer = services.exchange.wait(query_id, deadline - time.monotonic())
         services.exchange.forget(query_id)
     except BrokerUnreachableError as error:
         raise Busy("the broker can't be reached") from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 import redis
+import structlog
+from pymongo.errors import ConnectionFailure
 
 from app.backlog import Backlog
 from app.caller import Gate
@@ -13,15 +16,27 @@ from app.quotas import Quotas
 from catalog.collections import CollectionRow
 from catalog.connection import connect
 from catalog.store import Catalog
+from config.refusal import refuse
 from config.settings import Settings
 from contract.errors import NoRelativeCollection
 from download.address import AllowList
 from download.policy import FetchPolicy
+from identity.custody import Custody, WrongSecretKeyError
 from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
+from workers.process_reports import ProcessReports
 from workers.resources import catalog_of
-from workers.staging import Consumption, Exchange, IndexReports, connect_redis
+from workers.staging import (
+    Consumption,
+    Exchange,
+    IndexReports,
+    RoomNotice,
+    StagedBytes,
+    connect_redis,
+)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,9 @@ class Services:
     exchange: Exchange
     consumption: Consumption
     backlog: Backlog
+    process_reports: ProcessReports
     index_reports: IndexReports
+    room_notice: RoomNotice
     searches: threading.BoundedSemaphore  #: so that polls and submissions keep half the threads
     picture_limits: PictureLimits
     fetch_policy: FetchPolicy  #: by which a URL is judged without a look-up
@@ -47,6 +64,44 @@ class Services:
         if found is None:
             raise NoRelativeCollection
         return found
+
+    def waits_for_room(self) -> float | None:
+        """Return for how many seconds fetching has waited for room; None if it does not.
+
+        Raises RedisError, and PyMongoError where this process never read which catalogue it is.
+        """
+        seconds = self.room_notice.seconds()
+        if seconds is None:
+            return None
+        staged = StagedBytes(
+            self.redis,
+            self.settings.staged_bytes,
+            self.settings.staged_seconds,
+            self.catalog.identity.get(),
+        )
+        # The notice outlives the wait for some seconds.
+        return None if staged.has_room() else seconds
+
+
+def await_secret_key(settings: Settings) -> None:
+    """End the process with one clear line if its secret key is not that of the catalogue.
+
+    Waits for a MongoDB that can't be reached. Closes its client, since the children of a
+    parent that uses one must not.
+    """
+    vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
+    url = settings.mongo_url.get_secret_value()
+    while True:
+        try:
+            with connect(url, settings.mongo_timeout_seconds) as client:
+                catalog = catalog_of(settings, client)
+                Custody(catalog.accounts, catalog.seal, vault).check()
+            return
+        except WrongSecretKeyError as error:
+            refuse(f"database {settings.mongo_database}: {error}")
+        except ConnectionFailure as error:
+            log.warning("waiting for MongoDB", fault=str(error))
+            time.sleep(1.0)
 
 
 def make_services(settings: Settings) -> Services:
@@ -62,6 +117,7 @@ def make_services(settings: Settings) -> Services:
         settings.search_seconds + settings.redis_timeout_seconds,
     )
     catalog = catalog_of(settings, client)
+    process_reports = ProcessReports(connection)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -74,8 +130,10 @@ def make_services(settings: Settings) -> Services:
         redis=connection,
         exchange=Exchange(waiting),
         consumption=Consumption(connection, settings.stalled_seconds),
-        backlog=Backlog(catalog, settings),
+        backlog=Backlog(catalog, settings, process_reports),
+        process_reports=process_reports,
         index_reports=IndexReports(connection, settings.stalled_seconds),
+        room_notice=RoomNotice(connection),
         searches=threading.BoundedSemaphore(settings.api_threads // 2),
         picture_limits=PictureLimits(
             settings.image_bytes, settings.image_min_side, settings.image_max_side

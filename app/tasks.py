@@ -86,6 +86,8 @@ def _images(services: Services, task: TaskRow) -> dict[int, tuple[Outcome, bool]
 
 def _from_rows(services: Services, chunk_ids: Sequence[str]) -> list[tuple[Outcome, bool]]:
     """Read from the rows what no Celery result tells: chunks at work, and results that are gone."""
+    if not chunk_ids:
+        return []
     chunks = services.catalog.chunks.find(chunk_ids)
     open_labels = [
         label for chunk in chunks if chunk.state is not State.DONE for label in chunk.labels

@@ -7,6 +7,7 @@ place of the old one in a single write.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,6 +73,16 @@ class Accounts:
     def key_of_api(self, api_key_hash: str) -> AccessKey | None:
         """Give the keys whose API key has that hash, or None; raises MalformedAccountError."""
         return _key_of(self._keys.find_one({"api_key_hash": api_key_hash}))
+
+    def all_keys(self) -> Iterator[AccessKey]:
+        """Yield every pair of keys but those that are malformed."""
+        for row in self._keys.find({}):
+            try:
+                key = _key_of(row)
+            except MalformedAccountError:
+                continue
+            if key is not None:
+                yield key
 
     def all(self) -> list[Account]:
         """Give every account by name; raises MalformedAccountError."""

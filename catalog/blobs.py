@@ -12,7 +12,7 @@ import numpy as np
 from bson.binary import Binary
 from numpy.typing import NDArray
 
-from catalog.connection import Row, Rows, find_by_id, insert_new
+from catalog.connection import Row, Rows, delete_by_id, find_by_id, insert_new
 
 
 class Blobs:
@@ -38,7 +38,7 @@ class Blobs:
 
     def remove(self, labels: Iterable[int]) -> None:
         """Forget the bytes of these labels."""
-        self._rows.delete_many({"_id": {"$in": list(labels)}})
+        delete_by_id(self._rows, labels)
 
 
 class Vectors:
@@ -101,7 +101,7 @@ class Vectors:
 
     def remove(self, labels: Iterable[int]) -> None:
         """Forget all features of these labels."""
-        self._rows.delete_many({"_id": {"$in": _both(list(labels))}})
+        delete_by_id(self._rows, _both(list(labels)))
 
     def keep_only(self, labels: Sequence[int], models: Collection[str]) -> None:
         """Forget the features of these labels that other models made, or that are there twice."""

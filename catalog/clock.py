@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pymongo.database import Database
 
 from catalog.chunks import State
-from catalog.connection import Row, moment, now, stamp
+from catalog.connection import Row, moment, stamp, time_of
 
 #: Every field that says when a row is to be looked at, by table.
 DUE_FIELDS = (
@@ -61,7 +61,7 @@ class Clock:
         """
         kept = self._rows["clock"].find_one({"_id": _SWEEP})
         # Only now: a database that was away may have kept the read waiting.
-        at = now()
+        at = time_of(self._rows.client)
         before = at if kept is None else moment(kept["seen"])
         if at - before > patience:
             look = Look(at, unseen=at - before, rows=self._spare(at))

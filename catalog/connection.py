@@ -6,8 +6,7 @@ other, because the embedded server has one lock per logical database.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +16,8 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 from pymongo.uri_parser import parse_uri
 
+from catalog.database_time import DATABASE_TIME
+
 Row = dict[str, Any]
 Rows = Collection[Row]
 
@@ -24,9 +25,9 @@ DUPLICATE_KEY = 11000
 
 
 def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
-    """Give a client whose writes are acknowledged only when they are in the server's journal.
+    """Return a client whose writes are acknowledged only when they are in the server's journal.
 
-    A `journal` option of the URL says otherwise.
+    A `journal` option of the URL says otherwise. Its heartbeats set the clock of `now`.
     """
     milliseconds = int(timeout_seconds * 1000)
     return MongoClient(
@@ -37,6 +38,9 @@ def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
         serverSelectionTimeoutMS=milliseconds,
         connectTimeoutMS=milliseconds,
         socketTimeoutMS=60_000,
+        event_listeners=[DATABASE_TIME.listener()],
+        # A server that holds its answer back tells no round trip, and so no time.
+        serverMonitoringMode="poll",
     )
 
 
@@ -46,8 +50,21 @@ def databases(client: MongoClient[Row], name: str) -> tuple[Database[Row], Datab
 
 
 def now() -> datetime:
-    """Give the time of this moment in UTC, in whole milliseconds as rows keep it."""
-    return moment(time.time_ns() // 1_000_000)
+    """Return the database's time of this moment in UTC, in whole milliseconds as rows keep it.
+
+    It is the same on every machine; the clock of the machine has no part in it.
+    """
+    return moment(DATABASE_TIME.microseconds() // 1000)
+
+
+def time_of(client: MongoClient[Row]) -> datetime:
+    """Ask the server for its time, and return it as `now` does from here on.
+
+    For what decides over a lease: a database whose clock was set a second ago must not have
+    one process judge by the new time what another wrote by the old one. Raises PyMongoError.
+    """
+    DATABASE_TIME.ask(client)
+    return now()
 
 
 def stamp(moment: datetime) -> int:
@@ -104,3 +121,21 @@ def find_by_id(
     # One batch: without a size, a second round trip fetches what is beyond 101 rows.
     found = rows.find({"_id": {"$in": list(ids)}}, fields).batch_size(len(ids) + 1)
     return {row["_id"]: row for row in found}
+
+
+def update_by_id(rows: Rows, ids: Iterable[Any], change: Row, where: Row | None = None) -> None:
+    """Change the rows with these ids that also match `where`.
+
+    No ids are no round trip, here as in `delete_by_id`: the embedded server reads the whole
+    table for an empty `$in`.
+    """
+    wanted = list(ids)
+    if wanted:
+        rows.update_many({"_id": {"$in": wanted}, **(where or {})}, change)
+
+
+def delete_by_id(rows: Rows, ids: Iterable[Any]) -> None:
+    """Remove the rows with these ids."""
+    wanted = list(ids)
+    if wanted:
+        rows.delete_many({"_id": {"$in": wanted}})

@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from catalog.connection import Row, Rows, find_by_id, moment_or_none, now, stamp
+from catalog.connection import (
+    Row,
+    Rows,
+    delete_by_id,
+    find_by_id,
+    moment_or_none,
+    now,
+    stamp,
+    update_by_id,
+)
 from catalog.times import Times
 
 #: The outcome of an image that can be found; any other is a message of the contract.
@@ -119,7 +128,7 @@ class Images:
 
     def fail(self, labels: Sequence[int], message: str) -> None:
         """Give those that have no outcome yet the outcome `message`."""
-        self._end({"_id": {"$in": list(labels)}, "outcome": None}, message)
+        self._end(labels, {"outcome": None}, message)
 
     def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
         """Stamp the epoch of an index owner on those that have no outcome yet.
@@ -127,9 +136,7 @@ class Images:
         A later epoch stays. Every write of this owner that makes them findable must come after
         it has read, after this, that it still is the owner.
         """
-        self._rows.update_many(
-            {"_id": {"$in": list(labels)}, "outcome": None}, {"$max": {"index_epoch": epoch}}
-        )
+        update_by_id(self._rows, labels, {"$max": {"index_epoch": epoch}}, {"outcome": None})
 
     def take_over(self, epoch: int) -> None:
         """Stamp the epoch of a new index owner on all that an owner before it works on."""
@@ -141,17 +148,15 @@ class Images:
         Only those that have the stamp of an `epoch`, where one is given; the index stage gives
         its own, and others must know that no index process is at work.
         """
-        which = {"_id": {"$in": list(labels)}, "outcome": None, "deleted_at": None}
-        self._end(which if epoch is None else {**which, "index_epoch": epoch}, SUCCEEDED)
+        where: Row = {"outcome": None, "deleted_at": None}
+        self._end(labels, where if epoch is None else {**where, "index_epoch": epoch}, SUCCEEDED)
 
-    def _end(self, which: Row, outcome: str) -> None:
-        self._rows.update_many(
-            which,
-            {
-                "$set": {"outcome": outcome, "ended_at": stamp(now())},
-                "$unset": {"index_epoch": 1},
-            },
-        )
+    def _end(self, labels: Sequence[int], where: Row, outcome: str) -> None:
+        ended = {
+            "$set": {"outcome": outcome, "ended_at": stamp(now())},
+            "$unset": {"index_epoch": 1},
+        }
+        update_by_id(self._rows, labels, ended, where)
 
     def set_info(self, label: int, image_info: str) -> None:
         """Replace what the client noted of an image."""
@@ -178,19 +183,21 @@ class Images:
 
     def remove(self, labels: Sequence[int]) -> None:
         """Remove rows that nothing points to any more."""
-        self._rows.delete_many({"_id": {"$in": list(labels)}})
+        delete_by_id(self._rows, labels)
 
     def delete(self, labels: Sequence[int]) -> None:
         """Flag images as deleted; the index and the blobs are cleared of them later."""
         deleted_at = now()
-        self._rows.update_many(
-            {"_id": {"$in": list(labels)}, "deleted_at": None},
+        update_by_id(
+            self._rows,
+            labels,
             {
                 "$set": {
                     "deleted_at": stamp(deleted_at),
                     "index_at": stamp(deleted_at + self._times.lease),
                 }
             },
+            {"deleted_at": None},
         )
 
     def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
@@ -209,20 +216,19 @@ class Images:
             if image.index_at is not None:
                 by_reminder.setdefault(image.index_at, []).append(image.label)
         for index_at, labels in by_reminder.items():
-            self._rows.update_many(
-                {"_id": {"$in": labels}, "index_at": stamp(index_at)}, {"$unset": {"index_at": 1}}
+            update_by_id(
+                self._rows, labels, {"$unset": {"index_at": 1}}, {"index_at": stamp(index_at)}
             )
 
     def ask_index(self, labels: Iterable[int]) -> None:
         """Have the index look at these images again, within a while or when the sweep asks."""
-        self._rows.update_many(
-            {"_id": {"$in": list(labels)}}, {"$set": {"index_at": stamp(now() + self._times.lease)}}
-        )
+        index_at = stamp(now() + self._times.lease)
+        update_by_id(self._rows, labels, {"$set": {"index_at": index_at}})
 
     def let_go(self, labels: Iterable[int]) -> None:
         """Note that nothing is left of these images but their rows, which go in a while."""
         remove_at = stamp(now() + self._times.deleted)
-        self._rows.update_many({"_id": {"$in": list(labels)}}, {"$set": {"remove_at": remove_at}})
+        update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})
 
     def to_be_removed(self, limit: int) -> list[ImageRow]:
         """Give images whose rows are to go now."""

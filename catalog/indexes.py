@@ -58,7 +58,6 @@ INDEXES = (
     # The images that the index stage has in hands at this moment.
     _sparse("images", "index_epoch"),
     _sparse("images", "remove_at"),
-    _index("image_names", "label"),
     _index("image_contents", "label"),
     _sparse("chunks", "due_at"),
     _sparse("chunks", "sent_at"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from catalog.connection import Row, Rows, find_by_id
+from catalog.connection import Row, Rows, delete_by_id, find_by_id
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Losses:
 
     def remove(self, labels: Iterable[int]) -> None:
         """Forget the losses of these images."""
-        self._rows.delete_many({"_id": {"$in": list(labels)}})
+        delete_by_id(self._rows, labels)
 
 
 def _of(row: Row) -> Loss:

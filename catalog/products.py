@@ -16,7 +16,16 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from catalog.collections import CollectionRow
-from catalog.connection import DUPLICATE_KEY, Row, Rows, find_by_id, now, refused_writes, stamp
+from catalog.connection import (
+    DUPLICATE_KEY,
+    Row,
+    Rows,
+    delete_by_id,
+    find_by_id,
+    now,
+    refused_writes,
+    stamp,
+)
 from catalog.numbers import Numbers
 from catalog.pages import Page, cut, within
 from contract.errors import ContractError, ExistingProduct, InsertProductError
@@ -130,7 +139,7 @@ class Products:
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove the rows of these keys."""
-        self._rows.delete_many({"_id": {"$in": list(keys)}})
+        delete_by_id(self._rows, keys)
 
     def insert(
         self, collection: CollectionRow, products: Sequence[NewProduct]

@@ -23,6 +23,7 @@ from catalog.images import SUCCEEDED
 from catalog.indexes import create_indexes
 from catalog.products import product_key
 from catalog.schema import RESTORE, SCHEMA, Schema
+from catalog.seal import Seal
 from catalog.survivors import Source, Survivors
 
 #: Documents written at a time, as far as they are not too large together.
@@ -96,6 +97,8 @@ def restore(
     # snapshots hold of that one is not taken for its own.
     identity = Identity(rows["schema"])
     identity.renew()
+    # The users of a backup may have been sealed with another key.
+    Seal(rows["schema"]).remove()
     chunk_id = _Renaming(catalogue, identity.get())
 
     for table in BLOBS:

@@ -24,6 +24,7 @@ from catalog.ownership import Ownership
 from catalog.products import Products
 from catalog.purges import Purges
 from catalog.queues import Queues
+from catalog.seal import Seal
 from catalog.tasks import Tasks
 from catalog.times import Times
 
@@ -35,6 +36,7 @@ class Catalog:
     client: MongoClient[Row]
     identity: Identity
     accounts: Accounts
+    seal: Seal
     numbers: Numbers
     collections: Collections
     products: Products
@@ -73,6 +75,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         client=client,
         identity=Identity(rows["schema"]),
         accounts=Accounts(rows["accounts"], rows["access_keys"]),
+        seal=Seal(rows["schema"]),
         numbers=numbers,
         collections=Collections(
             rows["collections"], rows["users"], rows["models"], purges, times.recount

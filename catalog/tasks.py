@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,6 +11,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.database_time import DATABASE_TIME
 from catalog.pages import Page, cut, within
 from catalog.times import Times
 
@@ -97,7 +97,7 @@ class Tasks:
         images: Sequence[tuple[int, str, str]],
     ) -> Submission:
         """Write a submission of images to a collection's key, under an id that is nobody else's."""
-        microseconds = time.time_ns() // 1000
+        microseconds = DATABASE_TIME.microseconds()
         created_at = now()
         due_at = created_at + self._times.submission
         while True:

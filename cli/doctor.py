@@ -30,10 +30,12 @@ from catalog.store import Catalog
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
 from download.address import AllowList
+from identity.custody import Custody
 from identity.vault import Vault, VaultError
 from workers.broker import QUEUES
+from workers.process_reports import ProcessReports
 from workers.resources import catalog_of
-from workers.staging import Consumption, connect_redis
+from workers.staging import Consumption, RoomNotice, StagedBytes, connect_redis
 
 #: Less free disk than this is told: a snapshot needs room for a second copy.
 FREE_BYTES = 2**30
@@ -108,6 +110,7 @@ def users(settings: Settings, catalog: Catalog) -> str:
     if not accounts.is_anybody():
         return "none: programs of this machine alone are served, until `snapsku users add`"
     vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
+    Custody(accounts, catalog.seal, vault).require()
     found = accounts.all()
     for account in found:
         key = accounts.key(account.access_key)
@@ -128,8 +131,10 @@ def _look_at_redis(settings: Settings) -> Iterator[Finding]:
         if not first.is_ok and not _answers(r):
             return
         consumption = Consumption(r, settings.stalled_seconds)
+        yield _find("room for fetched bytes", lambda: room(r, settings))
         for name in QUEUES:
             yield _find(f"queue {name}", partial(queue, r, consumption, settings, name))
+        yield from processes(ProcessReports(r))
 
 
 def _answers(client: redis.Redis) -> bool:
@@ -252,6 +257,23 @@ def redis_server(client: redis.Redis) -> str:
     return f"version {version}, noeviction, appendonly"
 
 
+def room(client: redis.Redis, settings: Settings) -> str:
+    """Look whether fetching waits because vision is behind."""
+    seconds = RoomNotice(client).seconds()
+    if seconds is not None:
+        url = settings.mongo_url.get_secret_value()
+        with connect(url, settings.mongo_timeout_seconds) as mongo:
+            catalogue = catalog_of(settings, mongo).identity.get()
+        budget = settings.staged_bytes
+        if not StagedBytes(client, budget, settings.staged_seconds, catalogue).has_room():
+            raise Wrong(
+                f"{budget / 2**20:.0f} MiB wait for vision, and fetching has waited for "
+                f"{seconds:.0f} s; look at the vision workers, run more of them, or raise "
+                "SNAPSKU_STAGED_BYTES"
+            )
+    return "fetching does not wait"
+
+
 def queue(client: redis.Redis, consumption: Consumption, settings: Settings, name: str) -> str:
     """Look who consumes a queue and what waits in it."""
     depth = client.llen(name)
@@ -261,6 +283,20 @@ def queue(client: redis.Redis, consumption: Consumption, settings: Settings, nam
         return f"{waiting}, consumed {age:.0f} s ago"
     when = "never or long ago" if age is None else f"{age:.0f} s ago"
     raise Wrong(f"{waiting}, last consumed {when}; start or restart its worker, and beat")
+
+
+def processes(reports: ProcessReports) -> Iterator[Finding]:
+    """Tell the clock and the free disk of every process that runs.
+
+    A clock that is off is no fault: rows go by the database's time, on every machine.
+    """
+    for one in reports.latest():
+        report = one.report
+        off = report.clock_offset_seconds
+        text = f"clock {off:+.1f} s off, {report.disk_free_bytes / 2**30:.1f} GiB free"
+        if report.clock_is_off:
+            text += "; see to NTP on its machine: a signed call is refused from 5 minutes on"
+        yield Finding(report.process, True, f"{text}, told {one.age_seconds:.0f} s ago")
 
 
 def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:

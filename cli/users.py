@@ -23,6 +23,7 @@ from catalog.store import open_catalog
 from cli.servers import connected, running_servers
 from config.redaction import clean_text
 from config.settings import SettingsError, read_settings
+from identity.custody import Custody
 from identity.keys import KeyPair, hash_of, is_user_name, make_keys
 from identity.vault import Vault, VaultError
 
@@ -33,9 +34,11 @@ class _Office:
 
     accounts: Accounts
     vault: Vault
+    custody: Custody
 
     def make_keys(self) -> tuple[KeyPair, NewKeys]:
         """Give new keys, as their user sees them and as they are kept."""
+        self.custody.claim()
         made = make_keys()
         sealed = self.vault.seal(made.access_key, made.secret_key)
         return made, NewKeys(made.access_key, sealed, hash_of(made.api_key))
@@ -48,10 +51,10 @@ def _office() -> Iterator[_Office]:
         settings = read_settings()
         with running_servers(settings) as found, connected(found) as client:
             Schema(*databases(client, found.mongo_database)).bring_up_to_date()
-            yield _Office(
-                open_catalog(client, found.mongo_database).accounts,
-                Vault(settings.secret_key.get_secret_value(), settings.data_dir),
-            )
+            catalog = open_catalog(client, found.mongo_database)
+            vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
+            custody = Custody(catalog.accounts, catalog.seal, vault)
+            yield _Office(catalog.accounts, vault, custody)
     except (
         MalformedAccountError,
         MissingMigrationError,
@@ -133,6 +136,17 @@ def rotate(name: str) -> None:
         if not office.accounts.rotate(name, kept):
             raise click.ClickException(f"there is no user {name}")
         _print_keys(name, made)
+
+
+@users_command.command("adopt-key")
+def adopt_key() -> None:
+    """Take the secret key of this host for the service, since the one before is lost.
+
+    Users whose secrets were encrypted with that one need new keys: `rotate`.
+    """
+    with _office() as office:
+        unreadable = office.custody.adopt()
+    _print({"to_rotate": unreadable})
 
 
 def _set_disabled(name: str, *, is_disabled: bool) -> None:

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     recount_seconds: float = Field(
         60.0, gt=0, description="a collection's counters are recounted so long after a change"
     )
-    result_seconds: int = Field(86_400, ge=60, description="how long Celery keeps a result")
+    result_seconds: int = Field(3_600, ge=60, description="how long Celery keeps a result")
     visibility_seconds: int = Field(900, ge=15, description="visibility timeout of the broker")
     time_limit_seconds: int = Field(120, ge=10, description="hard limit of one stage of a chunk")
     probe_seconds: float = Field(5.0, gt=0, description="how often every queue is probed")
@@ -163,7 +163,7 @@ class Settings(BaseSettings):
         20 * 2**30, ge=0, description="Base64 of unfinished tasks from which add_image is busy"
     )
     disk_free_bytes: int = Field(
-        2**30, ge=0, description="free disk under data_dir below which add_image is busy"
+        2**30, ge=0, description="free disk, of any host, below which add_image is busy"
     )
     task_seconds: float = Field(
         604_800.0, gt=0, description="a finished task and its failed images are forgotten after"
@@ -188,7 +188,9 @@ class Settings(BaseSettings):
     fetch_retry_seconds: float = Field(45.0, gt=0, description="pause before a URL's second try")
     fetch_threads: int = Field(16, ge=1, le=128, description="downloads at once in a worker")
     fetch_per_host: int = Field(4, ge=1, description="downloads at once from one host")
-    staged_bytes: int = Field(512 * 2**20, ge=0, description="Redis memory that stops fetching")
+    staged_bytes: int = Field(
+        512 * 2**20, ge=0, description="fetched bytes in Redis at which fetching waits; 0: no limit"
+    )
     staged_seconds: int = Field(3600, ge=60, description="how long fetched bytes wait in Redis")
 
     # Vision

@@ -17,6 +17,20 @@ from config.endpoints import read_endpoints
 from config.settings import Settings
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --no-skips, with which CI makes sure that a missing program hides no test."""
+    parser.addoption(
+        "--no-skips", action="store_true", help="fail where a test was skipped, for whatever reason"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     data_dir = tmp_path_factory.mktemp("servers")

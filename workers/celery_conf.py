@@ -66,9 +66,15 @@ worker_soft_shutdown_timeout = 10.0
 # A pool's child loads the model before it says that it is alive.
 worker_proc_alive_timeout = 120.0
 worker_hijack_root_logger = False
-# Every kind of worker compares the schema, answers the probes of its queue, watches itself, and
-# has a pool that ends in time.
-imports = ("workers.start", "workers.probe", "workers.watchdog", "workers.pool")
+# Every kind of worker compares the schema, answers the probes of its queue, watches itself, has
+# a pool that ends in time, and reports on its machine.
+imports = (
+    "workers.start",
+    "workers.probe",
+    "workers.watchdog",
+    "workers.pool",
+    "workers.process_reports",
+)
 
 timezone = "UTC"
 # In memory: a file that remembers the last runs could be damaged by a kill, and would hold

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
+from redis.exceptions import OutOfMemoryError
 
 from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now
@@ -18,12 +19,18 @@ from contract.errors import BrokenBase64OrUrl, ContractError
 from download.client import FetchOutcome, TransientFetchError, fetch_all
 from workers.broker import app, task_name
 from workers.messages import send_chunks
-from workers.resources import catalog, fetch_policy, staged_bytes
-from workers.stage import run_stage
+from workers.resources import catalog, fetch_policy, room_notice, staged_bytes
+from workers.stage import run_stage, stopping
 
 log = structlog.get_logger(__name__)
 
-#: How long a chunk waits for room in Redis before it asks again.
+#: How often a chunk that waits for room in Redis looks for it; seconds.
+LOOK_SECONDS = 1.0
+
+#: Share of `time_limit_seconds` that a chunk waits for room; the rest is for its work.
+WAIT_SHARE = 0.5
+
+#: Pause before a chunk that waited in vain starts the stage again.
 ROOM_PAUSE = timedelta(seconds=5)
 
 
@@ -34,12 +41,18 @@ def fetch(chunk_id: str, attempt: int) -> None:
 
 
 def _work(chunk: Chunk) -> None:
-    if not staged_bytes().has_room():
-        log.info("no room for fetched bytes, chunk waits")
-        catalog().chunks.hand_back(chunk, ROOM_PAUSE, unclean=False)
+    if not _await_room():
+        pause = timedelta(0) if stopping.is_set() else ROOM_PAUSE
+        catalog().chunks.hand_back(chunk, pause, unclean=False)
         return
     outcomes = _fetch(_urls(chunk))
-    staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
+    try:
+        staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
+    except OutOfMemoryError as error:
+        # Full of something else: no fault of these images.
+        log.warning("Redis is full, chunk handed back", fault=str(error))
+        catalog().chunks.hand_back(chunk, ROOM_PAUSE, unclean=False)
+        return
     faults: dict[int, type[ContractError]] = {}
     pauses: dict[Item, timedelta] = {}
     items = {item.label: item for item in chunk.items}
@@ -74,6 +87,21 @@ def _work(chunk: Chunk) -> None:
         staged_bytes().remove([*clear_ended(catalog(), chunk.labels), *embedded])
     else:
         send_chunks(catalog(), [advanced])
+
+
+def _await_room() -> bool:
+    """Wait until there is room for fetched bytes; False if the worker stops or time is up.
+
+    The chunk keeps its lease meanwhile. So what can't be fetched yet stays in the queue, and
+    the sweep has nothing to send again.
+    """
+    give_up_at = time.monotonic() + settings().time_limit_seconds * WAIT_SHARE
+    while not staged_bytes().has_room():
+        if room_notice().note():
+            log.warning("no room for fetched bytes, chunk waits")
+        if time.monotonic() >= give_up_at or stopping.wait(LOOK_SECONDS):
+            return False
+    return True
 
 
 def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | None:

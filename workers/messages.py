@@ -68,29 +68,28 @@ def _send_to_index(task: str, *arguments: object) -> None:
         log.warning("broker unreachable, the sweep will send", task=task, fault=str(error))
 
 
-def send_search(query_id: str, seconds: float) -> None:
+def send_search(query_id: str) -> None:
     """Ask for a search of what was left under `query_id`. Raises BrokerUnreachableError."""
-    _send_query(SEARCH, (query_id,), query_id, seconds)
+    _send_query(SEARCH, (query_id,), query_id)
 
 
-def send_neighbours(
-    query_id: str, generation: str, category: str | None, k: int, seconds: float
-) -> None:
+def send_neighbours(query_id: str, generation: str, category: str | None, k: int) -> None:
     """Ask for the neighbours of the vectors left under `query_id`.
 
     Raises BrokerUnreachableError.
     """
-    _send_query(NEIGHBOURS, (query_id, generation, category, k), query_id, seconds)
+    _send_query(NEIGHBOURS, (query_id, generation, category, k), query_id)
 
 
-def _send_query(queue: str, args: tuple[object, ...], query_id: str, seconds: float) -> None:
+def _send_query(queue: str, args: tuple[object, ...], query_id: str) -> None:
+    # Without `expires`, which Celery writes by the clock of this machine and compares with that
+    # of the worker's: a message that comes too late finds that its query is gone.
     try:
         app.send_task(
             task_name(queue),
             args=args,
             queue=queue,
             task_id=query_id,
-            expires=seconds,
             ignore_result=True,
         )
     except OperationalError as error:

@@ -48,9 +48,10 @@ def ask_neighbours(
             "count": str(len(vectors)),
             "model_id": model_id,
         },
+        seconds,
     )
-    send_neighbours(query_id, generation, category, k, seconds)
-    answer = exchange().wait(query_id, seconds)
+    send_neighbours(query_id, generation, category, k)
+    answer = exchange().wait(query_id, deadline - time.monotonic())
     exchange().forget(query_id)
     if answer is None or "busy" in answer:
         raise NoReplyError
@@ -61,9 +62,10 @@ def answer_neighbours(
     shards: CatalogIndex, query_id: str, generation: str, category: str | None, k: int
 ) -> None:
     """Answer a query that `ask_neighbours` left; one that is gone is too late to answer."""
-    left = exchange().take(query_id)
-    if not left:
+    question = exchange().take(query_id)
+    if question is None:
         return
+    left = question.fields
     vectors = np.frombuffer(left["vectors"], "<f4").reshape(int(left["count"]), -1)
     try:
         model_id = left["model_id"].decode() if "model_id" in left else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
@@ -20,14 +19,9 @@ class Query:
     box: tuple[int, int, int, int] | None  #: left, top, right, bottom: searched as it is
     min_similarity: float
     group_by_product: bool
-    deadline: float  #: seconds since the epoch; the API waits no longer
     request_id: str
     #: Whose vectors its collection is searched with; None where there is no model yet.
     model_id: str | None = None
-
-    def seconds_left(self) -> float:
-        """Give how long the API still waits."""
-        return self.deadline - time.time()
 
     def pack(self) -> dict[str, bytes | str]:
         """Give the fields as they are left in Redis."""

@@ -20,7 +20,14 @@ from config.settings import Settings, settings
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
-from workers.staging import Consumption, Exchange, IndexReports, StagedBytes, connect_redis
+from workers.staging import (
+    Consumption,
+    Exchange,
+    IndexReports,
+    RoomNotice,
+    StagedBytes,
+    connect_redis,
+)
 
 
 @cache
@@ -63,6 +70,12 @@ def staged_bytes() -> StagedBytes:
     return StagedBytes(
         redis_client(), chosen.staged_bytes, chosen.staged_seconds, catalog().identity.get()
     )
+
+
+@cache
+def room_notice() -> RoomNotice:
+    """Return the notice that fetching waits for room."""
+    return RoomNotice(redis_client())
 
 
 @cache

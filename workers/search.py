@@ -45,18 +45,19 @@ def _prepare(**_: Any) -> None:
 @app.task(name=task_name(SEARCH))
 def search(query_id: str) -> None:
     """Answer the query that was left under `query_id`."""
-    left = exchange().take(query_id)
-    if not left:
+    question = exchange().take(query_id)
+    if question is None:
         log.info("query is gone, nobody waits for it", query=query_id)
         return
-    query = Query.unpack(left)
+    deadline = time.monotonic() + question.seconds_left
+    query = Query.unpack(question.fields)
     with structlog.contextvars.bound_contextvars(request_id=query.request_id):
-        exchange().reply(query_id, _answer(query_id, query))
+        exchange().reply(query_id, _answer(query_id, query, deadline))
 
 
-def _answer(query_id: str, query: Query) -> dict[str, Any]:
+def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     try:
-        return _search(query_id, query)
+        return _search(query_id, query, deadline)
     except ContractError as fault:
         return {"fault": fault.message}
     except (*UNREACHABLE, BrokerUnreachableError, NoReplyError) as error:
@@ -70,8 +71,7 @@ def _answer(query_id: str, query: Query) -> dict[str, Any]:
         return {"fault": SearchProductImageError.message}
 
 
-def _search(query_id: str, query: Query) -> dict[str, Any]:
-    deadline = time.monotonic() + query.seconds_left()
+def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     picture = decode_picture(_bytes(query))
     own = pipeline()
     chosen = own if query.model_id in (None, own.model_id) else pipeline(query.model_id)

@@ -22,6 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from catalog.chunks import Chunk, Stage
+from catalog.connection import now, time_of
 from catalog.ownership import NotOwnerError
 from config.settings import settings
 from workers.probe import note_consumption
@@ -38,7 +39,8 @@ RETRY_SECONDS = 1.0
 #: A dependency that can't be reached is nobody's fault and counts against no image.
 UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
 
-_stopping = threading.Event()
+#: Set once this worker was told to end; a stage that waits for something ends its wait then.
+stopping = threading.Event()
 
 
 def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk], None]) -> None:
@@ -59,7 +61,8 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
     ):
         try:
             if chunk.sent_at is not None:
-                catalog().queues.started(stage, chunk.sent_at)
+                # One that is ahead would have all later messages taken for lost.
+                catalog().queues.started(stage, min(chunk.sent_at, now()))
             work(chunk)
         except UNREACHABLE as error:
             log.warning("dependency unreachable, chunk handed back", fault=str(error))
@@ -85,10 +88,11 @@ def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
     holder = uuid.uuid4().hex
     while True:
         try:
+            time_of(catalog().client)
             return catalog().chunks.claim(chunk_id, stage, attempt, holder)
         except ConnectionFailure as error:
             log.warning("database unreachable, chunk is claimed later", fault=str(error))
-            if _stopping.wait(RETRY_SECONDS):
+            if stopping.wait(RETRY_SECONDS):
                 raise
 
 
@@ -103,13 +107,13 @@ def _hand_back(chunk: Chunk, *, unclean: bool) -> None:
             return
         except ConnectionFailure as error:
             log.warning("database unreachable, chunk is handed back later", fault=str(error))
-            if _stopping.wait(RETRY_SECONDS):
+            if stopping.wait(RETRY_SECONDS):
                 raise
 
 
 @worker_shutting_down.connect
 def _stop_waiting(**_: Any) -> None:
-    _stopping.set()
+    stopping.set()
 
 
 @contextmanager
@@ -129,6 +133,7 @@ def _leased(chunk: Chunk) -> Iterator[None]:
                 return
             note_consumption(chunk.stage.value)
             try:
+                time_of(catalog().client)
                 if not catalog().chunks.renew(chunk):
                     return
             except PyMongoError as error:

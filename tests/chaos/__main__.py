@@ -30,6 +30,13 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", default=[], choices=list(WEIGHTS), help="hurt only this kind"
     )
+    parser.add_argument(
+        "--clocks",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="the clock of each kind of process is off by up to so much; servers keep true time",
+    )
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="chaos-")) / "run"
     return run_rounds(
@@ -40,6 +47,7 @@ def main() -> int:
         known=chosen.known,
         only=chosen.only,
         report=chosen.report,
+        clocks_seconds=chosen.clocks,
     )
 
 

@@ -30,12 +30,13 @@ def run_rounds(
     known: Collection[str] = (),
     only: Collection[str] = (),
     report: Path | None = None,
+    clocks_seconds: float = 0.0,
 ) -> int:
     """Do the rounds, print a line for each, and a summary; give the exit code."""
     started = time.monotonic()
     done: list[RoundReport] = []
     print(f"chaos: logs in {folder / 'logs'}", flush=True)
-    with serve_pictures() as server, running_plant(folder) as plant:
+    with serve_pictures() as server, running_plant(folder, clocks_seconds, seed) as plant:
         run = Run(plant, server, images, known, only)
         run.repeats = knows_idempotency_key(plant.stack.base_url)
         for number in range(rounds):

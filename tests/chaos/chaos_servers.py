@@ -20,6 +20,7 @@ import redis
 from pymongo import MongoClient
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "e2e"))
+from fake_clock import clocks_apart
 from own_servers import OwnServers
 from stack import Stack
 
@@ -59,8 +60,14 @@ SERVER_START_SECONDS = 20.0
 class Plant:
     """Every process of the service, by kind; "redis" and "mongo" are kinds as well."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        """Data and logs go to `folder`; `settings` go before those of this module."""
+    def __init__(
+        self, folder: Path, clocks_seconds: float = 0.0, seed: int = 0, **settings: str
+    ) -> None:
+        """Data and logs go to `folder`; `settings` go before those of this module.
+
+        The clock of each kind of process is off by up to `clocks_seconds`, as `seed` says; the
+        servers keep true time.
+        """
         self.data_dir = folder / "data"
         self.logs = folder / "logs"
         for path in (self.data_dir, self.logs):
@@ -75,6 +82,8 @@ class Plant:
             mongo_database=DATABASE,
             **{**SETTINGS, **settings},
         )
+        if clocks_seconds:
+            self.stack.environments = clocks_apart(self.stack.kinds, clocks_seconds, seed)
         self.fell: Counter[str] = Counter()  #: processes that ended by themselves
         self._guard = threading.RLock()
         self._down: set[str] = set()
@@ -207,9 +216,11 @@ def mongo_client(url: str) -> MongoClient[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def running_plant(folder: Path, **settings: str) -> Iterator[Plant]:
+def running_plant(
+    folder: Path, clocks_seconds: float = 0.0, seed: int = 0, **settings: str
+) -> Iterator[Plant]:
     """Run everything while the block runs."""
-    plant = Plant(folder, **settings)
+    plant = Plant(folder, clocks_seconds, seed, **settings)
     try:
         plant.start()
         yield plant

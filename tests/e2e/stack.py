@@ -48,6 +48,8 @@ class Stack:
         self.environment = clean_environment(
             data_dir=str(data_dir), port=str(port), flower_port=str(flower_port), **settings
         )
+        #: Besides, for the processes of one kind.
+        self.environments: dict[str, dict[str, str]] = {}
         self.commands = procfile()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._orphans: list[psutil.Process] = []
@@ -64,7 +66,7 @@ class Stack:
                 self.processes[kind] = subprocess.Popen(
                     command,
                     cwd=ROOT,
-                    env=self.environment,
+                    env=self.environment | self.environments.get(kind, {}),
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,

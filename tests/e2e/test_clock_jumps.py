@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from e2e_client import Api
+from fake_clock import FakeClock
 from own_servers import OwnServers
 from own_work import Work, write_pictures
 from pymongo import MongoClient
@@ -20,37 +20,6 @@ DATABASE = "snapsku_clock"
 HOUR = 3600
 FINISH_SECONDS = 120.0
 IMAGES = 48
-
-
-class FakeClock:
-    """The wall clock of processes that are started with this environment; they read it anew."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "clock"
-        self._offset = 0
-        self._write()
-        package = find_spec("libfaketime")
-        assert package is not None, "pip install -e .[dev] brings it"
-        assert package.origin is not None
-        library = Path(package.origin).parent / "vendor/libfaketime/src/libfaketime.so.1"
-        assert library.is_file(), "libfaketime has another layout"
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            # A clock that is set leaves the steady one alone.
-            "DONT_FAKE_MONOTONIC": "1",
-        }
-
-    def jump(self, seconds: int) -> None:
-        self._offset += seconds
-        self._write()
-
-    def _write(self) -> None:
-        # Renamed into place: no process may read half of it.
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{self._offset:+d}\n", encoding="ascii")
-        new.replace(self._file)
 
 
 @pytest.fixture(scope="module")

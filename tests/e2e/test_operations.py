@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -263,5 +264,7 @@ def test_the_doctor_finds_a_running_stack_well(operated: Stack) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert all(line.startswith("OK ") for line in lines)
-    assert len(lines) == 13 + len(QUEUES)
+    processes = [found[1] for line in lines if (found := re.match(r"OK +(\w+) process \d", line))]
+    assert len(lines) - len(processes) == 13 + len(QUEUES)
+    assert set(processes) >= {"api", "fetch", "vision", "search", "index", "maintenance"}
     assert FLOWER[1] not in done.stdout

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 from servers import Servers
 
+from catalog.database_time import DATABASE_TIME
 from catalog.indexes import create_indexes
 from catalog.store import Catalog
 from config.settings import settings
@@ -66,3 +67,14 @@ def redis_client(process_settings: None) -> redis.Redis:
     client = resources.redis_client()
     client.flushdb()
     return client
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function that sets the clock of rows so many seconds away from the true one."""
+    real = DATABASE_TIME.microseconds
+
+    def set_by(seconds: float) -> None:
+        monkeypatch.setattr(DATABASE_TIME, "microseconds", lambda: real() + int(seconds * 1e6))
+
+    return set_by

@@ -79,3 +79,19 @@ def test_without_redis_calls_pass_and_are_counted_as_unchecked() -> None:
     assert quotas.charge("u", 1, 1) == Charge(UNLIMITED)
     assert quotas.charge("u", 1, 1) == Charge(UNLIMITED)
     assert quotas.unchecked == 2
+
+
+def test_a_second_is_the_same_on_machines_whose_clocks_are_apart(
+    quotas: Quotas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: real() + 25)
+        assert [_after(pause, quotas) for pause in (0.0, 0.6)] == [None, None]
+    assert _after(0.6, quotas) is None, "one call in the last second, of two"
+    assert _after(0.0, quotas) is SystemCode.OVER_QPS
+
+
+def _after(seconds: float, quotas: Quotas) -> SystemCode | None:
+    time.sleep(seconds)
+    return quotas.charge("u", 2, 0).refusal

@@ -12,6 +12,7 @@ from catalog_rows import open_task
 from pymongo.database import Database
 
 from catalog.connection import now
+from catalog.database_time import DATABASE_TIME
 from catalog.queues import Queues
 from catalog.store import Catalog
 from catalog.tasks import user_of
@@ -31,7 +32,7 @@ def settle() -> None:
 def test_tasks_of_the_same_microsecond_have_ids_of_their_own(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: 1_581_417_512_999_998_700)
+    monkeypatch.setattr(DATABASE_TIME, "microseconds", lambda: 1_581_417_512_999_998)
     tasks = at_once(8, lambda _: open_task(catalog, 1, "1001", "XX小店"))
     ids = sorted(task.task_id for task in tasks)
     assert len(set(ids)) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -25,7 +26,8 @@ from cli.processes import ROOT
 from config.embedded import free_port
 from identity.vault import Vault
 from workers.broker import QUEUES
-from workers.staging import Consumption
+from workers.process_reports import ProcessReport, ProcessReports
+from workers.staging import Consumption, RoomNotice, StagedBytes
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,25 @@ def test_a_redis_that_evicts_is_told(doctor: Doctor, servers: Servers) -> None:
     assert "allkeys-lru" in told.lines["redis"]
 
 
+def test_fetching_that_waits_for_room_is_told_with_how_long(
+    doctor: Doctor, servers: Servers, database: str
+) -> None:
+    with connect(servers.mongo_url, 5) as client, redis.Redis.from_url(servers.redis_url) as r:
+        catalogue = open_catalog(client, database).identity.get()
+        staged = StagedBytes(r, 100, 60, catalogue)
+        notice = RoomNotice(r)
+        notice.note()
+        try:
+            assert doctor(staged_bytes="100").is_ok("room for fetched bytes")
+            staged.put({1: b"x" * 100})
+            notice.note()
+            told = doctor(staged_bytes="100").lines["room for fetched bytes"]
+        finally:
+            staged.remove([1])
+            r.delete("room:latest", "room:since")
+    assert re.search(r"^WRONG .* fetching has waited for \d+ s; look at the vision workers", told)
+
+
 def test_weights_that_do_not_load_are_told(doctor: Doctor) -> None:
     told = doctor("--model", embedder="no-such-model")
     assert told.code == 1
@@ -223,3 +244,17 @@ def test_users_whose_secrets_cannot_be_read_are_told(
         assert told.startswith("WRONG the secret of AK can't be read: SNAPSKU_SECRET_KEY")
         client[database]["access_keys"].update_one({"_id": "AK"}, {"$set": {"user": 7}})
         assert doctor().lines["users"] == "WRONG the keys 'AK' are malformed"
+
+
+def test_every_process_that_runs_is_told_with_its_clock_and_its_disk(
+    doctor: Doctor, quiet_queues: redis.Redis
+) -> None:
+    reports = ProcessReports(quiet_queues)
+    reports.publish(ProcessReport("fetch process 1 on a", 0.04, 3 * 2**30))
+    reports.publish(ProcessReport("vision process 2 on b", -25.0, 2**29))
+    told = doctor()
+    lines = told.lines
+    assert lines["fetch process 1 on a"].startswith("OK clock +0.0 s off, 3.0 GiB free, told ")
+    assert told.is_ok("vision process 2 on b"), "no row goes by it"
+    assert "clock -25.0 s off, 0.5 GiB free" in lines["vision process 2 on b"]
+    assert "NTP" in lines["vision process 2 on b"]

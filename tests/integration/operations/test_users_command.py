@@ -115,8 +115,9 @@ def test_the_secret_can_be_read_with_the_key_file_or_the_setting_alone(
     users: Call, accounts: Accounts, tmp_path: Path
 ) -> None:
     with_file = told(users("add", "a"))
-    passphrase = "a passphrase of more than 32 characters"
-    with_setting = told(users("add", "b", secret_key=passphrase))
+    passphrase = (tmp_path / "data" / KEY_FILE).read_text().strip()
+    elsewhere = str(tmp_path / "another host")
+    with_setting = told(users("add", "b", secret_key=passphrase, data_dir=elsewhere))
     assert (tmp_path / "data" / KEY_FILE).stat().st_mode & 0o777 == 0o600
     for made, vault in (
         (with_file, Vault("", tmp_path / "data")),

@@ -24,17 +24,6 @@ HOUR = 3600
 Set = Callable[[float], None]
 
 
-@pytest.fixture
-def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
-    """Set the clock of rows by so many seconds."""
-    real = time.time_ns
-
-    def set_by(seconds: float) -> None:
-        monkeypatch.setattr(time, "time_ns", lambda: real() + int(seconds * 1e9))
-
-    return set_by
-
-
 def the_chunk(catalog: Catalog, chunk: Chunk) -> Chunk:
     (found,) = catalog.chunks.find([chunk.id])
     return found

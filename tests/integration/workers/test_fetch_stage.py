@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import pytest
 import redis
+from celery.signals import worker_shutting_down
+from structlog.testing import capture_logs
+from waiting import until
 
 from catalog.chunks import Chunk, Stage, State
+from catalog.connection import now
 from catalog.endings import delete_images
 from catalog.store import Catalog
+from config.settings import Settings, settings
 from workers import fetch as fetch_stage
-from workers.resources import staged_bytes
+from workers.resources import room_notice, staged_bytes
+from workers.stage import stopping
 from workers.staging import StagedBytes
 
 
@@ -140,7 +149,30 @@ def test_a_deleted_image_is_not_fetched(
     assert asked == []
 
 
-def test_without_room_in_redis_the_chunk_waits_and_nothing_counts_against_it(
+@pytest.fixture
+def full(
+    catalog: Catalog, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> StagedBytes:
+    """Staged bytes that have no room until label 0 is removed."""
+    staged = StagedBytes(redis_client, budget=100, seconds=60, catalogue=catalog.identity.get())
+    staged.put({0: b"x" * 100})
+    monkeypatch.setattr(fetch_stage, "staged_bytes", lambda: staged)
+    monkeypatch.setattr(fetch_stage, "LOOK_SECONDS", 0.05)
+    return staged
+
+
+@contextmanager
+def fetching(chunk: Chunk) -> Iterator[threading.Thread]:
+    """Run the stage in a thread, until it waits for room."""
+    thread = threading.Thread(target=fetch_stage.fetch, args=(chunk.id, chunk.attempt))
+    thread.start()
+    assert until(lambda: room_notice().seconds() is not None, 10)
+    yield thread
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_results_that_fill_redis_do_not_keep_a_chunk_from_being_fetched(
     catalog: Catalog,
     redis_client: redis.Redis,
     take: Any,
@@ -148,13 +180,119 @@ def test_without_room_in_redis_the_chunk_waits_and_nothing_counts_against_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base, asked = files
-    full = StagedBytes(redis_client, budget=1, seconds=60, catalogue="c")
-    monkeypatch.setattr(fetch_stage, "staged_bytes", lambda: full)
+    redis_client.set("celery-task-meta-of-others", b"x" * 100_000)
+    staged = StagedBytes(redis_client, budget=100_000, seconds=60, catalogue="c")
+    monkeypatch.setattr(fetch_stage, "staged_bytes", lambda: staged)
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+    assert asked == ["/200"]
+    assert current(catalog, chunk.id).stage is Stage.VISION
+
+
+def test_without_room_a_chunk_waits_with_its_lease_renewed_and_goes_on_when_room_comes(
+    catalog: Catalog, take: Any, files: tuple[str, list[str]], full: StagedBytes
+) -> None:
+    base, asked = files
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    with fetching(chunk):
+        end = now() + 1.5 * timedelta(seconds=settings().lease_seconds)
+        while now() < end:
+            found = current(catalog, chunk.id)
+            assert (found.stage, found.state, found.attempt) == (Stage.FETCH, State.RUNNING, 1)
+            assert found.due_at is not None
+            assert found.due_at > now()
+            time.sleep(0.1)
+        assert asked == []
+        full.remove([0])
+    found = current(catalog, chunk.id)
+    assert (found.stage, found.attempt, found.unclean) == (Stage.VISION, 1, 0)
+    assert asked == ["/200"]
+
+
+def test_a_worker_that_stops_ends_its_wait_for_room_at_once(
+    catalog: Catalog,
+    take: Any,
+    files: tuple[str, list[str]],
+    full: StagedBytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, asked = files
+    monkeypatch.setattr(fetch_stage, "LOOK_SECONDS", 60)
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    try:
+        with fetching(chunk) as thread:
+            worker_shutting_down.send(sender=None)
+            thread.join(2)
+            assert not thread.is_alive()
+    finally:
+        stopping.clear()
+    found = current(catalog, chunk.id)
+    assert (found.stage, found.state, found.unclean) == (Stage.FETCH, State.WAITING, 0)
+    assert found.due_at is not None
+    assert found.due_at <= now()
+    assert asked == []
+
+
+def test_a_chunk_that_waits_for_room_too_long_starts_again_and_nothing_counts_against_it(
+    catalog: Catalog,
+    take: Any,
+    files: tuple[str, list[str]],
+    full: StagedBytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, asked = files
+    monkeypatch.setattr(fetch_stage, "WAIT_SHARE", 0)
     (chunk,) = take("a", url=f"{base}/200").chunks
     fetch_stage.fetch(chunk.id, chunk.attempt)
     found = current(catalog, chunk.id)
     assert (found.stage, found.state, found.unclean) == (Stage.FETCH, State.WAITING, 0)
     assert asked == []
+
+
+def test_chunks_that_wait_for_room_say_so_once_as_a_warning(
+    take: Any,
+    files: tuple[str, list[str]],
+    full: StagedBytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, _ = files
+    monkeypatch.setattr(fetch_stage, "WAIT_SHARE", 0)
+    with capture_logs() as lines:
+        for name in ("a", "b"):
+            (chunk,) = take(name, url=f"{base}/200").chunks
+            fetch_stage.fetch(chunk.id, chunk.attempt)
+    waits = [line for line in lines if line["event"] == "no room for fetched bytes, chunk waits"]
+    assert [line["log_level"] for line in waits] == ["warning"]
+
+
+def test_the_wait_for_room_leaves_half_of_the_time_limit_for_a_pass() -> None:
+    limits = Settings()
+    wait = limits.time_limit_seconds * fetch_stage.WAIT_SHARE
+    assert wait + limits.fetch_pass_seconds + 10 < limits.time_limit_seconds
+
+
+def test_a_redis_that_is_full_of_something_else_counts_against_no_image(
+    catalog: Catalog,
+    redis_client: redis.Redis,
+    take: Any,
+    files: tuple[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, _ = files
+    (chunk,) = take("a", url=f"{base}/200").chunks
+    fetch_all = fetch_stage.fetch_all
+
+    def filling(*arguments: Any, **options: Any) -> Any:
+        redis_client.config_set("maxmemory", 1)
+        return fetch_all(*arguments, **options)
+
+    monkeypatch.setattr(fetch_stage, "fetch_all", filling)
+    try:
+        fetch_stage.fetch(chunk.id, chunk.attempt)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    found = current(catalog, chunk.id)
+    assert (found.stage, found.state, found.unclean) == (Stage.FETCH, State.WAITING, 0)
 
 
 def test_a_worker_that_woke_up_after_the_end_of_an_image_leaves_no_bytes(

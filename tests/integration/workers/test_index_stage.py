@@ -263,7 +263,7 @@ def test_a_search_of_a_set_that_is_not_ready_is_told_to_come_again(
         raise SetNotReadyError("loading")
 
     monkeypatch.setattr(shards, "search", not_ready)
-    exchange().leave("q", {"vectors": feature(1).tobytes(), "count": "1"})
+    exchange().leave("q", {"vectors": feature(1).tobytes(), "count": "1"}, 5)
     index_stage.neighbours("q", "1", None, 5)
     assert exchange().wait("q", 1) == {"busy": True}
 

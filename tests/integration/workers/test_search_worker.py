@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from any_feature import AnyFeature, picture
 
 from catalog.endings import delete_images
 from catalog.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import BY_MESSAGE
-from vision.box import Box
 from workers import search as search_stage
 from workers.neighbours import NoReplyError
 from workers.queries import Query
 from workers.resources import exchange
-
-
-class AnyFeature:
-    """A model that sees the same in every picture."""
-
-    model_id = "any"
-
-    def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
-        return [box or Box(0, 0, *image.size)], np.ones((1, 3), np.float32)
-
-
-def picture() -> bytes:
-    data = io.BytesIO()
-    Image.new("RGB", (220, 230), "red").save(data, "PNG")
-    return data.getvalue()
-
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -62,12 +42,11 @@ def ask(catalog: Catalog, redis_client: Any, monkeypatch: pytest.MonkeyPatch) ->
                 "box": None,
                 "min_similarity": -1.0,
                 "group_by_product": False,
-                "deadline": time.time() + 5,
                 "request_id": "test",
             }
             | fields
         )
-        exchange().leave("query", query.pack())
+        exchange().leave("query", query.pack(), 5)
         search_stage.search("query")
         answer = exchange().wait("query", 1)
         assert answer is not None

@@ -28,7 +28,8 @@ from download.policy import FetchPolicy
 from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
-from workers.staging import Consumption, Exchange, IndexReports
+from workers.process_reports import ProcessReports
+from workers.staging import Consumption, Exchange, IndexReports, RoomNotice
 
 #: The accounts of a service that never made a key.
 NOBODY: Any = SimpleNamespace(is_anybody=lambda: False)
@@ -85,8 +86,10 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
             redis=redis_client,
             exchange=exchange or Exchange(redis_client),
             consumption=Consumption(redis_client),
-            backlog=Backlog(catalog, values),
+            backlog=Backlog(catalog, values, ProcessReports(redis_client)),
+            process_reports=ProcessReports(redis_client),
             index_reports=IndexReports(redis_client),
+            room_notice=RoomNotice(redis_client),
             searches=threading.BoundedSemaphore(values.api_threads // 2),
             picture_limits=PictureLimits(
                 values.image_bytes, values.image_min_side, values.image_max_side

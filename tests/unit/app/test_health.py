@@ -16,6 +16,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from app.server import create_app
 from app.services import Services
 from workers.broker import QUEUES
+from workers.process_reports import ProcessReport, ProcessReports
 from workers.staging import Consumption, IndexReport, IndexReports
 
 MakeServices = Callable[..., Services]
@@ -59,7 +60,12 @@ def test_ready_means_that_every_queue_is_consumed_and_the_index_whole(
     assert response.status_code == 200
     answer = response.get_json()
     assert answer.pop("consumed_seconds_ago") == dict.fromkeys(QUEUES, pytest.approx(0, abs=2))
-    assert answer == {"status": "ready", "index": asdict(REPORT), "index_standbys": []}
+    assert answer == {
+        "status": "ready",
+        "index": asdict(REPORT),
+        "index_standbys": [],
+        "processes": [],
+    }
 
 
 @pytest.mark.parametrize("stalled", QUEUES)
@@ -79,7 +85,7 @@ def test_a_queue_that_nobody_consumes_is_named(
     faults = [f"queue {stalled} is not consumed"]
     if stalled != "index":
         faults.append("index: its process has not said how it is")
-    assert answer == {"status": "not ready", "faults": faults}
+    assert answer == {"status": "not ready", "faults": faults, "processes": []}
 
 
 def test_a_queue_that_was_consumed_too_long_ago_is_named_with_its_age(
@@ -209,3 +215,30 @@ def test_what_could_not_be_checked_for_want_of_redis_is_told(
     response = client_of(services).get("/readyz")
     assert response.status_code == 200
     assert response.get_json()["warnings"] == ["calls that passed without a look at their quota: 1"]
+
+
+def test_every_process_tells_its_clock_and_its_disk_and_one_that_is_off_is_a_warning(
+    make_services: MakeServices,
+    catalog: Any,
+    redis_client: fakeredis.FakeRedis,
+    served: IndexReports,
+) -> None:
+    told = ProcessReports(redis_client)
+    told.publish(ProcessReport("fetch process 1 on a", 0.1, 10))
+    told.publish(ProcessReport("vision process 2 on b", -25.04, 20))
+    response = client_of(make_services(catalog)).get("/readyz")
+    answer = response.get_json()
+    assert (response.status_code, answer["status"]) == (200, "ready")
+    assert answer["warnings"] == ["clock of vision process 2 on b: 25.0 s behind the database's"]
+    assert [one.pop("age_seconds") for one in answer["processes"]] == [
+        pytest.approx(0, abs=2),
+        pytest.approx(0, abs=2),
+    ]
+    assert answer["processes"] == [
+        {"process": "fetch process 1 on a", "clock_offset_seconds": 0.1, "disk_free_bytes": 10},
+        {
+            "process": "vision process 2 on b",
+            "clock_offset_seconds": -25.04,
+            "disk_free_bytes": 20,
+        },
+    ]

@@ -67,7 +67,7 @@ def is_id(value: Any) -> bool:
 
 def assert_carries_ids(message: dict[str, Any]) -> None:
     assert set(message) <= {
-        *("name", "args", "queue", "task_id", "expires", "ignore_result"),
+        *("name", "args", "queue", "task_id", "ignore_result"),
         "retry",
     }
     for argument in message["args"]:
@@ -80,9 +80,9 @@ def test_messages_carry_ids_to_known_queues_and_want_no_result(use: Use) -> None
     catalog: Any = SimpleNamespace(chunks=Chunks())
     send_chunks(catalog, [chunk(1), chunk(2, Stage.VISION), chunk(3, Stage.INDEX)])
     send_refresh([1, 2**62])
-    send_search("q" * 32, 10.0)
-    send_neighbours("q" * 32 + ".70", "1f", "鞋靴", 70, 9.0)
-    send_neighbours("q" * 32 + ".70", "1f", None, 70, 9.0)
+    send_search("q" * 32)
+    send_neighbours("q" * 32 + ".70", "1f", "鞋靴", 70)
+    send_neighbours("q" * 32 + ".70", "1f", None, 70)
     assert len(broker.sent) == 7
     for message in broker.sent:
         assert_carries_ids(message)
@@ -136,17 +136,17 @@ def test_removing_nothing_sends_nothing(use: Use) -> None:
     assert broker.sent == []
 
 
-def test_queries_go_stale_when_nobody_waits_for_them(use: Use) -> None:
+def test_no_message_of_a_query_carries_a_moment_of_the_senders_clock(use: Use) -> None:
     broker = use(Broker())
-    send_search("q1", 10.0)
-    send_neighbours("q2", "1f", None, 70, 9.0)
+    send_search("q1")
+    send_neighbours("q2", "1f", None, 70)
     assert [m["queue"] for m in broker.sent] == [SEARCH, NEIGHBOURS]
-    assert [m["expires"] for m in broker.sent] == [10.0, 9.0]
+    assert [m.get("expires") for m in broker.sent] == [None, None]
 
 
 def test_a_query_that_cannot_be_sent_is_told(use: Use) -> None:
     use(Broker(takes=0))
     with pytest.raises(BrokerUnreachableError):
-        send_search("q1", 10.0)
+        send_search("q1")
     with pytest.raises(BrokerUnreachableError):
-        send_neighbours("q2", "1f", None, 70, 9.0)
+        send_neighbours("q2", "1f", None, 70)

@@ -44,7 +44,8 @@ def chunks(environment: pytest.MonkeyPatch) -> Chunks:
     environment.setenv("SNAPSKU_LEASE_RENEWAL_SECONDS", "0.05")
     settings.cache_clear()
     found = Chunks()
-    environment.setattr(stage, "catalog", lambda: SimpleNamespace(chunks=found))
+    environment.setattr(stage, "catalog", lambda: SimpleNamespace(chunks=found, client=None))
+    environment.setattr(stage, "time_of", lambda _: None)
     environment.setattr(stage, "note_consumption", found.queues.append)
     return found
 

@@ -13,30 +13,23 @@ import redis
 
 from workers.queries import Query
 from workers.staging import (
-    QUERY_SECONDS,
+    REPLY_SECONDS,
     Consumption,
     Exchange,
-    StagedBytes,
     connect_redis,
 )
 
-BIG_LABEL = 2**62
 QUERY = Query(
     picture=bytes(range(256)),
     url=None,
     generation="1f",
     category="鞋靴",
     topk=50,
-    deadline=1_800_000_000.25,
     request_id="abc",
     box=(1, 2, 30, 40),
     min_similarity=0.5,
     group_by_product=True,
 )
-
-
-def keys_without_expiry(client: fakeredis.FakeRedis) -> list[bytes]:
-    return [key for key in client.scan_iter() if client.ttl(key) < 0]
 
 
 @pytest.mark.parametrize("url", [None, "https://shop.example/图.jpg"])
@@ -46,8 +39,10 @@ def test_a_query_comes_out_of_redis_as_it_went_in(
 ) -> None:
     query = replace(QUERY, picture=b"" if url else QUERY.picture, url=url, category=category)
     exchange = Exchange(redis_client)
-    exchange.leave("q", query.pack())
-    assert Query.unpack(exchange.take("q")) == query
+    exchange.leave("q", query.pack(), 10)
+    question = exchange.take("q")
+    assert question is not None
+    assert Query.unpack(question.fields) == query
 
 
 def test_a_query_of_a_newer_process_is_understood() -> None:
@@ -62,31 +57,51 @@ def test_the_picture_of_a_query_is_not_in_its_words() -> None:
     assert "picture" not in json.loads(QUERY.pack()["words"])
 
 
-def test_the_seconds_that_a_query_has_left_fall_below_zero() -> None:
-    late = replace(QUERY, deadline=time.time() - 5)
-    assert -6 < late.seconds_left() <= -5
+def test_what_a_query_has_left_is_told_by_redis_wherever_the_clock_of_its_worker_stands(
+    redis_client: fakeredis.FakeRedis,
+) -> None:
+    exchange = Exchange(redis_client)
+    exchange.leave("q", QUERY.pack(), 10)
+    redis_client.pexpire("query:q", redis_client.pttl("query:q") - 4_000)
+    question = exchange.take("q")
+    assert question is not None
+    assert 5 < question.seconds_left <= 6
+
+
+def test_no_moment_of_any_clock_is_left_with_a_query(redis_client: fakeredis.FakeRedis) -> None:
+    assert "deadline" not in json.loads(QUERY.pack()["words"])
+
+
+@pytest.mark.parametrize("seconds", [0, -3])
+def test_a_query_without_time_left_is_gone_at_once(
+    redis_client: fakeredis.FakeRedis, seconds: float
+) -> None:
+    exchange = Exchange(redis_client)
+    exchange.leave("q", QUERY.pack(), seconds)
+    time.sleep(0.01)
+    assert exchange.take("q") is None
 
 
 def test_a_query_is_gone_once_forgotten(redis_client: fakeredis.FakeRedis) -> None:
     exchange = Exchange(redis_client)
-    exchange.leave("q", QUERY.pack())
+    exchange.leave("q", QUERY.pack(), 10)
     exchange.reply("q", {"images": []})
     exchange.forget("q")
-    assert exchange.take("q") == {}
+    assert exchange.take("q") is None
     assert redis_client.keys() == []
 
 
-def test_what_was_never_left_is_empty(redis_client: fakeredis.FakeRedis) -> None:
-    assert Exchange(redis_client).take("q") == {}
+def test_what_was_never_left_is_none(redis_client: fakeredis.FakeRedis) -> None:
+    assert Exchange(redis_client).take("q") is None
 
 
 def test_queries_and_replies_expire(redis_client: fakeredis.FakeRedis) -> None:
     exchange = Exchange(redis_client)
-    exchange.leave("q", QUERY.pack())
+    exchange.leave("q", QUERY.pack(), 10)
     exchange.reply("q", {"images": []})
     assert sorted(redis_client.keys()) == [b"query:q", b"reply:q"]
-    for key in (b"query:q", b"reply:q"):
-        assert 0 < redis_client.ttl(key) <= QUERY_SECONDS
+    assert 0 < redis_client.pttl("query:q") <= 10_000
+    assert 0 < redis_client.ttl("reply:q") <= REPLY_SECONDS
 
 
 def test_a_reply_reaches_only_the_asker_of_its_query(redis_client: fakeredis.FakeRedis) -> None:
@@ -122,46 +137,6 @@ def test_a_wait_that_has_no_time_left_asks_redis_nothing(seconds: float) -> None
             raise AssertionError("Redis takes 0 for ever and refuses less")
 
     assert Exchange(Refusing()).wait("q", seconds) is None  # type: ignore[arg-type]
-
-
-def test_staged_bytes_come_back_by_label(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60, "c")
-    staged.put({1: b"one", BIG_LABEL: b"\x00\xff"})
-    assert staged.get([BIG_LABEL, 1, 2]) == {BIG_LABEL: b"\x00\xff", 1: b"one"}
-    assert staged.present([2, 1]) == {1}
-
-
-def test_staged_bytes_expire(redis_client: fakeredis.FakeRedis) -> None:
-    StagedBytes(redis_client, 0, 60, "c").put({1: b"one", 2: b"two"})
-    assert keys_without_expiry(redis_client) == []
-    assert all(0 < redis_client.ttl(key) <= 60 for key in redis_client.scan_iter())
-
-
-def test_staged_bytes_are_removed_by_label(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60, "c")
-    staged.put({1: b"one", 2: b"two"})
-    staged.remove([1, 3])
-    assert staged.present([1, 2, 3]) == {2}
-
-
-def test_no_labels_are_no_error(redis_client: fakeredis.FakeRedis) -> None:
-    staged = StagedBytes(redis_client, 0, 60, "c")
-    staged.put({})
-    staged.remove([])
-    assert staged.get([]) == {}
-    assert staged.present([]) == set()
-
-
-@pytest.mark.parametrize(
-    ("budget", "used", "room"), [(1000, 999, True), (1000, 1000, False), (0, 10**12, True)]
-)
-def test_there_is_room_below_the_budget(budget: int, used: int, room: bool) -> None:
-    class Memory:
-        def info(self, section: str) -> dict[str, int]:
-            assert section == "memory"
-            return {"used_memory": used}
-
-    assert StagedBytes(Memory(), budget, 60, "c").has_room() is room  # type: ignore[arg-type]
 
 
 def test_a_queue_is_consumed_for_a_while_after_it_was_worked_on(
