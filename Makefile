@@ -16,7 +16,7 @@ CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint unit docs chaos takeover soak fuzz audit bench-retrieval
+.PHONY: demo test run setup lint unit docs chaos takeover soak fuzz audit bench-retrieval bench-sweeps
 
 setup: $(VENV)/.ready
 
@@ -61,6 +61,11 @@ audit: setup
 # Fetches GPL packages into a folder that is never committed. CROWD=20000 takes an hour more.
 bench-retrieval: setup
 	$(BIN)/python -m benchmarks.retrieval --crowd $(CROWD)
+
+# How soon dead workers' chunks are sent again behind 100,000 messages, and how fast what had its
+# time goes; see docs/reliability.md.
+bench-sweeps: setup
+	$(BIN)/python -m benchmarks.sweeps
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

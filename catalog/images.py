@@ -148,8 +148,8 @@ class Images:
         Only those that have the stamp of an `epoch`, where one is given; the index stage gives
         its own, and others must know that no index process is at work.
         """
-        where: Row = {"outcome": None, "deleted_at": None}
-        self._end(labels, where if epoch is None else {**where, "index_epoch": epoch}, SUCCEEDED)
+        stamped = {} if epoch is None else {"index_epoch": epoch}
+        self._end(labels, {"outcome": None, "deleted_at": None, **stamped}, SUCCEEDED)
 
     def _end(self, labels: Sequence[int], where: Row, outcome: str) -> None:
         ended = {
@@ -216,9 +216,8 @@ class Images:
             if image.index_at is not None:
                 by_reminder.setdefault(image.index_at, []).append(image.label)
         for index_at, labels in by_reminder.items():
-            update_by_id(
-                self._rows, labels, {"$unset": {"index_at": 1}}, {"index_at": stamp(index_at)}
-            )
+            read = {"index_at": stamp(index_at)}
+            update_by_id(self._rows, labels, {"$unset": {"index_at": 1}}, read)
 
     def ask_index(self, labels: Iterable[int]) -> None:
         """Have the index look at these images again, within a while or when the sweep asks."""
@@ -230,8 +229,7 @@ class Images:
         remove_at = stamp(now() + self._times.deleted)
         update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})
 
-    def to_be_removed(self, limit: int) -> list[ImageRow]:
-        """Give images whose rows are to go now."""
-        return [
-            _of(row) for row in self._rows.find({"remove_at": {"$lte": stamp(now())}}).limit(limit)
-        ]
+    def to_be_removed(self, at: datetime, limit: int) -> list[ImageRow]:
+        """Return images whose rows are to go by that time."""
+        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
+        return [_of(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)]

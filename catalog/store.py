@@ -27,6 +27,7 @@ from catalog.queues import Queues
 from catalog.seal import Seal
 from catalog.tasks import Tasks
 from catalog.times import Times
+from catalog.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Catalog:
     losses: Losses
     purges: Purges
     clock: Clock
+    turns: Turns
     ownership: Ownership
     payloads: Blobs
     pictures: Blobs
@@ -92,7 +94,8 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         changes=Changes(rows["collections"]),
         losses=Losses(rows["losses"]),
         purges=purges,
-        clock=Clock(rows, times.lease),
+        clock=Clock(rows, times),
+        turns=Turns(rows["turns"]),
         ownership=Ownership(rows["owners"], times.lease),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),

@@ -46,7 +46,7 @@ def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redi
 
 
 #: Entries that one script forgets at most, so that others wait for milliseconds only.
-PURGED_AT_ONCE = 10_000
+PURGED_AT_ONCE = 1_000
 
 #: Forgets what has expired, and tells the sum of the others and whether more has expired.
 #: Redis's own clock ends the pictures, so it tells which are gone.
