@@ -118,7 +118,7 @@ class IndexOwnership:
         while True:
             try:
                 is_silent = steady_seconds() - seen_at > self._lease_seconds
-                if self.take(directory, seen if is_silent else None):
+                if self.take(directory, seen if is_silent else None, by_clock=seen is None):
                     return
                 held = self._catalog().ownership.current()
             except PyMongoError as error:
@@ -133,15 +133,25 @@ class IndexOwnership:
                 standing_by(held)
             self._stopping.wait(pause)
 
-    def take(self, directory: DirectoryOwnership, silent: Owner | None = None) -> bool:
+    def take(
+        self, directory: DirectoryOwnership, silent: Owner | None = None, *, by_clock: bool = True
+    ) -> bool:
         """Take the lease if it is free, and make it known to rows at work; raises PyMongoError.
+
+        The options are those of `catalog.ownership.Ownership.take`.
 
         From the write of the owner on, no other owner stamps rows; so those that were stamped
         before are all seen here, and have their last chance of a late write taken.
         """
         began = steady_seconds()
         ownership = self._catalog().ownership
-        taken = ownership.take(self._process, str(directory.directory), directory.lock, silent)
+        taken = ownership.take(
+            self._process,
+            str(directory.directory),
+            directory.lock,
+            silent=silent,
+            by_clock=by_clock,
+        )
         if taken is None:
             return False
         self._catalog().images.take_over(taken.epoch)

@@ -16,7 +16,7 @@ def of(catalog: Catalog, lease: float = 30.0) -> Ownership:
 
 
 def taken(ownership: Ownership, name: str = "a", silent: Owner | None = None) -> Owner:
-    owner = ownership.take(f"process {name}", f"/{name}", f"lock {name}", silent)
+    owner = ownership.take(f"process {name}", f"/{name}", f"lock {name}", silent=silent)
     assert owner is not None
     return owner
 
@@ -64,6 +64,15 @@ def test_an_owner_that_is_silent_for_long_is_followed_whatever_its_row_says(
 ) -> None:
     first = taken(of(catalog, 86_400.0))
     assert taken(of(catalog), "b", silent=first).epoch == first.epoch + 1
+
+
+def test_a_clock_that_was_set_forward_ends_no_lease_of_an_owner_that_is_watched(
+    catalog: Catalog,
+) -> None:
+    first = taken(of(catalog, -3600.0))
+    assert of(catalog).take("process b", "/b", "lock b", by_clock=False) is None
+    of(catalog).release(first)
+    assert of(catalog).take("process b", "/b", "lock b", by_clock=False) is not None
 
 
 def test_an_owner_that_renewed_meanwhile_is_not_silent(catalog: Catalog) -> None:

@@ -192,7 +192,7 @@ def test_of_two_refreshes_at_once_the_later_state_stays_shown(
 def ask(catalog: Catalog) -> dict[str, Any]:
     query = uuid.uuid4().hex
     vectors = feature(1)[np.newaxis].astype("<f4").tobytes()
-    exchange().leave(query, {"vectors": vectors, "count": "1", "model_id": MODEL.model_id})
+    exchange().leave(query, {"vectors": vectors, "count": "1", "model_id": MODEL.model_id}, 5.0)
     index_stage.neighbours(query, SHOES.generation, None, 5)
     answer = exchange().wait(query, 1.0)
     assert answer is not None

@@ -29,6 +29,7 @@ from workers import index as index_stage
 from workers import vision as vision_stage
 from workers.broker import MAINTENANCE, app
 from workers.catalog_index import CatalogIndex
+from workers.comparison import Comparison
 
 #: Tables of a few rows, or read as a whole, each with the reason why no index is needed.
 READ_AS_A_WHOLE = {
@@ -37,7 +38,7 @@ READ_AS_A_WHOLE = {
     ("purges", ("deleted_at",)): "when the clock was set back; a row for each collection that goes",
     ("accounts", ()): "`snapsku users list` and doctor",
     ("access_keys", ()): "the gate asks for one row, whichever, until there is one",
-    ("collections", ()): "at the start of the index process and of a vision worker",
+    ("collections", ()): "at the start of the index process and of a vision worker, and to compare",
     ("collections", ("model_id",)): "at the start of a vision worker",
     ("vectors", ()): "at the start of the index process",
 }
@@ -185,9 +186,18 @@ def change_model(client: FlaskClient, work: Work, recorder: Recorder) -> None:
     assert collection is not None
     with recorder.recording():
         work.begin(collection)
+        own_index(work)
         work.complete(collection)
         work.catalog.losses.put(collection.generation, "another", {1: "for a test"})
         work.catalog.losses.of_generation(collection.generation, "another")
+
+
+def own_index(work: Work) -> None:
+    """Do what a new owner of the index does, and its comparison in the background."""
+    epoch = index_stage.ownership.epoch
+    work.catalog.images.take_over(epoch)
+    work.catalog.changes.take_over(epoch)
+    Comparison(lambda: work.catalog, work.shards, 600.0, again_seconds=0.0).compare()
 
 
 def cut_off_submission(catalog: Catalog) -> None:
