@@ -19,8 +19,10 @@ CALLS ?= 10000
 PYTEST ?=
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
+TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint unit docs chaos soak volume fuzz audit bench-retrieval
+.PHONY: demo test run setup lint unit docs chaos takeover soak volume fuzz audit bench-retrieval
+.PHONY: bench-sweeps
 
 setup: $(VENV)/.ready
 
@@ -43,6 +45,10 @@ unit: setup
 chaos: setup
 	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT) \
 		--sweeps $(SWEEPS) --clocks $(CLOCKS) $(if $(SECOND_INDEX),--second-index)
+
+# Freezes the process that owns the index, again and again; see docs/reliability.md.
+takeover: setup
+	$(BIN)/python tests/takeover --rounds $(ROUNDS) --seed $(SEED) --report $(TAKEOVER_REPORT)
 
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup
@@ -67,6 +73,11 @@ audit: setup
 # Fetches GPL packages into a folder that is never committed. CROWD=20000 takes an hour more.
 bench-retrieval: setup
 	$(BIN)/python -m benchmarks.retrieval --crowd $(CROWD)
+
+# How soon dead workers' chunks are sent again behind 100,000 messages, and how fast what had its
+# time goes; see docs/reliability.md.
+bench-sweeps: setup
+	$(BIN)/python -m benchmarks.sweeps
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

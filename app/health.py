@@ -65,12 +65,14 @@ def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, 
     try:
         ages = services.consumption.ages(QUEUES)
         index, refused = services.index_reports.latest()
+        standbys = services.index_reports.standbys()
         processes = services.process_reports.latest()
     except RedisError:
         return ["Redis can't be reached"], [], {}
     answer: dict[str, Any] = {
         "consumed_seconds_ago": ages,
         "index": None if index is None else asdict(index),
+        "index_standbys": standbys,
         "processes": [{**asdict(one.report), "age_seconds": one.age_seconds} for one in processes],
     }
     stalled = [q for q, age in ages.items() if services.consumption.is_stalled(age)]
@@ -120,8 +122,6 @@ def _faults_of(index: IndexReport) -> list[str]:
         faults.append("index: not all sets are known yet")
     if index.sets_not_ready:
         faults.append(f"index: {index.sets_not_ready} of {index.sets} sets are not ready")
-    if index.rival:
-        faults.append(f"index: {index.process} and {index.rival} both keep one, each misses images")
     return faults
 
 

@@ -141,20 +141,42 @@ class Changes:
         )
         return gone_on.matched_count == 1
 
-    def switch(self, change: Change, grace: timedelta) -> bool:
+    def claim_for_index(self, change: Change, epoch: int) -> None:
+        """Stamp the epoch of an index owner, before it looks whether it may switch or end.
+
+        A later epoch stays. It must read after this that it still is the owner.
+        """
+        self._rows.update_one(_held(change), {"$max": {"change.index_epoch": epoch}})
+
+    def take_over(self, epoch: int) -> None:
+        """Stamp the epoch of a new index owner on every change that an owner before it decides."""
+        self._rows.update_many(
+            {"change_at": {"$gte": 0}, "change.index_epoch": {"$lt": epoch}},
+            {"$set": {"change.index_epoch": epoch}},
+        )
+
+    def switch(self, change: Change, grace: timedelta, epoch: int | None = None) -> bool:
         """Let searches use the target from now on; False where the change is not what it was.
 
-        What belongs to the source stays for `grace`, for searches under way.
+        Or has not the stamp of an `epoch`, where one is given. What belongs to the source
+        stays for `grace`, for searches under way.
         """
-        return self._leave(change, change.target, ChangeState.SWITCHED, grace)
+        return self._leave(change, change.target, ChangeState.SWITCHED, grace, epoch)
 
     def cancel(self, change: Change) -> bool:
         """Leave everything as it was before the change; False where that is too late."""
         return self._leave(change, change.source, ChangeState.CANCELLED, timedelta(0))
 
-    def _leave(self, change: Change, model_id: str, state: ChangeState, grace: timedelta) -> bool:
+    def _leave(
+        self,
+        change: Change,
+        model_id: str,
+        state: ChangeState,
+        grace: timedelta,
+        epoch: int | None = None,
+    ) -> bool:
         left = self._rows.update_one(
-            _held(change),
+            _held(change, epoch),
             {
                 "$set": {
                     "model_id": model_id,
@@ -166,16 +188,23 @@ class Changes:
         )
         return left.matched_count == 1
 
-    def end(self, change: Change) -> None:
-        """Note that nothing is left to be done."""
-        self._rows.update_one(_held(change), {"$set": {"change": None}, "$unset": {"change_at": 1}})
+    def end(self, change: Change, epoch: int | None = None) -> bool:
+        """Note that nothing is left to be done; False where the change is not what it was.
+
+        Or has not the stamp of an `epoch`, where one is given.
+        """
+        ended = self._rows.update_one(
+            _held(change, epoch), {"$set": {"change": None}, "$unset": {"change_at": 1}}
+        )
+        return ended.matched_count == 1
 
 
-def _held(change: Change) -> Row:
-    return {
+def _held(change: Change, epoch: int | None = None) -> Row:
+    held = {
         "_id": change.collection,
         "generation": change.generation,
         "change.target": change.target,
         "change.state": change.state.value,
         "change.begun_at": stamp(change.begun_at),
     }
+    return held if epoch is None else {**held, "change.index_epoch": epoch}

@@ -1,12 +1,14 @@
 """The chunks of tasks: which stage each is at, whose turn it is, and when to look after it.
 
 Every change is one compare-and-set on (stage, attempt, state), so that a message
-that comes twice, late, or from before a crash changes nothing. `due_at` says when
-the sweep must look at a chunk that is not done: the end of a running stage's
-lease, the time before which a waiting one must not start, or the moment from
-which a message that nobody started may be taken for lost. One that is done keeps it
-until the end of its task was looked to. `sent_at` stands in the rows of those alone
-whose message nobody has started, so that the oldest of them is found by an index.
+that comes twice, late, or from before a crash changes nothing.
+
+A chunk has one time, in a field that tells what the time means, so that the sweep finds
+each kind by an index of its own however many there are of the others: `lease_until` while
+it runs, `start_at` while it waits, `settle_at` once it is done and until the end of its
+task was looked to, and while its message is on the way the time of sending, in a field of
+the stage that it was sent to. A sent chunk is never due by itself: it is lost if the queue
+has moved past it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,17 @@ from enum import StrEnum
 
 from pymongo import ReturnDocument
 
-from catalog.connection import Row, Rows, insert_new, moment_or_none, now, stamp
+from catalog.connection import (
+    Row,
+    Rows,
+    delete_by_id,
+    find_by_id,
+    insert_new,
+    moment,
+    moment_or_none,
+    now,
+    stamp,
+)
 
 
 class Stage(StrEnum):
@@ -29,6 +41,10 @@ class Stage(StrEnum):
     INDEX = "index"
 
 
+#: When a chunk was sent whose message nobody has started, by the stage that it was sent to.
+SENT_FIELDS = {stage: f"{stage.value}_sent_at" for stage in Stage}
+
+
 class State(StrEnum):
     """What a chunk is doing in its stage."""
 
@@ -36,6 +52,17 @@ class State(StrEnum):
     SENT = "sent"  #: a message is on its way
     RUNNING = "running"  #: a worker holds the lease
     DONE = "done"  #: every image has its outcome
+
+
+#: When a chunk that was not just sent is to be looked at, by its state.
+DUE_FIELDS = {
+    State.RUNNING: "lease_until",
+    State.WAITING: "start_at",
+    State.DONE: "settle_at",
+}
+
+#: A chunk has one of these at most.
+TIME_FIELDS = (*DUE_FIELDS.values(), *SENT_FIELDS.values())
 
 
 @dataclass(frozen=True)
@@ -62,8 +89,8 @@ class Chunk:
     attempt: int = 1
     unclean: int = 0  #: ends without a word: a killed worker, a lease that ran out
     passes: int = 0  #: fetch passes that ended in a fault that may go away
-    sent_at: datetime | None = None
-    due_at: datetime | None = None
+    sent_at: datetime | None = None  #: of a message that nobody has started
+    due_at: datetime | None = None  #: when to look at it, unless it was just sent
     outcomes: tuple[str, ...] = ()  #: of each item, once it is done
     model_id: str | None = None  #: embeds images anew for this model; None: takes new ones in
 
@@ -85,8 +112,7 @@ def _row(chunk: Chunk) -> Row:
         "attempt": chunk.attempt,
         "unclean": chunk.unclean,
         "passes": chunk.passes,
-        **({} if chunk.sent_at is None else {"sent_at": stamp(chunk.sent_at)}),
-        **({} if chunk.due_at is None else {"due_at": stamp(chunk.due_at)}),
+        **_times(chunk),
         **(
             {}
             if chunk.model_id is None
@@ -95,35 +121,52 @@ def _row(chunk: Chunk) -> Row:
     }
 
 
+def _time_field(stage: Stage, state: State) -> str:
+    return SENT_FIELDS[stage] if state is State.SENT else DUE_FIELDS[state]
+
+
+def _times(chunk: Chunk) -> Row:
+    at = chunk.sent_at if chunk.state is State.SENT else chunk.due_at
+    return {} if at is None else {_time_field(chunk.stage, chunk.state): stamp(at)}
+
+
+def _to(stage: Stage, state: State, at: datetime, **values: object) -> Row:
+    """Return the update that brings a chunk into a state, with the one time that it then has."""
+    field = _time_field(stage, state)
+    return {
+        "$set": {"stage": stage.value, "state": state.value, field: stamp(at), **values},
+        "$unset": {other: 1 for other in TIME_FIELDS if other != field},
+    }
+
+
 def _items(items: Sequence[Item]) -> list[list[int | str]]:
     return [[item.label, item.product_id, item.product_serial, item.image_id] for item in items]
 
 
 def _of(row: Row) -> Chunk:
+    stage, state = Stage(row["stage"]), State(row["state"])
+    at = moment_or_none(row.get(_time_field(stage, state)))
+    sent_at, due_at = (at, None) if state is State.SENT else (None, at)
     return Chunk(
         row["_id"],
         row["task_id"],
         row["collection"],
         row["generation"],
         tuple(Item(*item) for item in row["items"]),
-        Stage(row["stage"]),
-        State(row["state"]),
+        stage,
+        state,
         row["attempt"],
         row["unclean"],
         row["passes"],
-        moment_or_none(row.get("sent_at")),
-        moment_or_none(row.get("due_at")),
+        sent_at,
+        due_at,
         tuple(row.get("outcomes", ())),
         row.get("model_id"),
     )
 
 
 class Chunks:
-    """The rows of chunks.
-
-    `lease` is how long a running stage may be silent; a message that nobody
-    started is looked at again after the same time.
-    """
+    """The rows of chunks; `lease` is how long a running stage may be silent."""
 
     def __init__(self, rows: Rows, lease: timedelta) -> None:
         self._rows = rows
@@ -134,16 +177,26 @@ class Chunks:
         insert_new(self._rows, [_row(chunk) for chunk in chunks])
 
     def as_sent(self, chunk: Chunk) -> Chunk:
-        """Give the chunk as it is when its message leaves now."""
-        sent_at = now()
-        return replace(chunk, state=State.SENT, sent_at=sent_at, due_at=sent_at + self._lease)
+        """Return the chunk as it is when its message leaves now."""
+        return replace(chunk, state=State.SENT, sent_at=now(), due_at=None)
+
+    def mark_sent(self, chunks: Sequence[Chunk]) -> None:
+        """Note that the first messages of these waiting chunks leave now.
+
+        One that the sweep has started meanwhile has another attempt, and stays as it is.
+        """
+        for stage in Stage:
+            ids = [chunk.id for chunk in chunks if chunk.stage is stage]
+            if ids:
+                waiting = {"_id": {"$in": ids}, "state": State.WAITING.value, "attempt": 1}
+                self._rows.update_many(waiting, _to(stage, State.SENT, now()))
 
     def find(self, ids: Sequence[str]) -> list[Chunk]:
-        """Give the chunks that exist among `ids`."""
-        return [_of(row) for row in self._rows.find({"_id": {"$in": list(ids)}})]
+        """Return the chunks that exist among `ids`."""
+        return [_of(row) for row in find_by_id(self._rows, ids).values()]
 
     def of_change(self, generation: str, limit: int) -> list[Chunk]:
-        """Give at most `limit` chunks that embed images of a generation anew."""
+        """Return at most `limit` chunks that embed images of a generation anew."""
         return [_of(row) for row in self._rows.find({"change": generation}).limit(limit)]
 
     def end(self, chunk: Chunk) -> bool:
@@ -155,16 +208,13 @@ class Chunks:
     ) -> Chunk | None:
         """Take the lease of a chunk whose message arrived; None where it is not to be worked on.
 
-        Gives it with the time at which that message was sent. A `holder`, which is nobody
-        else's, may claim again where the answer to its claim got lost.
+        The chunk comes with the time at which that message was sent. A `holder`, an id that no
+        other claim has, may claim again where the answer to its claim got lost.
         """
         due_at = now() + self._lease
         row = self._rows.find_one_and_update(
-            {"_id": chunk_id, "stage": stage, "attempt": attempt, "state": State.SENT},
-            {
-                "$set": {"state": State.RUNNING, "due_at": stamp(due_at), "holder": holder},
-                "$unset": {"sent_at": 1},
-            },
+            {"_id": chunk_id, "stage": stage.value, "attempt": attempt, "state": State.SENT.value},
+            _to(stage, State.RUNNING, due_at, holder=holder),
             return_document=ReturnDocument.BEFORE,
         )
         if row is not None:
@@ -180,28 +230,16 @@ class Chunks:
         return _of(mine)
 
     def renew(self, chunk: Chunk) -> bool:
-        """Renew the lease of a running chunk; False where somebody else has it by now."""
+        """Renew the lease of a running chunk; False where it was taken away meanwhile."""
+        until = stamp(now() + self._lease)
         renewed = self._rows.update_one(
-            self._held(chunk), {"$set": {"due_at": stamp(now() + self._lease)}}
+            self._held(chunk), {"$set": {DUE_FIELDS[State.RUNNING]: until}}
         )
         return renewed.matched_count == 1
 
     def advance(self, chunk: Chunk, stage: Stage, items: Sequence[Item]) -> Chunk | None:
-        """Move a running chunk on to `stage` with `items`, as sent.
-
-        Gives None where the lease is lost.
-        """
-        sent_at = now()
-        return self._change(
-            self._held(chunk),
-            {
-                "stage": stage,
-                "state": State.SENT,
-                "items": _items(items),
-                "sent_at": stamp(sent_at),
-                "due_at": stamp(sent_at + self._lease),
-            },
-        )
+        """Move a running chunk on to `stage` with `items`, as sent; None if the lease is lost."""
+        return self._change(self._held(chunk), _to(stage, State.SENT, now(), items=_items(items)))
 
     def finish(self, chunk: Chunk, outcomes: Sequence[str]) -> bool:
         """Note how each item of a running chunk ended; False where the lease is lost.
@@ -210,101 +248,90 @@ class Chunks:
         """
         finished = self._rows.update_one(
             self._held(chunk),
-            {
-                "$set": {
-                    "state": State.DONE,
-                    "outcomes": list(outcomes),
-                    "due_at": stamp(now() + self._lease),
-                },
-                "$unset": {"sent_at": 1},
-            },
+            _to(chunk.stage, State.DONE, now() + self._lease, outcomes=list(outcomes)),
         )
         return finished.matched_count == 1
 
     def settle(self, chunk_id: str) -> None:
         """Note that nothing is left to be done about a chunk that is done."""
-        self._rows.update_one({"_id": chunk_id, "state": State.DONE}, {"$unset": {"due_at": 1}})
+        self._rows.update_one(
+            {"_id": chunk_id, "state": State.DONE.value}, {"$unset": {DUE_FIELDS[State.DONE]: 1}}
+        )
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove the rows of chunks."""
-        self._rows.delete_many({"_id": {"$in": list(ids)}})
+        delete_by_id(self._rows, ids)
 
     def oldest_sent(self) -> datetime | None:
-        """Give when the oldest message was sent that nobody has started, None if there is none."""
-        found = self._rows.find({"sent_at": {"$gt": 0}}, ["sent_at"]).sort("sent_at", 1).limit(1)
-        return next((moment_or_none(row["sent_at"]) for row in found), None)
+        """Return when the oldest message was sent that nobody has started, None without any."""
+        oldest = [
+            row[field]
+            for field in SENT_FIELDS.values()
+            for row in self._rows.find({field: {"$gt": 0}}, [field]).sort(field, 1).limit(1)
+        ]
+        return moment(min(oldest)) if oldest else None
 
     def hand_back(self, chunk: Chunk, pause: timedelta, *, unclean: bool) -> Chunk | None:
         """Give up the lease: the chunk starts its stage again after `pause`."""
-        return self._change(
-            self._held(chunk),
-            {
-                "state": State.WAITING,
-                "attempt": chunk.attempt + 1,
-                "unclean": chunk.unclean + int(unclean),
-                "due_at": stamp(now() + pause),
-            },
-        )
-
-    def due(self, limit: int, at: datetime | None = None) -> list[Chunk]:
-        """Give chunks that were to be looked at by that time, now if none is given."""
-        due = {"due_at": {"$lte": stamp(at or now())}}
-        return [_of(row) for row in self._rows.find(due).limit(limit)]
+        return self._start_again(self._held(chunk), chunk, now() + pause, unclean=unclean)
 
     def expire(self, chunk: Chunk) -> Chunk | None:
         """Take a chunk back whose lease ran out; None where it was renewed since."""
-        return self._change(
-            {**self._held(chunk), "due_at": chunk.due_at and stamp(chunk.due_at)},
-            {
-                "state": State.WAITING,
-                "attempt": chunk.attempt + 1,
-                "unclean": chunk.unclean + 1,
-                "due_at": stamp(now()),
-            },
-        )
+        seen = {DUE_FIELDS[State.RUNNING]: chunk.due_at and stamp(chunk.due_at)}
+        return self._start_again({**self._held(chunk), **seen}, chunk, now(), unclean=True)
+
+    def due(self, state: State, limit: int, at: datetime) -> list[Chunk]:
+        """Return chunks in a state other than sent that were to be looked at by then.
+
+        Those whose time came first come first.
+        """
+        field = DUE_FIELDS[state]
+        found = self._rows.find({field: {"$gt": 0, "$lte": stamp(at)}}).sort(field, 1).limit(limit)
+        return [_of(row) for row in found.batch_size(limit + 1)]
+
+    def unstarted(self, stage: Stage, before: datetime, limit: int) -> list[Chunk]:
+        """Return chunks sent to a stage before that time whose messages nobody has started."""
+        field = SENT_FIELDS[stage]
+        sent = {field: {"$gt": 0, "$lt": stamp(before)}}
+        found = self._rows.find(sent).sort(field, 1).limit(limit)
+        return [_of(row) for row in found.batch_size(limit + 1)]
+
+    def put_off(self, chunk: Chunk) -> None:
+        """Have a chunk that is due, and that could not be handled, looked at again later."""
+        later = {DUE_FIELDS[chunk.state]: stamp(now() + self._lease)}
+        self._rows.update_one(self._held(chunk), {"$set": later})
 
     def resend(
         self, chunk: Chunk, stage: Stage | None = None, items: Sequence[Item] | None = None
     ) -> Chunk | None:
         """Note that a waiting or lost chunk is sent (again), under a new attempt."""
-        sent_at = now()
-        return self._change(
-            self._held(chunk),
-            {
-                "stage": stage or chunk.stage,
-                "state": State.SENT,
-                "attempt": chunk.attempt + 1,
-                "items": _items(chunk.items if items is None else items),
-                "sent_at": stamp(sent_at),
-                "due_at": stamp(sent_at + self._lease),
-            },
-        )
-
-    def look_again(self, chunks: Sequence[Chunk]) -> None:
-        """Note that the messages of these sent chunks are not taken for lost yet."""
-        self._rows.update_many(
-            {"_id": {"$in": [chunk.id for chunk in chunks]}, "state": State.SENT},
-            {"$set": {"due_at": stamp(now() + self._lease)}},
-        )
+        kept = _items(chunk.items if items is None else items)
+        sent = _to(stage or chunk.stage, State.SENT, now(), attempt=chunk.attempt + 1, items=kept)
+        return self._change(self._held(chunk), sent)
 
     def unsent(self, chunks: Sequence[Chunk]) -> None:
         """Note that the messages of these chunks could not be sent."""
-        self._rows.update_many(
-            {"_id": {"$in": [chunk.id for chunk in chunks]}, "state": State.SENT},
-            {"$set": {"state": State.WAITING, "due_at": stamp(now())}},
-        )
+        for stage in Stage:
+            ids = [chunk.id for chunk in chunks if chunk.stage is stage]
+            if ids:
+                sent = {"_id": {"$in": ids}, "state": State.SENT.value, "stage": stage.value}
+                self._rows.update_many(sent, _to(stage, State.WAITING, now()))
 
     @staticmethod
     def _held(chunk: Chunk) -> Row:
         return {
             "_id": chunk.id,
-            "stage": chunk.stage,
+            "stage": chunk.stage.value,
             "attempt": chunk.attempt,
-            "state": chunk.state,
+            "state": chunk.state.value,
         }
 
-    def _change(self, expected: Row, values: Row) -> Chunk | None:
-        row = self._rows.find_one_and_update(
-            expected, {"$set": values}, return_document=ReturnDocument.AFTER
-        )
+    def _start_again(
+        self, expected: Row, chunk: Chunk, start: datetime, *, unclean: bool
+    ) -> Chunk | None:
+        counts = {"attempt": chunk.attempt + 1, "unclean": chunk.unclean + int(unclean)}
+        return self._change(expected, _to(chunk.stage, State.WAITING, start, **counts))
+
+    def _change(self, expected: Row, update: Row) -> Chunk | None:
+        row = self._rows.find_one_and_update(expected, update, return_document=ReturnDocument.AFTER)
         return None if row is None else _of(row)

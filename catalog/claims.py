@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from catalog.connection import Rows, find_by_id, insert_new
+from catalog.connection import Rows, delete_by_id, find_by_id, insert_new
 
 
 def name_key(generation: str, image_id: str) -> str:
@@ -65,9 +65,11 @@ class Claims:
     def release(self, held: Mapping[str, int]) -> None:
         """Give up each key, where that label holds it."""
         if held:
-            self._rows.delete_many(
-                {"_id": {"$in": list(held)}, "label": {"$in": list(held.values())}}
-            )
+            self.release_among(held, held.values())
+
+    def release_among(self, keys: Iterable[str], labels: Iterable[int]) -> None:
+        """Give up those of the keys that one of the labels holds."""
+        self._rows.delete_many({"_id": {"$in": list(keys)}, "label": {"$in": list(labels)}})
 
     def release_all(self, labels: Iterable[int]) -> None:
         """Give up whatever these labels hold."""
@@ -79,5 +81,4 @@ class Claims:
             for row in self._rows.find({"label": {"$gte": first, "$lte": last}})
             if row["label"] in known
         ]
-        if keys:
-            self._rows.delete_many({"_id": {"$in": keys}})
+        delete_by_id(self._rows, keys)

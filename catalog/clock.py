@@ -1,39 +1,31 @@
 """The clock that the times in rows come from, and what is mended after it jumped.
 
-Every sweep notes its time in a row. The next one compares: much later means that
-nobody looked meanwhile, so leases may have run out that nobody could renew; earlier
+Every sweep notes its time in a row. The next one compares: much later means that there
+was no sweep meanwhile, so leases may have run out that could not be renewed; earlier
 means that the clock was set back, and that times in rows are too far ahead. A row
 serves better than the kernel's steady clock would: it tells the same to every
 process that sweeps, outlives them all, and sees a machine that slept, a stack that
 was stopped or a database that was away, which do to leases what a jump does.
+
+What a jump spoilt is mended by bounds, not by arithmetic: two that see the same jump, or
+one that dies halfway, do no harm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pymongo.database import Database
 
-from catalog.chunks import State
+from catalog.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.connection import Row, moment, stamp, time_of
-
-#: Every field that says when a row is to be looked at, by table.
-DUE_FIELDS = (
-    ("chunks", "due_at"),
-    ("collections", "recount_at"),
-    ("collections", "change_at"),
-    ("images", "index_at"),
-    ("images", "remove_at"),
-    ("keys", "remove_at"),
-    ("products", "deleted_at"),
-    ("purges", "due_at"),
-    ("tasks", "remove_at"),
-    # A submission under way at this very moment is refused by it, and can be made again.
-    ("tasks", "submission_at"),
-)
+from catalog.purges import LINGER
+from catalog.times import Times
 
 _SWEEP = "sweep"
+_AT_ONCE = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -41,60 +33,84 @@ class Look:
     """What a look at the clock told."""
 
     at: datetime  #: what is due by then may be judged
-    unseen: timedelta = timedelta(0)  #: for so long nobody looked, and leases were spared
-    set_back: timedelta = timedelta(0)  #: so far the clock was set back, and due times with it
+    steady: timedelta  #: for so long the clock has not jumped
+    unseen: timedelta = timedelta(0)  #: there was no look for so long, and leases were spared
+    set_back: timedelta = timedelta(0)  #: the clock was set back so far, and due times bounded
     rows: int = 0  #: that were changed for it
 
 
 class Clock:
     """The row of the last look, and the times that a jump spoils."""
 
-    def __init__(self, rows: Database[Row], lease: timedelta) -> None:
+    def __init__(self, rows: Database[Row], times: Times) -> None:
         self._rows = rows
-        self._lease = lease
+        self._times = times
 
     def look(self, patience: timedelta) -> Look:
         """Compare the time with that of the last look, and mend what a jump spoilt.
 
-        `patience` is how long nobody may look before leases are spared; a lease that is
-        renewed in time can't run out within it. Two at once do no harm.
+        `patience` is how long there may be no look before leases are spared; a lease that is
+        renewed in time can't run out within it.
         """
-        kept = self._rows["clock"].find_one({"_id": _SWEEP})
+        kept = self._rows["clock"].find_one({"_id": _SWEEP}) or {}
         # Only now: a database that was away may have kept the read waiting.
         at = time_of(self._rows.client)
-        before = at if kept is None else moment(kept["seen"])
+        before = moment(kept.get("seen", stamp(at)))
+        steady_since = moment(kept.get("steady_since", stamp(at)))
+        unseen = set_back = timedelta(0)
+        rows = 0
         if at - before > patience:
-            look = Look(at, unseen=at - before, rows=self._spare(at))
-        elif before - at > self._lease:
-            look = Look(at, set_back=before - at, rows=self._set_back(before, at))
-        else:
-            # A smaller step delays a recovery by no more than a lease.
-            look = Look(at)
-        # Last, so that whoever dies halfway leaves the rest to the next.
-        self._rows["clock"].update_one({"_id": _SWEEP}, {"$set": {"seen": stamp(at)}}, upsert=True)
-        return look
+            unseen, rows, steady_since = at - before, self._spare(at), at
+        elif before - at > self._times.lease:
+            set_back, rows, steady_since = before - at, self._bound(at), at
+        # A smaller step delays a recovery by no more than a lease.
+        # Last, so that a process that dies halfway leaves the rest to the next.
+        seen = {"seen": stamp(at), "steady_since": stamp(steady_since)}
+        self._rows["clock"].update_one({"_id": _SWEEP}, {"$set": seen}, upsert=True)
+        return Look(at, at - steady_since, unseen, set_back, rows)
 
     def _spare(self, at: datetime) -> int:
-        """Let leases that ran out last once more; whoever lives renews them."""
+        """Let leases that ran out last once more; a worker that is alive renews its own."""
+        field = DUE_FIELDS[State.RUNNING]
         spared = self._rows["chunks"].update_many(
-            {"due_at": {"$lte": stamp(at)}, "state": State.RUNNING},
-            {"$set": {"due_at": stamp(at + self._lease)}},
+            {field: {"$gt": 0, "$lte": stamp(at)}},
+            {"$set": {field: stamp(at + self._times.lease)}},
         )
         return spared.modified_count
 
-    def _set_back(self, before: datetime, at: datetime) -> int:
-        """Move the times that the old clock wrote; they are not before its last look."""
-        step = stamp(at) - stamp(before)
+    def _bound(self, at: datetime) -> int:
+        """Let no time lie further ahead than one that is written now would."""
         changed = 0
-        for table, field in DUE_FIELDS:
-            moved = self._rows[table].update_many(
-                {field: {"$gte": stamp(before)}}, {"$inc": {field: step}}
+        for table, field, longest in self._longest():
+            latest = stamp(at + longest)
+            bounded = self._rows[table].update_many(
+                {field: {"$gt": latest}}, {"$set": {field: latest}}
             )
-            changed += moved.modified_count
-        # Which message was sent before which is told from these.
-        self._rows["chunks"].update_many(
-            {"sent_at": {"$gt": stamp(at)}},
-            {"$inc": {"sent_at": step}},
-        )
+            changed += bounded.modified_count
+        # How far consumers have come is told by times of sending.
         self._rows["queues"].delete_many({})
         return changed
+
+    def _longest(self) -> Iterator[tuple[str, str, timedelta]]:
+        """Yield every field that says when a row is looked at or was sent.
+
+        Each with its table, and how far ahead it is ever written.
+        """
+        times = self._times
+        yield "chunks", DUE_FIELDS[State.RUNNING], times.lease
+        # One of a submission that is not open; no other pause is longer.
+        yield "chunks", DUE_FIELDS[State.WAITING], max(times.submission, times.retry)
+        yield "chunks", DUE_FIELDS[State.DONE], times.lease
+        for field in SENT_FIELDS.values():
+            yield "chunks", field, _AT_ONCE
+        yield "collections", "recount_at", times.recount
+        yield "collections", "change_at", times.lease
+        yield "images", "index_at", times.lease
+        yield "images", "remove_at", times.deleted
+        yield "keys", "remove_at", times.key
+        yield "products", "deleted_at", _AT_ONCE
+        yield "purges", "due_at", LINGER
+        yield "purges", "deleted_at", _AT_ONCE
+        yield "tasks", "remove_at", times.task
+        # A submission under way at this very moment is refused by it, and can be made again.
+        yield "tasks", "submission_at", times.submission

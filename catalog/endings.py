@@ -69,30 +69,46 @@ def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
     if not images:
         return
     dead = [image.label for image in images]
-    # Two of them may have had the same name, one after the other.
-    holders = catalog.names.holders(
-        list({name_key(image.generation, image.image_id) for image in images})
-    )
-    catalog.names.release({key: label for key, label in holders.items() if label in set(dead)})
+    _release_names(catalog, images)
     catalog.contents.release_all(dead)
     catalog.payloads.remove(dead)
     _count_off(catalog, images)
 
 
+def remove_dead(catalog: Catalog, images: Sequence[ImageRow]) -> None:
+    """Remove the rows of dead images, and all that is still under their labels.
+
+    Their rows go last, so that a crash in between leaves them to be done again.
+    """
+    if not images:
+        return
+    labels = [image.label for image in images]
+    _release_names(catalog, images)
+    remove_traces(catalog, labels)
+    _count_off(catalog, images)
+    catalog.images.remove(labels)
+
+
+def _release_names(catalog: Catalog, images: Sequence[ImageRow]) -> None:
+    keys = {name_key(image.generation, image.image_id) for image in images}
+    catalog.names.release_among(keys, [image.label for image in images])
+
+
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    # Where the collection is gone, its products go with it, and nobody counts their places.
+    # Where the collection is gone, its products go with it, and their places are counted no more.
     alive = {
         generation: collection
         for generation, collection in {(image.generation, image.collection) for image in images}
         if catalog.collections.is_alive(collection, generation)
     }
-    places: dict[tuple[str, str], list[int]] = {}
+    wanted: dict[tuple[str, str], list[int]] = {}
     for image in images:
         if image.generation in alive:
-            places.setdefault((image.generation, image.product_id), []).append(image.label)
-    for generation, collection in alive.items():
+            wanted.setdefault((image.generation, image.product_id), []).append(image.label)
+    places = catalog.products.held_places(wanted)
+    for generation in {generation for generation, _ in places}:
         # Before, for a process that dies between a place and its count.
-        catalog.collections.ask_recount(collection, generation)
+        catalog.collections.ask_recount(alive[generation], generation)
     freed: Counter[str] = Counter()
     for (generation, product_id), labels in places.items():
         freed[generation] += catalog.products.release_places(generation, product_id, labels)
@@ -152,10 +168,9 @@ def purge_piece(catalog: Catalog, purge: Purge, rows: int) -> bool:
     images = catalog.images.of_generation(purge.generation, rows)
     labels = [image.label for image in images]
     if labels:
+        # Before, for a stage that looks at them now.
         catalog.images.delete(labels)
-        release_images(catalog, labels)
-        remove_traces(catalog, labels)
-        catalog.images.remove(labels)
+        remove_dead(catalog, images)
     products = catalog.products.of_generation(purge.generation, rows)
     if products:
         catalog.products.remove(products)

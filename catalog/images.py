@@ -42,6 +42,7 @@ class ImageRow:
     url: str | None
     outcome: str | None = None
     deleted_at: datetime | None = None
+    index_at: datetime | None = None  #: the index is to be asked again from then on; None: never
 
     @property
     def is_open(self) -> bool:
@@ -58,6 +59,11 @@ class ImageRow:
         """Whether a search may answer it."""
         return self.outcome == SUCCEEDED and self.deleted_at is None
 
+    @property
+    def shows_as(self) -> tuple[str, bool, bool]:
+        """What the index makes of this row: it does the same for rows of the same value."""
+        return self.category, self.is_findable, self.is_dead
+
 
 def _of(row: Row) -> ImageRow:
     return ImageRow(
@@ -73,6 +79,7 @@ def _of(row: Row) -> ImageRow:
         row["url"],
         row["outcome"],
         moment_or_none(row["deleted_at"]),
+        moment_or_none(row.get("index_at")),
     )
 
 
@@ -123,12 +130,32 @@ class Images:
         """Give those that have no outcome yet the outcome `message`."""
         self._end(labels, {"outcome": None}, message)
 
-    def succeed(self, labels: Sequence[int]) -> None:
-        """Make those findable that have no outcome yet and were not deleted."""
-        self._end(labels, {"outcome": None, "deleted_at": None}, SUCCEEDED)
+    def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
+        """Stamp the epoch of an index owner on those that have no outcome yet.
+
+        A later epoch stays. Every write of this owner that makes them findable must come after
+        it has read, after this, that it still is the owner.
+        """
+        update_by_id(self._rows, labels, {"$max": {"index_epoch": epoch}}, {"outcome": None})
+
+    def take_over(self, epoch: int) -> None:
+        """Stamp the epoch of a new index owner on all that an owner before it works on."""
+        self._rows.update_many({"index_epoch": {"$lt": epoch}}, {"$set": {"index_epoch": epoch}})
+
+    def succeed(self, labels: Sequence[int], epoch: int | None = None) -> None:
+        """Make those findable that have no outcome yet and were not deleted.
+
+        Only those that have the stamp of an `epoch`, where one is given; the index stage gives
+        its own, and others must know that no index process is at work.
+        """
+        stamped = {} if epoch is None else {"index_epoch": epoch}
+        self._end(labels, {"outcome": None, "deleted_at": None, **stamped}, SUCCEEDED)
 
     def _end(self, labels: Sequence[int], where: Row, outcome: str) -> None:
-        ended = {"$set": {"outcome": outcome, "ended_at": stamp(now())}}
+        ended = {
+            "$set": {"outcome": outcome, "ended_at": stamp(now())},
+            "$unset": {"index_epoch": 1},
+        }
         update_by_id(self._rows, labels, ended, where)
 
     def set_info(self, label: int, image_info: str) -> None:
@@ -142,6 +169,17 @@ class Images:
     def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
         """Give some of the images of a generation."""
         return [_of(row) for row in self._rows.find({"generation": generation}).limit(limit)]
+
+    def count_findable(self, generation: str) -> dict[str, int]:
+        """Return how many images of a generation a search may answer, by category."""
+        # With nothing else to add up, the embedded server counts without reading the rows.
+        found = self._rows.aggregate(
+            [
+                {"$match": {"generation": generation, "outcome": SUCCEEDED, "deleted_at": None}},
+                {"$group": {"_id": "$category", "count": {"$sum": 1}}},
+            ]
+        )
+        return {row["_id"]: row["count"] for row in found}
 
     def remove(self, labels: Sequence[int]) -> None:
         """Remove rows that nothing points to any more."""
@@ -168,9 +206,18 @@ class Images:
             _of(row) for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)
         ]
 
-    def index_is_right(self, labels: Iterable[int]) -> None:
-        """Note that index and blobs are as the rows of these images say."""
-        update_by_id(self._rows, labels, {"$unset": {"index_at": 1}})
+    def index_is_right(self, images: Iterable[ImageRow]) -> None:
+        """Note that index and blobs are as these rows, which were read before, say.
+
+        A reminder that was written since stays.
+        """
+        by_reminder: dict[datetime, list[int]] = {}
+        for image in images:
+            if image.index_at is not None:
+                by_reminder.setdefault(image.index_at, []).append(image.label)
+        for index_at, labels in by_reminder.items():
+            read = {"index_at": stamp(index_at)}
+            update_by_id(self._rows, labels, {"$unset": {"index_at": 1}}, read)
 
     def ask_index(self, labels: Iterable[int]) -> None:
         """Have the index look at these images again, within a while or when the sweep asks."""
@@ -182,8 +229,7 @@ class Images:
         remove_at = stamp(now() + self._times.deleted)
         update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})
 
-    def to_be_removed(self, limit: int) -> list[ImageRow]:
-        """Give images whose rows are to go now."""
-        return [
-            _of(row) for row in self._rows.find({"remove_at": {"$lte": stamp(now())}}).limit(limit)
-        ]
+    def to_be_removed(self, at: datetime, limit: int) -> list[ImageRow]:
+        """Return images whose rows are to go by that time."""
+        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
+        return [_of(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)]

@@ -1,16 +1,18 @@
 """Every index of the catalogue besides `_id`: each query goes by `_id` or by exactly one of these.
 
-One that leads with a field that few rows have is sparse, so that the rest of the table costs
-nothing in it.
+One that leads with a field that few rows have is partial: the other rows cost nothing in it. A
+query by such an index compares that field with something, so that those never match.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from catalog.chunks import TIME_FIELDS
 from catalog.connection import Row, databases
 
 #: The server has an index of these fields with other options.
@@ -19,11 +21,11 @@ _CONFLICTS = (85, 86)
 
 @dataclass(frozen=True)
 class Index:
-    """An index of a table; only rows that have one of the fields are in a sparse one."""
+    """An index of a table; only rows that have its first field are in a partial one."""
 
     table: str
     fields: tuple[str, ...]
-    sparse: bool = False
+    is_partial: bool = False
 
     def __str__(self) -> str:
         return f"{self.table}.{'+'.join(self.fields)}"
@@ -33,8 +35,8 @@ def _index(table: str, *fields: str) -> Index:
     return Index(table, fields)
 
 
-def _sparse(table: str, *fields: str) -> Index:
-    return Index(table, fields, sparse=True)
+def _partial(table: str, *fields: str) -> Index:
+    return Index(table, fields, is_partial=True)
 
 
 INDEXES = (
@@ -44,24 +46,25 @@ INDEXES = (
     _index("tasks", "task_id"),
     _index("tasks", "state_listing"),
     _index("tasks", "state_task_id"),
-    _sparse("tasks", "submission_at"),
+    _partial("tasks", "submission_at"),
     # All that the backlog is made of, so that it is read from the index alone.
-    _sparse("tasks", "open_since", "image_count", "payload_bytes"),
-    _sparse("tasks", "remove_at"),
+    _partial("tasks", "open_since", "image_count", "payload_bytes"),
+    _partial("tasks", "remove_at"),
     _index("keys", "remove_at"),
     _index("access_keys", "api_key_hash"),
-    _sparse("collections", "recount_at"),
-    _sparse("collections", "change_at"),
+    _partial("collections", "recount_at"),
+    _partial("collections", "change_at"),
     _index("losses", "generation"),
     _index("images", "generation"),
     _index("purges", "due_at"),
     _index("images", "product_serial"),
-    _sparse("images", "index_at"),
-    _sparse("images", "remove_at"),
+    _partial("images", "index_at"),
+    # The images that the index stage has in hands at this moment.
+    _partial("images", "index_epoch"),
+    _partial("images", "remove_at"),
     _index("image_contents", "label"),
-    _sparse("chunks", "due_at"),
-    _sparse("chunks", "sent_at"),
-    _sparse("chunks", "change"),
+    *(_partial("chunks", field) for field in TIME_FIELDS),
+    _partial("chunks", "change"),
 )
 
 
@@ -70,13 +73,18 @@ def create_indexes(client: MongoClient[Row], name: str) -> None:
     rows, _ = databases(client, name)
     for index in INDEXES:
         keys = [(field, 1) for field in index.fields]
+        options: dict[str, Any] = (
+            {"partialFilterExpression": {index.fields[0]: {"$exists": True}}}
+            if index.is_partial
+            else {}
+        )
         try:
-            rows[index.table].create_index(keys, sparse=index.sparse)
+            rows[index.table].create_index(keys, **options)
         except OperationFailure as error:
             if error.code not in _CONFLICTS:
                 raise
             rows[index.table].drop_index(keys)
-            rows[index.table].create_index(keys, sparse=index.sparse)
+            rows[index.table].create_index(keys, **options)
 
 
 def missing_indexes(client: MongoClient[Row], name: str) -> list[str]:

@@ -11,8 +11,11 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
 from catalog.times import Times
+
+#: Keys that are forgotten at a time.
+PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,12 @@ class Keys:
         """Forget a key of which no task came."""
         self._rows.delete_one({"_id": row.key, "holder": row.holder})
 
-    def forget_old(self) -> None:
-        """Forget the keys whose time is over."""
-        self._rows.delete_many({"remove_at": {"$lte": stamp(now())}})
+    def forget_old(self, at: datetime) -> int:
+        """Forget keys whose time was over by then, a page of them; return how many went."""
+        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
+        ids = [row["_id"] for row in self._rows.find(due, ["_id"]).limit(PAGE).batch_size(PAGE + 1)]
+        delete_by_id(self._rows, ids)
+        return len(ids)
 
 
 def _of(row: Row) -> KeyRow:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 
 from pymongo import UpdateOne
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
-from catalog.chunks import State
+from catalog.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.connection import Row, now, stamp
 from catalog.images import SUCCEEDED
 from catalog.tasks import state_fields
@@ -51,17 +52,38 @@ def _to_3(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
     rows["collections"].update_many({}, {"$set": {"model_id": model_id, "change": None}})
 
 
+def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
+    """Give the time of each chunk the field that tells what it means."""
+    chunks = rows["chunks"]
+    for state, field in DUE_FIELDS.items():
+        chunks.update_many(
+            {"due_at": {"$gt": 0}, "state": state.value},
+            {"$rename": {"due_at": field}, "$unset": {"sent_at": 1}},
+        )
+    for stage, field in SENT_FIELDS.items():
+        sent = {"state": State.SENT.value, "stage": stage.value}
+        chunks.update_many(
+            {"sent_at": {"$gt": 0}, **sent},
+            {"$rename": {"sent_at": field}, "$unset": {"due_at": 1}},
+        )
+        chunks.update_many({"due_at": {"$gt": 0}, **sent}, {"$rename": {"due_at": field}})
+    for field in ("due_at", "sent_at"):
+        try:
+            chunks.drop_index([(field, 1)])
+        except OperationFailure as error:
+            if error.code not in _NOT_THERE:
+                raise
+
+
+#: The server has no such index, or no such table.
+_NOT_THERE = (26, 27)
+
 #: Rows that a migration reads and changes at a time.
 PAGE = 1000
 
 
-def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
+def _to_5(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
     """Write into tasks what they are listed by with those of their state alone."""
-    list_tasks_by_state(rows)
-
-
-def list_tasks_by_state(rows: Database[Row]) -> None:
-    """Write the fields of `catalog.tasks.state_fields` into tasks that lack them."""
     with rows["tasks"].find({}, ["finished_at", "state_listing", "submission_at"]) as found:
         # A submission gets them when it is opened.
         lacking = [
@@ -80,4 +102,4 @@ def list_tasks_by_state(rows: Database[Row]) -> None:
 
 
 #: By the version that it makes; one for every version from 2 on.
-MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3, 4: _to_4}
+MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}

@@ -199,6 +199,18 @@ class Products:
         if steps:
             self._rows.bulk_write(steps, ordered=False)
 
+    def held_places(
+        self, wanted: Mapping[tuple[str, str], Sequence[int]]
+    ) -> dict[tuple[str, str], list[int]]:
+        """Return which of these labels stand in their products, by generation and product id."""
+        keys = {product_key(*product): product for product in wanted}
+        found = find_by_id(self._rows, list(keys), ["places"])
+        held = {
+            keys[key]: sorted(set(row["places"]).intersection(wanted[keys[key]]))
+            for key, row in found.items()
+        }
+        return {product: labels for product, labels in held.items() if labels}
+
     def release_places(self, generation: str, product_id: str, labels: Sequence[int]) -> int:
         """Take labels out of a product; give how many of them this call took out."""
         row = self._rows.find_one_and_update(

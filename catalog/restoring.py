@@ -14,7 +14,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from catalog.chunks import State
+from catalog.chunks import DUE_FIELDS, TIME_FIELDS, State
 from catalog.claims import name_key
 from catalog.connection import Row, Rows, databases, find_by_id, now, stamp
 from catalog.dumping import BLOBS, Progress
@@ -227,9 +227,12 @@ def _chunks(source: Source, survivors: Survivors, chunk_id: _Renaming) -> Iterat
     for row in source.rows("chunks"):
         if not survivors.is_whole_task(row["task_id"]):
             continue
-        chunk = _without(row, "sent_at") | {"_id": chunk_id(row["_id"])}
+        chunk = row | {"_id": chunk_id(row["_id"])}
         if row["state"] != State.DONE:
-            chunk |= {"state": State.WAITING, "due_at": stamp(now())}
+            # The last two are of a backup from before version 4.
+            times = (*TIME_FIELDS, "due_at", "sent_at")
+            waiting = {"state": State.WAITING.value, DUE_FIELDS[State.WAITING]: stamp(now())}
+            chunk = _without(chunk, *times) | waiting
         yield chunk
 
 

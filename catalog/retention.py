@@ -1,46 +1,45 @@
-"""What goes after its time: finished tasks, failed images, the rows of deleted ones, keys."""
+"""What goes after its time: finished tasks, failed images, the rows of deleted ones.
+
+In bulk, by `_id`, and without reading what is not there any more: of almost all of these
+images nothing is left but their rows.
+"""
 
 from __future__ import annotations
 
-from catalog.endings import release_images, remove_traces
-from catalog.images import SUCCEEDED
+from collections.abc import Sequence
+
+from catalog.endings import remove_dead
+from catalog.images import SUCCEEDED, ImageRow
 from catalog.store import Catalog
+from catalog.tasks import TaskRow
 
 
-def forget_tasks(catalog: Catalog, limit: int) -> int:
-    """Forget at most `limit` tasks that finished long ago; give how many went.
+def forget_tasks(catalog: Catalog, tasks: Sequence[TaskRow]) -> None:
+    """Forget tasks that finished long ago, and their failed images with them.
 
-    Their failed images go with them. The task row is the last to go, so that a crash in
-    between leaves it to be done again.
+    The rows of the tasks are the last to go, so that a crash in between leaves them to be
+    done again.
     """
-    tasks = catalog.tasks.to_be_removed(limit)
-    for task in tasks:
-        chunks = catalog.chunks.find(task.chunk_ids)
-        failed = [
-            label
-            for chunk in chunks
-            for label, outcome in zip(chunk.labels, chunk.outcomes, strict=False)
-            if outcome != SUCCEEDED
-        ]
-        _remove_images(catalog, failed)
-        catalog.chunks.remove(task.chunk_ids)
-        catalog.tasks.remove(task.task_id)
-    return len(tasks)
+    chunk_ids = [chunk_id for task in tasks for chunk_id in task.chunk_ids]
+    failed = [
+        label
+        for chunk in catalog.chunks.find(chunk_ids)
+        for label, outcome in zip(chunk.labels, chunk.outcomes, strict=False)
+        if outcome != SUCCEEDED
+    ]
+    if failed:
+        images = catalog.images.find(failed).values()
+        remove_dead(catalog, [image for image in images if image.is_dead])
+    catalog.chunks.remove(chunk_ids)
+    catalog.tasks.remove_all([task.task_id for task in tasks])
 
 
-def forget_images(catalog: Catalog, limit: int) -> int:
-    """Remove the rows of at most `limit` deleted images of which nothing else is left."""
-    images = catalog.images.to_be_removed(limit)
+def forget_images(catalog: Catalog, images: Sequence[ImageRow]) -> int:
+    """Remove the rows of deleted images of which nothing else is left; return how many went."""
     # A task that is not done still has to say of them that they were deleted.
-    catalog.images.let_go([image.label for image in images if image.outcome is None])
-    gone = [image.label for image in images if image.outcome is not None]
-    _remove_images(catalog, gone)
+    open_ones = [image.label for image in images if image.outcome is None]
+    if open_ones:
+        catalog.images.let_go(open_ones)
+    gone = [image for image in images if image.outcome is not None and image.is_dead]
+    remove_dead(catalog, gone)
     return len(gone)
-
-
-def _remove_images(catalog: Catalog, labels: list[int]) -> None:
-    if labels:
-        dead = [label for label, image in catalog.images.find(labels).items() if image.is_dead]
-        release_images(catalog, dead)
-        remove_traces(catalog, dead)
-        catalog.images.remove(dead)

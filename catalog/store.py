@@ -20,12 +20,14 @@ from catalog.keys import Keys
 from catalog.losses import Losses
 from catalog.models import Models
 from catalog.numbers import Numbers
+from catalog.ownership import Ownership
 from catalog.products import Products
 from catalog.purges import Purges
 from catalog.queues import Queues
 from catalog.seal import Seal
 from catalog.tasks import Tasks
 from catalog.times import Times
+from catalog.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Catalog:
     losses: Losses
     purges: Purges
     clock: Clock
+    turns: Turns
+    ownership: Ownership
     payloads: Blobs
     pictures: Blobs
     vectors: Vectors
@@ -90,7 +94,9 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         changes=Changes(rows["collections"]),
         losses=Losses(rows["losses"]),
         purges=purges,
-        clock=Clock(rows, times.lease),
+        clock=Clock(rows, times),
+        turns=Turns(rows["turns"]),
+        ownership=Ownership(rows["owners"], times.lease),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),

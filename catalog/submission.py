@@ -9,9 +9,9 @@ whose product went away meanwhile is failed here or, at the latest, by the index
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from catalog.chunks import Chunk, Item, Stage
+from catalog.chunks import Chunk, Item, Stage, State
 from catalog.claims import name_key
 from catalog.collections import CollectionRow
 from catalog.connection import Row
@@ -127,8 +127,8 @@ def open_task(
 ) -> TaskRow:
     """Make a task of what was written: from here on it is promised to end.
 
-    `refusals` are what the client is told of the other images. The chunks still have to be
-    sent. Raises SubmissionCutOffError.
+    `refusals` are what the client is told of the other images. The chunks are noted as sent,
+    and still have to be. Raises SubmissionCutOffError.
     """
     task = catalog.tasks.open(
         draft.submission,
@@ -140,7 +140,7 @@ def open_task(
     if task is None:
         _undo(catalog, draft.submission)
         raise SubmissionCutOffError(draft.submission.task_id)
-    catalog.chunks.look_again(written.chunks)
+    catalog.chunks.mark_sent(written.chunks)
     _catch_up(catalog, draft.collection, list(written.items.values()), draft.products)
     return task
 
@@ -283,17 +283,14 @@ def _cut(
         Stage.FETCH: [items[p] for p, image in images.items() if image.url is not None],
     }
     return [
-        replace(
-            catalog.chunks.as_sent(
-                Chunk(
-                    id=_chunk_id(catalog, staged[start].label),
-                    task_id=draft.submission.task_id,
-                    collection=draft.collection.key,
-                    generation=draft.collection.generation,
-                    items=tuple(staged[start : start + size]),
-                    stage=stage,
-                )
-            ),
+        Chunk(
+            id=_chunk_id(catalog, staged[start].label),
+            task_id=draft.submission.task_id,
+            collection=draft.collection.key,
+            generation=draft.collection.generation,
+            items=tuple(staged[start : start + size]),
+            stage=stage,
+            state=State.WAITING,
             # Until then the sweep must not touch it: it may still be rolled back.
             due_at=draft.submission.due_at,
         )

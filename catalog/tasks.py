@@ -10,7 +10,7 @@ from datetime import datetime
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
 from catalog.database_time import DATABASE_TIME
 from catalog.pages import Page, cut, within
 from catalog.times import Times
@@ -185,6 +185,10 @@ class Tasks:
         """Remove the row of a task or of a submission."""
         self._rows.delete_one({"_id": task_id})
 
+    def remove_all(self, task_ids: Sequence[str]) -> None:
+        """Remove the rows of tasks."""
+        delete_by_id(self._rows, task_ids)
+
     def add_chunks(self, task_id: str, chunk_ids: Sequence[str]) -> None:
         """Note chunks of a task; those that it has already are not noted twice."""
         self._rows.update_one(
@@ -213,10 +217,10 @@ class Tasks:
             },
         )
 
-    def to_be_removed(self, limit: int) -> list[TaskRow]:
-        """Give finished tasks that are to be forgotten."""
-        found = self._rows.find({"remove_at": {"$lte": stamp(now())}}).limit(limit)
-        return [_of(row) for row in found]
+    def to_be_removed(self, at: datetime, limit: int) -> list[TaskRow]:
+        """Return finished tasks that are to be forgotten by that time."""
+        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
+        return [_of(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)]
 
     def backlog(self) -> Backlog:
         """Give what the tasks hold that are not finished."""

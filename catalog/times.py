@@ -22,3 +22,5 @@ class Times:
     deleted: timedelta = timedelta(hours=1)
     #: The answer to a call with an Idempotency-Key is kept so long.
     key: timedelta = timedelta(days=1)
+    #: A chunk waits for its next try no longer than this.
+    retry: timedelta = timedelta(minutes=3)

@@ -6,7 +6,6 @@ file of its own in the data directory, which it removes.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import tempfile
@@ -33,7 +32,6 @@ from config.settings import Settings, is_loopback
 from download.address import AllowList
 from identity.custody import Custody
 from identity.vault import Vault, VaultError
-from indexer.ownership import LOCK_FILE
 from workers.broker import QUEUES
 from workers.process_reports import ProcessReports
 from workers.resources import catalog_of
@@ -71,7 +69,6 @@ def examine(settings: Settings, with_model: bool = False) -> Iterator[Finding]:
     yield _find("downloads", lambda: downloads(settings))
     yield from _look_at_mongo(settings)
     yield from _look_at_redis(settings)
-    yield _find("index directory", lambda: index_directory(settings))
     yield _find("api", lambda: api(settings))
     yield _find("flower", lambda: flower(settings))
     if with_model:
@@ -103,6 +100,7 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
         yield _find("indexes", lambda: indexes(client, settings))
         yield _find("schema", lambda: schema(client, settings))
         yield _find("model", lambda: model(catalog))
+        yield _find("index owner", lambda: index_owner(catalog))
         yield _find("users", lambda: users(settings, catalog))
 
 
@@ -319,20 +317,16 @@ def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
     return f", the oldest for {(now() - chunks[0].sent_at).total_seconds():.0f} s"
 
 
-def index_directory(settings: Settings) -> str:
-    """Look which process owns the shards."""
-    file = settings.data_dir.resolve() / "index" / LOCK_FILE
-    if not file.exists():
-        raise Wrong(f"{file.parent} was never used; start the index worker")
-    with file.open("rb") as lock:
-        holder = lock.read(32).decode(errors="replace").strip()
-        try:
-            # Shared and for a moment only: an index worker that starts just now is refused
-            # at worst, and started again by whoever supervises it.
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return f"{file.parent} is owned by process {holder or 'unknown'}"
-    raise Wrong(f"{file.parent} is owned by nobody; start the index worker on this machine")
+def index_owner(catalog: Catalog) -> str:
+    """Tell which process owns the index, on whatever machine."""
+    owner = catalog.ownership.current()
+    if owner is None:
+        raise Wrong("no process ever owned the index; start the index worker")
+    if not owner.process:
+        raise Wrong("no process owns the index, the last one released it; start the index worker")
+    if owner.has_ended:
+        raise Wrong(f"{owner.process} owned the index and is silent; start the index worker")
+    return f"{owner.process}, with {owner.directory}, epoch {owner.epoch}"
 
 
 def _reachable(host: str) -> str:

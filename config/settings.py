@@ -134,7 +134,10 @@ class Settings(BaseSettings):
     chunk_images: int = Field(16, ge=1, le=200, description="images in a chunk of a task")
     lease_seconds: float = Field(30.0, gt=0, description="a stage that is silent so long is dead")
     lease_renewal_seconds: float = Field(10.0, gt=0, description="how often a lease is renewed")
-    sweep_seconds: float = Field(5.0, gt=0, description="how often lost chunks are looked for")
+    sweep_seconds: float = Field(5.0, gt=0, description="how often work in the background begins")
+    clock_settling_seconds: float = Field(
+        900.0, ge=0, description="after the clock jumped, nothing is forgotten for so long"
+    )
     unclean_ends: int = Field(3, ge=1, description="unclean ends after which an image is given up")
     submission_seconds: float = Field(
         120.0, gt=0, description="an add_image that has not answered after it is rolled back"
@@ -245,6 +248,9 @@ class Settings(BaseSettings):
     )
     compaction_share: float = Field(
         0.2, gt=0, lt=1, description="share of deleted vectors beyond which a shard is built anew"
+    )
+    compare_seconds: float = Field(
+        600.0, gt=0, description="how often the index is compared with the rows in the background"
     )
     index_memory_bytes: int = Field(
         0, ge=0, description="vectors and links in memory beyond which idle sets go; 0: no limit"

@@ -1,9 +1,10 @@
-"""One owner for the directory of an index. Knows nothing of what is kept in it."""
+"""One owner for the directory of an index, among the processes that share its file system."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,9 @@ from typing import Self
 
 LOCK_FILE = "owner.lock"
 """Holds the process id of the owner. It is never removed: a lock on a removed file guards none."""
+
+BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
+"""Another text for every start of a kernel; the same in all containers on it."""
 
 
 class IndexDirectoryOwned(Exception):
@@ -32,7 +36,11 @@ class DirectoryOwnership:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Take the directory, made if it is not there; raises IndexDirectoryOwned, OSError."""
+        """Take the directory, made if it is not there; raises IndexDirectoryOwned, OSError.
+
+        `lock` names the locked file: of two processes that live and have the same name for
+        theirs, one does not hold it.
+        """
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._file = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -47,6 +55,7 @@ class DirectoryOwnership:
         except BaseException:
             os.close(self._file)
             raise
+        self.lock = _name(self._file)
         # The id is for people. The lock is what counts, on a full disk too.
         with suppress(OSError):
             os.ftruncate(self._file, 0)
@@ -67,3 +76,13 @@ class DirectoryOwnership:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def _name(file: int) -> str:
+    """Return a name of an open file that no other file has, on this machine or another."""
+    status = os.fstat(file)
+    try:
+        machine = BOOT_FILE.read_text().strip()
+    except OSError:
+        machine = socket.gethostname()
+    return f"{machine}/{status.st_dev}/{status.st_ino}"

@@ -37,6 +37,15 @@ DROP = "workers.drop"
 SWITCH = "workers.switch"
 RETIRE = "workers.retire"
 PROBE = "workers.probe"
+
+#: The background work, each on the maintenance queue; beat sends them every few seconds.
+RECOVERY = "workers.recovery"
+DELETIONS = "workers.deletions"
+RETENTION = "workers.retention"
+RECOUNTS = "workers.recounts"
+MODEL_CHANGES = "workers.model_changes"
+SWEEPS = (RECOVERY, DELETIONS, RETENTION, RECOUNTS, MODEL_CHANGES)
+#: All of it in one, as beat of the release before sends it.
 SWEEP = "workers.sweep"
 
 

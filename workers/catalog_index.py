@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -22,6 +22,8 @@ from indexer.neighbours import Neighbours, no_neighbours
 from indexer.options import IndexOptions
 from indexer.snapshots import SnapshotDirectory
 from indexer.vector_set import SetState
+from workers.image_sets import belongs, by_set, named
+from workers.index_health import IndexHealth
 
 #: Labels read from MongoDB at a time; a page costs a search for its beginning.
 LABEL_PAGE = 20_000
@@ -47,16 +49,18 @@ LOST_SECONDS = 600.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class IndexHealth:
-    """How the index of a process is; see `workers.staging.IndexReport`."""
+class SetMending(NamedTuple):
+    """How many images a set lacked, and had too much that no message would have removed."""
 
-    is_complete: bool
-    sets: int = 0
-    sets_not_ready: int = 0
-    snapshots_lost: int = 0
-    sets_not_saved: int = 0
-    save_fault: str = ""
+    added: int
+    marked: int
+
+
+class Marked(NamedTuple):
+    """How many images of a set were marked."""
+
+    all: int
+    unasked: int  #: of them, those that no message on its way would have marked
 
 
 class CatalogIndex:
@@ -118,7 +122,7 @@ class CatalogIndex:
             if index is None:
                 continue  # of a model that no worker ever loaded
             some = [label for label in rows if model_id in stored.get(label, ())]
-            for key, labels in _by_set(rows[label] for label in some).items():
+            for key, labels in by_set(rows[label] for label in some).items():
                 index.add(key, labels, np.stack([stored[label][model_id] for label in labels]))
             for label in some:
                 added[label].add(model_id)
@@ -126,9 +130,9 @@ class CatalogIndex:
 
     def remove(self, images: Iterable[ImageRow]) -> None:
         """Hide images from every search."""
-        by_set = _by_set(images)
+        sets = by_set(images)
         for index in self._all().values():
-            for key, labels in by_set.items():
+            for key, labels in sets.items():
                 index.mark_deleted(key, labels)
 
     def refresh(self, images: Sequence[ImageRow]) -> dict[int, set[str]]:
@@ -136,13 +140,13 @@ class CatalogIndex:
 
         Gives by label the models whose index has the image. Twice is as good as once.
         """
-        by_set = _by_set(images)
+        sets = by_set(images)
         for index in self._all().values():
-            for key, labels in by_set.items():
+            for key, labels in sets.items():
                 index.revive(key, labels)
         added = self.add(images)
         for index in self._all().values():
-            for key, labels in by_set.items():
+            for key, labels in sets.items():
                 for other in index.keys_of(key.generation):
                     if other != key:
                         index.mark_deleted(other, labels)
@@ -275,7 +279,7 @@ class CatalogIndex:
             # The small ones first: so more searches are answered sooner.
             for key in sorted(index.not_ready(), key=lambda key: len(of_model.get(key, ()))):
                 labels = of_model.pop(key, np.empty(0, np.int64)).tolist()
-                if not self._restore_set(model_id, index, key, labels, stopping):
+                if self._restore_set(model_id, index, key, labels, stopping) is None:
                     return
                 index.now_ready(key)
                 if self._memory_bytes:
@@ -295,7 +299,7 @@ class CatalogIndex:
                 rows = self._catalog().images.find(list({label for label, _ in page}))
                 for model_id in {model_id for _, model_id in page}:
                     made = [label for label, maker in page if maker == model_id]
-                    found = _by_set(rows[n] for n in made if n in rows and rows[n].is_findable)
+                    found = by_set(rows[n] for n in made if n in rows and rows[n].is_findable)
                     for key, some in found.items():
                         of_model = parts.setdefault(model_id, {})
                         of_model.setdefault(key, []).append(np.array(some, np.int64))
@@ -311,8 +315,8 @@ class CatalogIndex:
         key: SetKey,
         labels: list[int],
         stopping: threading.Event,
-    ) -> bool:
-        """Add what a set lacks and mark what it has too much; False if stopped.
+    ) -> SetMending | None:
+        """Add what a set lacks and mark what it has too much; None if stopped.
 
         Images may be added and deleted meanwhile. Whoever deletes writes the row first and
         marks then, so a row that is read after its label was added tells if the mark came
@@ -322,16 +326,14 @@ class CatalogIndex:
         live = index.live_labels(key)
         loaded = time.monotonic() - started
         revived = index.revive(key, [label for label in labels if label not in live])
-        doubtful = [*live.difference(labels), *revived]
-        marked = 0
-        for start in range(0, len(doubtful), ROW_PAGE):
-            marked += self._mark_dead(index, key, doubtful[start : start + ROW_PAGE])
+        marked = self._mark_dead(index, key, list(live.difference(labels)))
+        marked_again = self._mark_dead(index, key, list(revived))
         known = index.known(key, labels)
         missing = [label for label in labels if label not in known]
         added, said_at = 0, time.monotonic()
         for start in range(0, len(missing), PAGE):
             if stopping.is_set():
-                return False
+                return None
             page = missing[start : start + PAGE]
             stored = self._catalog().vectors.get(page, model_id)
             if stored:
@@ -339,46 +341,56 @@ class CatalogIndex:
                 self._mark_dead(index, key, list(stored))
             if time.monotonic() - said_at >= PROGRESS_SECONDS:
                 said_at = time.monotonic()
-                log.info("building a set", **_named(key), done=start + len(page), of=len(missing))
+                log.info("building a set", **named(key), done=start + len(page), of=len(missing))
         log.info(
             "set ready",
-            **_named(key),
+            **named(key),
             vectors=index.count(key),
             added=added,
-            marked=marked,
+            marked=marked.all + marked_again.all,
             load_seconds=round(loaded, 2),
             seconds=round(time.monotonic() - started, 2),
         )
-        return True
+        return SetMending(added + len(revived) - marked_again.all, marked.unasked)
 
-    def _mark_dead(self, index: VectorIndex, key: SetKey, labels: Sequence[int]) -> int:
-        """Hide those that no row wants in this set any more; give how many."""
-        rows = self._catalog().images.find(labels)
-        dead = [label for label in labels if not _belongs(rows.get(label), key)]
-        if dead:
-            index.mark_deleted(key, dead)
-        return len(dead)
+    def counts(self, generation: str, model_id: str) -> dict[str, int] | None:
+        """Return how many images a model's sets have, by category; None while one is not ready."""
+        index = self._open(model_id)
+        if index is None or not index.is_complete:
+            return None
+        keys = index.keys_of(generation)
+        if not set(keys).isdisjoint(index.not_ready()):
+            return None
+        return {key.category: count for key in keys if (count := index.count(key))}
+
+    def mend(
+        self, generation: str, model_id: str, labels: Mapping[str, list[int]], stop: threading.Event
+    ) -> SetMending | None:
+        """Make a model's sets hold `labels`, by category, that rows want; None if stopped."""
+        index = self._open(model_id)
+        if index is None:
+            return None
+        added = marked = 0
+        for key in {SetKey(generation, c) for c in labels}.union(index.keys_of(generation)):
+            done = self._restore_set(model_id, index, key, labels.get(key.category, []), stop)
+            if done is None:
+                return None
+            added, marked = added + done.added, marked + done.marked
+        return SetMending(added, marked)
+
+    def _mark_dead(self, index: VectorIndex, key: SetKey, labels: Sequence[int]) -> Marked:
+        """Hide those that no row wants in this set any more."""
+        count = unasked = 0
+        for start in range(0, len(labels), ROW_PAGE):
+            page = labels[start : start + ROW_PAGE]
+            rows = self._catalog().images.find(page)
+            dead = [label for label in page if not belongs(rows.get(label), key)]
+            if dead:
+                index.mark_deleted(key, dead)
+            count += len(dead)
+            unasked += sum(label not in rows or rows[label].index_at is None for label in dead)
+        return Marked(count, unasked)
 
 
 def _vectors_per_write(dimensions: int) -> int:
     return max(1, min(IndexOptions.vectors_per_write, NUMBERS_PER_WRITE // dimensions))
-
-
-def _belongs(image: ImageRow | None, key: SetKey) -> bool:
-    # An open image may be in its set already: the stage adds first, and writes then.
-    return (
-        image is not None
-        and (image.is_findable or image.is_open)
-        and SetKey(image.generation, image.category) == key
-    )
-
-
-def _named(key: SetKey) -> dict[str, str]:
-    return {"generation": key.generation, "category": key.category}
-
-
-def _by_set(images: Iterable[ImageRow]) -> dict[SetKey, list[int]]:
-    grouped: dict[SetKey, list[int]] = {}
-    for image in images:
-        grouped.setdefault(SetKey(image.generation, image.category), []).append(image.label)
-    return grouped

@@ -8,7 +8,7 @@ from datetime import timedelta
 from kombu import Exchange, Queue
 
 from config.settings import settings
-from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEP
+from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEPS
 from workers.clock import every
 
 _chosen = settings()
@@ -80,18 +80,23 @@ timezone = "UTC"
 # In memory: a file that remembers the last runs could be damaged by a kill, and would hold
 # times of a clock that jumps.
 beat_scheduler = "workers.scheduler:Scheduler"
+# Nothing expires: that would compare clocks of two machines. The scheduler sends nothing to a
+# queue in which its like waits already.
 beat_schedule = {
-    "sweep": {
-        "task": SWEEP,
-        "schedule": every(_chosen.sweep_seconds),
-        "options": {"queue": MAINTENANCE, "expires": _chosen.sweep_seconds * 2},
+    **{
+        name: {
+            "task": name,
+            "schedule": every(_chosen.sweep_seconds),
+            "options": {"queue": MAINTENANCE},
+        }
+        for name in SWEEPS
     },
     **{
         f"probe {queue}": {
             "task": PROBE,
             "schedule": every(_chosen.probe_seconds),
             "args": (queue,),
-            "options": {"queue": queue, "expires": _chosen.stalled_seconds},
+            "options": {"queue": queue},
         }
         for queue in QUEUES
     },

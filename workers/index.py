@@ -7,7 +7,7 @@ of work here is small.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from catalog.chunks import Chunk, Stage
 from catalog.claims import name_key
 from catalog.endings import clear_ended, fail_images, release_images, remove_traces, vanished
 from catalog.images import ImageRow
+from catalog.ownership import NotOwnerError
 from catalog.reembedding import pages_of_images
 from config.settings import settings
 from contract.errors import (
@@ -39,10 +40,12 @@ from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
 from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SWITCH, app, task_name
 from workers.catalog_index import CatalogIndex
 from workers.changes import drive_on
+from workers.comparison import Comparison
 from workers.endings import conclude
 from workers.index_health import HealthReporter, this_process
 from workers.messages import send_chunks
-from workers.neighbours import answer_neighbours
+from workers.neighbours import answer_neighbours, decline_neighbours
+from workers.ownership import IndexOwnership
 from workers.resources import catalog, index_reports
 from workers.stage import run_stage
 
@@ -81,15 +84,28 @@ _keeper = Keeper(
     ),
 )
 
-_reporter = HealthReporter(shards.health, index_reports, settings().stalled_seconds, this_process())
+#: The lease by which this process may work on the index.
+ownership = IndexOwnership(
+    catalog, this_process(), settings().lease_seconds, settings().lease_renewal_seconds
+)
+
+_comparison = Comparison(catalog, shards, settings().compare_seconds)
+
+_reporter = HealthReporter(
+    shards.health,
+    index_reports,
+    settings().stalled_seconds,
+    this_process(),
+    ownership.trusted_epoch,
+)
 
 
 @worker_init.connect
 def _own(**_: Any) -> None:
-    """Own the index directory until the process ends."""
+    """Own the index directory until the process ends, and wait until it owns the index."""
     # Celery goes on after a signal handler that failed, unless it is told to exit.
     try:
-        DirectoryOwnership(_directory)
+        directory = DirectoryOwnership(_directory)
     except IndexDirectoryOwned as error:
         log.critical("not the only index process, worker stops", reason=str(error))
         _say(lambda: index_reports().refuse(this_process(), "another owns its directory"))
@@ -98,6 +114,9 @@ def _own(**_: Any) -> None:
         log.critical("index directory can't be used, worker stops", reason=str(error))
         raise SystemExit(1) from error
     _say(index_reports().accept)
+    ownership.wait_for_lease(
+        directory, lambda _: _say(lambda: index_reports().stand_by(this_process()))
+    )
 
 
 def _say(report: Callable[[], None]) -> None:
@@ -109,9 +128,10 @@ def _say(report: Callable[[], None]) -> None:
 
 @celeryd_after_setup.connect
 def _begin(**_: Any) -> None:
-    """Begin to restore the shards, after logging began and before any message is taken."""
+    """Begin to restore the shards, by an owner, and before any message is taken."""
     log.info("index begins", directory=str(_directory))
     _keeper.start()
+    _comparison.start()
     _reporter.start()
     _keeper.wait(START_SECONDS)
 
@@ -120,11 +140,14 @@ def _begin(**_: Any) -> None:
 def _hurry(**_: Any) -> None:
     """Let long work end, while the last messages are worked on."""
     _keeper.begin_stop()
+    _comparison.begin_stop()
 
 
 @worker_shutdown.connect
 def _end(**_: Any) -> None:
     _reporter.stop()
+    # Nothing is at work any more; what is saved from here on is read by this folder alone.
+    ownership.release()
     _keeper.stop(STOP_SECONDS)
 
 
@@ -136,8 +159,14 @@ def index(chunk_id: str, attempt: int) -> None:
 
 def _work(chunk: Chunk) -> None:
     if chunk.model_id is not None:
+        ownership.check()
         _take_embedded(chunk)
         return
+    # In this order: a process that takes the index over writes itself down as the owner first,
+    # and stamps then. Either it is seen here, or its stamp keeps the write below from effect.
+    epoch = ownership.epoch
+    catalog().images.claim_for_index(chunk.labels, epoch)
+    ownership.check()
     images = catalog().images.find(chunk.labels)
     faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
     ready = [row for label, row in images.items() if row.is_open and label not in faults]
@@ -153,12 +182,14 @@ def _work(chunk: Chunk) -> None:
             return
         faults |= {label: fault for label, fault in missing.items() if fault is not None}
         fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})
-        catalog().images.succeed([row.label for row in ready if row.label not in faults])
-    catalog().payloads.remove(chunk.labels)
+        succeeding = [row.label for row in ready if row.label not in faults]
+        catalog().images.succeed(succeeding, epoch)
 
     # Whoever deletes writes first and looks after, and so does this stage: one of the
     # two sees the other.
     before, images = images, catalog().images.find(chunk.labels)
+    _require_outcomes(images[label] for label in succeeding if label in images)
+    catalog().payloads.remove(chunk.labels)
     dead = [row for row in images.values() if not row.is_findable]
     fail_images(catalog(), {row.label: NoRelativeImage for row in dead if row.outcome is None})
     # A stage that came late may have claimed something for an image that had ended before.
@@ -177,6 +208,13 @@ def _work(chunk: Chunk) -> None:
     # They were there before, if the collection was deleted and its rows went meanwhile.
     faults |= vanished(catalog(), chunk.collection, chunk.generation, lost)
     conclude(catalog(), chunk, faults)
+
+
+def _require_outcomes(images: Iterable[ImageRow]) -> None:
+    """Raise NotOwnerError if the stamp of a later owner kept images from their outcome."""
+    if any(image.is_open for image in images):
+        ownership.check()
+        raise RuntimeError("images have the stamp of a later owner of the index than there is")
 
 
 def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[ContractError] | None]:
@@ -231,11 +269,14 @@ def switch(collection: str, generation: str) -> None:
         return
     try:
         _switch(change)
+    except NotOwnerError:
+        log.info("index has another owner, which is asked by the sweep", change=collection)
     finally:
         _switching.release()
 
 
 def _switch(change: Change) -> None:
+    epoch = _claim(change)
     # Whoever read the row of the collection before its change began has written his images now;
     # whoever reads it from here on gives them the next model's feature before he writes.
     with _succeeding.writing():
@@ -260,13 +301,20 @@ def _switch(change: Change) -> None:
             images=lost,
         )
         catalog().changes.wait(change)
-    elif catalog().changes.switch(change, timedelta(seconds=2 * settings().search_seconds)):
+    elif catalog().changes.switch(change, timedelta(seconds=2 * settings().search_seconds), epoch):
         log.info(
             "collection switched to another model",
             collection=change.collection,
             model=change.target,
             lost=lost,
         )
+
+
+def _claim(change: Change) -> int:
+    """Claim a change for this owner, as `_work` claims images; raises NotOwnerError."""
+    epoch = ownership.epoch
+    catalog().changes.claim_for_index(change, epoch)
+    return ownership.check()
 
 
 @app.task(name=RETIRE)
@@ -278,22 +326,39 @@ def retire(collection: str, generation: str) -> None:
         and change.state in (ChangeState.SWITCHED, ChangeState.CANCELLED)
         and change.place == END
     ):
+        try:
+            epoch = _claim(change)
+        except NotOwnerError:
+            log.info("index has another owner, which is asked by the sweep", change=collection)
+            return
         shards.retire(generation, change.leaving)
-        catalog().changes.end(change)
-        log.info("change of the model is over", collection=collection, left=change.leaving)
+        if catalog().changes.end(change, epoch):
+            log.info("change of the model is over", collection=collection, left=change.leaving)
 
 
 @app.task(name=REFRESH)
 def refresh(labels: list[int]) -> None:
     """Make the index say of these images what their rows say: gone, or in this set."""
+    shown: dict[int, ImageRow] = {}
     images = catalog().images.find(labels)
-    findable = [row for row in images.values() if row.is_findable]
-    dead = [row for row in images.values() if row.is_dead]
-    shards.refresh(findable)
-    _clear(dead)
-    catalog().images.index_is_right([row.label for row in (*findable, *dead)])
+    while images:
+        shards.refresh([row for row in images.values() if row.is_findable])
+        _clear([row for row in images.values() if row.is_dead])
+        shown |= images
+        # Another thread may have shown a later state before what was read here was shown.
+        read = catalog().images.find(list(images))
+        images = {n: row for n, row in read.items() if row.shows_as != shown[n].shows_as}
+    try:
+        # A process that took the index over read these rows then, if their reminders were
+        # written before; if after, this one is seen to be too late.
+        ownership.check()
+    except NotOwnerError:
+        log.info("index has another owner, which is asked by the sweep", images=len(shown))
+        return
+    done = [row for row in shown.values() if not row.is_open]
+    catalog().images.index_is_right(done)
     # The rows of images that failed go with their task, which says why.
-    catalog().images.let_go([row.label for row in dead if row.deleted_at is not None])
+    catalog().images.let_go([row.label for row in done if row.deleted_at is not None])
 
 
 @app.task(name=DROP)
@@ -319,4 +384,10 @@ def _clear(dead: list[ImageRow]) -> None:
 @app.task(name=task_name(NEIGHBOURS))
 def neighbours(query_id: str, generation: str, category: str | None, k: int) -> None:
     """Answer which images are nearest to the vectors left under `query_id`."""
-    answer_neighbours(shards, query_id, generation, category, k)
+    # One that was on its way before the lease ended was asked before anything succeeded under
+    # the next owner, so it is enough to look now.
+    if ownership.trusted_epoch() is None:
+        log.info("lease of the index may have ended, search declined")
+        decline_neighbours(query_id)
+    else:
+        answer_neighbours(shards, query_id, generation, category, k)

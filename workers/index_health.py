@@ -8,20 +8,30 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import structlog
 from redis.exceptions import RedisError
 
-from workers.catalog_index import IndexHealth
 from workers.staging import IndexReport, IndexReports
 
 #: Between two reports, at most.
 REPORT_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class IndexHealth:
+    """How the index of a process is; see `workers.staging.IndexReport`."""
+
+    is_complete: bool
+    sets: int = 0
+    sets_not_ready: int = 0
+    snapshots_lost: int = 0
+    sets_not_saved: int = 0
+    save_fault: str = ""
 
 
 def this_process() -> str:
@@ -38,15 +48,14 @@ class HealthReporter:
         reports: Callable[[], IndexReports],
         stalled_seconds: float,
         process: str,
+        epoch: Callable[[], int | None],
     ) -> None:
-        """Have a rival out of mind `stalled_seconds` after it was last seen."""
+        """Report at least five times in `stalled_seconds`, as long as there is an `epoch`."""
         self._health = health
         self._reports = reports
         self._stalled_seconds = stalled_seconds
         self._process = process
-        self._has_published = False
-        self._rival = ""
-        self._rival_seen_at = float("-inf")
+        self._epoch = epoch
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index health", daemon=True)
 
@@ -60,22 +69,15 @@ class HealthReporter:
         self._stopping.set()
 
     def report(self) -> None:
-        """Say how the index is; a line in the log where Redis can't be reached."""
-        if time.monotonic() - self._rival_seen_at > self._stalled_seconds:
-            self._rival = ""
-        report = IndexReport(process=self._process, rival=self._rival, **asdict(self._health()))
+        """Say how the index is, if this process owns it; log where Redis can't be reached."""
+        epoch = self._epoch()
+        if epoch is None:
+            return
+        report = IndexReport(process=self._process, epoch=epoch, **asdict(self._health()))
         try:
-            before = self._reports().publish(report)
+            self._reports().publish(report)
         except RedisError as error:
             log.warning("health of the index not reported", fault=str(error))
-            return
-        # Before the first report of this process, it is the one of its forerunner.
-        if self._has_published and before is not None and before.process != self._process:
-            if not self._rival:
-                log.error("another process keeps an index, both miss images", other=before.process)
-            self._rival = before.process
-            self._rival_seen_at = time.monotonic()
-        self._has_published = True
 
     def _run(self) -> None:
         while not self._stopping.wait(min(REPORT_SECONDS, self._stalled_seconds / 5)):

@@ -19,11 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 class BrokerUnreachableError(Exception):
-    """A message that only makes sense now could not be sent."""
+    """A message could not be sent, and no other can be at this moment."""
 
 
-def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> None:
-    """Send each chunk to the queue of its stage; what can't be sent waits for the sweep."""
+def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> bool:
+    """Send each chunk to the queue of its stage; what can't be sent waits for the sweep.
+
+    Return whether all were sent.
+    """
     for position, chunk in enumerate(chunks):
         try:
             app.send_task(
@@ -37,7 +40,8 @@ def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> None:
         except OperationalError as error:
             log.warning("broker unreachable, the sweep will send", chunk=chunk.id, fault=str(error))
             catalog.chunks.unsent(chunks[position:])
-            return
+            return False
+    return True
 
 
 def send_refresh(labels: Sequence[int]) -> None:

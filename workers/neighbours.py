@@ -78,3 +78,8 @@ def answer_neighbours(
         query_id,
         {"labels": found.labels.tolist(), "similarities": found.similarities.tolist()},
     )
+
+
+def decline_neighbours(query_id: str) -> None:
+    """Tell who asks that this process may miss images; it is to ask again later."""
+    exchange().reply(query_id, {"busy": True})

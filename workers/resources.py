@@ -48,6 +48,9 @@ def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
         task=timedelta(seconds=chosen.task_seconds),
         deleted=timedelta(seconds=chosen.deleted_seconds),
         key=timedelta(seconds=chosen.key_seconds),
+        retry=timedelta(
+            seconds=max(60.0, chosen.fetch_retry_seconds * 2 ** (chosen.fetch_passes - 1))
+        ),
     )
     return open_catalog(client, chosen.mongo_database, times)
 

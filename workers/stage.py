@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from catalog.chunks import Chunk, Stage
 from catalog.connection import now, time_of
+from catalog.ownership import NotOwnerError
 from config.settings import settings
 from workers.probe import note_consumption
 from workers.resources import catalog
@@ -65,6 +66,9 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
             work(chunk)
         except UNREACHABLE as error:
             log.warning("dependency unreachable, chunk handed back", fault=str(error))
+            _hand_back(chunk, unclean=False)
+        except NotOwnerError:
+            log.warning("index has another owner, chunk handed back")
             _hand_back(chunk, unclean=False)
         except Exception:
             log.exception("stage failed, chunk handed back")

@@ -46,7 +46,7 @@ def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redi
 
 
 #: Entries that one script forgets at most, so that others wait for milliseconds only.
-PURGED_AT_ONCE = 10_000
+PURGED_AT_ONCE = 1_000
 
 #: Forgets what has expired, and tells the sum of the others and whether more has expired.
 #: Redis's own clock ends the pictures, so it tells which are gone.
@@ -311,24 +311,44 @@ class IndexReport:
     snapshots_lost: int  #: of sets or single shards, lately; they are built from the rows
     sets_not_saved: int  #: their last snapshot failed; the one before is still good
     save_fault: str  #: why the last of these failed; empty where there is none
-    rival: str  #: another process that keeps an index for the same queues; empty: none
+    epoch: int  #: of its lease; each owner has a higher one than the owner before
 
 
 class IndexReports:
-    """What the index process says of itself, and what one says that was refused."""
+    """What the owner of the index says of itself, what standbys say, and one that was refused."""
 
     def __init__(self, client: redis.Redis, stalled_seconds: float = STALLED_SECONDS) -> None:
         """Let each report be good for `stalled_seconds`."""
         self._client = client
+        self._good_seconds = stalled_seconds
         self._milliseconds = round(stalled_seconds * 1000)
 
-    def publish(self, report: IndexReport) -> IndexReport | None:
-        """Say how the index is; gives the report before, whoever's it was, if it is still good."""
+    def publish(self, report: IndexReport) -> None:
+        """Say how the index is, and that its process is no standby."""
         with self._client.pipeline() as pipeline:
-            pipeline.get("index:report")
             pipeline.set("index:report", json.dumps(asdict(report)), px=self._milliseconds)
-            before, _ = pipeline.execute()
-        return _report(before)
+            pipeline.zrem("index:standbys", report.process)
+            pipeline.execute()
+
+    def stand_by(self, process: str) -> None:
+        """Say that a process waits to own the index; to be repeated while it does."""
+        seconds = self._seconds()
+        with self._client.pipeline() as pipeline:
+            pipeline.zadd("index:standbys", {process: seconds})
+            pipeline.zremrangebyscore("index:standbys", "-inf", seconds - self._good_seconds)
+            pipeline.pexpire("index:standbys", self._milliseconds)
+            pipeline.execute()
+
+    def standbys(self) -> list[str]:
+        """Return the processes that wait to own the index, in the order of their names."""
+        least = self._seconds() - self._good_seconds
+        found = cast("list[bytes]", self._client.zrangebyscore("index:standbys", least, "+inf"))
+        return sorted(process.decode() for process in found)
+
+    def _seconds(self) -> float:
+        # By Redis's clock alone, so the clocks of the machines need not agree.
+        seconds, microseconds = self._client.time()
+        return seconds + microseconds / 1e6
 
     def latest(self) -> tuple[IndexReport | None, str]:
         """Give the report that is good, if any, and which process was refused, if one was."""

@@ -125,7 +125,7 @@ def _blobs(rows: Rows) -> Iterable[Finding]:
 
 def _chunks(rows: Rows) -> Iterable[Finding]:
     for row in rows.chunks:
-        if row["state"] != "done" or "due_at" in row:
+        if row["state"] != "done" or "settle_at" in row:
             yield Finding("stuck", f"chunk {row['_id']} of {row['task_id']} is {row['state']}")
     for row in rows.tasks:
         if row["finished_at"] is None or "open_since" in row:
@@ -162,6 +162,9 @@ def audit_redis(plant: Plant) -> list[Finding]:
     with redis.Redis.from_url(plant.redis_url) as broker:
         for key in broker.scan_iter(match="*bytes:*", count=1000):
             findings.append(Finding("left over", f"staged {key.decode()}"))
+        for key in broker.scan_iter(match="staged:*:sizes", count=1000):
+            if total := int(broker.hget(key, "total") or 0):
+                findings.append(Finding("counter", f"{key.decode()} counts {total} bytes"))
         if broker.hlen("unacked"):
             findings.append(Finding("left over", "messages are not acknowledged"))
         for pattern in ("*query:*", "*reply:*"):

@@ -14,6 +14,15 @@ from pymongo.errors import PyMongoError
 
 Row = dict[str, Any]
 QUEUES = ("fetch", "vision", "index", "search", "neighbours", "maintenance")
+#: Fields of chunks that are running, waiting, done and not settled, or sent.
+CHUNK_TIMES = (
+    "lease_until",
+    "start_at",
+    "settle_at",
+    "fetch_sent_at",
+    "vision_sent_at",
+    "index_sent_at",
+)
 #: What is due so much later is not what a round waits for, seconds.
 SOON = 60.0
 
@@ -122,8 +131,9 @@ def _unrest_of_rows(plant: Plant) -> list[str]:
     going = []
     with mongo_client(plant.mongo_url) as client:
         rows = client[DATABASE]
-        for chunk in rows["chunks"].find({"due_at": {"$lt": soon}}):
-            going.append(f"chunk {chunk['_id']} is {chunk['state']} in {chunk['stage']}")
+        for field in CHUNK_TIMES:
+            for chunk in rows["chunks"].find({field: {"$gt": 0, "$lt": soon}}):
+                going.append(f"chunk {chunk['_id']} is {chunk['state']} in {chunk['stage']}")
         going += [f"image {i['_id']} awaits the index" for i in _set(rows["images"], "index_at")]
         going += [f"product {i['_id']} is being deleted" for i in _set(rows["products"])]
         going += [f"collection {c['_id']} is recounted" for c in _recounted(rows)]

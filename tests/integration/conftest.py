@@ -31,6 +31,7 @@ def process_settings(servers: Servers) -> Iterator[None]:
             "REDIS_URL": urlsplit(servers.redis_url)._replace(path="/1").geturl(),
             "MONGO_DATABASE": DATABASE,
             "LEASE_SECONDS": "1.0",
+            "CLOCK_SETTLING_SECONDS": "0",
             "LEASE_RENEWAL_SECONDS": "0.2",
             "FETCH_RETRY_SECONDS": "0.2",
             "FETCH_PASS_SECONDS": "3",

@@ -26,6 +26,7 @@ RETENTION = {
     "result_seconds": "60",
     "staged_seconds": "60",
     "recount_seconds": "3",
+    "clock_settling_seconds": "0",
     "snapshot_seconds": "10",
     # It remembers so many tasks, whatever their age; by default ten thousand, in 50 MB.
     "flower_tasks": "100",

@@ -99,7 +99,9 @@ def submit(
     if not written.items:
         assert roll_back(catalog, draft.submission)
         return Taken(None, [], written.refused)
-    return Taken(submission.open_task(catalog, draft, written), written.chunks, written.refused)
+    task = submission.open_task(catalog, draft, written)
+    chunks = {chunk.id: chunk for chunk in catalog.chunks.find(task.chunk_ids)}
+    return Taken(task, [chunks[chunk_id] for chunk_id in task.chunk_ids], written.refused)
 
 
 def open_task(

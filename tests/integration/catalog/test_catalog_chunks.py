@@ -52,7 +52,7 @@ def running(chunks: Chunks, chunk_id: str = "c") -> Chunk:
 
 
 def claim(chunks: Chunks, chunk_id: str, chunk: Chunk) -> Chunk:
-    """Claim a chunk; give it as its row is then, which says no more when it was sent."""
+    """Claim a chunk; return it as its row is then, which says no more when it was sent."""
     claimed = chunks.claim(chunk_id, chunk.stage, chunk.attempt)
     assert claimed is not None
     assert claimed.sent_at == chunk.sent_at
@@ -68,7 +68,7 @@ def test_a_chunk_comes_back_as_it_was_written(chunks: Chunks) -> None:
     written = sent(chunks)
     assert written.state is State.SENT
     assert written.sent_at is not None
-    assert written.due_at == written.sent_at + LEASE
+    assert written.due_at is None
     assert chunks.find(["c", "none"]) == [written]
 
 
@@ -148,12 +148,12 @@ def test_a_finished_chunk_keeps_its_outcomes_and_is_due_until_it_is_settled(
     done = row(chunks)
     assert done.state is State.DONE
     assert done.outcomes == ("SUCCEEDED", "DUPLICATE_IMAGE")
-    assert chunks.due(10) == [done]
+    assert chunks.due(State.DONE, 10, now()) == [done]
     assert not chunks.finish(claimed, ["LATE", "LATE"])
     assert row(chunks) == done
     chunks.settle("c")
     assert row(chunks) == replace(done, due_at=None)
-    assert chunks.due(10) == []
+    assert chunks.due(State.DONE, 10, now()) == []
     assert chunks.claim("c", Stage.FETCH, 1) is None
 
 
@@ -259,32 +259,41 @@ def test_a_lease_ends_by_finish_or_by_running_out_and_never_by_both(chunks: Chun
 
 def test_due_gives_exactly_what_must_be_looked_at_now(chunks: Chunks, hasty: Chunks) -> None:
     sent(chunks, "sent and young")
-    sent(hasty, "sent and overdue")
+    sent(hasty, "sent long ago")
     running(chunks, "running and silent for a moment")
     running(hasty, "running and dead")
     chunks.hand_back(running(chunks, "waiting for later"), LEASE, unclean=False)
     chunks.hand_back(running(chunks, "waiting till now"), -LEASE, unclean=False)
-    chunks.finish(running(hasty, "done"), ["SUCCEEDED"] * 2)
-    due = chunks.due(10)
-    assert {chunk.id for chunk in due} == {
-        "sent and overdue",
-        "running and dead",
-        "waiting till now",
+    hasty.finish(running(hasty, "done"), ["SUCCEEDED"] * 2)
+    for state, expected in {
+        State.RUNNING: "running and dead",
+        State.WAITING: "waiting till now",
+        State.DONE: "done",
+    }.items():
+        (due,) = chunks.due(state, 10, now())
+        assert due == row(chunks, expected)
+    assert {c.id for c in chunks.unstarted(Stage.FETCH, now() + LEASE, 10)} == {
+        "sent and young",
+        "sent long ago",
     }
-    assert sorted(due, key=lambda c: c.id) == sorted(
-        chunks.find([chunk.id for chunk in due]), key=lambda c: c.id
-    )
-    assert len(chunks.due(2)) == 2
+    assert chunks.unstarted(Stage.VISION, now() + LEASE, 10) == []
+
+
+def test_the_chunks_that_are_due_longest_come_first(chunks: Chunks) -> None:
+    for number in (2, 3, 1):
+        waiting = running(chunks, str(number))
+        chunks.hand_back(waiting, timedelta(seconds=-10 + number), unclean=False)
+    assert [chunk.id for chunk in chunks.due(State.WAITING, 2, now())] == ["1", "2"]
 
 
 def test_a_chunk_becomes_due_when_its_time_has_come(rows: Database[dict[str, Any]]) -> None:
     chunks = Chunks(rows["chunks"], timedelta(milliseconds=150))
     claimed = running(chunks)
-    assert chunks.due(10) == []
+    assert chunks.due(State.RUNNING, 10, now()) == []
     time.sleep(0.2)
-    assert [chunk.id for chunk in chunks.due(10)] == ["c"]
+    assert [chunk.id for chunk in chunks.due(State.RUNNING, 10, now())] == ["c"]
     assert chunks.renew(claimed)
-    assert chunks.due(10) == []
+    assert chunks.due(State.RUNNING, 10, now()) == []
 
 
 def test_chunks_that_could_not_be_sent_wait_and_are_due_at_once(chunks: Chunks) -> None:
@@ -292,25 +301,30 @@ def test_chunks_that_could_not_be_sent_wait_and_are_due_at_once(chunks: Chunks) 
     busy = running(chunks, "busy")
     chunks.unsent([*lost, busy])
     time.sleep(0.003)
-    assert {chunk.id: chunk.state for chunk in chunks.due(10)} == {
-        "a": State.WAITING,
-        "b": State.WAITING,
-    }
+    assert {chunk.id for chunk in chunks.due(State.WAITING, 10, now())} == {"a", "b"}
     assert row(chunks, "busy") == busy
     again = chunks.resend(row(chunks, "a"))
     assert again is not None
     assert chunks.claim("a", Stage.FETCH, again.attempt) is not None
 
 
-def test_a_message_that_is_not_taken_for_lost_is_looked_at_later(
-    chunks: Chunks, hasty: Chunks
+def test_the_first_messages_of_a_task_are_noted_as_sent_unless_the_sweep_was_faster(
+    chunks: Chunks,
 ) -> None:
-    patient = sent(hasty, "patient")
-    dead = running(hasty, "dead")
-    chunks.look_again([patient, dead])
-    assert [chunk.id for chunk in chunks.due(10)] == ["dead"]
-    assert row(chunks, "patient").attempt == 1
-    assert chunks.claim("patient", Stage.FETCH, 1) is not None
+    new = replace(plain("new"), state=State.WAITING, due_at=now() + LEASE)
+    urgent = replace(plain("urgent"), stage=Stage.VISION, state=State.WAITING, due_at=now())
+    swept = replace(plain("swept"), state=State.WAITING, due_at=now())
+    chunks.insert([new, urgent, swept])
+    started = chunks.resend(swept)
+    assert started is not None
+    chunks.unsent([started])
+    before = row(chunks, "swept")
+    chunks.mark_sent([new, urgent, swept])
+    for chunk in (new, urgent):
+        found = row(chunks, chunk.id)
+        assert found == replace(chunk, state=State.SENT, sent_at=found.sent_at, due_at=None)
+        assert chunks.claim(chunk.id, chunk.stage, chunk.attempt) is not None
+    assert row(chunks, "swept") == before
 
 
 def test_a_chunk_is_sent_again_with_what_it_had_or_with_what_is_said(chunks: Chunks) -> None:
@@ -320,8 +334,8 @@ def test_a_chunk_is_sent_again_with_what_it_had_or_with_what_is_said(chunks: Chu
     last = chunks.resend(again, Stage.INDEX, ())
     assert last == row(chunks)
     assert (last.stage, last.attempt, last.items) == (Stage.INDEX, 3, ())
-    assert last.due_at is not None
-    assert last.due_at > now()
+    assert last.due_at is None
+    assert last.sent_at is not None
 
 
 def test_a_chunk_that_a_worker_has_claimed_meanwhile_is_not_sent_again(chunks: Chunks) -> None:
@@ -375,7 +389,7 @@ def test_a_chunk_that_was_split_off_is_due_at_its_time(catalog: Catalog, chunks:
     first = chunks.as_sent(replace(plain(), task_id=task.task_id))
     starts = {ITEMS[0]: now() - LEASE, ITEMS[1]: now() + LEASE}
     split_off(catalog, first, starts, 1)
-    (due,) = chunks.due(10)
+    (due,) = chunks.due(State.WAITING, 10, now())
     assert due.items == ITEMS[:1]
     resent = chunks.resend(due)
     assert resent is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import numpy as np
@@ -12,11 +13,12 @@ from pymongo.errors import BulkWriteError
 
 from catalog.claims import content_key, name_key
 from catalog.collections import CollectionRow
-from catalog.connection import now
+from catalog.connection import databases, now
 from catalog.endings import clear_ended, delete_images, fail_images, release_images
 from catalog.images import SUCCEEDED, ImageRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
+from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, DuplicateImage
 
 #: The lease of these tests is 1 s.
@@ -149,8 +151,45 @@ def test_a_deleted_image_waits_for_its_purge_until_that_is_ended(
     waiting = catalog.images.waiting_for_index(now() + LATER, 10)
     assert sorted(row.label for row in waiting) == labels[:2]
     assert len(catalog.images.waiting_for_index(now() + LATER, 1)) == 1
-    catalog.images.index_is_right(labels[:1])
+    catalog.images.index_is_right([image(catalog, labels[0])])
     assert [r.label for r in catalog.images.waiting_for_index(now() + LATER, 10)] == labels[1:2]
+
+
+def test_a_reminder_that_was_written_after_the_row_was_read_stays(
+    catalog: Catalog, product: ProductRow
+) -> None:
+    labels = add_images(catalog, product, "a")
+    catalog.images.delete(labels)
+    read = image(catalog, labels[0])
+    time.sleep(0.002)
+    catalog.images.ask_index(labels)
+    catalog.images.index_is_right([read])
+    assert [r.label for r in catalog.images.waiting_for_index(now() + LATER, 10)] == labels
+
+
+def test_only_the_epoch_that_an_image_has_the_stamp_of_makes_it_findable(
+    catalog: Catalog, product: ProductRow
+) -> None:
+    labels = add_images(catalog, product, "a", "b")
+    catalog.images.claim_for_index(labels[:1], 5)
+    catalog.images.take_over(6)
+    catalog.images.claim_for_index(labels[:1], 5)
+    catalog.images.succeed(labels, 5)
+    assert [image(catalog, n).outcome for n in labels] == [None, None], "the later stamp stays"
+    catalog.images.succeed(labels, 6)
+    assert [image(catalog, n).outcome for n in labels] == [SUCCEEDED, None]
+
+
+def test_an_image_that_has_its_outcome_has_no_stamp_any_more(
+    catalog: Catalog, product: ProductRow
+) -> None:
+    labels = add_images(catalog, product, "a", "b")
+    catalog.images.claim_for_index(labels, 5)
+    catalog.images.succeed(labels[:1], 5)
+    catalog.images.fail(labels[1:], "FAULT")
+    catalog.images.claim_for_index(labels, 6)
+    rows = databases(catalog.client, settings().mongo_database)[0]["images"]
+    assert list(rows.find({"index_epoch": {"$gt": 0}})) == []
 
 
 def test_a_postponed_purge_waits_longer(catalog: Catalog, product: ProductRow) -> None:

@@ -10,13 +10,14 @@ import pytest
 from at_once import at_once
 from catalog_rows import add_images, add_products, by_payload, by_url, open_task, submit
 
+from catalog import retention
 from catalog.chunks import Chunks
 from catalog.collections import CollectionRow
+from catalog.connection import now
 from catalog.endings import delete_images, fail_images
 from catalog.identity import Identity
 from catalog.images import SUCCEEDED
 from catalog.keys import Keys
-from catalog.retention import forget_images, forget_tasks
 from catalog.store import Catalog, open_catalog
 from catalog.tasks import Backlog
 from catalog.times import Times
@@ -24,6 +25,16 @@ from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
 
 AT_ONCE = timedelta(0)
+
+
+def forget_tasks(catalog: Catalog, limit: int) -> int:
+    due = catalog.tasks.to_be_removed(now(), limit)
+    retention.forget_tasks(catalog, due)
+    return len(due)
+
+
+def forget_images(catalog: Catalog, limit: int) -> int:
+    return retention.forget_images(catalog, catalog.images.to_be_removed(now(), limit))
 
 
 @pytest.fixture
@@ -96,7 +107,7 @@ def test_the_row_of_a_deleted_image_stays_while_its_task_still_asks_for_it(
     time.sleep(0.002)
     assert forget_images(catalog, 10) == 0
     assert list(catalog.images.find([label])) == [label]
-    assert catalog.images.to_be_removed(10) == []
+    assert catalog.images.to_be_removed(now(), 10) == []
 
 
 def test_one_of_many_calls_with_a_key_works_on_it(catalog: Catalog) -> None:
@@ -126,7 +137,7 @@ def test_a_key_goes_after_its_time(catalog: Catalog, forgetful: Catalog) -> None
     old, _ = forgetful.keys.take("u", "goes", "body")
     assert old.is_overdue
     time.sleep(0.002)
-    catalog.keys.forget_old()
+    catalog.keys.forget_old(now())
     assert [catalog.keys.take("u", key, "x")[1] for key in ("stays", "goes")] == [False, True]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pymongo import MongoClient
 
-from catalog.chunks import Chunk, Stage, State
+from catalog.chunks import TIME_FIELDS, Chunk, Stage, State
 from catalog.claims import content_key
 from catalog.collections import CollectionRow
 from catalog.connection import Row, databases, now, stamp
@@ -96,7 +96,8 @@ class Busy:
         payload: bytes | None,
     ) -> Taken:
         draft, written = self.write(collection, product, *image_ids, payload=payload)
-        return Taken(open_task(self.catalog, draft, written), written.chunks)
+        task = open_task(self.catalog, draft, written)
+        return Taken(task, self.catalog.chunks.find(task.chunk_ids))
 
     def write(
         self,
@@ -301,8 +302,8 @@ def audit(client: MongoClient[Row], name: str) -> dict[int, Row]:
 def _audit_tasks(table: dict[str, dict[Any, Row]], open_chunks: list[Row]) -> None:
     for chunk in open_chunks:
         assert chunk["state"] == State.WAITING
-        assert "sent_at" not in chunk
-        assert chunk["due_at"] <= stamp(now())
+        assert [field for field in TIME_FIELDS if field in chunk] == ["start_at"]
+        assert chunk["start_at"] <= stamp(now())
     assert all(chunk["task_id"] in table["tasks"] for chunk in table["chunks"].values())
     for task in table["tasks"].values():
         chunks = [table["chunks"][chunk_id] for chunk_id in task["chunk_ids"]]
@@ -313,4 +314,4 @@ def _audit_tasks(table: dict[str, dict[Any, Row]], open_chunks: list[Row]) -> No
         listed = state_fields(task["_id"], is_finished=task["finished_at"] is not None)
         assert listed.items() <= task.items()
         assert is_done or task["finished_at"] is None
-        assert task["finished_at"] or not is_done or any("due_at" in c for c in chunks)
+        assert task["finished_at"] or not is_done or any("settle_at" in c for c in chunks)

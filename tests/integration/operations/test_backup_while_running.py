@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from backup.archive import open_archive
 from backup.taking import take_backup
-from catalog.chunks import State
+from catalog.chunks import TIME_FIELDS, State
 from catalog.connection import Row, databases
 from catalog.dumping import BLOBS, TABLES
 from catalog.restoring import restore
@@ -71,7 +71,7 @@ def comparable(rows: Iterator[Row]) -> list[Row]:
     """Rows without what a restore makes anew: times of work, and the catalogue in chunk ids."""
     found = []
     for row in rows:
-        kept = {k: v for k, v in row.items() if k not in ("due_at", "sent_at", "recount_at")}
+        kept = {k: v for k, v in row.items() if k not in (*TIME_FIELDS, "recount_at")}
         if "chunk_ids" in row:
             kept["chunk_ids"] = [chunk_id.rpartition("-")[2] for chunk_id in row["chunk_ids"]]
         if "items" in row:

@@ -25,7 +25,6 @@ from catalog.store import open_catalog
 from cli.processes import ROOT
 from config.embedded import free_port
 from identity.vault import Vault
-from indexer.ownership import DirectoryOwnership
 from workers.broker import QUEUES
 from workers.process_reports import ProcessReport, ProcessReports
 from workers.staging import Consumption, RoomNotice, StagedBytes
@@ -101,7 +100,7 @@ def test_servers_that_run_are_well_and_what_was_never_started_is_told(
         assert told.is_ok(subject), told.lines[subject]
     assert "writes and reads" in told.lines["mongodb"]
     assert "noeviction, appendonly" in told.lines["redis"]
-    for subject in ("indexes", "schema", "model", "index directory", "api", "flower"):
+    for subject in ("indexes", "schema", "model", "index owner", "api", "flower"):
         assert not told.is_ok(subject)
         assert "; start" in told.lines[subject] or " start " in told.lines[subject]
     for queue in QUEUES:
@@ -113,25 +112,25 @@ def test_what_is_there_is_told_and_the_rest_can_be_left_out(
     doctor: Doctor,
     servers: Servers,
     database: str,
-    tmp_path: Path,
     quiet_queues: redis.Redis,
 ) -> None:
     with connect(servers.mongo_url, 5) as client:
         create_indexes(client, database)
         Schema(*databases(client, database)).bring_up_to_date()
-        open_catalog(client, database).models.adopt(ModelRow("model-7", 1280))
+        catalog = open_catalog(client, database)
+        catalog.models.adopt(ModelRow("model-7", 1280))
+        assert catalog.ownership.take("process 7 on there", "/data/index", "lock") is not None
     for queue in QUEUES:
         Consumption(quiet_queues).note(queue)
     quiet_queues.close()
-    with DirectoryOwnership(tmp_path / "index"):
-        told = doctor("--skip", "api", "--skip", "flower", fetch_allow="10.0.0.0/8")
+    told = doctor("--skip", "api", "--skip", "flower", fetch_allow="10.0.0.0/8")
     assert told.code == 0, told.lines
     assert {"api", "flower"} & told.lines.keys() == set()
     assert all(told.is_ok(subject) for subject in told.lines)
     assert told.lines["schema"] == f"OK version {SCHEMA}"
     assert told.lines["model"] == "OK model-7, 1280 numbers"
     assert "10.0.0.0/8" in told.lines["downloads"]
-    assert "owned by process" in told.lines["index directory"]
+    assert told.lines["index owner"].startswith("OK process 7 on there, with /data/index, epoch ")
     assert told.lines["queue vision"].startswith("OK 0 waiting, consumed ")
 
 

@@ -18,6 +18,7 @@ from servers import Servers
 
 from catalog import schema
 from catalog.connection import Row, connect, databases, now, stamp
+from catalog.migrations import MIGRATIONS
 from catalog.schema import (
     SCHEMA,
     MissingMigrationError,
@@ -118,10 +119,48 @@ def test_rows_of_version_1_get_places_and_their_times(
     assert (found["changes"], found["recount_at"] <= stamp(now())) == (0, True)
 
 
-def test_tasks_of_version_3_are_listed_by_their_state(
+def test_chunks_of_version_3_get_the_time_that_belongs_to_their_state(
     client: MongoClient[Row], name: str, rows: Database[Row]
 ) -> None:
     rows["schema"].insert_one({"_id": "schema", "version": 3})
+    rows["chunks"].create_index([("due_at", 1)], sparse=True)
+    rows["chunks"].create_index([("sent_at", 1)], sparse=True)
+    old = [
+        {"_id": "running", "state": "running", "stage": "fetch", "due_at": 7},
+        {"_id": "waiting", "state": "waiting", "stage": "vision", "due_at": 8},
+        {"_id": "unsettled", "state": "done", "stage": "index", "due_at": 9},
+        {"_id": "settled", "state": "done", "stage": "index"},
+        *(
+            {"_id": stage, "state": "sent", "stage": stage, "sent_at": 5, "due_at": 6}
+            for stage in ("fetch", "vision", "index")
+        ),
+    ]
+    rows["chunks"].insert_many(old)
+    Schema(*databases(client, name), 4).bring_up_to_date()
+    times = {
+        row["_id"]: {k: v for k, v in row.items() if k not in ("_id", "state", "stage")}
+        for row in rows["chunks"].find()
+    }
+    assert times == {
+        "running": {"lease_until": 7},
+        "waiting": {"start_at": 8},
+        "unsettled": {"settle_at": 9},
+        "settled": {},
+        "fetch": {"fetch_sent_at": 5},
+        "vision": {"vision_sent_at": 5},
+        "index": {"index_sent_at": 5},
+    }
+    keys = [index["key"] for index in rows["chunks"].index_information().values()]
+    assert [key for key in keys if key[0][0] in ("due_at", "sent_at")] == []
+    again = list(rows["chunks"].find())
+    MIGRATIONS[4](*databases(client, name))
+    assert list(rows["chunks"].find()) == again, "after a kill it runs again"
+
+
+def test_tasks_of_version_4_are_listed_by_their_state(
+    client: MongoClient[Row], name: str, rows: Database[Row]
+) -> None:
+    rows["schema"].insert_one({"_id": "schema", "version": 4})
     tasks = [f"u/c/158141751{n}.274598" for n in range(3)]
     rows["tasks"].insert_many(
         [
@@ -130,7 +169,7 @@ def test_tasks_of_version_3_are_listed_by_their_state(
             {"_id": tasks[2], "finished_at": None, "submission_at": 8},
         ]
     )
-    Schema(*databases(client, name), 4).bring_up_to_date()
+    Schema(*databases(client, name), 5).bring_up_to_date()
     found = {row["_id"]: row for row in rows["tasks"].find()}
     assert found[tasks[0]]["state_listing"] == "u/open/1581417510274598"
     assert found[tasks[0]]["state_task_id"] == "u/c/open/1581417510.274598"

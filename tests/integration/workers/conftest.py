@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from index_process import IndexProcess, StartProcess
 from index_rows import MODEL
 
 from catalog.chunks import Chunk
@@ -17,7 +18,21 @@ from catalog.products import NewProduct
 from catalog.store import Catalog
 from catalog.submission import NewImage, begin, open_task, write
 from catalog.tasks import TaskRow
+from indexer.ownership import DirectoryOwnership
+from workers import index as index_stage
 from workers.catalog_index import CatalogIndex
+
+
+@pytest.fixture(autouse=True)
+def index_owner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Let this process own the index of the catalogue, where a test has one."""
+    if "catalog" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("catalog")
+    with DirectoryOwnership(tmp_path / "owned") as directory:
+        assert index_stage.ownership.take(directory)
+        yield
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,9 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
         )
         written = write(catalog, draft, images_per_product=0, chunk_images=16)
         assert written.refused == {}
-        return Taken(collection, open_task(catalog, draft, written), written.chunks)
+        task = open_task(catalog, draft, written)
+        chunks = {chunk.id: chunk for chunk in catalog.chunks.find(task.chunk_ids)}
+        return Taken(collection, task, [chunks[chunk_id] for chunk_id in task.chunk_ids])
 
     return taken
 
@@ -78,3 +95,21 @@ def start(catalog: Catalog, directory: Path) -> Callable[..., CatalogIndex]:
         return CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory, **options)
 
     return started
+
+
+@pytest.fixture
+def process(tmp_path: Path, index_owner: None) -> Iterator[StartProcess]:
+    """Give a function that starts an index process on a data directory."""
+    index_stage.ownership.release()
+    started: list[IndexProcess] = []
+
+    def begin(data_dir: str = "data") -> IndexProcess:
+        log = tmp_path / f"process-{len(started)}.log"
+        started.append(IndexProcess(tmp_path / data_dir, log))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait(10)

@@ -22,9 +22,9 @@ from contract.errors import NoAvailableFeature
 from vision.box import Box
 from workers import fetch as fetch_stage
 from workers import index as index_stage
-from workers import maintenance
 from workers import vision as vision_stage
 from workers.catalog_index import CatalogIndex
+from workers.sweeps.model_changes import change_models
 
 OLD = ModelRow("old", 3)
 NEW = ModelRow("new", 4)
@@ -97,7 +97,7 @@ class Work:
 
     def sweep(self, collection: CollectionRow) -> None:
         """Sweep once, and let the workers do what that sent."""
-        maintenance._change_models()
+        change_models()
         while chunks := self.anew(collection):
             self.finish(*chunks)
         self.shards.restore()
@@ -109,10 +109,13 @@ class Work:
             self.sweep(collection)
             if self.change(collection) is None:
                 return
-            self.catalog.client["snapsku_integration"]["collections"].update_many(
-                {"change_at": {"$gt": 0}}, {"$set": {"change_at": 0}}
-            )
+            self.make_due()
         raise AssertionError(self.change(collection))
+
+    def make_due(self) -> None:
+        self.catalog.client["snapsku_integration"]["collections"].update_many(
+            {"change_at": {"$gt": 0}}, {"$set": {"change_at": 0}}
+        )
 
     def model_of(self, collection: CollectionRow) -> str | None:
         row = self.catalog.collections.of_generation(collection.key, collection.generation)

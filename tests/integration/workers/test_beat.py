@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from waiting import until
 
 import workers
 from config.settings import settings
-from workers.broker import MAINTENANCE
+from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEPS
 
 COMMAND = "-m celery -A workers.maintenance beat --pidfile="
 PAUSE_SECONDS = 30
@@ -38,6 +39,7 @@ def beat(redis_client: redis.Redis, log: Path) -> Iterator[subprocess.Popen[byte
                 "SNAPSKU_DATA_DIR": str(log.parent),
                 "SNAPSKU_REDIS_URL": settings().redis_url.get_secret_value(),
                 "SNAPSKU_PROBE_SECONDS": "1",
+                "SNAPSKU_SWEEP_SECONDS": "0.5",
             },
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -48,6 +50,29 @@ def beat(redis_client: redis.Redis, log: Path) -> Iterator[subprocess.Popen[byte
     finally:
         process.kill()
         process.wait(10)
+
+
+def test_what_beat_sends_does_not_pile_up_and_does_not_expire_while_it_is_not_taken(
+    beat: subprocess.Popen[bytes], redis_client: redis.Redis
+) -> None:
+    time.sleep(3)  # six times the background work, three times the probes
+    assert beat.poll() is None
+    for queue in QUEUES:
+        waiting = [json.loads(message)["headers"] for message in redis_client.lrange(queue, 0, -1)]
+        tasks = [headers["task"] for headers in waiting]
+        assert len(tasks) == len(set(tasks)), queue
+        assert {headers["expires"] for headers in waiting} <= {None}
+        if queue == MAINTENANCE:
+            assert set(SWEEPS) <= set(tasks)
+        else:
+            assert tasks == [PROBE]
+
+
+def test_beat_sends_a_probe_again_when_the_one_before_was_taken(
+    beat: subprocess.Popen[bytes], redis_client: redis.Redis
+) -> None:
+    assert until(lambda: redis_client.rpop("fetch") is not None, 10)
+    assert until(lambda: redis_client.rpop("fetch") is not None, 10)
 
 
 def test_beat_that_is_stopped_between_two_sends_ends_well(

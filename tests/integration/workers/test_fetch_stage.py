@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import pytest
 import redis
 from celery.signals import worker_shutting_down
+from counting_files import serving
 from structlog.testing import capture_logs
 from waiting import until
 
@@ -28,34 +28,10 @@ from workers.stage import stopping
 from workers.staging import StagedBytes
 
 
-class Files(BaseHTTPRequestHandler):
-    """Answers the status that a path names; counts what it was asked."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        status = int(self.path.strip("/").split("-")[0])
-        body = f"bytes of {self.path}".encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        return
-
-
 @pytest.fixture
 def files() -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
-    handler = type("CountingFiles", (Files,), {"asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
-        thread.join()
+    with serving() as served:
+        yield served
 
 
 def current(catalog: Catalog, chunk_id: str) -> Chunk:

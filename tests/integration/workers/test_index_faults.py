@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from index_process import StartProcess, reported
 from index_rows import MODEL, SHOES, put
 from pymongo.errors import ConnectionFailure
 
@@ -20,7 +16,7 @@ from catalog.models import Models
 from catalog.store import Catalog
 from workers import catalog_index as module
 from workers.catalog_index import CatalogIndex, IndexHealth
-from workers.staging import IndexReport, IndexReports
+from workers.staging import IndexReports
 
 LABELS = range(1, 151)
 
@@ -163,68 +159,6 @@ def test_a_set_that_could_not_be_saved_is_told_with_the_reason_until_it_is(
     assert shards.health() == IndexHealth(is_complete=True, sets=1)
 
 
-class IndexProcess:
-    """The index process as the Procfile starts it, but for its name."""
-
-    def __init__(self, data_dir: Path, log: Path) -> None:
-        self._log = log
-        command = "celery --quiet -A workers.index worker --without-mingle --without-gossip"
-        rest = f"-n {log.stem}@%h -Q index,neighbours -P threads -c 4"
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *command.split(), *rest.split()],
-                cwd=Path(module.__file__).parents[1],
-                env={
-                    **os.environ,
-                    "SNAPSKU_DATA_DIR": str(data_dir),
-                    "SNAPSKU_LOG_FORMAT": "json",
-                },
-                stdout=output,
-                stderr=output,
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def lines(self, level: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        return [line for line in lines if line["level"] == level]
-
-
-StartProcess = Callable[..., IndexProcess]
-
-
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[StartProcess]:
-    """Give a function that starts an index process on a data directory."""
-    started: list[IndexProcess] = []
-
-    def begin(data_dir: str = "data") -> IndexProcess:
-        log = tmp_path / f"process-{len(started)}.log"
-        started.append(IndexProcess(tmp_path / data_dir, log))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait(10)
-
-
-def reported(
-    client: redis.Redis, holds: Callable[[IndexReport], bool], process: IndexProcess
-) -> IndexReport:
-    """Wait until the index says something."""
-    deadline = time.monotonic() + 30
-    while True:
-        report, _ = IndexReports(client).latest()
-        if report is not None and holds(report):
-            return report
-        assert time.monotonic() < deadline, (report, process.log)
-        time.sleep(0.1)
-
-
 def test_a_second_process_on_the_directory_is_refused_and_told_until_it_takes_over(
     catalog: Catalog, redis_client: redis.Redis, process: StartProcess
 ) -> None:
@@ -241,7 +175,7 @@ def test_a_second_process_on_the_directory_is_refused_and_told_until_it_takes_ov
     report, refused = IndexReports(redis_client).latest()
     assert refused.startswith(f"process {second.process.pid} on ")
     assert report is not None
-    assert (report.process.split()[1], report.rival) == (str(first.process.pid), "")
+    assert report.process.split()[1] == str(first.process.pid)
 
     first.process.kill()
     first.process.wait(10)
@@ -249,20 +183,6 @@ def test_a_second_process_on_the_directory_is_refused_and_told_until_it_takes_ov
     pid = str(third.process.pid)
     reported(redis_client, lambda report: report.process.split()[1] == pid, third)
     assert IndexReports(redis_client).latest()[1] == ""
-
-
-def test_two_processes_on_directories_of_their_own_are_a_fault_of_both(
-    catalog: Catalog, redis_client: redis.Redis, process: StartProcess
-) -> None:
-    first, second = process("one"), process("two")
-    for one in (first, second):
-        pid = str(one.process.pid)
-
-        def rivalled(report: IndexReport, pid: str = pid) -> bool:
-            return report.process.split()[1] == pid and bool(report.rival)
-
-        reported(redis_client, rivalled, one)
-    assert len(first.lines("error")) == len(second.lines("error")) == 1
 
 
 def test_a_directory_that_cannot_be_used_stops_the_process_with_a_line(

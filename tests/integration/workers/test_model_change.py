@@ -12,7 +12,7 @@ import pytest
 import redis
 from model_change import NEW, OLD, Colour, Take, Work, labels_of, picture, pipeline, taken
 
-from catalog.changes import END, ChangeState
+from catalog.changes import END, Change, Changes, ChangeState
 from catalog.chunks import Stage
 from catalog.endings import delete_images
 from catalog.images import SUCCEEDED
@@ -22,11 +22,12 @@ from contract.errors import NoAvailableFeature
 from download.client import TransientFetchError
 from workers import fetch as fetch_stage
 from workers import index as index_stage
-from workers import maintenance
 from workers import vision as vision_stage
 from workers.catalog_index import CatalogIndex
 from workers.model import ModelNotLoadedError
 from workers.resources import staged_bytes
+from workers.sweeps.model_changes import change_models
+from workers.sweeps.recovery import recover
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_collection_is_embedded_anew_switched_and_cleared_of_the_old_model(
     assert work.catalog.vectors.models(labels) == {label: {"old"} for label in labels}
     work.begin(collection)
     assert not work.catalog.changes.begin(collection.key, "old", "new", accept_losses=False)
-    maintenance._change_models()
+    change_models()
     assert work.model_of(collection) == "old"
     assert set(work.found(collection, 1, OLD)) == set(labels)
     work.complete(collection)
@@ -71,7 +72,7 @@ def test_an_image_that_comes_meanwhile_gets_both_and_one_deleted_never_turns_up(
     tasks = taken(take, work, 0, 1, 2)
     collection, labels = tasks[0].collection, labels_of(tasks)
     work.begin(collection)
-    maintenance._change_models()
+    change_models()
     (late,) = labels_of(taken(take, work, 3))
     assert work.catalog.vectors.models([late]) == {late: {"old", "new"}}
     assert late in work.found(collection, 3, OLD)
@@ -146,7 +147,7 @@ def test_a_cancelled_change_leaves_nothing_and_may_begin_again(take: Take, work:
     tasks = taken(take, work, *range(4))
     collection, labels = tasks[0].collection, labels_of(tasks)
     work.begin(collection)
-    maintenance._change_models()
+    change_models()
     chunks = work.anew(collection)
     half = work.stages(chunks[0])
     found = work.change(collection)
@@ -187,15 +188,15 @@ def test_an_image_written_after_the_change_had_begun_without_its_vector_is_seen_
     def begin_meanwhile(labels: Any) -> None:
         # The stage has read the row of the collection, and not written its images yet.
         work.begin(collection)
-        maintenance._change_models()
+        change_models()
         work.finish(*work.anew(collection))
-        maintenance._change_models()
+        change_models()
         with monkeypatch.context() as patch:
             patch.setattr(index_stage, "_switch", lambda _: None)
             index_stage.switch(collection.key, collection.generation)
         succeed(labels)
 
-    monkeypatch.setattr(type(work.catalog.images), "succeed", lambda _, n: begin_meanwhile(n))
+    monkeypatch.setattr(type(work.catalog.images), "succeed", lambda _, n, __: begin_meanwhile(n))
     work.stages(at_index)
     monkeypatch.undo()
     monkeypatch.setattr(index_stage, "shards", work.shards)
@@ -214,9 +215,9 @@ def test_the_switch_waits_for_a_stage_that_may_not_know_of_the_change(
     (task,) = taken(take, work, 0)
     collection = task.collection
     work.begin(collection)
-    maintenance._change_models()
+    change_models()
     work.finish(*work.anew(collection))
-    maintenance._change_models()
+    change_models()
     work.shards.restore()
     switching = threading.Thread(
         target=index_stage.switch, args=(collection.key, collection.generation)
@@ -248,13 +249,13 @@ def test_without_a_kept_picture_it_is_fetched_once_more(
 
     monkeypatch.setattr(fetch_stage, "fetch_all", fetch_all)
     work.begin(task.collection)
-    maintenance._change_models()
+    change_models()
     deadline = time.monotonic() + 20
     while (found := work.change(task.collection)) and found.state is ChangeState.RUNNING:
         assert time.monotonic() < deadline
-        maintenance._move_chunks()
+        recover()
         work.finish(*(chunk for chunk in work.anew(task.collection) if chunk.state == "sent"))
-        maintenance._change_models()
+        change_models()
         work.shards.restore()
         index_stage.switch(task.collection.key, task.collection.generation)
         time.sleep(0.05)
@@ -272,13 +273,13 @@ def test_a_picture_that_kills_its_worker_is_given_up_as_lost_and_stays_found(
     tasks = taken(take, work, 0)
     collection, labels = tasks[0].collection, labels_of(tasks)
     work.begin(collection)
-    maintenance._change_models()
+    change_models()
     for _ in range(3):
         (chunk,) = work.anew(collection)
         claimed = work.catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
         assert claimed is not None
         work.catalog.chunks.hand_back(claimed, timedelta(0), unclean=True)
-        maintenance._move_chunks()
+        recover()
     assert work.anew(collection) == []
     assert [n.label for n in work.catalog.losses.of_generation(collection.generation, "new")] == (
         labels
@@ -292,7 +293,7 @@ def test_a_chunk_waits_for_a_worker_that_has_loaded_its_model(
     tasks = taken(take, work, 0)
     collection = tasks[0].collection
     work.begin(collection)
-    maintenance._change_models()
+    change_models()
 
     def without_next(model_id: str = OLD.model_id) -> Colour:
         if model_id != OLD.model_id:
@@ -314,7 +315,7 @@ def test_a_restarted_index_knows_both_models_and_goes_on(
     for index in work.shards.restore():
         assert all(index.save(key) for key in index.unsaved())
     work.begin(collection)
-    maintenance._change_models()
+    change_models()
     work.finish(*work.anew(collection))
     after = CatalogIndex(lambda: work.catalog, shard_capacity=100, directory=tmp_path / "sets")
     monkeypatch.setattr(index_stage, "shards", after)
@@ -330,7 +331,7 @@ def test_a_deleted_collection_takes_its_change_with_it(take: Take, work: Work) -
     tasks = taken(take, work, 0)
     collection, labels = tasks[0].collection, labels_of(tasks)
     work.begin(collection)
-    maintenance._change_models()
+    change_models()
     chunks = work.anew(collection)
     work.catalog.purges.begin(collection.generation, collection.key)
     work.catalog.collections.remove(collection.key, collection.generation)
@@ -363,3 +364,32 @@ def test_a_collection_made_before_any_model_gets_the_first(catalog: Catalog) -> 
     found = catalog.collections.find("user", "early")
     assert found is not None
     assert found.model_id == "old"
+
+
+@pytest.mark.parametrize("step", ["switch", "end"])
+def test_an_owner_of_the_index_that_is_followed_meanwhile_takes_a_change_no_step_further(
+    take: Take, work: Work, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    collection = taken(take, work, 0)[0].collection
+    work.begin(collection)
+    monkeypatch.setattr(index_stage.ownership, "_on_loss", lambda: None)
+    original = getattr(Changes, step)
+    seen: list[Change | None] = []
+
+    def followed(changes: Changes, *arguments: Any) -> Any:
+        if not seen:
+            seen.append(work.change(collection))
+            changes.take_over(index_stage.ownership.epoch + 1)
+        return original(changes, *arguments)
+
+    monkeypatch.setattr(Changes, step, followed)
+    for _ in range(20):
+        work.sweep(collection)
+        if seen:
+            break
+        work.make_due()
+    before = seen[0]
+    after = work.change(collection)
+    assert before is not None
+    assert after is not None
+    assert (after.state, after.leaving) == (before.state, before.leaving)

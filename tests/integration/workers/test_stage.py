@@ -11,6 +11,7 @@ from pymongo.errors import AutoReconnect
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from catalog.chunks import Chunk, Chunks, Stage, State
+from catalog.connection import now
 from catalog.store import Catalog
 from config.settings import settings
 from workers import probe
@@ -100,7 +101,7 @@ def test_a_worker_that_is_stopped_gives_its_chunk_back_at_once(catalog: Catalog,
         run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
     found = the_chunk(catalog, chunk)
     assert (found.state, found.unclean) == (State.WAITING, 0)
-    assert [due.id for due in catalog.chunks.due(10)] == [chunk.id]
+    assert [due.id for due in catalog.chunks.due(State.WAITING, 10, now())] == [chunk.id]
 
 
 def test_long_work_keeps_its_lease(catalog: Catalog, take: Any) -> None:
@@ -108,7 +109,7 @@ def test_long_work_keeps_its_lease(catalog: Catalog, take: Any) -> None:
 
     def work(found: Chunk) -> None:
         time.sleep(1.5)  # the lease of these tests is 1 s
-        assert catalog.chunks.due(10) == []
+        assert catalog.chunks.due(State.RUNNING, 10, now()) == []
         assert catalog.chunks.advance(found, Stage.VISION, found.items) is not None
 
     run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
@@ -184,7 +185,7 @@ def test_a_stage_that_hangs_loses_its_lease_and_then_changes_nothing(
 
     def work(found: Chunk) -> None:
         time.sleep(1.6)  # the lease of these tests is 1 s
-        (due,) = catalog.chunks.due(10)
+        (due,) = catalog.chunks.due(State.RUNNING, 10, now())
         assert catalog.chunks.expire(due) is not None
         assert catalog.chunks.advance(found, Stage.VISION, found.items) is None
 
@@ -206,7 +207,7 @@ def test_a_lease_is_renewed_though_redis_is_down(
 
     def work(_: Chunk) -> None:
         time.sleep(1.5)  # the lease of these tests is 1 s
-        assert catalog.chunks.due(10) == []
+        assert catalog.chunks.due(State.RUNNING, 10, now()) == []
 
     run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
     assert the_chunk(catalog, chunk).unclean == 0, "what the work asserted held"
@@ -217,7 +218,7 @@ def test_a_worker_that_woke_up_too_late_changes_nothing(catalog: Catalog, take: 
     claimed = catalog.chunks.claim(chunk.id, Stage.FETCH, chunk.attempt)
     assert claimed is not None
     time.sleep(1.1)
-    (due,) = catalog.chunks.due(10)
+    (due,) = catalog.chunks.due(State.RUNNING, 10, now())
     assert catalog.chunks.expire(due) is not None
     assert catalog.chunks.advance(claimed, Stage.VISION, claimed.items) is None
     assert catalog.chunks.finish(claimed, ["SUCCEEDED"]) is False

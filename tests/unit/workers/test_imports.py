@@ -12,7 +12,21 @@ from typing import Any
 import pytest
 
 import workers
-from workers.broker import DROP, PROBE, QUEUES, REFRESH, RETIRE, SWEEP, SWITCH, task_name
+from workers.broker import (
+    DELETIONS,
+    DROP,
+    MODEL_CHANGES,
+    PROBE,
+    QUEUES,
+    RECOUNTS,
+    RECOVERY,
+    REFRESH,
+    RETENTION,
+    RETIRE,
+    SWEEP,
+    SWITCH,
+    task_name,
+)
 
 ROOT = Path(workers.__file__).parents[1]
 
@@ -95,6 +109,11 @@ def test_every_queue_has_its_task_and_every_named_task_exists(loaded_workers: An
         SWITCH: "workers.index",
         RETIRE: "workers.index",
         SWEEP: "workers.maintenance",
+        RECOVERY: "workers.sweeps.recovery",
+        DELETIONS: "workers.sweeps.deletions",
+        RETENTION: "workers.sweeps.retention",
+        RECOUNTS: "workers.sweeps.recounts",
+        MODEL_CHANGES: "workers.sweeps.model_changes",
         PROBE: "workers.probe",
     }
     tasks = {task_name(queue) for queue in QUEUES if queue != "maintenance"}

@@ -23,8 +23,6 @@ def test_every_worker_loads_the_check_of_the_schema(environment: pytest.MonkeyPa
 
 
 def test_queues_are_probed_as_often_as_the_settings_say(environment: pytest.MonkeyPatch) -> None:
-    found = configuration(environment, probe_seconds="1.5", stalled_seconds="4")
+    found = configuration(environment, probe_seconds="1.5")
     probes = [entry for name, entry in found["beat_schedule"].items() if "probe" in name]
     assert {entry["schedule"].seconds for entry in probes} == {1.5}
-    # What a stalled queue missed is not made up for.
-    assert {entry["options"]["expires"] for entry in probes} == {4.0}

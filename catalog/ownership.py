@@ -1,0 +1,105 @@
+"""Which process owns the index: a lease with an epoch, in one row.
+
+The owner renews the lease. Another process takes it when it has ended, and raises the epoch.
+The owner stamps its epoch on the rows of images before it makes them findable, so that what a
+process writes that lost the lease without knowing it finds another stamp, and changes nothing.
+
+Epochs start at the seconds since 1970 and count on from there, so that the epochs of a row that
+was lost with its database are not used again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from catalog.connection import Row, Rows, insert_new, moment, now, stamp
+
+_INDEX = "index"
+
+
+class NotOwnerError(Exception):
+    """The index is owned by another process, or by none."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The owner of the index as its row says."""
+
+    epoch: int
+    process: str  #: its host and process id, for people; empty once it released the lease
+    directory: str  #: where it keeps its shards, for people
+    lock: str  #: names the lock file that it holds, unlike that of any process that lives
+    until: datetime  #: the end of its lease
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the lease has run out or was released."""
+        return self.until <= now()
+
+
+class Ownership:
+    """The row of the owner; every write is one compare-and-set."""
+
+    def __init__(self, rows: Rows, lease: timedelta) -> None:
+        """Let each lease and each renewal last for `lease`."""
+        self._rows = rows
+        self._lease = lease
+
+    def current(self) -> Owner | None:
+        """Return the owner, also one whose lease has ended; None if there never was one."""
+        row = self._rows.find_one({"_id": _INDEX})
+        return None if row is None else _of(row)
+
+    def take(
+        self, process: str, directory: str, lock: str, silent: Owner | None = None
+    ) -> Owner | None:
+        """Take the lease under a new epoch; None while another process holds it.
+
+        The lease has not ended, yet can be taken, in two cases. The holder of the same lock
+        file is dead, since the caller holds that file now. And a `silent` owner, whose row the
+        caller has seen unchanged for longer than a lease by its own clock, is dead or too late,
+        whatever the clocks say.
+        """
+        held = self.current()
+        if held is None:
+            first = Owner(stamp(now()) // 1000, process, directory, lock, now() + self._lease)
+            return None if insert_new(self._rows, [_row(first)]) else first
+        if not held.has_ended and held.lock != lock and held != silent:
+            return None
+        taken = Owner(held.epoch + 1, process, directory, lock, now() + self._lease)
+        written = self._rows.replace_one(_held(held), _row(taken))
+        return taken if written.matched_count else None
+
+    def renew(self, owner: Owner) -> Owner | None:
+        """Renew a lease, one that has ended too; None if another process has taken it."""
+        renewed = replace(owner, until=now() + self._lease)
+        written = self._rows.update_one(
+            {"_id": _INDEX, "epoch": owner.epoch}, {"$set": {"until": stamp(renewed.until)}}
+        )
+        return renewed if written.matched_count else None
+
+    def release(self, owner: Owner) -> None:
+        """End a lease now. The row stays, since the next epoch is counted from it."""
+        self._rows.update_one(
+            {"_id": _INDEX, "epoch": owner.epoch}, {"$set": {"process": "", "until": 0}}
+        )
+
+
+def _held(owner: Owner) -> Row:
+    return {"_id": _INDEX, "epoch": owner.epoch, "until": stamp(owner.until)}
+
+
+def _row(owner: Owner) -> Row:
+    return {
+        "_id": _INDEX,
+        "epoch": owner.epoch,
+        "process": owner.process,
+        "directory": owner.directory,
+        "lock": owner.lock,
+        "until": stamp(owner.until),
+    }
+
+
+def _of(row: Row) -> Owner:
+    return Owner(row["epoch"], row["process"], row["directory"], row["lock"], moment(row["until"]))

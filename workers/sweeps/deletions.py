@@ -1,0 +1,109 @@
+"""Deletions that were interrupted, images that the index has not confirmed, and purges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from catalog.connection import now
+from catalog.endings import delete_product, purge_piece, release_images
+from catalog.images import ImageRow
+from catalog.products import ProductRow
+from catalog.purges import Purge
+from config.settings import settings
+from workers.broker import DELETIONS, app
+from workers.messages import send_drop, send_refresh
+from workers.resources import catalog
+from workers.sweeps.step import ROWS, Share, Step, take_steps, turn
+
+log = structlog.get_logger(__name__)
+
+#: Images and products that are removed between two looks at the time.
+PURGE_ROWS = 500
+
+#: Images that one message asks the index to look at.
+REFRESH_ROWS = 100
+
+
+@app.task(name=DELETIONS)
+def end_deletions() -> None:
+    """End deletions that were interrupted, and remove what deleted collections left."""
+    take_steps(STEPS, settings().sweep_seconds)
+
+
+def _end_products(share: Share) -> None:
+    interrupted = now() - timedelta(seconds=settings().lease_seconds)
+
+    def end(products: Sequence[ProductRow]) -> None:
+        for product in products:
+            send_refresh([image.label for image in delete_product(catalog(), product)])
+
+    share.go_through(
+        partial(catalog().products.unfinished_deletions, interrupted), lambda row: row.serial, end
+    )
+
+
+def _ask_index(share: Share) -> None:
+    """Ask the index again where it did not answer."""
+
+    def ask(images: Sequence[ImageRow]) -> None:
+        # A deletion that was cut off after its first write left them unreleased.
+        release_images(catalog(), [row.label for row in images if row.deleted_at is not None])
+        labels = [row.label for row in images]
+        catalog().images.ask_index(labels)
+        send_refresh(labels)
+
+    share.go_through(
+        partial(catalog().images.waiting_for_index, now()),
+        lambda row: row.label,
+        ask,
+        at_once=REFRESH_ROWS,
+    )
+
+
+def _purge(share: Share) -> None:
+    """Remove what deleted collections left, a piece of each in turn."""
+    while True:
+        due = catalog().purges.due(ROWS)
+        fresh = [purge for purge in due if purge.generation not in share.seen]
+        if not fresh:
+            if not share.seen.intersection(purge.generation for purge in due):
+                return
+            share.seen.clear()
+            fresh = due
+        has_progress = False
+        for purge in fresh:
+            share.seen.add(purge.generation)
+            has_progress |= _purge_one(purge)
+            if not share.goes_on():
+                return
+        if not has_progress:
+            return
+
+
+def _purge_one(purge: Purge) -> bool:
+    """Remove a piece of a collection; return whether there was one that is no other's turn."""
+    with turn(f"purge {purge.generation}", Share()) as is_mine:
+        if not is_mine:
+            return False
+        if catalog().collections.is_alive(purge.collection, purge.generation):
+            # Its deletion is between its two writes, or was cut off there: then it lives on.
+            catalog().purges.found_nothing(purge)
+            return False
+        send_drop(purge.generation)
+        if purge_piece(catalog(), purge, PURGE_ROWS):
+            return True
+        if catalog().purges.found_nothing(purge):
+            catalog().collections.forget_name(purge.collection)
+            log.info("collection removed", collection=purge.collection, generation=purge.generation)
+        return False
+
+
+STEPS = (
+    Step("products", _end_products),
+    Step("images for the index", _ask_index),
+    Step("purges", _purge, has_turn=False),
+)

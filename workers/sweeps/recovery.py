@@ -1,0 +1,156 @@
+"""Recovery: whatever a dead process left half done goes on, and what was lost is sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from redis.exceptions import RedisError
+
+from catalog.chunks import Chunk, Stage, State
+from catalog.connection import now
+from catalog.endings import fail_images, vanished
+from catalog.reembedding import give_up
+from catalog.splitting import split_off
+from catalog.submission import roll_back
+from catalog.tasks import Submission
+from config.settings import settings
+from contract.errors import ContractError, InsertImageError
+from workers.broker import RECOVERY, app
+from workers.endings import conclude, settle
+from workers.messages import BrokerUnreachableError, send_chunks, send_refresh
+from workers.resources import catalog, redis_client, staged_bytes
+from workers.sweeps.clock import look_at_clock
+from workers.sweeps.step import Share, Step, take_steps
+
+log = structlog.get_logger(__name__)
+
+#: Unclean ends of a chunk after which its images go on one by one.
+SPLIT_AFTER = 2
+
+
+@app.task(name=RECOVERY)
+def recover() -> None:
+    """Put right whatever a dead process left half done."""
+    take_steps(STEPS, settings().sweep_seconds)
+
+
+def _undo_submissions(share: Share) -> None:
+    """Undo the submissions that were cut off. Before anything is done about their chunks."""
+
+    def undo(submissions: Sequence[Submission]) -> None:
+        for submission in submissions:
+            if roll_back(catalog(), submission):
+                log.warning("submission was cut off, undone", task_id=submission.task_id)
+
+    share.go_through(catalog().tasks.overdue_submissions, lambda each: each.task_id, undo)
+
+
+def _work_on_due(state: State, handle: Callable[[Chunk], None], share: Share) -> None:
+    """Handle the chunks in a state whose time has come."""
+    at = look_at_clock().at
+
+    def handle_all(chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            handle(chunk)
+
+    share.go_through(
+        lambda limit: catalog().chunks.due(state, limit, at),
+        lambda chunk: chunk.id,
+        handle_all,
+        put_off=catalog().chunks.put_off,
+    )
+
+
+def _expire(chunk: Chunk) -> None:
+    expired = catalog().chunks.expire(chunk)
+    if expired is not None:
+        log.warning("lease ran out", chunk=chunk.id, task_id=chunk.task_id, stage=chunk.stage)
+        _restart(expired)
+
+
+def _restart(chunk: Chunk) -> None:
+    """Send a waiting chunk; one that ended uncleanly too often is split, then given up."""
+    alone = len(chunk.items) <= 1
+    if alone and chunk.unclean >= settings().unclean_ends:
+        _give_up(chunk)
+        return
+    if not alone and chunk.unclean >= SPLIT_AFTER:
+        log.warning("split into chunks of one", chunk=chunk.id, task_id=chunk.task_id)
+        split_off(catalog(), chunk, dict.fromkeys(chunk.items, now()), chunk.passes)
+        resent = catalog().chunks.resend(chunk, Stage.INDEX, ())
+    else:
+        resent = catalog().chunks.resend(chunk)
+    _send(resent)
+
+
+def _give_up(chunk: Chunk) -> None:
+    log.error("given up", chunk=chunk.id, task_id=chunk.task_id, unclean=chunk.unclean)
+    if chunk.model_id is not None:
+        give_up(catalog(), chunk, InsertImageError.message)
+        return
+    faults: dict[int, type[ContractError]] = dict.fromkeys(chunk.labels, InsertImageError)
+    faults |= vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
+    fail_images(catalog(), faults)
+    send_refresh(chunk.labels)
+    _forget_bytes(chunk.labels)
+    conclude(catalog(), chunk, faults)
+
+
+def _forget_bytes(labels: Sequence[int]) -> None:
+    try:
+        staged_bytes().remove(labels)
+    except RedisError as error:
+        log.warning("staged bytes stay until they expire", fault=str(error))
+
+
+def _send(resent: Chunk | None) -> None:
+    """Send a chunk, if it was taken. Raises BrokerUnreachableError: the next would fare alike."""
+    if resent is not None and not send_chunks(catalog(), [resent]):
+        raise BrokerUnreachableError
+
+
+def _send_lost(stage: Stage, share: Share) -> None:
+    """Send again what was lost between broker and worker, and only that.
+
+    Messages that only wait are not looked at, however many they are.
+    """
+    try:
+        is_empty = redis_client().llen(stage.value) == 0
+    except RedisError as error:
+        log.warning("broker unreachable, nothing is judged lost", fault=str(error))
+        return
+    at = look_at_clock().at
+    settled = catalog().queues.settled(stage)
+    silent = at - timedelta(seconds=settings().lease_seconds)
+    before = max((time for time in (settled, silent if is_empty else None) if time), default=None)
+    if before is not None:
+        share.go_through(
+            partial(_unstarted, stage, before), lambda chunk: chunk.id, _send_lost_chunks
+        )
+
+
+def _unstarted(stage: Stage, before: datetime, limit: int) -> list[Chunk]:
+    return catalog().chunks.unstarted(stage, before, limit)
+
+
+def _send_lost_chunks(chunks: Sequence[Chunk]) -> None:
+    for chunk in chunks:
+        log.warning("message was lost", chunk=chunk.id, task_id=chunk.task_id, stage=chunk.stage)
+        _send(catalog().chunks.resend(chunk))
+
+
+def _settle(chunk: Chunk) -> None:
+    if chunk.model_id is None:
+        settle(catalog(), chunk)
+
+
+STEPS = (
+    Step("submissions", _undo_submissions),
+    Step("leases", partial(_work_on_due, State.RUNNING, _expire)),
+    Step("waiting chunks", partial(_work_on_due, State.WAITING, _restart)),
+    *(Step(f"lost messages of {stage.value}", partial(_send_lost, stage)) for stage in Stage),
+    Step("unsettled ends", partial(_work_on_due, State.DONE, _settle)),
+)

@@ -1,0 +1,94 @@
+"""Retention: what had its time goes, once the clock is known to be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from catalog.images import ImageRow
+from catalog.retention import forget_images, forget_tasks
+from catalog.tasks import TaskRow
+from config.settings import settings
+from workers.broker import RETENTION, app
+from workers.resources import catalog
+from workers.sweeps.clock import look_at_clock
+from workers.sweeps.step import Share, Step, take_steps
+
+log = structlog.get_logger(__name__)
+
+#: Tasks and images forgotten in one go; between two, others have their turn at the database.
+TASKS_AT_ONCE = 250
+IMAGES_AT_ONCE = 1000
+
+
+@app.task(name=RETENTION)
+def forget() -> None:
+    """Remove finished tasks, rows of deleted images and idempotency keys whose time is over."""
+    take_steps(STEPS, settings().sweep_seconds)
+
+
+def _time_to_forget() -> datetime | None:
+    """Return the time by which rows may be judged, None while the clock is not to be trusted.
+
+    A clock that was set to a wrong date for a moment must not end what is kept for days.
+    """
+    look = look_at_clock()
+    settling = timedelta(seconds=settings().clock_settling_seconds)
+    return look.at if look.steady >= settling else None
+
+
+def _forget_tasks(share: Share) -> None:
+    at = _time_to_forget()
+    if at is None:
+        return
+    forgotten = 0
+
+    def forget_some(tasks: Sequence[TaskRow]) -> None:
+        nonlocal forgotten
+        forget_tasks(catalog(), tasks)
+        forgotten += len(tasks)
+
+    share.go_through(
+        partial(catalog().tasks.to_be_removed, at),
+        lambda task: task.task_id,
+        forget_some,
+        TASKS_AT_ONCE,
+    )
+    if forgotten:
+        log.info("forgotten after their time", tasks=forgotten)
+
+
+def _forget_images(share: Share) -> None:
+    at = _time_to_forget()
+    if at is None:
+        return
+    forgotten = 0
+
+    def forget_some(images: Sequence[ImageRow]) -> None:
+        nonlocal forgotten
+        forgotten += forget_images(catalog(), images)
+
+    share.go_through(
+        partial(catalog().images.to_be_removed, at),
+        lambda image: image.label,
+        forget_some,
+        IMAGES_AT_ONCE,
+    )
+    if forgotten:
+        log.info("forgotten after their time", images=forgotten)
+
+
+def _forget_keys(share: Share) -> None:
+    at = _time_to_forget()
+    while at is not None and catalog().keys.forget_old(at) and share.goes_on():
+        pass
+
+
+STEPS = (
+    Step("tasks", _forget_tasks),
+    Step("images", _forget_images),
+    Step("keys", _forget_keys),
+)

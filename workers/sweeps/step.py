@@ -1,0 +1,178 @@
+"""Steps of the background work: each goes on until nothing is due or its share of time is up.
+
+The steps of a sweep go round in slices of time, so that none keeps another from its turn
+however much it has to do. A process does a step only while it has the step's turn, so that
+two processes share the steps.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from catalog.turns import TURN
+from workers.messages import BrokerUnreachableError
+from workers.resources import catalog
+from workers.stage import UNREACHABLE
+
+log = structlog.get_logger(__name__)
+
+#: How long a step goes on before the next one has its slice.
+SLICE_SECONDS = 0.5
+
+#: Rows that are read at a time.
+ROWS = 500
+
+#: What ends a step for now: the rows behind would meet the same.
+_ENDS_STEP = (*UNREACHABLE, BrokerUnreachableError)
+
+T = TypeVar("T")
+
+
+@dataclass
+class Share:
+    """The time that a step has, and the rows that it has seen in this sweep."""
+
+    until: float = float("inf")  #: by the steady clock
+    seen: set[Hashable] = field(default_factory=set)
+    is_cut_short: bool = False  #: there is more to do than there was time for
+    is_overtaken: bool = False  #: another process has the turn
+
+    def goes_on(self) -> bool:
+        """Return whether there is time for more, and note where there is not."""
+        if time.monotonic() < self.until and not self.is_overtaken:
+            return True
+        self.is_cut_short = True
+        return False
+
+    def go_through(
+        self,
+        read: Callable[[int], Sequence[T]],
+        key: Callable[[T], Hashable],
+        handle: Callable[[Sequence[T]], None],
+        at_once: int = 1,
+        put_off: Callable[[T], object] | None = None,
+    ) -> None:
+        """Handle due rows, `at_once` of them in one call, until there are none or time is up.
+
+        `read` returns at most as many due rows as it is told. A row that is due still after it
+        was handled, or that could not be, is passed over until the next sweep. One that could not
+        be is also put off, so that many of them take no time from the rows behind them in
+        sweep after sweep. Raises where MongoDB or Redis can't be reached.
+        """
+        passed_over = 0
+        while True:
+            limit = max(ROWS, at_once) + passed_over
+            rows = read(limit)
+            fresh = [row for row in rows if key(row) not in self.seen]
+            passed_over = len(rows) - len(fresh)
+            if not fresh and len(rows) < limit:
+                return
+            for start in range(0, len(fresh), at_once):
+                piece = fresh[start : start + at_once]
+                self.seen.update(key(row) for row in piece)
+                self._handle(piece, key, handle, put_off)
+                if not self.goes_on():
+                    return
+
+    def _handle(
+        self,
+        rows: Sequence[T],
+        key: Callable[[T], Hashable],
+        handle: Callable[[Sequence[T]], None],
+        put_off: Callable[[T], object] | None,
+    ) -> None:
+        try:
+            handle(rows)
+        except _ENDS_STEP:
+            raise
+        except Exception:
+            if len(rows) == 1:
+                log.exception("a row could not be handled", row=key(rows[0]))
+                if put_off is not None:
+                    put_off(rows[0])
+                return
+            for row in rows:
+                self._handle([row], key, handle, put_off)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a sweep; `has_turn` is False for one that takes turns by itself."""
+
+    name: str
+    work: Callable[[Share], None]
+    has_turn: bool = True
+
+
+def take_steps(steps: Sequence[Step], seconds: float) -> None:
+    """Let every step have a slice of time, and those with more to do further ones in turn.
+
+    A step that fails is said and does not keep the others from their turn.
+    """
+    over = time.monotonic() + seconds
+    shares = {step: Share() for step in steps}
+    left = list(steps)
+    while left:
+        left = [step for step in left if _has_more(step, shares[step], over)]
+
+
+def _has_more(step: Step, share: Share, over: float) -> bool:
+    share.is_cut_short = share.is_overtaken = False
+    try:
+        if not step.has_turn:
+            _work(step, share)
+        else:
+            with turn(step.name, share) as is_mine:
+                if is_mine:
+                    _work(step, share)
+    except BrokerUnreachableError:
+        return False  # said by what could not send
+    except Exception:
+        log.exception("a step of the sweep failed", step=step.name)
+        return False
+    return share.is_cut_short and not share.is_overtaken and time.monotonic() < over
+
+
+def _work(step: Step, share: Share) -> None:
+    share.until = time.monotonic() + SLICE_SECONDS
+    step.work(share)
+
+
+@contextmanager
+def turn(name: str, share: Share) -> Iterator[bool]:
+    """Take a turn and renew it as long as the context lasts; False where another has it.
+
+    From a thread of its own: counting a large collection takes longer than a turn.
+    """
+    turns = catalog().turns
+    holder = turns.take(name)
+    if holder is None:
+        yield False
+        return
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(TURN.total_seconds() / 4):
+            try:
+                if not turns.renew(name, holder):
+                    share.is_overtaken = True
+                    return
+            except PyMongoError as error:
+                log.warning("turn not renewed", step=name, fault=str(error))
+
+    thread = threading.Thread(target=renew, name=f"turn {name}", daemon=True)
+    thread.start()
+    try:
+        yield True
+    finally:
+        over.set()
+        thread.join()
+        turns.give_back(name, holder)
