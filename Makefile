@@ -21,7 +21,8 @@ CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint unit docs chaos takeover soak volume fuzz audit bench-retrieval bench-sweeps
+.PHONY: demo test run setup lint unit docs chaos takeover soak volume fuzz audit bench-retrieval
+.PHONY: bench-sweeps
 
 setup: $(VENV)/.ready
 

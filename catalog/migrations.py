@@ -67,18 +67,7 @@ def _to_3(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
 
 
 def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Keep the time of each chunk in the field of its state, and list tasks by their state."""
-    _name_times_of_chunks(rows)
-    list_tasks_by_state(rows)
-    for table, field in _UNUSED_FROM_4:
-        try:
-            rows[table].drop_index([(field, 1)])
-        except OperationFailure as error:
-            if error.code not in _NOT_THERE:
-                raise
-
-
-def _name_times_of_chunks(rows: Database[Row]) -> None:
+    """Give the time of each chunk the field that tells what it means."""
     chunks = rows["chunks"]
     for state, field in DUE_FIELDS.items():
         chunks.update_many(
@@ -92,10 +81,16 @@ def _name_times_of_chunks(rows: Database[Row]) -> None:
             {"$rename": {"sent_at": field}, "$unset": {"due_at": 1}},
         )
         chunks.update_many({"due_at": {"$gt": 0}, **sent}, {"$rename": {"due_at": field}})
+    for table, field in _UNUSED_FROM_4:
+        try:
+            rows[table].drop_index([(field, 1)])
+        except OperationFailure as error:
+            if error.code not in _NOT_THERE:
+                raise
 
 
-def list_tasks_by_state(rows: Database[Row]) -> None:
-    """Write the fields of `catalog.tasks.state_fields` into tasks that lack them."""
+def _to_5(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
+    """Write into tasks what they are listed by with those of their state alone."""
     with rows["tasks"].find({}, ["finished_at", "state_listing", "submission_at"]) as found:
         # A submission gets them when it is opened.
         lacking = [
@@ -114,4 +109,4 @@ def list_tasks_by_state(rows: Database[Row]) -> None:
 
 
 #: By the version that it makes; one for every version from 2 on.
-MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3, 4: _to_4}
+MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}

@@ -14,7 +14,8 @@ from volume_files import made
 from volume_measures import ALLOWED, Calls, Times, in_turn, sweeps_in_turn, table
 from volume_service import serving
 
-SWEEPS = 15
+#: A sweep that finds nothing takes milliseconds, and noise is as much.
+SWEEPS = 60
 
 
 def small_shape(large: Shape) -> Shape:
@@ -35,7 +36,7 @@ def compare(kept: Path, large: Shape, scale: float = 1.0) -> dict[str, Times]:
         for measure in Calls(one, other).measures(scale):
             times[measure.name] = in_turn(measure, one, other)
             print(f"{measure.name}: {times[measure.name].ratio:.2f}", flush=True)
-        return times | sweeps_in_turn(one, other, max(4, round(SWEEPS * scale)))
+        return times | sweeps_in_turn(one, other, max(20, round(SWEEPS * scale)))
 
 
 def run(kept: Path, large: Shape, runs: int, scale: float = 1.0, report: Path | None = None) -> int:

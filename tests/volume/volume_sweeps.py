@@ -6,7 +6,6 @@ by the name of the task.
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 import time
@@ -14,17 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import workers.maintenance
-from workers.broker import app
+import workers.maintenance  # noqa: F401
+from workers.broker import MAINTENANCE, app
 
 
 def main() -> None:
     """Sweep as often as is asked."""
     sweeps = {
-        name: task
-        for name, task in sorted(app.tasks.items())
-        if task.run.__module__ == workers.maintenance.__name__
-        and not inspect.signature(task.run).parameters
+        entry["task"]: app.tasks[entry["task"]]
+        for entry in app.conf.beat_schedule.values()
+        if entry["options"]["queue"] == MAINTENANCE and "args" not in entry
     }
     assert sweeps, "no sweep was found"
     for _ in sys.stdin:

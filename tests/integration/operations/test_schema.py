@@ -157,10 +157,10 @@ def test_chunks_of_version_3_get_the_time_that_belongs_to_their_state(
     assert list(rows["chunks"].find()) == again, "after a kill it runs again"
 
 
-def test_tasks_of_version_3_are_listed_by_their_state(
+def test_tasks_of_version_4_are_listed_by_their_state(
     client: MongoClient[Row], name: str, rows: Database[Row]
 ) -> None:
-    rows["schema"].insert_one({"_id": "schema", "version": 3})
+    rows["schema"].insert_one({"_id": "schema", "version": 4})
     tasks = [f"u/c/158141751{n}.274598" for n in range(3)]
     rows["tasks"].insert_many(
         [
@@ -169,7 +169,7 @@ def test_tasks_of_version_3_are_listed_by_their_state(
             {"_id": tasks[2], "finished_at": None, "submission_at": 8},
         ]
     )
-    Schema(*databases(client, name), 4).bring_up_to_date()
+    Schema(*databases(client, name), 5).bring_up_to_date()
     found = {row["_id"]: row for row in rows["tasks"].find()}
     assert found[tasks[0]]["state_listing"] == "u/open/1581417510274598"
     assert found[tasks[0]]["state_task_id"] == "u/c/open/1581417510.274598"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from volume_files import build_index
 
 from app.server import create_app
 from app.services import make_services
+from catalog.chunks import State
 from catalog.claims import content_key, name_key
 from catalog.collections import CollectionRow
+from catalog.connection import now
 from catalog.images import SUCCEEDED
 from catalog.recounts import recount
 from cli import doctor
@@ -84,10 +87,13 @@ def test_counters_are_what_a_recount_finds(written: Written) -> None:
 
 def test_nothing_of_it_is_due(written: Written) -> None:
     catalog = written.catalog
-    assert catalog.chunks.due(10) == []
-    assert catalog.tasks.to_be_removed(10) == []
+    soon = now() + timedelta(days=365)
+    for state in (State.RUNNING, State.WAITING, State.DONE):
+        assert catalog.chunks.due(state, 10, soon) == []
+    assert catalog.chunks.oldest_sent() is None
+    assert catalog.tasks.to_be_removed(soon, 10) == []
     assert catalog.tasks.overdue_submissions(10) == []
-    assert catalog.images.to_be_removed(10) == []
+    assert catalog.images.to_be_removed(soon, 10) == []
     assert catalog.purges.due(10) == []
 
 
