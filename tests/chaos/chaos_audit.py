@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 from chaos_ledger import Fate, Finding, Ledger
-from chaos_rows import Row, Rows
+from chaos_rows import Row, Rows, unacknowledged
 from chaos_servers import Plant
 
 #: A vector in the index is as good as equal to the stored one.
@@ -165,8 +165,9 @@ def audit_redis(plant: Plant) -> list[Finding]:
         for key in broker.scan_iter(match="staged:*:sizes", count=1000):
             if total := int(broker.hget(key, "total") or 0):
                 findings.append(Finding("counter", f"{key.decode()} counts {total} bytes"))
-        if broker.hlen("unacked"):
-            findings.append(Finding("left over", "messages are not acknowledged"))
+        # With its tag: one that is at work at this moment is another one at the next audit.
+        for tag, queue in unacknowledged(broker).items():
+            findings.append(Finding("left over", f"message {tag} of {queue} is not acknowledged"))
         for pattern in ("*query:*", "*reply:*"):
             for key in broker.scan_iter(match=pattern, count=1000):
                 if broker.ttl(key) == -1:

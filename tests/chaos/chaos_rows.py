@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,10 +156,20 @@ def _recounted(rows: Any) -> list[Row]:
 
 def _unrest_of_redis(plant: Plant) -> list[str]:
     with redis.Redis.from_url(plant.redis_url) as broker:
-        going = [f"queue {queue} is not empty" for queue in QUEUES if broker.llen(queue)]
-        if broker.hlen("unacked"):
+        # Background work is sent every second, and so hardly ever over.
+        going = [
+            f"queue {queue} is not empty"
+            for queue in QUEUES
+            if queue != "maintenance" and broker.llen(queue)
+        ]
+        if any(queue != "maintenance" for queue in unacknowledged(broker).values()):
             going.append("messages are not acknowledged")
     return going
+
+
+def unacknowledged(broker: redis.Redis) -> dict[str, str]:
+    """Return the queue of each message that was taken and is not acknowledged, by its tag."""
+    return {tag.decode(): json.loads(kept)[2] for tag, kept in broker.hgetall("unacked").items()}
 
 
 def _unrest_of_api(plant: Plant) -> list[str]:
