@@ -6,6 +6,7 @@ A key is noted before its submission begins, so that of two calls at once one wo
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,9 +14,6 @@ from pymongo.errors import DuplicateKeyError
 
 from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
 from catalog.times import Times
-
-#: Keys that are forgotten at a time.
-PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,14 @@ class Keys:
         """Forget a key of which no task came."""
         self._rows.delete_one({"_id": row.key, "holder": row.holder})
 
-    def forget_old(self, at: datetime) -> int:
-        """Forget keys whose time was over by then, a page of them; return how many went."""
-        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
-        ids = [row["_id"] for row in self._rows.find(due, ["_id"]).limit(PAGE).batch_size(PAGE + 1)]
+    def to_be_removed(self, at: datetime, limit: int) -> list[str]:
+        """Return the ids of at most `limit` keys whose time was over by then."""
+        due = self._rows.find({"remove_at": {"$gt": 0, "$lte": stamp(at)}}, ["_id"])
+        return [row["_id"] for row in due.limit(limit).batch_size(limit + 1)]
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove the rows of keys."""
         delete_by_id(self._rows, ids)
-        return len(ids)
 
 
 def _of(row: Row) -> KeyRow:

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from chaos_ledger import Fate, Finding, Ledger
 from chaos_rows import Row, Rows, unacknowledged
-from chaos_servers import Plant
+from chaos_servers import DATABASE, Plant, mongo_client
 
 #: A vector in the index is as good as equal to the stored one.
 EQUAL = 0.99999
@@ -176,10 +176,17 @@ def audit_redis(plant: Plant) -> list[Finding]:
 
 
 def audit_files(plant: Plant) -> list[Finding]:
-    """Look for files that were not written to their end, or that no manifest names."""
+    """Look for files that were not written to their end, or that no manifest names.
+
+    In the folder of the owner of the index: the next one clears its own when it takes over.
+    """
     findings: list[Finding] = []
+    with mongo_client(plant.mongo_url) as catalogue:
+        owner = catalogue[DATABASE]["owners"].find_one({"_id": "index"})
     for data_dir in (plant.data_dir, plant.second_data_dir):
         folder = data_dir / "index"
+        if owner is None or owner["directory"] != str(folder):
+            continue
         for path in sorted(folder.rglob("*.part")):
             findings.append(Finding("half-written", str(path.relative_to(folder.parents[1]))))
         for place in sorted(path for path in (folder / "sets").glob("*") if path.is_dir()):

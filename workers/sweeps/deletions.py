@@ -86,7 +86,8 @@ def _purge(share: Share) -> None:
 
 def _purge_one(purge: Purge) -> bool:
     """Remove a piece of a collection; return whether there was one that is no other's turn."""
-    with turn(f"purge {purge.generation}", Share()) as is_mine:
+    name = f"purge {purge.generation}"
+    with turn(name, Share(name)) as is_mine:
         if not is_mine:
             return False
         if catalog().collections.is_alive(purge.collection, purge.generation):
@@ -105,5 +106,5 @@ def _purge_one(purge: Purge) -> bool:
 STEPS = (
     Step("products", _end_products),
     Step("images for the index", _ask_index),
-    Step("purges", _purge, has_turn=False),
+    Step("purges", _purge),
 )

@@ -22,7 +22,6 @@ from workers.broker import RECOVERY, app
 from workers.endings import conclude, settle
 from workers.messages import BrokerUnreachableError, send_chunks, send_refresh
 from workers.resources import catalog, redis_client, staged_bytes
-from workers.sweeps.clock import look_at_clock
 from workers.sweeps.step import Share, Step, take_steps
 
 log = structlog.get_logger(__name__)
@@ -50,7 +49,7 @@ def _undo_submissions(share: Share) -> None:
 
 def _work_on_due(state: State, handle: Callable[[Chunk], None], share: Share) -> None:
     """Handle the chunks in a state whose time has come."""
-    at = look_at_clock().at
+    at = share.round.look.at
 
     def handle_all(chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
@@ -122,7 +121,7 @@ def _send_lost(stage: Stage, share: Share) -> None:
     except RedisError as error:
         log.warning("broker unreachable, nothing is judged lost", fault=str(error))
         return
-    at = look_at_clock().at
+    at = share.round.look.at
     settled = catalog().queues.settled(stage)
     silent = at - timedelta(seconds=settings().lease_seconds)
     before = max((time for time in (settled, silent if is_empty else None) if time), default=None)

@@ -14,14 +14,14 @@ from catalog.tasks import TaskRow
 from config.settings import settings
 from workers.broker import RETENTION, app
 from workers.resources import catalog
-from workers.sweeps.clock import look_at_clock
 from workers.sweeps.step import Share, Step, take_steps
 
 log = structlog.get_logger(__name__)
 
-#: Tasks and images forgotten in one go; between two, others have their turn at the database.
+#: Tasks, images and keys forgotten in one go; between two, others have their turn at the database.
 TASKS_AT_ONCE = 250
 IMAGES_AT_ONCE = 1000
+KEYS_AT_ONCE = 1000
 
 
 @app.task(name=RETENTION)
@@ -30,18 +30,18 @@ def forget() -> None:
     take_steps(STEPS, settings().sweep_seconds)
 
 
-def _time_to_forget() -> datetime | None:
+def _time_to_forget(share: Share) -> datetime | None:
     """Return the time by which rows may be judged, None while the clock is not to be trusted.
 
     A clock that was set to a wrong date for a moment must not end what is kept for days.
     """
-    look = look_at_clock()
+    look = share.round.look
     settling = timedelta(seconds=settings().clock_settling_seconds)
     return look.at if look.steady >= settling else None
 
 
 def _forget_tasks(share: Share) -> None:
-    at = _time_to_forget()
+    at = _time_to_forget(share)
     if at is None:
         return
     forgotten = 0
@@ -62,7 +62,7 @@ def _forget_tasks(share: Share) -> None:
 
 
 def _forget_images(share: Share) -> None:
-    at = _time_to_forget()
+    at = _time_to_forget(share)
     if at is None:
         return
     forgotten = 0
@@ -82,9 +82,11 @@ def _forget_images(share: Share) -> None:
 
 
 def _forget_keys(share: Share) -> None:
-    at = _time_to_forget()
-    while at is not None and catalog().keys.forget_old(at) and share.goes_on():
-        pass
+    at = _time_to_forget(share)
+    if at is not None:
+        share.go_through(
+            partial(catalog().keys.to_be_removed, at), str, catalog().keys.remove, KEYS_AT_ONCE
+        )
 
 
 STEPS = (

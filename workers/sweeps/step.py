@@ -1,8 +1,8 @@
 """Steps of the background work: each goes on until nothing is due or its share of time is up.
 
-The steps of a sweep go round in slices of time, so that none keeps another from its turn
-however much it has to do. A process does a step only while it has the step's turn, so that
-two processes share the steps.
+The steps of a sweep go round in slices of time, so that none keeps another from its slice
+however much it has to do. A process handles rows of a step only while it has the step's turn, so
+that two processes share the steps; where nothing is due, a step costs one query and no turn.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import structlog
 from pymongo.errors import PyMongoError
 
+from catalog.clock import Look
 from catalog.turns import TURN
 from workers.messages import BrokerUnreachableError
 from workers.resources import catalog
 from workers.stage import UNREACHABLE
+from workers.sweeps.clock import look_at_clock
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +39,21 @@ _ENDS_STEP = (*UNREACHABLE, BrokerUnreachableError)
 T = TypeVar("T")
 
 
+class Round:
+    """One slice of each step, all of which judge rows by one look at the clock."""
+
+    @cached_property
+    def look(self) -> Look:
+        """The look at the clock, taken by the first step that needs it."""
+        return look_at_clock()
+
+
 @dataclass
 class Share:
     """The time that a step has, and the rows that it has seen in this sweep."""
 
+    step: str
+    round: Round = field(default_factory=Round)
     until: float = float("inf")  #: by the steady clock
     seen: set[Hashable] = field(default_factory=set)
     is_cut_short: bool = False  #: there is more to do than there was time for
@@ -65,22 +79,31 @@ class Share:
         `read` returns at most as many due rows as it is told. A row that is due still after it
         was handled, or that could not be, is passed over until the next sweep. One that could not
         be is also put off, so that many of them take no time from the rows behind them in
-        sweep after sweep. Raises where MongoDB or Redis can't be reached.
+        sweep after sweep. Nothing is handled while another process has the turn of this step.
+        Raises where MongoDB or Redis can't be reached.
         """
         passed_over = 0
-        while True:
-            limit = max(ROWS, at_once) + passed_over
-            rows = read(limit)
-            fresh = [row for row in rows if key(row) not in self.seen]
-            passed_over = len(rows) - len(fresh)
-            if not fresh and len(rows) < limit:
-                return
-            for start in range(0, len(fresh), at_once):
-                piece = fresh[start : start + at_once]
-                self.seen.update(key(row) for row in piece)
-                self._handle(piece, key, handle, put_off)
-                if not self.goes_on():
+        has_turn = False
+        with ExitStack() as stack:
+            while True:
+                limit = max(ROWS, at_once) + passed_over
+                rows = read(limit)
+                fresh = [row for row in rows if key(row) not in self.seen]
+                passed_over = len(rows) - len(fresh)
+                if not fresh and len(rows) < limit:
                     return
+                if not has_turn:
+                    has_turn = stack.enter_context(turn(self.step, self))
+                    if not has_turn:
+                        return
+                    # What was read before may be done by now.
+                    continue
+                for start in range(0, len(fresh), at_once):
+                    piece = fresh[start : start + at_once]
+                    self.seen.update(key(row) for row in piece)
+                    self._handle(piece, key, handle, put_off)
+                    if not self.goes_on():
+                        return
 
     def _handle(
         self,
@@ -105,11 +128,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a sweep; `has_turn` is False for one that takes turns by itself."""
+    """A step of a sweep."""
 
     name: str
     work: Callable[[Share], None]
-    has_turn: bool = True
 
 
 def take_steps(steps: Sequence[Step], seconds: float) -> None:
@@ -118,32 +140,24 @@ def take_steps(steps: Sequence[Step], seconds: float) -> None:
     A step that fails is said and does not keep the others from their turn.
     """
     over = time.monotonic() + seconds
-    shares = {step: Share() for step in steps}
+    shares = {step: Share(step.name) for step in steps}
     left = list(steps)
     while left:
-        left = [step for step in left if _has_more(step, shares[step], over)]
+        this = Round()
+        left = [step for step in left if _has_more(step, shares[step], this, over)]
 
 
-def _has_more(step: Step, share: Share, over: float) -> bool:
+def _has_more(step: Step, share: Share, this: Round, over: float) -> bool:
     share.is_cut_short = share.is_overtaken = False
+    share.round, share.until = this, time.monotonic() + SLICE_SECONDS
     try:
-        if not step.has_turn:
-            _work(step, share)
-        else:
-            with turn(step.name, share) as is_mine:
-                if is_mine:
-                    _work(step, share)
+        step.work(share)
     except BrokerUnreachableError:
         return False  # said by what could not send
     except Exception:
         log.exception("a step of the sweep failed", step=step.name)
         return False
     return share.is_cut_short and not share.is_overtaken and time.monotonic() < over
-
-
-def _work(step: Step, share: Share) -> None:
-    share.until = time.monotonic() + SLICE_SECONDS
-    step.work(share)
 
 
 @contextmanager

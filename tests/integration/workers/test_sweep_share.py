@@ -153,9 +153,12 @@ def test_a_change_of_the_model_that_takes_long_holds_no_recovery_up(
 ) -> None:
     over, begun = threading.Event(), threading.Event()
 
-    def slow(_: Share) -> None:
+    def drive(_: object) -> None:
         begun.set()
         over.wait(20)
+
+    def slow(share: Share) -> None:
+        share.go_through(lambda _: ["a change"], str, drive)
 
     monkeypatch.setattr(model_changes, "STEPS", (Step("model changes", slow),))
     (dead,) = take("dead").chunks
@@ -249,7 +252,7 @@ def test_a_step_that_takes_longer_than_a_turn_keeps_it_and_one_that_lost_it_ends
 ) -> None:
     monkeypatch.setattr("catalog.turns.TURN", timedelta(seconds=0.4))
     monkeypatch.setattr("workers.sweeps.step.TURN", timedelta(seconds=0.4))
-    share = Share()
+    share = Share("a step")
     with turn("step", share) as is_mine:
         assert is_mine
         time.sleep(1)
