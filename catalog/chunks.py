@@ -41,7 +41,7 @@ class Stage(StrEnum):
     INDEX = "index"
 
 
-#: When a chunk was sent whose message nobody has started, by the stage that it was sent to.
+#: When a chunk was sent whose message is not started yet, by the stage that it was sent to.
 SENT_FIELDS = {stage: f"{stage.value}_sent_at" for stage in Stage}
 
 
@@ -89,7 +89,7 @@ class Chunk:
     attempt: int = 1
     unclean: int = 0  #: ends without a word: a killed worker, a lease that ran out
     passes: int = 0  #: fetch passes that ended in a fault that may go away
-    sent_at: datetime | None = None  #: of a message that nobody has started
+    sent_at: datetime | None = None  #: of a message that is not started yet
     due_at: datetime | None = None  #: when to look at it, unless it was just sent
     outcomes: tuple[str, ...] = ()  #: of each item, once it is done
     model_id: str | None = None  #: embeds images anew for this model; None: takes new ones in
@@ -263,7 +263,7 @@ class Chunks:
         delete_by_id(self._rows, ids)
 
     def oldest_sent(self) -> datetime | None:
-        """Return when the oldest message was sent that nobody has started, None without any."""
+        """Return when the oldest message was sent that is not started yet, None without any."""
         oldest = [
             row[field]
             for field in SENT_FIELDS.values()
@@ -290,7 +290,7 @@ class Chunks:
         return [_of(row) for row in found.batch_size(limit + 1)]
 
     def unstarted(self, stage: Stage, before: datetime, limit: int) -> list[Chunk]:
-        """Return chunks sent to a stage before that time whose messages nobody has started."""
+        """Return chunks sent to a stage before that time whose messages are not started yet."""
         field = SENT_FIELDS[stage]
         sent = {field: {"$gt": 0, "$lt": stamp(before)}}
         found = self._rows.find(sent).sort(field, 1).limit(limit)

@@ -68,7 +68,7 @@ class Claims:
             self.release_among(held, held.values())
 
     def release_among(self, keys: Iterable[str], labels: Iterable[int]) -> None:
-        """Give up those of the keys that one of the labels holds."""
+        """Release those of the keys that one of the labels holds."""
         self._rows.delete_many({"_id": {"$in": list(keys)}, "label": {"$in": list(labels)}})
 
     def release_all(self, labels: Iterable[int]) -> None:

@@ -67,7 +67,7 @@ def _to_3(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
 
 
 def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Give the time of each chunk the field that tells what it means."""
+    """Keep the time of each chunk in the field of its state; drop indexes without a use."""
     chunks = rows["chunks"]
     for state, field in DUE_FIELDS.items():
         chunks.update_many(

@@ -78,7 +78,7 @@ class Shape:
 
 
 def user_name(number: int) -> str:
-    """Give the name of a user; programs without a key call as the first."""
+    """Return the name of a user; programs without a key call as the first."""
     return DEFAULT_USER if number == 0 else f"user-{number:02d}"
 
 
@@ -87,7 +87,7 @@ def collection_name(number: int) -> str:
 
 
 def user_of_collection(shape: Shape, number: int) -> str:
-    """Give whose a collection is; those with vectors are all of the first user."""
+    """Return whose a collection is; those with vectors are all of the first user."""
     return user_name(number * shape.users // shape.collections)
 
 
@@ -124,7 +124,7 @@ class Generator:
         self.failed_images = 0
 
     def pieces(self) -> Iterator[tuple[Rows, Rows]]:
-        """Give rows and blobs by table, each row once, those of a collection after the other."""
+        """Yield rows and blobs by table, each row once, one collection after the other."""
         for number in range(self._shape.collections):
             with _same_every_time(self._shape.seed * 1000 + number) as clock:
                 if number == 0:
@@ -230,7 +230,7 @@ class Generator:
 
 
 def vector_of(seed: int, label: int, dimensions: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Give a feature: images come in groups that are like each other, as those of products are."""
+    """Return a feature: images come in groups that are alike, as those of products are."""
     group = np.random.default_rng([seed, label % 97]).standard_normal(dimensions)
     values = group + 0.7 * np.random.default_rng([seed, label, 0]).standard_normal(dimensions)
     return np.asarray(values / np.linalg.norm(values), np.float32)

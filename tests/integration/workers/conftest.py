@@ -99,7 +99,7 @@ def start(catalog: Catalog, directory: Path) -> Callable[..., CatalogIndex]:
 
 @pytest.fixture
 def process(tmp_path: Path, index_owner: None) -> Iterator[StartProcess]:
-    """Give a function that starts an index process on a data directory."""
+    """Return a function that starts an index process on a data directory."""
     index_stage.ownership.release()
     started: list[IndexProcess] = []
 
