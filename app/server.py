@@ -13,6 +13,7 @@ import structlog
 from flask import Flask, Response, g, request
 from pymongo.errors import ConnectionFailure
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from werkzeug.exceptions import HTTPException
 
@@ -49,7 +50,13 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 #: A dependency that can't be reached: the client is told to come back.
-UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError)
+UNREACHABLE = (
+    ConnectionFailure,
+    RedisConnectionError,
+    RedisTimeoutError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
 
 
 def create_app(services: Services | None = None) -> Flask:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import redis
 import structlog
-from pymongo.errors import ConnectionFailure
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from app.backlog import Backlog
 from app.caller import Gate
@@ -102,6 +102,8 @@ def await_secret_key(settings: Settings) -> None:
         except ConnectionFailure as error:
             log.warning("waiting for MongoDB", fault=str(error))
             time.sleep(1.0)
+        except PyMongoError as error:
+            raise SystemExit(f"snapsku: MongoDB refuses its work: {error}") from error
 
 
 def make_services(settings: Settings) -> Services:

@@ -6,6 +6,7 @@ query by such an index compares that field with something, so that those never m
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,8 @@ def create_indexes(client: MongoClient[Row], name: str) -> None:
         except OperationFailure as error:
             if error.code not in _CONFLICTS:
                 raise
-            rows[index.table].drop_index(keys)
+            with suppress(OperationFailure):  # another process was first
+                rows[index.table].drop_index(keys)
             rows[index.table].create_index(keys, **options)
 
 

@@ -66,8 +66,12 @@ class Purges:
         if now() - purge.deleted_at > LINGER:
             self.end(purge.generation)
             return True
-        self._rows.update_one({"_id": purge.generation}, {"$set": {"due_at": stamp(now() + PAUSE)}})
+        self.put_off(purge)
         return False
+
+    def put_off(self, purge: Purge) -> None:
+        """Have a generation looked at again in a while."""
+        self._rows.update_one({"_id": purge.generation}, {"$set": {"due_at": stamp(now() + PAUSE)}})
 
     def end(self, generation: str) -> bool:
         """Forget a purge; tell whether it was there."""

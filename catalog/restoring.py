@@ -41,7 +41,10 @@ USED = (
 )
 
 #: Tables of what was going on in the service whose database it was.
-PASSING = ("users", "models", "losses", "queues", "purges", "numbers", "keys")
+PASSING = (
+    *("users", "models", "losses", "queues", "purges", "numbers", "keys"),
+    *("clock", "owners", "turns"),
+)
 
 
 class RestoreRefusedError(Exception):
@@ -191,7 +194,7 @@ def _write_images(
 
 def _living(row: Row, product: Row) -> Row:
     """Give an image as its product is, which may have been changed after the image was read."""
-    return _without(row, "index_at") | {
+    return _without(row, "index_at", "index_epoch") | {
         "product_name": product["product_name"],
         "category": product["category"],
     }
@@ -199,7 +202,7 @@ def _living(row: Row, product: Row) -> Row:
 
 def _dead(row: Row) -> Row:
     """Give an image that holds nothing any more, so that its chunk can tell how it ended."""
-    dead = _without(row, "remove_at")
+    dead = _without(row, "remove_at", "index_epoch")
     if row["deleted_at"] is None and row["outcome"] in (None, SUCCEEDED):
         dead["deleted_at"] = stamp(now())
     if dead["deleted_at"] is not None:
@@ -284,7 +287,7 @@ def _users(source: Source, survivors: Survivors) -> Iterator[Row]:
 
 def _collections(source: Source, survivors: Survivors) -> Iterator[Row]:
     for row in source.rows("collections"):
-        change = row.get("change")
+        change = row.get("change") and _without(row["change"], "index_epoch")
         yield _without(row, "recount_at") | {
             # The chunks of a change are not in the backup.
             **({} if change is None else {"change": change | {"place": "", "seen": 0}}),

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
-from redis.exceptions import OutOfMemoryError
 
 from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now
@@ -46,13 +45,7 @@ def _work(chunk: Chunk) -> None:
         catalog().chunks.hand_back(chunk, pause, unclean=False)
         return
     outcomes = _fetch(_urls(chunk))
-    try:
-        staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
-    except OutOfMemoryError as error:
-        # Full of something else: no fault of these images.
-        log.warning("Redis is full, chunk handed back", fault=str(error))
-        catalog().chunks.hand_back(chunk, ROOM_PAUSE, unclean=False)
-        return
+    staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
     faults: dict[int, type[ContractError]] = {}
     pauses: dict[Item, timedelta] = {}
     items = {item.label: item for item in chunk.items}

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 
 import structlog
 from kombu.exceptions import OperationalError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from catalog.chunks import Chunk, Stage
 from catalog.store import Catalog
 from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SEARCH, SWITCH, app, task_name
 
 log = structlog.get_logger(__name__)
+
+#: The broker can't be reached, or takes no writes. kombu passes the last two on as they are.
+NOT_SENT = (OperationalError, OutOfMemoryError, ReadOnlyError)
 
 
 class BrokerUnreachableError(Exception):
@@ -37,7 +41,7 @@ def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> bool:
                 # Otherwise each send subscribes to a channel for the result.
                 ignore_result=True,
             )
-        except OperationalError as error:
+        except NOT_SENT as error:
             log.warning("broker unreachable, the sweep will send", chunk=chunk.id, fault=str(error))
             catalog.chunks.unsent(chunks[position:])
             return False
@@ -68,7 +72,7 @@ def send_retire(collection: str, generation: str) -> None:
 def _send_to_index(task: str, *arguments: object) -> None:
     try:
         app.send_task(task, args=arguments, queue=Stage.INDEX.value, ignore_result=True)
-    except OperationalError as error:
+    except NOT_SENT as error:
         log.warning("broker unreachable, the sweep will send", task=task, fault=str(error))
 
 
@@ -96,5 +100,5 @@ def _send_query(queue: str, args: tuple[object, ...], query_id: str) -> None:
             task_id=query_id,
             ignore_result=True,
         )
-    except OperationalError as error:
+    except NOT_SENT as error:
         raise BrokerUnreachableError from error

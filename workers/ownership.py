@@ -123,6 +123,8 @@ class IndexOwnership:
                 held = self._catalog().ownership.current()
             except PyMongoError as error:
                 log.warning("owner of the index not known, database asked again", fault=str(error))
+                # The owner could not renew its lease either: its silence begins anew.
+                seen_at = steady_seconds()
                 self._stopping.wait(pause)
                 continue
             if held is not None:

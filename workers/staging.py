@@ -28,7 +28,7 @@ REMEMBERED_SECONDS = 86_400
 REFUSED_SECONDS = 600
 
 #: How long fetching counts as waiting for room after a look that found none.
-ROOM_NOTICE_SECONDS = 10
+ROOM_NOTICE_SECONDS = 30
 
 
 def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redis.Redis:
@@ -48,7 +48,8 @@ def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redi
 #: Entries that one script forgets at most, so that others wait for milliseconds only.
 PURGED_AT_ONCE = 1_000
 
-#: Forgets what has expired, and tells the sum of the others and whether more has expired.
+#: Removes before it counts: a Redis that is full refuses HINCRBY to a script that has not written
+#: yet. Forgets what has expired, and tells the sum of the others and whether more has expired.
 #: Redis's own clock ends the pictures, so it tells which are gone.
 _PURGE = """
 local time = redis.call('TIME')
@@ -56,11 +57,11 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local labels = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
 local function forget(label)
   local size = redis.call('HGET', KEYS[2], label)
-  if size then
-    redis.call('HINCRBY', KEYS[2], 'total', -size)
-    redis.call('HDEL', KEYS[2], label)
-  end
   redis.call('ZREM', KEYS[1], label)
+  if size then
+    redis.call('HDEL', KEYS[2], label)
+    redis.call('HINCRBY', KEYS[2], 'total', -size)
+  end
 end
 for _, label in ipairs(labels) do forget(label) end
 """
@@ -97,8 +98,9 @@ class StagedBytes:
     """Fetched pictures on their way from the fetch stage to the vision stage.
 
     Two keys beside the pictures count them: a sorted set of labels by the moment at which
-    each picture expires, and a hash of their sizes with their total. Every change is one
-    transaction with that of the pictures, so the total is exact.
+    each picture expires, and a hash of their sizes with their total. Pictures are counted in
+    the transaction that keeps them. They are removed without one, since a Redis that is full
+    refuses all transactions; what a process that dies in between leaves counted expires.
     """
 
     def __init__(self, client: redis.Redis, budget: int, seconds: int, catalogue: str) -> None:
@@ -154,7 +156,7 @@ class StagedBytes:
         """Remove pictures that are no longer needed."""
         if not labels:
             return
-        with self._client.pipeline() as pipeline:
+        with self._client.pipeline(transaction=False) as pipeline:
             pipeline.unlink(*(self._key(label) for label in labels))
             self._eval(pipeline, _DISCOUNT, *labels)
             pipeline.execute()

@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from catalog.chunks import Stage
 from catalog.connection import now
 from catalog.endings import delete_product, purge_piece, release_images
 from catalog.images import ImageRow
@@ -16,13 +17,17 @@ from catalog.purges import Purge
 from config.settings import settings
 from workers.broker import DELETIONS, app
 from workers.messages import send_drop, send_refresh
-from workers.resources import catalog
+from workers.resources import catalog, redis_client
+from workers.stage import UNREACHABLE
 from workers.sweeps.step import ROWS, Share, Step, take_steps, turn
 
 log = structlog.get_logger(__name__)
 
 #: Images and products that are removed between two looks at the time.
 PURGE_ROWS = 500
+
+#: Messages in the queue of the index from which it is asked for no more.
+MANY_MESSAGES = 100
 
 #: Images that one message asks the index to look at.
 REFRESH_ROWS = 100
@@ -56,8 +61,16 @@ def _ask_index(share: Share) -> None:
         catalog().images.ask_index(labels)
         send_refresh(labels)
 
+    at = now()
+
+    def due(limit: int) -> list[ImageRow]:
+        # While much waits there, more of it would only wait behind it, and be asked once more.
+        if redis_client().llen(Stage.INDEX.value) > MANY_MESSAGES:
+            return []
+        return catalog().images.waiting_for_index(at, limit)
+
     share.go_through(
-        partial(catalog().images.waiting_for_index, now()),
+        due,
         lambda row: row.label,
         ask,
         at_once=REFRESH_ROWS,
@@ -69,15 +82,21 @@ def _purge(share: Share) -> None:
     while True:
         due = catalog().purges.due(ROWS)
         fresh = [purge for purge in due if purge.generation not in share.seen]
+        if not due:
+            return
         if not fresh:
-            if not share.seen.intersection(purge.generation for purge in due):
-                return
             share.seen.clear()
             fresh = due
         has_progress = False
         for purge in fresh:
             share.seen.add(purge.generation)
-            has_progress |= _purge_one(purge)
+            try:
+                has_progress |= _purge_one(purge)
+            except UNREACHABLE:
+                raise
+            except Exception:
+                log.exception("a row could not be handled", row=purge.generation)
+                catalog().purges.put_off(purge)
             if not share.goes_on():
                 return
         if not has_progress:

@@ -297,3 +297,36 @@ def test_a_killed_owner_that_starts_again_on_its_folder_need_not_wait_for_its_le
     again = process()
     assert again.await_event("index is owned by this process")["epoch"] == epoch + 1
     assert not [line for line in again.lines() if line["event"] == "index is owned, standing by"]
+
+
+def test_a_standby_that_could_not_see_the_database_takes_nothing_for_silence(
+    catalog: Catalog, shards: CatalogIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner could not renew its lease in that time either."""
+    owner = catalog.ownership.current()
+    assert owner is not None
+    steady = 1000.0
+    monkeypatch.setattr(module, "steady_seconds", lambda: steady)
+    standby = IndexOwnership(lambda: catalog, "a standby", 30.0, 10.0)
+    looks = iter([None, ConnectionFailure("away"), None, SystemExit()])
+    current = catalog.ownership.current
+
+    def look(_: Ownership) -> Any:
+        nonlocal steady
+        fault = next(looks)
+        if isinstance(fault, BaseException):
+            steady += 60.0
+            raise fault
+        return current()
+
+    silent: list[Any] = []
+
+    def take(*_: Any, **options: Any) -> None:
+        silent.append(options["silent"])
+
+    monkeypatch.setattr(standby._stopping, "wait", lambda _: None)
+    monkeypatch.setattr(Ownership, "current", look)
+    monkeypatch.setattr(Ownership, "take", take)
+    with DirectoryOwnership(tmp_path / "standby") as directory, pytest.raises(SystemExit):
+        standby._wait_for_lease(directory, lambda _: None)
+    assert silent == [None, None, None, None]

@@ -169,5 +169,23 @@ def test_a_wait_of_more_than_a_day_is_told_as_a_day(redis_client: redis.Redis) -
 
 def test_every_key_of_a_wait_for_room_expires(redis_client: redis.Redis) -> None:
     RoomNotice(redis_client).note()
-    assert 0 < redis_client.ttl("room:latest") <= 10
+    assert 0 < redis_client.ttl("room:latest") <= staging.ROOM_NOTICE_SECONDS
     assert 0 < redis_client.ttl("room:since") <= 86_400
+
+
+def test_a_redis_that_is_full_lets_bytes_go_and_counts_what_expired(
+    redis_client: redis.Redis,
+) -> None:
+    kept, expiring = staged(redis_client), staged(redis_client, budget=5, seconds=1)
+    kept.put({1: b"one", 2: b"two"})
+    expiring.put({3: b"three"})
+    assert not expiring.has_room()
+    time.sleep(1.1)
+    redis_client.config_set("maxmemory", 1)
+    try:
+        kept.remove([1, 2])
+        assert kept.present([1, 2]) == set()
+        assert expiring.has_room()
+        assert kept.total() == 0
+    finally:
+        redis_client.config_set("maxmemory", 0)

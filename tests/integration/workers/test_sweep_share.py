@@ -15,11 +15,14 @@ from waiting import until
 
 from catalog.chunks import SENT_FIELDS, Stage, State
 from catalog.connection import databases, now, stamp
+from catalog.endings import delete_collection, delete_images
+from catalog.purges import Purge
 from catalog.store import Catalog
 from catalog.turns import TURN
 from config.settings import settings
 from workers.maintenance import sweep
 from workers.sweeps import model_changes, recovery
+from workers.sweeps.deletions import MANY_MESSAGES, end_deletions
 from workers.sweeps.model_changes import change_models
 from workers.sweeps.recovery import recover
 from workers.sweeps.step import Share, Step, take_steps, turn
@@ -262,3 +265,42 @@ def test_a_step_that_takes_longer_than_a_turn_keeps_it_and_one_that_lost_it_ends
         assert until(lambda: not share.goes_on(), 5)
     assert rows.find_one({"_id": "step"}) is not None, "it is another's"
     assert timedelta(seconds=1) < TURN, "a slow round trip costs no turn"
+
+
+def test_the_index_is_reminded_of_no_more_than_it_can_hear_soon(
+    catalog: Catalog, redis_client: redis.Redis, take: Any
+) -> None:
+    taken = take("a")
+    delete_images(catalog, taken.labels)
+    rows = databases(catalog.client, settings().mongo_database)[0]["images"]
+    rows.update_many({}, {"$set": {"index_at": 1}})
+    redis_client.rpush(Stage.INDEX.value, *["a message that waits"] * (MANY_MESSAGES + 1))
+    end_deletions()
+    assert redis_client.llen(Stage.INDEX.value) == MANY_MESSAGES + 1
+    redis_client.delete(Stage.INDEX.value)
+    end_deletions()
+    assert redis_client.llen(Stage.INDEX.value) == 1
+
+
+def test_a_purge_that_fails_keeps_no_other_from_its_turn(
+    catalog: Catalog, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = databases(catalog.client, settings().mongo_database)[0]
+    collections = [catalog.collections.find_or_create("user", name, 0) for name in ("a", "b")]
+    for due_at, collection in enumerate(collections):
+        delete_collection(catalog, collection)
+        due = {"$set": {"due_at": 1 + due_at}}
+        tables["purges"].update_one({"_id": collection.generation}, due)
+    purged: list[str] = []
+
+    def purge_piece(_: Catalog, purge: Purge, __: int) -> bool:
+        purged.append(purge.generation)
+        if purge.generation == collections[0].generation:
+            raise ValueError("broken")
+        return False
+
+    monkeypatch.setattr("workers.sweeps.deletions.purge_piece", purge_piece)
+    end_deletions()
+    assert purged == [collection.generation for collection in collections]
+    end_deletions()
+    assert len(purged) == 2, "the one that failed was put off"

@@ -19,6 +19,7 @@ from app_standins import (
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app import server
@@ -276,6 +277,8 @@ def test_a_client_cannot_choose_its_request_id(client: FlaskClient) -> None:
         AutoReconnect("gone"),
         ServerSelectionTimeoutError("none found"),
         RedisConnectionError("gone"),
+        OutOfMemoryError("full"),
+        ReadOnlyError("a replica"),
         RedisTimeoutError("slow"),
         Busy("later"),
     ],
