@@ -24,7 +24,9 @@ def test_nothing_is_lost_twice_stuck_or_found_after_deletion_whatever_dies(
     started = time.monotonic()
     with capsys.disabled():
         print()
-        code = run_rounds(ROUNDS, SEED, tmp_path / "run", report=report)
+        code = run_rounds(
+            ROUNDS, SEED, tmp_path / "run", report=report, sweeps=2, second_index=True
+        )
     numbers: dict[str, Any] = json.loads(report.read_text("utf-8"))
     assert numbers["failed rounds"] == []
     assert code == 0
