@@ -125,6 +125,8 @@ class Stack:
 def stack(folder: Path) -> Iterator[Stack]:
     """Run everything below a new folder, with the settings of it in the environment."""
     folder.mkdir(parents=True)
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]  # of whatever runs this
     with embedded_servers(Settings(data_dir=folder / "servers")):
         found = read_endpoints(folder / "servers")
         assert found is not None

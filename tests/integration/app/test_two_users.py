@@ -72,6 +72,8 @@ class User:
         catalog.images.succeed(labels)
         catalog.pictures.put(dict.fromkeys(labels, b"a picture"))
         task_id: str = added["task_id"]
+        # No worker is there that notes the end of a task; a poll that sees it does.
+        assert self.call("task_status", task_id=task_id)["task_status"] == "FINISHED"
         return task_id
 
     def sees(self, task_id: str) -> list[Any]:
