@@ -21,6 +21,7 @@ from pymongo.database import Database
 
 from catalog.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.connection import Row, moment, stamp, time_of
+from catalog.database_time import steady_seconds
 from catalog.purges import LINGER
 from catalog.times import Times
 
@@ -45,6 +46,8 @@ class Clock:
     def __init__(self, rows: Database[Row], times: Times) -> None:
         self._rows = rows
         self._times = times
+        #: The last look of this process, by the database's clock and by the steady one.
+        self._last: tuple[datetime, float] | None = None
 
     def look(self, patience: timedelta) -> Look:
         """Compare the time with that of the last look, and mend what a jump spoilt.
@@ -59,8 +62,10 @@ class Clock:
         steady_since = moment(kept.get("steady_since", stamp(at)))
         unseen = set_back = timedelta(0)
         rows = 0
+        jumped = self._has_jumped(at)
         if at - before > patience:
-            unseen, rows, steady_since = at - before, self._spare(at), at
+            unseen, rows = at - before, self._spare(at)
+            steady_since = at if jumped else steady_since
         elif before - at > self._times.lease:
             set_back, rows, steady_since = before - at, self._bound(at), at
         # A smaller step delays a recovery by no more than a lease.
@@ -68,6 +73,18 @@ class Clock:
         seen = {"seen": stamp(at), "steady_since": stamp(steady_since)}
         self._rows["clock"].update_one({"_id": _SWEEP}, {"$set": seen}, upsert=True)
         return Look(at, at - steady_since, unseen, set_back, rows)
+
+    def _has_jumped(self, at: datetime) -> bool:
+        """Return whether the clock may have jumped since the last look of this process.
+
+        A long silence alone is no jump, and keeps nothing from being forgotten.
+        """
+        last, steady = self._last, steady_seconds()
+        self._last = (at, steady)
+        if last is None:
+            return True
+        passed = timedelta(seconds=steady - last[1])
+        return abs(at - last[0] - passed) > self._times.lease
 
     def _spare(self, at: datetime) -> int:
         """Let leases that ran out last once more; a worker that is alive renews its own."""

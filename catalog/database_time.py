@@ -34,6 +34,11 @@ def _wall() -> int:
     return time.time_ns() // 1000
 
 
+def steady_seconds() -> float:
+    """Return seconds that no setting of a clock moves and that pass while the machine sleeps."""
+    return time.clock_gettime(_STEADY)
+
+
 def _steady() -> int:
     return time.clock_gettime_ns(_STEADY) // 1000
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +18,7 @@ from typing import NoReturn
 import structlog
 from pymongo.errors import PyMongoError
 
+from catalog.database_time import steady_seconds
 from catalog.ownership import NotOwnerError, Owner
 from catalog.store import Catalog
 from indexer.ownership import DirectoryOwnership
@@ -34,11 +34,6 @@ TRUSTED_SHARE = 0.9
 RELEASE_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
-
-
-def steady_seconds() -> float:
-    """Return seconds that no clock setting moves and that pass while the machine is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def end_this_process() -> None:

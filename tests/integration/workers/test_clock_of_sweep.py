@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from catalog.chunks import Chunk, Stage, State
 from catalog.connection import databases, now, stamp
+from catalog.database_time import steady_seconds
 from catalog.endings import delete_images
 from catalog.purges import LINGER
 from catalog.store import Catalog
@@ -205,3 +206,22 @@ def test_a_clock_that_is_wrong_by_days_for_a_moment_makes_nothing_forgotten(
     assert catalog.tasks.find(taken.task.task_id) is None, "the time is really over"
     assert catalog.images.find(taken.labels) == {}
     assert catalog.keys.take("user", "key", "body")[1]
+
+
+@pytest.mark.parametrize("machine_slept", [True, False], ids=["silence", "jump"])
+def test_a_long_silence_is_no_jump_and_keeps_nothing_from_being_forgotten(
+    catalog: Catalog,
+    redis_client: redis.Redis,
+    set_clock: Set,
+    monkeypatch: pytest.MonkeyPatch,
+    machine_slept: bool,
+) -> None:
+    patience = timedelta(seconds=10)
+    catalog.clock.look(patience)
+    set_clock(HOUR)
+    if machine_slept:
+        steady = steady_seconds()
+        monkeypatch.setattr("catalog.clock.steady_seconds", lambda: steady + HOUR)
+    look = catalog.clock.look(patience)
+    assert look.unseen > timedelta(seconds=HOUR - 5)
+    assert (look.steady > timedelta(seconds=HOUR - 5)) is machine_slept
