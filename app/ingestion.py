@@ -171,10 +171,11 @@ def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[s
         raise errors.InvalidParameterJson
     if is_new:
         return key, None
+    # The submission first: one that is opened between the two reads is found as a task.
+    submission = key.task_id and catalog.tasks.submission(key.task_id)
     task = key.task_id and catalog.tasks.find(key.task_id)
     if task:
         return key, {"task_id": task.task_id, "failed_list": list(task.refusals)}
-    submission = key.task_id and catalog.tasks.submission(key.task_id)
     if not key.is_overdue and (submission or not key.task_id):
         raise Busy("a call with this Idempotency-Key is under way")
     if submission and not roll_back(catalog, submission):

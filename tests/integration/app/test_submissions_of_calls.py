@@ -166,6 +166,45 @@ def test_a_key_whose_call_was_cut_off_is_busy_for_its_time_and_then_works(
     assert len(rows_of(catalog, "images")) == 1
 
 
+@pytest.mark.parametrize("read", ["submission", "find"])
+def test_a_repeat_finds_the_task_that_its_call_opens_between_two_reads(
+    serve: Serve,
+    catalog: Catalog,
+    made: list[Services],
+    monkeypatch: pytest.MonkeyPatch,
+    read: str,
+) -> None:
+    """The process of the first call stood still for longer than a submission may take."""
+    client = serve()
+    products(client, "p")
+    tasks = made[0].catalog.tasks
+    opened: list[Any] = []
+    open_task, reading = tasks.open, getattr(tasks, read)
+
+    def stand_still(*arguments: Any) -> None:
+        opened.append(arguments)
+        raise Cut
+
+    def read_and_open(task_id: str) -> Any:
+        found = reading(task_id)
+        if opened:
+            assert open_task(*opened.pop()) is not None
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "open", stand_still)
+        with pytest.raises(Cut):
+            add(client, "a", key="k")
+    keys = catalog.client[settings().mongo_database]["keys"]
+    keys.update_many({}, {"$set": {"due_at": stamp(now() - timedelta(seconds=1))}})
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, read, read_and_open)
+        response = add(client, "a", key="k")
+    assert response.status_code == 503 or response.get_json()["result"]["code"] == 0
+    (row,) = rows_of(catalog, "tasks")
+    assert added(client, "a", key="k")["task_id"] == row["_id"]
+
+
 def test_a_key_whose_submission_was_undone_works_at_once(
     serve: Serve, catalog: Catalog, made: list[Services], monkeypatch: pytest.MonkeyPatch
 ) -> None:
