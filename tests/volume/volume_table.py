@@ -63,7 +63,7 @@ class Table:
         self.rows: dict[Any, Row] = {}
 
     def take(self) -> list[Row]:
-        """Give all rows, and keep none."""
+        """Return all rows, and keep none."""
         rows, self.rows = list(self.rows.values()), {}
         return rows
 

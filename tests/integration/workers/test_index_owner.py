@@ -215,7 +215,7 @@ def test_a_database_that_is_away_takes_the_index_from_nobody(
     catalog: Catalog, shards: CatalogIndex, lost: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any) -> None:
-        raise ConnectionFailure("nobody there")
+        raise ConnectionFailure("away")
 
     with monkeypatch.context() as patch:
         patch.setattr(Ownership, "renew", away)
