@@ -29,6 +29,12 @@ IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 SUFFIX = ".part"
 """Ends the name of a file that is not whole yet."""
 
+LEAST_SECONDS = 10.0
+"""What the child of the smallest shard may take."""
+
+SLOWEST_BYTES_PER_SECOND = 2e6
+"""A disk that is slower than this saves no large shard. A child may hang for ever, on a lock of
+some library that another thread held at the fork; nothing else is saved or built while it does."""
 
 LARGEST_TRIAL = 2**20
 """Bytes written to hear from the disk why the rest of a file is not there."""
@@ -42,10 +48,11 @@ def save_shard(shard: Shard, path: Path, seconds: float) -> tuple[int, ShardReco
     """Save a shard under `path`; give its count of changes at that moment, and the record.
 
     The file is whole and on the disk when this returns. Raises SnapshotError, with
-    nothing left at `path`, where that did not succeed within `seconds`.
+    nothing left at `path`, where that did not succeed within `seconds`, or within what
+    its size allows.
     """
     part = path.with_name(path.name + SUFFIX)
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     try:
         reader, writer = os.pipe()
         with os.fdopen(reader, "rb") as answer:
@@ -56,7 +63,8 @@ def save_shard(shard: Shard, path: Path, seconds: float) -> tuple[int, ShardReco
                         _save_and_exit(frozen, part, writer)
             finally:
                 os.close(writer)
-            said = _await(child, answer, deadline)
+            allowed = LEAST_SECONDS + frozen.file_size / SLOWEST_BYTES_PER_SECOND
+            said = _await(child, answer, started + min(seconds, allowed))
         record = ShardRecord(path.name, frozen.file_size, said, frozen.live, frozen.deleted)
         check_file(part, record)
         part.rename(path)

@@ -7,6 +7,7 @@ every moment, or none, and what its manifest does not name is left over.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -79,9 +80,15 @@ class SetSnapshot:
         return manifest
 
     def discard(self, shards: Iterable[ShardRecord]) -> None:
-        """Remove the files of shards that were saved and will not be committed."""
+        """Remove the files of shards that were saved and will not be committed.
+
+        The folder too, where that leaves it empty: without a manifest it would be taken
+        for a snapshot that was lost.
+        """
         for record in shards:
             (self._folder / record.file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
 
     def load(self, manifest: Manifest) -> list[tuple[Shard, ShardRecord]]:
         """Give the shards of the snapshot, without those that are damaged or not there.

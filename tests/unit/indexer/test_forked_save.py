@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer import forked_save
 from indexer.forked_save import SnapshotError, check_file, save_shard
 from indexer.options import IndexOptions
 from indexer.ownership import DirectoryOwnership
@@ -129,6 +130,17 @@ def test_a_child_that_hangs_is_ended(shard: Shard, tmp_path: Path, saving: Calla
     (told,) = tmp_path.glob("*.pid")
     with pytest.raises(ProcessLookupError):
         os.kill(int(told.read_text(encoding="ascii")), 0)
+
+
+def test_a_child_that_hangs_is_ended_after_what_the_size_of_its_shard_allows(
+    shard: Shard, tmp_path: Path, saving: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving(lambda _: time.sleep(60))
+    monkeypatch.setattr(forked_save, "LEAST_SECONDS", 0.5)
+    started = time.monotonic()
+    with pytest.raises(SnapshotError, match="not done in time"):
+        save_shard(shard, tmp_path / "a", 120)
+    assert time.monotonic() - started < 10
 
 
 def test_a_stop_of_the_process_group_does_not_end_the_child(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from indexer import forked_save
 from indexer.forked_save import SnapshotError
 from indexer.index import VectorIndex
 from indexer.key import SetKey
@@ -161,6 +162,24 @@ def test_a_save_that_fails_halfway_leaves_the_snapshot_before_and_nothing_else(
     assert "the one before stays: disk full" in line
     assert index.save(SHOES)
     assert ready(opened(tmp_path)).statistics()[SHOES] == (238, 12, 3)
+
+
+def test_a_first_save_that_fails_leaves_nothing_that_is_taken_for_a_lost_snapshot(
+    tmp_path: Path, vectors: Vectors, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = opened(tmp_path)
+    index.add(SHOES, [1], vectors[:1])
+
+    def fails(*_: object) -> object:
+        raise SnapshotError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forked_save, "check_file", fails)
+        assert not index.save(SHOES)
+    assert len(lines()) == 1
+    assert opened(tmp_path).lost_within(60) == 0
+    assert lines() == []
+    assert index.save(SHOES)
 
 
 def places(length: int, count: int) -> list[int]:
