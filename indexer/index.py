@@ -6,7 +6,6 @@ Knows nothing of what a vector was made from, nor of where the rows are kept.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -15,13 +14,17 @@ from indexer.faults import SnapshotFaults
 from indexer.forked_save import SnapshotError
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
+from indexer.set_table import SetTable
 from indexer.vector_set import SetNotReadyError, SetState, SetStatistics, VectorSet
 from indexer.vectors import check_additions, check_query
 
 if TYPE_CHECKING:
+    import threading
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from indexer.manifest import Manifest
     from indexer.options import IndexOptions
     from indexer.snapshots import SnapshotDirectory
 
@@ -40,8 +43,8 @@ logger = logging.getLogger(__name__)
 class VectorIndex:
     """Sets of vectors, safe for use by several threads.
 
-    Work in one set never waits for another: the lock here guards the table of
-    sets alone and is held for a look or a change of it. The sets of a directory of
+    Work in one set never waits for another: the lock of the table of sets is held
+    for a look or a change of it alone. The sets of a directory of
     snapshots are there from the start, out of memory and not ready: whoever knows what
     they should hold says when they do.
     """
@@ -56,13 +59,10 @@ class VectorIndex:
         self._options = options
         self._snapshots = snapshots
         self._faults = snapshots.faults if snapshots else SnapshotFaults()
-        self._table = threading.Lock()
-        self._sets: dict[SetKey, VectorSet] = {}
-        self._dropped: set[str] = set()
+        self._sets = SetTable()
         self._complete = is_complete
         for manifest in snapshots.find() if snapshots else ():
-            snapshot = snapshots.of(manifest.key) if snapshots else None
-            self._sets[manifest.key] = VectorSet(options, snapshot, manifest, ready=False)
+            self._open(manifest.key, ready=False, manifest=manifest)
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add vectors (n, dimensions), float32 and of norm 1; give how many were new.
@@ -75,18 +75,15 @@ class VectorIndex:
         check_additions(labels, vectors, self._options.dimensions)
         if len(labels) == 0:
             return 0
-        with self._table:
-            if key.generation in self._dropped:
-                return 0
-            vector_set = self._sets.get(key) or self._open(key, ready=self._complete)
-        return vector_set.add(labels, vectors)
+        vector_set = self._open(key, ready=self._complete)
+        return 0 if vector_set is None else vector_set.add(labels, vectors)
 
     def mark_deleted(self, key: SetKey, labels: Sequence[int]) -> int:
         """Hide labels from every later search; give how many of them were never seen.
 
         Those are not remembered: one that is added later is live.
         """
-        vector_set = self._find(key)
+        vector_set = self._sets.use(key)
         return len(set(labels)) if vector_set is None else vector_set.mark_deleted(labels)
 
     def revive(self, key: SetKey, labels: Sequence[int]) -> set[int]:
@@ -95,7 +92,7 @@ class VectorIndex:
         For a label that comes back to its set: `add` takes no deleted one, since a late
         message must not bring an image back.
         """
-        vector_set = self._find(key)
+        vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.revive(labels)
 
     def search(self, keys: Sequence[SetKey], vectors: NDArray[np.float32], k: int) -> Neighbours:
@@ -110,10 +107,11 @@ class VectorIndex:
         check_query(vectors, k, self._options.dimensions)
         answers: list[Neighbours] = []
         for key in dict.fromkeys(keys):
-            with self._table:
-                vector_set = self._sets.get(key)
-                if vector_set is None and not self._complete:
-                    raise SetNotReadyError(f"{key} may hold vectors that are not known yet")
+            # In this order: `complete` opens the sets that are missing before it says so.
+            complete = self._complete
+            vector_set = self._sets.use(key)
+            if vector_set is None and not complete:
+                raise SetNotReadyError(f"{key} may hold vectors that are not known yet")
             if vector_set is None:
                 continue
             try:
@@ -124,21 +122,18 @@ class VectorIndex:
 
     def keys_of(self, generation: str) -> list[SetKey]:
         """Give the keys of all sets of a generation; SetNotReadyError if not all are known yet."""
-        with self._table:
-            if not self._complete:
-                raise SetNotReadyError(f"the sets of {generation} are not all known yet")
-            return [key for key in self._sets if key.generation == generation]
+        if not self._complete:
+            raise SetNotReadyError(f"the sets of {generation} are not all known yet")
+        return self._sets.of_generation(generation)
 
     def complete(self, keys: Iterable[SetKey]) -> None:
         """Take note that there is no set but those of these keys and those that are there.
 
         A set that was not there must be filled, and is not ready.
         """
-        with self._table:
-            for key in keys:
-                if key not in self._sets and key.generation not in self._dropped:
-                    self._open(key, ready=False)
-            self._complete = True
+        for key in keys:
+            self._open(key, ready=False)
+        self._complete = True
 
     @property
     def is_complete(self) -> bool:
@@ -147,22 +142,22 @@ class VectorIndex:
 
     def not_ready(self) -> list[SetKey]:
         """Give the sets that do not hold all that they should, as far as is known."""
-        return [key for key, vector_set in self._all().items() if not vector_set.ready]
+        return self._sets.not_ready()
 
     def now_ready(self, key: SetKey) -> None:
         """Take note that a set holds all that it should; from here on it is searched."""
-        vector_set = self._find(key)
+        vector_set = self._sets.find(key)
         if vector_set is not None:
             vector_set.ready = True
 
     def live_labels(self, key: SetKey) -> set[int]:
         """Give the labels of a set that are not deleted; loads it."""
-        vector_set = self._find(key)
+        vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.live_labels()
 
     def known(self, key: SetKey, labels: Sequence[int]) -> set[int]:
         """Give those among `labels` that the set has, deleted or not; loads it."""
-        vector_set = self._find(key)
+        vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.known(labels)
 
     def drop_generation(self, generation: str, *, for_ever: bool = True) -> int:
@@ -170,45 +165,45 @@ class VectorIndex:
 
         What is added to that generation later is not kept, if it is gone `for_ever`.
         """
-        with self._table:
-            if for_ever:
-                self._dropped.add(generation)
-            dropped = [key for key in self._sets if key.generation == generation]
-            sets = [self._sets.pop(key) for key in dropped]
-        for vector_set in sets:
+        dropped = self._sets.drop(generation, for_ever=for_ever)
+        for vector_set in dropped.values():
             vector_set.drop()
         return len(dropped)
 
     def count(self, key: SetKey) -> int:
         """Give how many labels of the set are not deleted; 0 for an unknown set."""
-        vector_set = self._find(key)
+        vector_set = self._sets.find(key)
         return 0 if vector_set is None else vector_set.statistics().live
 
     def keys(self) -> list[SetKey]:
         """Give the keys of all sets, those whose labels are all deleted too."""
-        return list(self._all())
+        return list(self._sets.all())
+
+    @property
+    def set_count(self) -> int:
+        """How many sets there are, those whose labels are all deleted too."""
+        return len(self._sets)
 
     def contains(self, key: SetKey, label: int) -> bool:
         """Tell whether a search of the set can find the label."""
-        vector_set = self._find(key)
+        vector_set = self._sets.use(key)
         return vector_set is not None and vector_set.contains(label)
 
     def statistics(self) -> dict[SetKey, SetStatistics]:
         """Give the size of every set."""
-        return {key: vector_set.statistics() for key, vector_set in self._all().items()}
+        return {key: vector_set.statistics() for key, vector_set in self._sets.all().items()}
 
     def state(self) -> dict[SetKey, SetState]:
         """Give what there is to know of every set, for monitoring."""
-        return {key: vector_set.state() for key, vector_set in self._all().items()}
+        return {key: vector_set.state() for key, vector_set in self._sets.all().items()}
 
     def unsaved(self) -> dict[SetKey, int]:
         """Give the sets that changed since their snapshot, and how many labels did."""
-        counts = {key: vector_set.unsaved_changes for key, vector_set in self._all().items()}
-        return {key: count for key, count in counts.items() if count}
+        return self._sets.unsaved()
 
     def save(self, key: SetKey, seconds: float = SAVE_SECONDS) -> bool:
         """Bring the snapshot of a set up to this moment; False, and a line in the log, if not."""
-        vector_set = self._find(key)
+        vector_set = self._sets.find(key)
         started = time.monotonic()
         try:
             if vector_set is not None:
@@ -229,56 +224,57 @@ class VectorIndex:
 
     def not_saved(self) -> dict[SetKey, str]:
         """Give the sets whose last save failed, each with the reason; the newest is the last."""
-        sets = self._all()
-        return {key: reason for key, reason in self._faults.reasons().items() if key in sets}
+        reasons = self._faults.reasons()
+        return {key: reason for key, reason in reasons.items() if key in self._sets}
 
     def compact(self, share: float, stopping: threading.Event) -> int:
-        """Build shards anew of which more than `share` is deleted; give how many."""
+        """Build shards anew of which more than `share` is deleted; return how many.
+
+        Looks at those sets alone that had labels marked, or were loaded, since the last look.
+        """
         done = 0
-        for key, vector_set in self._all().items():
+        for key, vector_set, told in self._sets.marked():
             started = time.monotonic()
             count = vector_set.compact(share, stopping)
             if count:
                 seconds = time.monotonic() - started
                 logger.info("%d shards of %s built anew in %.1f s", count, key, seconds)
             done += count
+            if not stopping.is_set():
+                self._sets.settle_marked(key, told)
         return done
 
     @property
     def memory_bytes(self) -> int:
         """About how much memory all sets take at this moment."""
-        return sum(vector_set.memory_bytes for vector_set in self._all().values())
+        return self._sets.memory_bytes
 
     def unload_beyond(self, memory_bytes: int, idle_seconds: float) -> int:
         """Take idle sets out of memory, the longest idle first, down to about so many bytes.
 
         Never the one that was used last. Gives how many were unloaded.
         """
-        by_use = sorted(self._all().items(), key=lambda item: item[1].used_at)
-        total = self.memory_bytes
         done = 0
-        for key, vector_set in by_use[:-1]:
-            now = time.monotonic()
-            size = vector_set.memory_bytes
-            if total <= memory_bytes or not size or not vector_set.ready:
+        if self._snapshots is None or self.memory_bytes <= memory_bytes:
+            return 0
+        for key in self._sets.loaded()[:-1]:
+            if self.memory_bytes <= memory_bytes:
+                break
+            vector_set, now = self._sets.find(key), time.monotonic()
+            if vector_set is None or not vector_set.ready:
                 continue
             if now - vector_set.used_at < idle_seconds or now < vector_set.save_again_at:
                 continue
             if (not vector_set.unsaved_changes or self.save(key)) and vector_set.unload():
                 logger.info("%s is idle: out of memory", key)
-                total -= size
                 done += 1
         return done
 
-    def _open(self, key: SetKey, ready: bool) -> VectorSet:
-        snapshot = self._snapshots.of(key) if self._snapshots else None
-        vector_set = self._sets[key] = VectorSet(self._options, snapshot, ready=ready)
-        return vector_set
+    def _open(self, key: SetKey, ready: bool, manifest: Manifest | None = None) -> VectorSet | None:
+        """Return a set, made where it is not there; None in a generation that was dropped."""
 
-    def _all(self) -> dict[SetKey, VectorSet]:
-        with self._table:
-            return dict(self._sets)
+        def make() -> VectorSet:
+            snapshot = self._snapshots.of(key) if self._snapshots else None
+            return VectorSet(self._options, snapshot, manifest, ready=ready)
 
-    def _find(self, key: SetKey) -> VectorSet | None:
-        with self._table:
-            return self._sets.get(key)
+        return self._sets.use_or_open(key, make)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,7 +73,8 @@ class VectorSet:
         # Replaced as a whole, so that a search that holds it sees one state; None: not loaded.
         self._shards: tuple[Shard, ...] | None = None if manifest else ()
         self._dropped = False
-        self.ready = ready
+        self._ready = ready
+        self.on_change: Callable[[VectorSet], None] = lambda _: None
         self.used_at = self.save_again_at = time.monotonic()
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
@@ -168,6 +169,26 @@ class VectorSet:
         return SetState(*self.statistics(), self.ready, self._shards is not None, age)
 
     @property
+    def ready(self) -> bool:
+        """Whether the set is known to hold all that it should."""
+        return self._ready
+
+    @ready.setter
+    def ready(self, ready: bool) -> None:
+        self._ready = ready
+        self.on_change(self)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the set is in memory."""
+        return self._shards is not None
+
+    @property
+    def has_marked(self) -> bool:
+        """Whether a shard in memory has marked labels."""
+        return any(shard.deleted_count for shard in self._shards or ())
+
+    @property
     def memory_bytes(self) -> int:
         """About how much memory the set takes at this moment."""
         return sum(shard.memory_bytes for shard in self._shards or ())
@@ -218,7 +239,8 @@ class VectorSet:
                 return False
             self._shards = None
             self._saved = {}
-            return True
+        self.on_change(self)
+        return True
 
     def drop(self) -> None:
         """Empty the set for ever, and remove its snapshot."""
@@ -252,6 +274,7 @@ class VectorSet:
                 )
                 # Or it would keep the memory of the old one.
                 self._saved = {one: known for one, known in self._saved.items() if one is not shard}
+            self.on_change(self)
             done += 1
         return done
 
@@ -267,13 +290,14 @@ class VectorSet:
             yield self._shards
         finally:
             self._changing.release()
+            self.on_change(self)
 
     def _load(self) -> tuple[Shard, ...]:
         if self._snapshot is None or self._manifest is None:
             raise RuntimeError("a set without a snapshot is out of memory")
         loaded = self._snapshot.load(self._manifest)
         if len(loaded) < len(self._manifest.shards):
-            self.ready = False
+            self._ready = False
         self._saved = {shard: (0, record) for shard, record in loaded}
         return tuple(shard for shard, _ in loaded)
 

@@ -216,7 +216,7 @@ class CatalogIndex:
             is_complete=all(index.is_complete for index in indexes)
             if indexes
             else self._known == {},
-            sets=sum(len(index.keys()) for index in indexes),
+            sets=sum(index.set_count for index in indexes),
             sets_not_ready=sum(len(index.not_ready()) for index in indexes),
             snapshots_lost=sum(index.lost_within(LOST_SECONDS) for index in indexes),
             sets_not_saved=len(not_saved),
