@@ -90,8 +90,9 @@ def remove_dead(catalog: Catalog, images: Sequence[ImageRow]) -> None:
 
 
 def _release_names(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    keys = {name_key(image.generation, image.image_id) for image in images}
-    catalog.names.release_among(keys, [image.label for image in images])
+    catalog.names.release_each(
+        [(name_key(image.generation, image.image_id), image.label) for image in images]
+    )
 
 
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
+from catalog.connection import Row, Rows, moment, now, stamp
 from catalog.times import Times
 
 
@@ -88,9 +88,13 @@ class Keys:
         due = self._rows.find({"remove_at": {"$gt": 0, "$lte": stamp(at)}}, ["_id"])
         return [row["_id"] for row in due.limit(limit).batch_size(limit + 1)]
 
-    def remove(self, ids: Sequence[str]) -> None:
-        """Remove the rows of keys."""
-        delete_by_id(self._rows, ids)
+    def remove(self, ids: Sequence[str], at: datetime) -> None:
+        """Remove those of these keys whose time was over by `at`.
+
+        One that another process removed before may have been sent again, and then counts anew.
+        """
+        if ids:
+            self._rows.delete_many({"_id": {"$in": list(ids)}, "remove_at": {"$lte": stamp(at)}})
 
 
 def _of(row: Row) -> KeyRow:
