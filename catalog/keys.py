@@ -12,7 +12,7 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, moment, now, stamp
+from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
 from catalog.times import Times
 
 
@@ -93,8 +93,7 @@ class Keys:
 
         One that another process removed before may have been sent again, and then counts anew.
         """
-        if ids:
-            self._rows.delete_many({"_id": {"$in": list(ids)}, "remove_at": {"$lte": stamp(at)}})
+        delete_by_id(self._rows, ids, {"remove_at": {"$lte": stamp(at)}})
 
 
 def _of(row: Row) -> KeyRow:

@@ -244,6 +244,7 @@ def _write_images(
                 image_id=image.image_id,
                 image_info=image.image_info,
                 url=image.url,
+                task_id=draft.submission.task_id,
             )
             for position, image in images.items()
         ]
