@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from app import answers, examples
 from app.fields import (
@@ -33,6 +33,14 @@ READS = 3
 PROCESSING, FINISHED = "PROCESSING", "FINISHED"
 
 
+class Told(NamedTuple):
+    """An image of a task as it is told."""
+
+    outcome: Outcome
+    is_final: bool
+    is_kept: bool  #: a chunk that is done tells the same as long as the task is there
+
+
 class ListTasksRequest(RequestModel):
     """A call of list_tasks."""
 
@@ -54,7 +62,7 @@ def task_status(services: Services, call: Call) -> dict[str, Any]:
     user = user_of(request.task_id)
     if user is None:
         raise errors.InvalidTaskId
-    images: dict[int, tuple[Outcome, bool]] = {}
+    images: dict[int, Told] = {}
     for _ in range(READS):
         task = services.catalog.tasks.find(request.task_id) if user == call.user else None
         if task is None:
@@ -66,28 +74,36 @@ def task_status(services: Services, call: Call) -> dict[str, Any]:
         raise errors.QueryTaskStatusError(
             f"{len(images)} images of a task that took another number"
         )
-    answer = _answer([(outcome, is_final) for outcome, is_final in images.values()])
+    answer = _answer(list(images.values()))
     if task.ending is None and answer["task_status"] == FINISHED:
-        # Who was told that a task is finished finds it among the finished ones at once.
+        # Who was told that a task is finished finds it among the finished ones at once. The end
+        # of a chunk may be long in coming, and the rows of its images may go before it.
         services.catalog.tasks.finish(
-            task.task_id, len(answer["succeeded_list"]), len(answer["failed_list"])
+            task.task_id,
+            len(answer["succeeded_list"]),
+            len(answer["failed_list"]),
+            {label: told.outcome.outcome for label, told in images.items() if not told.is_kept},
         )
     return answer
 
 
-def _images(services: Services, task: TaskRow) -> dict[int, tuple[Outcome, bool]]:
-    """Give each image of a task with its outcome, and whether that is final, by label."""
+def _images(services: Services, task: TaskRow) -> dict[int, Told]:
+    """Return each image of a task by label."""
     results = read_outcomes(services.redis, task.chunk_ids)
-    images = {outcome.label: (outcome, True) for found in results.values() for outcome in found}
+    images = {
+        outcome.label: Told(outcome, is_final=True, is_kept=True)
+        for found in results.values()
+        for outcome in found
+    }
     missing = [chunk_id for chunk_id in task.chunk_ids if chunk_id not in results]
-    for outcome, is_final in _from_rows(services, missing):
+    for told in _from_rows(services, task.task_id, missing):
         # While a chunk is being split, an image may stand in two; the one that knows more wins.
-        if is_final or outcome.label not in images:
-            images[outcome.label] = (outcome, is_final)
+        if told.is_final or told.outcome.label not in images:
+            images[told.outcome.label] = told
     return images
 
 
-def _from_rows(services: Services, chunk_ids: Sequence[str]) -> list[tuple[Outcome, bool]]:
+def _from_rows(services: Services, task_id: str, chunk_ids: Sequence[str]) -> list[Told]:
     """Read from the rows what no Celery result tells: chunks at work, and results that are gone."""
     if not chunk_ids:
         return []
@@ -95,26 +111,25 @@ def _from_rows(services: Services, chunk_ids: Sequence[str]) -> list[tuple[Outco
     open_labels = [
         label for chunk in chunks if chunk.state is not State.DONE for label in chunk.labels
     ]
-    rows = services.catalog.images.find(open_labels)
+    images = services.catalog.images.find(open_labels)
+    ended = {label: image.outcome for label, image in images.items()}
+    if len(images) < len(open_labels):
+        # After the rows: an outcome is noted in the task before its row goes.
+        task = services.catalog.tasks.find(task_id)
+        ended = {**(task.ended if task else {}), **ended}
     found = []
     for chunk in chunks:
+        is_done = chunk.state is State.DONE
         for position, item in enumerate(chunk.items):
-            if chunk.state is State.DONE:
-                outcome: str | None = chunk.outcomes[position]
-            else:
-                outcome = rows[item.label].outcome if item.label in rows else None
-            found.append(
-                (
-                    Outcome(item.label, item.product_id, item.image_id, outcome or ""),
-                    outcome is not None,
-                )
-            )
+            told = chunk.outcomes[position] if is_done else ended.get(item.label)
+            outcome = Outcome(item.label, item.product_id, item.image_id, told or "")
+            found.append(Told(outcome, is_final=told is not None, is_kept=is_done))
     return found
 
 
-def _answer(images: Sequence[tuple[Outcome, bool]]) -> dict[str, Any]:
+def _answer(images: Sequence[Told]) -> dict[str, Any]:
     succeeded, failed, pending = [], [], []
-    for outcome, is_final in sorted(images):
+    for outcome, is_final, _ in sorted(images):
         names = {"product_id": outcome.product_id, "image_id": outcome.image_id}
         if not is_final:
             pending.append(names)

@@ -4,7 +4,7 @@ A collection's row is found by "user/name". Its generation is part of every key
 below it, so that a deleted and re-created collection never meets its old rows.
 
 The counters are right at once, unless a process dies between a change and its count; so
-they are recounted a while after the last change.
+they are recounted, see `counters`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from catalog.connection import Row, Rows, find_by_id, insert_new, moment, now, stamp
+from catalog.counters import change_of_counters
 from catalog.pages import Page, cut
 from catalog.purges import Purges
 from contract.errors import CollectionCountExceedsLimit
@@ -32,7 +33,6 @@ class CollectionRow:
     created_at: datetime
     product_count: int = 0
     image_count: int = 0
-    changes: int = 0  #: how often something was counted
     model_id: str | None = None  #: whose vectors its searches use; None before there is a model
     next_model: str | None = None  #: whose vectors are being made besides, until it takes over
 
@@ -66,7 +66,6 @@ def _of(row: Row) -> CollectionRow:
         moment(row["created_at"]),
         row["product_count"],
         row["image_count"],
-        row["changes"],
         row.get("model_id"),
         next_model(row),
     )
@@ -78,7 +77,7 @@ class Collections:
     def __init__(
         self, rows: Rows, users: Rows, models: Rows, purges: Purges, recount: timedelta
     ) -> None:
-        """`recount` is how long after a change the counters are recounted."""
+        """Note with each change that the counters are to be recounted `recount` after it."""
         self._rows = rows
         self._users = users
         self._models = models
@@ -188,40 +187,17 @@ class Collections:
     def _add(self, key: str, generation: str, field: str, count: int) -> int:
         row = self._rows.find_one_and_update(
             {"_id": key, "generation": generation},
-            {"$inc": {field: count, "changes": 1}, "$set": self._recount_due()},
+            {"$inc": {field: count, "changes": 1}, **change_of_counters(self._recount)},
             return_document=ReturnDocument.AFTER,
         )
         return 0 if row is None else int(row[field])
 
     def ask_recount(self, key: str, generation: str) -> None:
         """Have the counters of a collection recounted in a while."""
-        self._rows.update_one({"_id": key, "generation": generation}, {"$set": self._recount_due()})
-
-    def _recount_due(self) -> Row:
-        return {"recount_at": stamp(now() + self._recount)}
-
-    def due_for_recount(self, limit: int) -> list[CollectionRow]:
-        """Give collections whose counters are to be recounted now."""
-        rows = self._rows.find({"recount_at": {"$lte": stamp(now())}}).limit(limit)
-        return [_of(row) for row in rows]
-
-    def set_counts(self, collection: CollectionRow, products: int, images: int) -> bool:
-        """Write counters that were counted since `collection` was read.
-
-        False, with nothing written, where something was counted meanwhile.
-        """
-        written = self._rows.update_one(
-            {
-                "_id": collection.key,
-                "generation": collection.generation,
-                "changes": collection.changes,
-            },
-            {
-                "$set": {"product_count": products, "image_count": images},
-                "$unset": {"recount_at": 1},
-            },
+        self._rows.update_one(
+            {"_id": key, "generation": generation},
+            {"$inc": {"changes": 1}, **change_of_counters(self._recount)},
         )
-        return written.matched_count == 1
 
     def remove(self, key: str, generation: str) -> None:
         """Remove a collection: from here on its generation is nobody's."""

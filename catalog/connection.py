@@ -134,8 +134,8 @@ def update_by_id(rows: Rows, ids: Iterable[Any], change: Row, where: Row | None 
         rows.update_many({"_id": {"$in": wanted}, **(where or {})}, change)
 
 
-def delete_by_id(rows: Rows, ids: Iterable[Any]) -> None:
-    """Remove the rows with these ids."""
+def delete_by_id(rows: Rows, ids: Iterable[Any], where: Row | None = None) -> None:
+    """Remove the rows with these ids that also match `where`."""
     wanted = list(ids)
     if wanted:
-        rows.delete_many({"_id": {"$in": wanted}})
+        rows.delete_many({"_id": {"$in": wanted}, **(where or {})})

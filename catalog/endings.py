@@ -82,16 +82,27 @@ def remove_dead(catalog: Catalog, images: Sequence[ImageRow]) -> None:
     """
     if not images:
         return
-    labels = [image.label for image in images]
+    _keep_outcomes(catalog, images)
     _release_names(catalog, images)
-    remove_traces(catalog, labels)
+    remove_traces(catalog, [image.label for image in images])
     _count_off(catalog, images)
-    catalog.images.remove(labels)
+    catalog.images.remove_as_read(images)
+
+
+def _keep_outcomes(catalog: Catalog, images: Sequence[ImageRow]) -> None:
+    """Have tasks that go on tell how images ended whose rows go before their chunks are done."""
+    outcomes: dict[str, dict[int, str]] = {}
+    for image in images:
+        if image.task_id is not None and image.outcome is not None:
+            outcomes.setdefault(image.task_id, {})[image.label] = image.outcome
+    for task_id in catalog.tasks.unfinished(list(outcomes)):
+        catalog.tasks.note_ended(task_id, outcomes[task_id])
 
 
 def _release_names(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    keys = {name_key(image.generation, image.image_id) for image in images}
-    catalog.names.release_among(keys, [image.label for image in images])
+    catalog.names.release_each(
+        [(name_key(image.generation, image.image_id), image.label) for image in images]
+    )
 
 
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:

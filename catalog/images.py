@@ -43,6 +43,7 @@ class ImageRow:
     outcome: str | None = None
     deleted_at: datetime | None = None
     index_at: datetime | None = None  #: the index is to be asked again from then on; None: never
+    task_id: str | None = None  #: None where it was written before rows had it
 
     @property
     def is_open(self) -> bool:
@@ -80,6 +81,7 @@ def _of(row: Row) -> ImageRow:
         row["outcome"],
         moment_or_none(row["deleted_at"]),
         moment_or_none(row.get("index_at")),
+        row.get("task_id"),
     )
 
 
@@ -109,6 +111,7 @@ class Images:
                     "image_id": image.image_id,
                     "image_info": image.image_info,
                     "url": image.url,
+                    "task_id": image.task_id,
                     "outcome": None,
                     "deleted_at": None,
                 }
@@ -184,6 +187,14 @@ class Images:
     def remove(self, labels: Sequence[int]) -> None:
         """Remove rows that nothing points to any more."""
         delete_by_id(self._rows, labels)
+
+    def remove_as_read(self, images: Iterable[ImageRow]) -> None:
+        """Remove the rows of images, but none that got an outcome since it was read."""
+        ended: dict[bool, list[int]] = {True: [], False: []}
+        for image in images:
+            ended[image.outcome is not None].append(image.label)
+        delete_by_id(self._rows, ended[True])
+        delete_by_id(self._rows, ended[False], {"outcome": None})
 
     def delete(self, labels: Sequence[int]) -> None:
         """Flag images as deleted; the index and the blobs are cleared of them later."""

@@ -88,9 +88,12 @@ class Keys:
         due = self._rows.find({"remove_at": {"$gt": 0, "$lte": stamp(at)}}, ["_id"])
         return [row["_id"] for row in due.limit(limit).batch_size(limit + 1)]
 
-    def remove(self, ids: Sequence[str]) -> None:
-        """Remove the rows of keys."""
-        delete_by_id(self._rows, ids)
+    def remove(self, ids: Sequence[str], at: datetime) -> None:
+        """Remove those of these keys whose time was over by `at`.
+
+        One that another process removed before may have been sent again, and then counts anew.
+        """
+        delete_by_id(self._rows, ids, {"remove_at": {"$lte": stamp(at)}})
 
 
 def _of(row: Row) -> KeyRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catalog.collections import CollectionRow
+from catalog.counters import Counted
 from catalog.store import Catalog
 
 
@@ -12,26 +12,43 @@ from catalog.store import Catalog
 class Recount:
     """Counters that were wrong: what they said, and what was counted."""
 
-    collection: CollectionRow
+    counted: Counted
     products: int
     images: int
 
 
 def recount(catalog: Catalog, limit: int) -> list[Recount]:
-    """Recount at most `limit` collections that changed a while ago; return those put right."""
-    due = catalog.collections.due_for_recount(limit)
-    found = [recount_one(catalog, collection) for collection in due]
+    """Recount at most `limit` collections whose counters are due; return those put right."""
+    found = [recount_one(catalog, counted) for counted in catalog.counters.due(limit)]
     return [wrong for wrong in found if wrong is not None]
 
 
-def recount_one(catalog: Catalog, collection: CollectionRow) -> Recount | None:
-    """Recount a collection; return what was wrong, None if nothing was.
+def recount_one(catalog: Catalog, counted: Counted) -> Recount | None:
+    """Recount a collection if it is quiet, or was not for too long; return what was wrong.
 
-    Nothing is written where something was counted meanwhile, for that put the recount off.
+    None if nothing was, or if that is not known yet.
     """
-    products, images = catalog.products.count(collection.generation)
-    if not catalog.collections.set_counts(collection, products, images):
+    if catalog.counters.is_quiet(counted):
+        products, images = catalog.products.count(counted.generation)
+        if not catalog.counters.settle(counted, products, images):
+            return None
+    elif catalog.counters.is_late(counted):
+        products, images = catalog.products.count(counted.generation)
+        after = catalog.counters.find(counted.key, counted.generation)
+        if after is None:
+            return None
+        # What was counted or counted off in between may or may not be in the count.
+        excess = (
+            max(counted.products, after.products) - products,
+            max(counted.images, after.images) - images,
+        )
+        taken_off = catalog.counters.note_excess(counted, excess)
+        if taken_off is None:
+            return None
+        products, images = counted.products - taken_off[0], counted.images - taken_off[1]
+    else:
+        catalog.counters.await_quiet(counted)
         return None
-    if (products, images) == (collection.product_count, collection.image_count):
+    if (products, images) == (counted.products, counted.images):
         return None
-    return Recount(collection, products, images)
+    return Recount(counted, products, images)

@@ -17,6 +17,7 @@ from pymongo.database import Database
 from catalog.chunks import DUE_FIELDS, TIME_FIELDS, State
 from catalog.claims import name_key
 from catalog.connection import Row, Rows, databases, find_by_id, now, stamp
+from catalog.counters import without_recount
 from catalog.dumping import BLOBS, Progress
 from catalog.identity import Identity
 from catalog.images import SUCCEEDED
@@ -288,7 +289,7 @@ def _users(source: Source, survivors: Survivors) -> Iterator[Row]:
 def _collections(source: Source, survivors: Survivors) -> Iterator[Row]:
     for row in source.rows("collections"):
         change = row.get("change") and _without(row["change"], "index_epoch")
-        yield _without(row, "recount_at") | {
+        yield without_recount(row) | {
             # The chunks of a change are not in the backup.
             **({} if change is None else {"change": change | {"place": "", "seen": 0}}),
             "product_count": survivors.product_counts[row["generation"]],

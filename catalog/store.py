@@ -14,6 +14,7 @@ from catalog.claims import Claims
 from catalog.clock import Clock
 from catalog.collections import Collections
 from catalog.connection import Row, databases
+from catalog.counters import Counters
 from catalog.identity import Identity
 from catalog.images import Images
 from catalog.keys import Keys
@@ -40,6 +41,7 @@ class Catalog:
     seal: Seal
     numbers: Numbers
     collections: Collections
+    counters: Counters
     products: Products
     images: Images
     names: Claims
@@ -82,6 +84,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         collections=Collections(
             rows["collections"], rows["users"], rows["models"], purges, times.recount
         ),
+        counters=Counters(rows["collections"], times.recount),
         products=Products(rows["products"], numbers),
         images=Images(rows["images"], times),
         names=Claims(rows["image_names"]),

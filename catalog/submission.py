@@ -16,6 +16,7 @@ from catalog.claims import name_key
 from catalog.collections import CollectionRow
 from catalog.connection import Row
 from catalog.endings import fail_images, remove_traces, vanished
+from catalog.holders import take_names
 from catalog.images import ImageRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
@@ -176,7 +177,7 @@ def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]
         position: name_key(draft.collection.generation, image.image_id)
         for position, image in draft.images.items()
     }
-    lost = catalog.names.take({name: draft.labels[p] for p, name in names.items()})
+    lost = take_names(catalog, {name: draft.labels[p] for p, name in names.items()})
     return {p: RepeatImageNameInDb for p, name in names.items() if name in lost}
 
 
@@ -243,6 +244,7 @@ def _write_images(
                 image_id=image.image_id,
                 image_info=image.image_info,
                 url=image.url,
+                task_id=draft.submission.task_id,
             )
             for position, image in images.items()
         ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
+from catalog.connection import Row, Rows, delete_by_id, find_by_id, moment, now, stamp
 from catalog.database_time import DATABASE_TIME
 from catalog.pages import Page, cut, within
 from catalog.times import Times
@@ -44,6 +44,8 @@ class TaskRow:
     created_at: datetime
     ending: Ending | None = None  #: None as long as an image is pending
     refusals: tuple[Row, ...] = ()  #: what its client was told of images that it did not take
+    #: Outcomes by label that no row of an image tells any more, of chunks that were not done then.
+    ended: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,22 @@ class Tasks:
         row = self._rows.find_one({"_id": task_id})
         return None if row is None or "submission" in row else _of(row)
 
-    def finish(self, task_id: str, succeeded: int, failed: int) -> None:
-        """Note how a task ended whose images all have their outcome; the first note stays."""
+    def unfinished(self, task_ids: Sequence[str]) -> set[str]:
+        """Return those among `task_ids` whose end is not noted."""
+        found = find_by_id(self._rows, task_ids, ["finished_at"])
+        return {task_id for task_id, row in found.items() if row["finished_at"] is None}
+
+    def note_ended(self, task_id: str, outcomes: Mapping[int, str]) -> None:
+        """Keep the outcomes of images, by label, whose rows are about to go."""
+        self._rows.update_one({"_id": task_id}, {"$set": _ended(outcomes)})
+
+    def finish(
+        self, task_id: str, succeeded: int, failed: int, ended: Mapping[int, str] | None = None
+    ) -> None:
+        """Note how a task ended whose images all have their outcome; the first note stays.
+
+        `ended` are the outcomes, by label, of images whose chunks are not done.
+        """
         finished_at = now()
         self._rows.update_one(
             {"_id": task_id, "finished_at": None},
@@ -212,6 +228,7 @@ class Tasks:
                     "finished_at": stamp(finished_at),
                     "remove_at": stamp(finished_at + self._times.task),
                     **state_fields(task_id, is_finished=True),
+                    **_ended(ended or {}),
                 },
                 "$unset": {"open_since": 1},
             },
@@ -274,6 +291,10 @@ def state_fields(task_id: str, *, is_finished: bool) -> dict[str, str]:
     }
 
 
+def _ended(outcomes: Mapping[int, str]) -> Row:
+    return {f"ended.{label}": outcome for label, outcome in outcomes.items()}
+
+
 def _listing(user: str, microseconds: int) -> str:
     return f"{user}/{microseconds:016d}"
 
@@ -301,4 +322,5 @@ def _of(row: Row) -> TaskRow:
         if finished_at is None
         else Ending(row["succeeded"], row["failed"], moment(finished_at)),
         tuple(row["refusals"]),
+        {int(label): outcome for label, outcome in row.get("ended", {}).items()},
     )

@@ -14,7 +14,7 @@ class Times:
     lease: timedelta = timedelta(seconds=30)
     #: An add_image that has not answered after it was cut off, and is rolled back.
     submission: timedelta = timedelta(minutes=2)
-    #: A collection's counters are recounted so long after they changed.
+    #: A collection's counters are recounted so long after their last change.
     recount: timedelta = timedelta(minutes=1)
     #: A finished task is forgotten after it, with the rows of its failed images.
     task: timedelta = timedelta(days=7)

@@ -143,7 +143,10 @@ class Settings(BaseSettings):
         120.0, gt=0, description="an add_image that has not answered after it is rolled back"
     )
     recount_seconds: float = Field(
-        60.0, gt=0, description="a collection's counters are recounted so long after a change"
+        60.0,
+        gt=0,
+        description="a collection's counters are recounted so long after its last change; where "
+        "changes go on, every five times as long",
     )
     result_seconds: int = Field(3_600, ge=60, description="how long Celery keeps a result")
     visibility_seconds: int = Field(900, ge=15, description="visibility timeout of the broker")

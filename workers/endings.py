@@ -16,16 +16,20 @@ def conclude(
 ) -> None:
     """End a chunk all of whose images have an outcome, unless somebody else has its lease.
 
-    `faults` are those of images that have no row any more, by label.
+    `faults` are those of images that have no row any more, by label, unless they ended before.
     """
     images = catalog.images.find(chunk.labels)
+    ended = {label: image.outcome for label, image in images.items() if image.outcome is not None}
+    if len(images) < len(chunk.labels):
+        # After the rows: an outcome is noted in the task before its row goes.
+        task = catalog.tasks.find(chunk.task_id)
+        ended |= task.ended if task else {}
     outcomes = [
         Outcome(
             item.label,
             item.product_id,
             item.image_id,
-            (item.label in images and images[item.label].outcome)
-            or (faults or {}).get(item.label, InsertImageError).message,
+            ended.get(item.label) or (faults or {}).get(item.label, InsertImageError).message,
         )
         for item in chunk.items
     ]

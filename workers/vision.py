@@ -16,6 +16,7 @@ from PIL import Image
 from catalog.chunks import Chunk, Stage
 from catalog.claims import content_key
 from catalog.endings import clear_ended, fail_images
+from catalog.holders import take_contents
 from catalog.images import ImageRow
 from catalog.reembedding import to_embed_anew
 from config.settings import settings
@@ -85,13 +86,15 @@ def _take_in(chunk: Chunk) -> None:
     faults: dict[int, type[ContractError]] = dict.fromkeys(
         (label for label, image in missing.items() if image.is_open), InvalidImageContent
     )
-    repeated, twins = _repeated({label: (todo[label], data) for label, data in pictures.items()})
+    repeated, twins, ended = _repeated(
+        {label: (todo[label], data) for label, data in pictures.items()}
+    )
     faults |= dict.fromkeys(repeated, DuplicateImage)
     features: dict[str, dict[int, NDArray[np.float32]]] = {}
     lost: dict[str, dict[int, str]] = {}
     kept: dict[int, bytes] = {}
     for label, data in pictures.items():
-        if label in faults or label in twins:
+        if label in faults or label in twins or label in ended:
             continue
         try:
             picture = decode_picture(data)
@@ -196,24 +199,35 @@ def _bytes(images: Mapping[int, ImageRow]) -> dict[int, bytes]:
 
 def _repeated(
     pictures: Mapping[int, tuple[ImageRow, bytes]],
-) -> tuple[set[int], dict[int, int]]:
+) -> tuple[set[int], dict[int, int], set[int]]:
     """Claim the bytes of each picture for its product.
 
-    Gives the labels whose bytes another image has, and, for the labels that repeat one
-    of `pictures`, the label of the first.
+    Returns the labels whose bytes another image has; for the labels that repeat one of
+    `pictures`, the label of the first; and the labels of images that ended meanwhile.
     """
     keys = {
         label: content_key(image.product_serial, hashlib.sha256(data).hexdigest())
         for label, (image, data) in pictures.items()
     }
-    firsts: dict[str, int] = {}
-    for label, key in keys.items():
-        firsts.setdefault(key, label)
-    held = catalog().contents.take(firsts)
+    ended: set[int] = set()
+    while True:
+        firsts: dict[str, int] = {}
+        for label, key in keys.items():
+            firsts.setdefault(key, label)
+        held = take_contents(catalog(), firsts)
+        claimed = [label for key, label in firsts.items() if key not in held]
+        # What ends an image is written first and releases its claims after, so one that is
+        # claimed too late for that is seen here. Another of the same bytes may have them then.
+        gone = clear_ended(catalog(), claimed)
+        if not gone:
+            break
+        ended.update(gone)
+        for label in gone:
+            del keys[label]
     lost = {label for label, key in keys.items() if key in held}
     twins = {
         label: firsts[key]
         for label, key in keys.items()
         if firsts[key] != label and key not in held
     }
-    return lost, twins
+    return lost, twins, ended

@@ -162,10 +162,11 @@ class Generator:
 
     def _count(self, collection: CollectionRow, products: int) -> None:
         """Note the recount that follows any change."""
-        found = self._catalog.collections.find(collection.user, collection.name)
+        counters = self._catalog.counters
+        found = counters.find(collection.key, collection.generation)
         assert found is not None
-        assert found.product_count == products
-        assert self._catalog.collections.set_counts(found, products, found.image_count)
+        assert found.products == products
+        assert counters.settle(found, products, found.images)
 
     def _add(
         self, collection: CollectionRow, images: Sequence[int], number: int, task: int

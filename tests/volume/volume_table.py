@@ -168,6 +168,8 @@ def _change(row: Row, change: Row) -> None:
                     row.pop(field, None)
                 case "$inc":
                     row[field] = row.get(field, 0) + value
+                case "$min":
+                    row[field] = min(row.get(field, value), value)
                 case "$addToSet":
                     added = value["$each"] if isinstance(value, dict) else [value]
                     held = row.get(field, [])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from catalog.collections import CollectionRow
+from catalog.counters import Counted
 from catalog.recounts import recount_one
 from config.settings import settings
 from workers.broker import RECOUNTS, app
@@ -23,20 +23,18 @@ def recount_collections() -> None:
 
 
 def _recount(share: Share) -> None:
-    def recount(collections: Sequence[CollectionRow]) -> None:
-        for collection in collections:
-            found = recount_one(catalog(), collection)
+    def recount(collections: Sequence[Counted]) -> None:
+        for counted in collections:
+            found = recount_one(catalog(), counted)
             if found is not None:
                 log.warning(
                     "counters put right",
-                    collection=collection.key,
-                    products=(collection.product_count, found.products),
-                    images=(collection.image_count, found.images),
+                    collection=counted.key,
+                    products=(counted.products, found.products),
+                    images=(counted.images, found.images),
                 )
 
-    share.go_through(
-        catalog().collections.due_for_recount, lambda collection: collection.key, recount
-    )
+    share.go_through(catalog().counters.due, lambda counted: counted.key, recount)
 
 
 STEPS = (Step("recounts", _recount),)

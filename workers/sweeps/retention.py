@@ -85,7 +85,10 @@ def _forget_keys(share: Share) -> None:
     at = _time_to_forget(share)
     if at is not None:
         share.go_through(
-            partial(catalog().keys.to_be_removed, at), str, catalog().keys.remove, KEYS_AT_ONCE
+            partial(catalog().keys.to_be_removed, at),
+            str,
+            lambda ids: catalog().keys.remove(ids, at),
+            KEYS_AT_ONCE,
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from at_once import at_once
+from pymongo.database import Database
 
-from catalog.claims import content_key, name_key
+from catalog.claims import Claims, content_key, name_key
 from catalog.store import Catalog
 
 
@@ -137,3 +139,38 @@ def test_labels_near_to_those_that_give_up_everything_keep_what_they_hold(
     assert set(catalog.contents.holders([f"1/{label}" for label in every]).values()) == (
         set(every) - given_up
     )
+
+
+def test_a_key_that_another_label_took_since_it_was_looked_for_is_not_released(
+    catalog: Catalog, rows: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = catalog.contents
+    contents.take({"1/x": 7, "1/y": 7})
+
+    class TakenBetween:
+        """The rows of claims, of which one changes hands after it was read."""
+
+        def find(self, *asked: Any) -> list[dict[str, Any]]:
+            found = list(rows["image_contents"].find(*asked))
+            rows["image_contents"].delete_one({"_id": "1/x", "label": 7})
+            assert Claims(rows["image_contents"]).take({"1/x": 8}) == set()
+            return found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(rows["image_contents"], name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "_rows", TakenBetween())
+        contents.release_all([7])
+    assert contents.holders(["1/x", "1/y"]) == {"1/x": 8}
+
+
+def test_each_of_many_keys_is_released_from_the_label_that_it_comes_with(
+    catalog: Catalog,
+) -> None:
+    many = {f"1/{number}": number for number in range(120)}
+    catalog.names.take(many)
+    catalog.names.release_each([("1/7", 1007), ("1/8", 1008), ("1/8", 8), *list(many.items())[10:]])
+    assert catalog.names.holders(list(many)) == {
+        key: label for key, label in many.items() if label < 10 and label != 8
+    }

@@ -137,8 +137,22 @@ def test_a_key_goes_after_its_time(catalog: Catalog, forgetful: Catalog) -> None
     old, _ = forgetful.keys.take("u", "goes", "body")
     assert old.is_overdue
     time.sleep(0.002)
-    catalog.keys.remove(catalog.keys.to_be_removed(now(), 100))
+    catalog.keys.remove(catalog.keys.to_be_removed(now(), 100), now())
     assert [catalog.keys.take("u", key, "x")[1] for key in ("stays", "goes")] == [False, True]
+
+
+def test_a_key_that_was_sent_again_since_the_old_one_was_read_stays(
+    catalog: Catalog, forgetful: Catalog
+) -> None:
+    forgetful.keys.take("u", "k", "body")
+    time.sleep(0.002)
+    at = now()
+    read_by_two = catalog.keys.to_be_removed(at, 100)
+    catalog.keys.remove(read_by_two, at)
+    anew, is_new = catalog.keys.take("u", "k", "body")
+    assert is_new
+    catalog.keys.remove(read_by_two, at)
+    assert catalog.keys.note(anew, "u/c/1")
 
 
 def test_a_key_that_was_given_back_is_new_again(catalog: Catalog) -> None:

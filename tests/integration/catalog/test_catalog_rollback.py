@@ -245,8 +245,10 @@ def test_a_recount_gives_way_to_a_change_that_comes_meanwhile(
 
 
 def _recount_is_due(catalog: Catalog) -> None:
+    """Let all changes be of long ago."""
     rows = catalog.client[settings().mongo_database]["collections"]
-    assert rows.update_many({"recount_at": {"$gt": 0}}, {"$set": {"recount_at": 1}}).matched_count
+    times = {"recount_at": 1, "changed_at": 1, "uncounted_since": 1}
+    assert rows.update_many({"recount_at": {"$gt": 0}}, {"$set": times}).matched_count
 
 
 def test_a_collection_whose_creation_was_cut_off_gives_its_place_back(

@@ -120,6 +120,36 @@ def test_a_name_that_is_taken_is_refused_and_takes_no_place(
     assert catalog.names.holders([key]) == {key: labels_of(first)[0]}
 
 
+@pytest.mark.parametrize("end", ["deleted", "failed"])
+def test_the_name_and_the_place_of_a_dead_image_are_free_before_it_released_them(
+    catalog: Catalog, collection: CollectionRow, end: str
+) -> None:
+    products = add_products(catalog, collection, "p")
+    image = by_url("p", "a")
+    first = submit(catalog, collection, products, [image], images_per_product=1)
+    # Ended by a process that died before it released anything.
+    if end == "deleted":
+        catalog.images.delete(labels_of(first))
+    else:
+        catalog.images.fail(labels_of(first), "INSERT_IMAGE_ERROR")
+    second = submit(catalog, collection, products, [image], images_per_product=1)
+    assert second.refused == {}
+    third = submit(catalog, collection, products, [image], images_per_product=2)
+    assert third.refused == {0: RepeatImageNameInDb}
+    assert image_count(catalog, products["p"]) == 1
+
+
+def test_a_name_is_held_by_a_submission_that_has_written_no_row_yet(
+    catalog: Catalog, collection: CollectionRow
+) -> None:
+    products = add_products(catalog, collection, "p")
+    key = name_key(collection.generation, "a")
+    assert catalog.names.take({key: 7}) == set()
+    refused = submit(catalog, collection, products, [by_url("p", "a")]).refused
+    assert refused == {0: RepeatImageNameInDb}
+    assert catalog.names.holders([key]) == {key: 7}
+
+
 def test_a_call_of_which_nothing_is_left_makes_no_task_and_holds_nothing(
     catalog: Catalog, collection: CollectionRow
 ) -> None:

@@ -18,6 +18,7 @@ from backup.archive import open_archive
 from backup.taking import take_backup
 from catalog.chunks import TIME_FIELDS, State
 from catalog.connection import Row, databases
+from catalog.counters import without_recount
 from catalog.dumping import BLOBS, TABLES
 from catalog.restoring import restore
 from catalog.store import open_catalog
@@ -71,7 +72,7 @@ def comparable(rows: Iterator[Row]) -> list[Row]:
     """Rows without what a restore makes anew: times of work, and the catalogue in chunk ids."""
     found = []
     for row in rows:
-        kept = {k: v for k, v in row.items() if k not in (*TIME_FIELDS, "recount_at")}
+        kept = {k: v for k, v in without_recount(row).items() if k not in TIME_FIELDS}
         if "chunk_ids" in row:
             kept["chunk_ids"] = [chunk_id.rpartition("-")[2] for chunk_id in row["chunk_ids"]]
         if "items" in row:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.chunks import Chunk, Stage
+from catalog.connection import databases
 from catalog.endings import delete_images
 from catalog.store import Catalog
+from config.settings import settings
 from contract.errors import NoAvailableFeature
 from vision.box import Box
 from workers import vision as vision_stage
@@ -119,6 +121,67 @@ def test_bytes_of_an_image_that_failed_or_was_deleted_may_come_again(
     (third,) = take("d", payload=png("red")).chunks
     vision_stage.vision(third.id, third.attempt)
     assert outcome(catalog, third.labels[0]) is None
+
+
+def deleted_once_its_bytes_are_read(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, *labels: int
+) -> None:
+    """Let the client delete images after the vision stage has read their bytes."""
+    read = vision_stage._bytes
+
+    def read_and_delete(images: Any) -> dict[int, bytes]:
+        found = read(images)
+        delete_images(catalog, labels)
+        return found
+
+    monkeypatch.setattr(vision_stage, "_bytes", read_and_delete)
+
+
+def test_an_image_deleted_before_it_claims_its_bytes_leaves_them_to_the_next(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = take("a", payload=png("red")).chunks
+    with monkeypatch.context() as patch:
+        deleted_once_its_bytes_are_read(catalog, patch, *first.labels)
+        vision_stage.vision(first.id, first.attempt)
+    rows = databases(catalog.client, settings().mongo_database)[0]
+    assert rows["image_contents"].find_one({}) is None
+    assert catalog.vectors.present(first.labels) == set()
+    (second,) = take("a", payload=png("red")).chunks
+    vision_stage.vision(second.id, second.attempt)
+    assert outcome(catalog, second.labels[0]) is None
+
+
+def test_of_two_equal_pictures_the_second_is_taken_where_the_first_was_just_deleted(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = take("a", "b", payload=png("red")).chunks
+    first, second = chunk.labels
+    deleted_once_its_bytes_are_read(catalog, monkeypatch, first)
+    vision_stage.vision(chunk.id, chunk.attempt)
+    assert outcome(catalog, second) is None
+    assert catalog.vectors.present(chunk.labels) == {second}
+
+
+@pytest.mark.parametrize("end", ["deleted", "failed", "gone"])
+def test_bytes_that_a_dead_image_holds_still_are_taken_by_the_next(
+    catalog: Catalog, take: Any, end: str
+) -> None:
+    (first,) = take("a", payload=png("red")).chunks
+    vision_stage.vision(first.id, first.attempt)
+    # Ended by a process that died before it released anything.
+    if end == "deleted":
+        catalog.images.delete(first.labels)
+    elif end == "failed":
+        catalog.images.fail(first.labels, "INSERT_IMAGE_ERROR")
+    else:
+        catalog.images.remove(first.labels)
+    (second,) = take("b", payload=png("red")).chunks
+    vision_stage.vision(second.id, second.attempt)
+    assert outcome(catalog, second.labels[0]) is None
+    (third,) = take("c", payload=png("red")).chunks
+    vision_stage.vision(third.id, third.attempt)
+    assert outcome(catalog, third.labels[0]) == "DUPLICATE_IMAGE"
 
 
 def test_one_bad_picture_leaves_its_neighbours_alone(catalog: Catalog, take: Any) -> None:
