@@ -20,9 +20,11 @@ from app.fields import (
     parse,
     write_cursor,
 )
+from app.follow_up import follow_up
 from app.operations import Call, Operation
 from app.services import Services
 from catalog.collections import CollectionRow
+from catalog.copies import copy_product
 from catalog.endings import delete_product as end_product
 from catalog.products import NewProduct, ProductRow
 from contract import errors
@@ -207,16 +209,15 @@ def update_product(services: Services, call: Call) -> dict[str, Any]:
     product = catalog.products.find(collection.generation, [request.product_id]).get(
         request.product_id
     )
-    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
-    if product is None or (values and not catalog.products.change(product, values)):
+    if product is None:
         raise errors.NotExistingProduct
+    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
     if values:
-        catalog.images.set_product(product.serial, values)
-    if "category" in values:
-        # Each image whose place in the index may be another now.
-        labels = [image.label for image in catalog.images.of_product(product.serial)]
-        catalog.images.ask_index(labels)
-        send_refresh(labels)
+        changed = catalog.products.change(product, values)
+        if changed is None:
+            raise errors.NotExistingProduct
+        with follow_up("update_product"):
+            send_refresh(copy_product(catalog, changed))
     return {}
 
 

@@ -141,7 +141,7 @@ def open_task(
         _undo(catalog, draft.submission)
         raise SubmissionCutOffError(draft.submission.task_id)
     catalog.chunks.mark_sent(written.chunks)
-    _catch_up(catalog, draft.collection, list(written.items.values()), draft.products)
+    _fail_vanished(catalog, draft.collection, list(written.items.values()))
     return task
 
 
@@ -240,6 +240,7 @@ def _write_images(
                 product_serial=items[position].product_serial,
                 product_name=products[image.product_id].product_name,
                 category=products[image.product_id].category,
+                product_version=products[image.product_id].version,
                 image_id=image.image_id,
                 image_info=image.image_info,
                 url=image.url,
@@ -249,24 +250,13 @@ def _write_images(
     )
 
 
-def _catch_up(
-    catalog: Catalog,
-    collection: CollectionRow,
-    items: Sequence[Item],
-    products: Mapping[str, ProductRow],
-) -> None:
-    """Do to the new images what was done to their products since `products` was read.
+def _fail_vanished(catalog: Catalog, collection: CollectionRow, items: Sequence[Item]) -> None:
+    """Fail the new images whose product or collection was deleted since the call was judged.
 
-    Whoever changes or deletes a product writes first and looks for its images after, and so
-    does a submission: one of the two sees the other.
+    A deletion writes first and looks for images after, and so does a submission: one of the
+    two sees the other. What a product changed meanwhile is copied by the index stage.
     """
-    current = catalog.products.find(collection.generation, products)
-    for product in current.values():
-        known = products[product.product_id]
-        values = {"product_name": product.product_name, "category": product.category}
-        if values != {"product_name": known.product_name, "category": known.category}:
-            catalog.images.set_product(product.serial, values)
-    gone = vanished(catalog, collection.key, collection.generation, items, current)
+    gone = vanished(catalog, collection.key, collection.generation, items)
     fail_images(catalog, gone)
 
 

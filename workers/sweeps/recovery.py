@@ -11,7 +11,9 @@ from redis.exceptions import RedisError
 
 from catalog.chunks import Chunk, Stage, State
 from catalog.connection import now
+from catalog.copies import copy_product
 from catalog.endings import fail_images, vanished
+from catalog.products import ProductRow
 from catalog.reembedding import give_up
 from catalog.splitting import split_off
 from catalog.submission import roll_back
@@ -146,10 +148,27 @@ def _settle(chunk: Chunk) -> None:
         settle(catalog(), chunk)
 
 
+def _copy_products(share: Share) -> None:
+    """Change the images of products whose change was cut off after its first write."""
+
+    def copy(products: Sequence[ProductRow]) -> None:
+        for product in products:
+            log.warning("change of a product was cut off, copied", product=product.product_id)
+            send_refresh(copy_product(catalog(), product))
+
+    share.go_through(
+        partial(catalog().products.to_be_copied, share.round.look.at),
+        lambda product: (product.serial, product.version),
+        copy,
+        put_off=catalog().products.put_off_copy,
+    )
+
+
 STEPS = (
     Step("submissions", _undo_submissions),
     Step("leases", partial(_work_on_due, State.RUNNING, _expire)),
     Step("waiting chunks", partial(_work_on_due, State.WAITING, _restart)),
     *(Step(f"lost messages of {stage.value}", partial(_send_lost, stage)) for stage in Stage),
     Step("unsettled ends", partial(_work_on_due, State.DONE, _settle)),
+    Step("changed products", _copy_products),
 )
