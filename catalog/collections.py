@@ -146,6 +146,7 @@ class Collections:
         self._users.update_one({"_id": user}, {"$addToSet": {"collections": name}})
         if not self._purges.end(created.generation):
             self.remove(created.key, created.generation)
+            self.forget_name(created.key)
             raise RuntimeError(f"{created.key} was taken for cut off while it was made")
         # Whoever says which model new ones have gives it to those without one afterwards.
         model_id = self._model_of_new_ones()
@@ -224,9 +225,8 @@ class Collections:
         return written.matched_count == 1
 
     def remove(self, key: str, generation: str) -> None:
-        """Remove a collection: from here on its generation is nobody's."""
+        """Remove a collection; its name is to be forgotten after it."""
         self._rows.delete_one({"_id": key, "generation": generation})
-        self.forget_name(key)
 
     def forget_name(self, key: str) -> None:
         """Give back the place among the user's collections of one that is not there."""

@@ -127,8 +127,9 @@ def open_task(
 ) -> TaskRow:
     """Make a task of what was written: from here on it is promised to end.
 
-    `refusals` are what the client is told of the other images. The chunks are noted as sent,
-    and still have to be. Raises SubmissionCutOffError.
+    `refusals` are what the client is told of the other images. The chunks are still to be
+    noted as sent, and sent; the sweep does it where that fails, once the time of the submission
+    is over. Raises SubmissionCutOffError.
     """
     task = catalog.tasks.open(
         draft.submission,
@@ -140,9 +141,31 @@ def open_task(
     if task is None:
         _undo(catalog, draft.submission)
         raise SubmissionCutOffError(draft.submission.task_id)
-    catalog.chunks.mark_sent(written.chunks)
-    _fail_vanished(catalog, draft.collection, list(written.items.values()))
     return task
+
+
+def fail_vanished(catalog: Catalog, draft: Draft, written: Written) -> None:
+    """Fail images of a new task whose product or collection was deleted since it was judged.
+
+    A deletion writes first and looks for images after, and so does a submission: one of the
+    two sees the other. What a product changed meanwhile is copied by the index stage.
+    """
+    key, generation = draft.collection.key, draft.collection.generation
+    fail_images(catalog, vanished(catalog, key, generation, list(written.items.values())))
+
+
+def abandon(catalog: Catalog, submission: Submission) -> TaskRow | None:
+    """Undo a submission on behalf of the call that wrote it, whatever became of its row.
+
+    The sweep may have undone it before some of the writes. Returns the task where it was opened
+    after all, with nothing undone: the answer to that write may have been lost.
+    """
+    if catalog.tasks.take_back(submission) is None:
+        task = catalog.tasks.find(submission.task_id)
+        if task is not None:
+            return task
+    _undo(catalog, submission)
+    return None
 
 
 def roll_back(catalog: Catalog, submission: Submission) -> bool:
@@ -248,16 +271,6 @@ def _write_images(
             for position, image in images.items()
         ]
     )
-
-
-def _fail_vanished(catalog: Catalog, collection: CollectionRow, items: Sequence[Item]) -> None:
-    """Fail the new images whose product or collection was deleted since the call was judged.
-
-    A deletion writes first and looks for images after, and so does a submission: one of the
-    two sees the other. What a product changed meanwhile is copied by the index stage.
-    """
-    gone = vanished(catalog, collection.key, collection.generation, items)
-    fail_images(catalog, gone)
 
 
 def _cut(

@@ -98,6 +98,7 @@ class Busy:
     ) -> Taken:
         draft, written = self.write(collection, product, *image_ids, payload=payload)
         task = open_task(self.catalog, draft, written)
+        self.catalog.chunks.mark_sent(written.chunks)
         return Taken(task, self.catalog.chunks.find(task.chunk_ids))
 
     def write(

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from kombu.exceptions import OperationalError
 from pymongo.errors import PyMongoError
-from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +20,7 @@ def follow_up(operation: str) -> Iterator[None]:
     """Log any fault of what is done inside instead of raising it."""
     try:
         yield
-    except (PyMongoError, RedisError, OperationalError) as error:
+    except PyMongoError as error:
         log.warning("the sweep ends what was decided", operation=operation, fault=repr(error))
     except Exception:
         log.exception("operation failed after it was decided", operation=operation)
