@@ -177,20 +177,44 @@ def roll_back(catalog: Catalog, submission: Submission) -> bool:
     return True
 
 
+def drop_orphan(catalog: Catalog, chunk: Chunk) -> None:
+    """Remove a chunk whose task does not exist, with whatever its images hold.
+
+    A call wrote it after its submission had been undone, and died before it undid that. An
+    image that has an outcome had a task, which was forgotten since: it keeps what it has.
+    """
+    images = catalog.images.find(chunk.labels)
+    orphans = [
+        (item.label, name_key(chunk.generation, item.image_id), item.product_id)
+        for item in chunk.items
+        if item.label not in images or images[item.label].outcome is None
+    ]
+    _remove_images(catalog, chunk.collection, chunk.generation, orphans)
+    # Last, so that a crash in between leaves it to be done again.
+    catalog.chunks.remove([chunk.id])
+
+
 def _undo(catalog: Catalog, submission: Submission) -> None:
     """Remove whatever a submission may have written, its own row last."""
-    labels = [label for label, _, _ in submission.images]
     # A chunk is called after one of its images.
-    catalog.chunks.remove([_chunk_id(catalog, label) for label in labels])
+    catalog.chunks.remove([_chunk_id(catalog, label) for label, _, _ in submission.images])
+    _remove_images(catalog, submission.collection, submission.generation, submission.images)
+    catalog.tasks.remove(submission.task_id)
+
+
+def _remove_images(
+    catalog: Catalog, collection: str, generation: str, images: Sequence[tuple[int, str, str]]
+) -> None:
+    """Remove images of a collection's key that no task names, each as in a submission."""
+    labels = [label for label, _, _ in images]
     catalog.images.remove(labels)
     remove_traces(catalog, labels)
-    catalog.names.release({name: label for label, name, _ in submission.images})
+    catalog.names.release({name: label for label, name, _ in images})
     places: dict[str, list[int]] = {}
-    for label, _, product_id in submission.images:
+    for label, _, product_id in images:
         places.setdefault(product_id, []).append(label)
-    catalog.products.leave_places(submission.generation, places)
-    catalog.collections.ask_recount(submission.collection, submission.generation)
-    catalog.tasks.remove(submission.task_id)
+    catalog.products.leave_places(generation, places)
+    catalog.collections.ask_recount(collection, generation)
 
 
 def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]]:
