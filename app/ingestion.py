@@ -29,6 +29,7 @@ from app.operations import CONTENT_FAULTS, KEY_CHARACTERS, Call, Operation
 from app.services import Services
 from catalog.claims import name_key
 from catalog.collections import CollectionRow
+from catalog.follow_up import follow_up
 from catalog.keys import KeyRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
@@ -37,12 +38,15 @@ from catalog.submission import (
     NewImage,
     SubmissionCutOffError,
     Written,
+    abandon,
     begin,
+    fail_vanished,
     open_task,
     roll_back,
     undecided,
     write,
 )
+from catalog.tasks import TaskRow
 from contract import errors
 from contract.errors import ContractError
 from workers.messages import send_chunks
@@ -133,14 +137,31 @@ def _take(
             raise Refused(errors.NoInvalidImage, failed_list=failed_list)
     except Exception:
         # Where this fails as well, the sweep undoes it later.
-        roll_back(catalog, draft.submission)
+        abandon(catalog, draft.submission)
         raise
+    task = _open(catalog, draft, written, failed_list if key else [])
+    # From here on the task is the answer, whatever fails.
+    with follow_up("add_image"):
+        catalog.chunks.mark_sent(written.chunks)
+        send_chunks(catalog, written.chunks)
+    with follow_up("add_image"):
+        fail_vanished(catalog, draft, written)
+    return {"task_id": task.task_id, "failed_list": failed_list}
+
+
+def _open(
+    catalog: Catalog, draft: Draft, written: Written, refusals: list[dict[str, Any]]
+) -> TaskRow:
+    """Make a task of a submission; raises Busy, or what the database raises, where it is none."""
     try:
-        task = open_task(catalog, draft, written, failed_list if key else ())
+        return open_task(catalog, draft, written, refusals)
     except SubmissionCutOffError as error:
         raise Busy("the submission took too long and was undone") from error
-    send_chunks(catalog, written.chunks)
-    return {"task_id": task.task_id, "failed_list": failed_list}
+    except Exception:
+        task = abandon(catalog, draft.submission)
+        if task is None:
+            raise
+        return task
 
 
 def _await_decision(catalog: Catalog, draft: Draft, written: Written) -> None:

@@ -23,7 +23,10 @@ from app.fields import (
 from app.operations import Call, Operation
 from app.services import Services
 from catalog.collections import CollectionRow
+from catalog.copies import copy_product
+from catalog.endings import delete_images_of
 from catalog.endings import delete_product as end_product
+from catalog.follow_up import follow_up
 from catalog.products import NewProduct, ProductRow
 from contract import errors
 from contract.errors import ContractError
@@ -134,7 +137,8 @@ def _insert(
     refused |= {new[position].product_id: fault for position, fault in unwritten.items()}
     unused = len(new) - room + len(unwritten)
     if unused:
-        catalog.collections.add_products(collection.key, collection.generation, -unused)
+        with follow_up("create_product"):
+            catalog.collections.add_products(collection.key, collection.generation, -unused)
     return refused
 
 
@@ -155,6 +159,10 @@ def delete_product(services: Services, call: Call) -> dict[str, Any]:
         else:
             wanted[item.product_id] = None
     products = catalog.products.find(collection.generation, wanted)
+    if missing := wanted.keys() - products:
+        # A deletion that was cut off before its answer: a repeat ends it.
+        begun = catalog.products.being_deleted(collection.generation, missing)
+        products |= {product.product_id: product for product in begun}
     failed.extend((i, errors.NotExistingProduct) for i in wanted if i not in products)
     _delete(services, list(products.values()))
     return {
@@ -166,13 +174,16 @@ def delete_product(services: Services, call: Call) -> dict[str, Any]:
 
 
 def _delete(services: Services, products: list[ProductRow]) -> None:
+    """Delete products; from the moment on in which all images are flagged, no fault is raised."""
     if not products:
         return
-    services.catalog.products.begin_deletion(products)
-    removed: list[int] = []
-    for product in products:
-        removed.extend(image.label for image in end_product(services.catalog, product))
-    send_refresh(removed)
+    catalog = services.catalog
+    catalog.products.begin_deletion(products)
+    removed = [label for product in products for label in delete_images_of(catalog, product)]
+    with follow_up("delete_product"):
+        send_refresh(removed)
+        for product in products:
+            end_product(catalog, product)
 
 
 def list_products(services: Services, call: Call) -> dict[str, Any]:
@@ -207,16 +218,15 @@ def update_product(services: Services, call: Call) -> dict[str, Any]:
     product = catalog.products.find(collection.generation, [request.product_id]).get(
         request.product_id
     )
-    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
-    if product is None or (values and not catalog.products.change(product, values)):
+    if product is None:
         raise errors.NotExistingProduct
+    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
     if values:
-        catalog.images.set_product(product.serial, values)
-    if "category" in values:
-        # Each image whose place in the index may be another now.
-        labels = [image.label for image in catalog.images.of_product(product.serial)]
-        catalog.images.ask_index(labels)
-        send_refresh(labels)
+        changed = catalog.products.change(product, values)
+        if changed is None:
+            raise errors.NotExistingProduct
+        with follow_up("update_product"):
+            send_refresh(copy_product(catalog, changed))
     return {}
 
 

@@ -125,6 +125,7 @@ class Clock:
         yield "images", "index_at", times.lease
         yield "images", "remove_at", times.deleted
         yield "keys", "remove_at", times.key
+        yield "products", "copy_at", times.lease
         yield "products", "deleted_at", _AT_ONCE
         yield "purges", "due_at", LINGER
         yield "purges", "deleted_at", _AT_ONCE

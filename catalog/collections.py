@@ -137,15 +137,11 @@ class Collections:
             )
         except DuplicateKeyError:
             self._purges.end(created.generation)
-            again = self.find(user, name)
-            if again is None:
-                raise
-            return again
-        # Somebody who gives back a name looks for the row after it, and so do we.
+            return self.find_or_create(user, name, limit)
+        # Giving back a name is followed by a look for the row, and so is this.
         self._users.update_one({"_id": user}, {"$addToSet": {"collections": name}})
-        if not self._purges.end(created.generation):
-            self.remove(created.key, created.generation)
-            raise RuntimeError(f"{created.key} was taken for cut off while it was made")
+        if not self._purges.fulfil(created.generation):
+            self._end_creation(created)
         # Whoever says which model new ones have gives it to those without one afterwards.
         model_id = self._model_of_new_ones()
         if model_id != created.model_id:
@@ -154,6 +150,21 @@ class Collections:
                 {"$set": {"model_id": model_id}},
             )
         return replace(created, model_id=model_id)
+
+    def _end_creation(self, created: CollectionRow) -> None:
+        """End the creation of a collection that is being deleted, or was taken for cut off.
+
+        What is written into a deleted one goes with its purge. Raises RuntimeError for one that
+        was taken for cut off: its place was given back, and may be another's by now.
+        """
+        if not self.is_alive(created.key, created.generation):
+            self.forget_name(created.key)
+        elif self._purges.find(created.generation) is None:
+            # Other calls may have found it and written into it.
+            self._purges.begin(created.generation, created.key)
+            self.remove(created.key, created.generation)
+            self.forget_name(created.key)
+            raise RuntimeError(f"{created.key} was taken for cut off while it was made")
 
     def _model_of_new_ones(self) -> str | None:
         row = self._models.find_one({"_id": "current"})
@@ -200,9 +211,8 @@ class Collections:
         )
 
     def remove(self, key: str, generation: str) -> None:
-        """Remove a collection: from here on its generation is nobody's."""
+        """Remove a collection; its name is to be forgotten after it."""
         self._rows.delete_one({"_id": key, "generation": generation})
-        self.forget_name(key)
 
     def forget_name(self, key: str) -> None:
         """Give back the place among the user's collections of one that is not there."""

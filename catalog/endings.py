@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from catalog.chunks import Item
 from catalog.claims import name_key
 from catalog.collections import CollectionRow
+from catalog.follow_up import follow_up
 from catalog.images import ImageRow
 from catalog.products import ProductRow
 from catalog.purges import Purge
@@ -54,10 +55,22 @@ def vanished(
 
 
 def delete_images(catalog: Catalog, labels: Sequence[int]) -> None:
-    """Delete images: from here on no search answers them, and no stage works on them."""
+    """Delete images: from here on no search answers them, and no stage works on them.
+
+    Once they are flagged no fault is raised; the sweep releases what is not yet.
+    """
     if labels:
         catalog.images.delete(labels)
-        release_images(catalog, labels)
+        with follow_up("delete_image"):
+            release_images(catalog, labels)
+
+
+def delete_images_of(catalog: Catalog, product: ProductRow) -> list[int]:
+    """Flag the images of a flagged product; return the labels of those that were not yet."""
+    images = catalog.images.of_product(product.serial)
+    alive = [image.label for image in images if image.deleted_at is None]
+    catalog.images.delete(alive)
+    return alive
 
 
 def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
@@ -169,9 +182,14 @@ def delete_product(catalog: Catalog, product: ProductRow) -> list[ImageRow]:
 
 
 def delete_collection(catalog: Catalog, collection: CollectionRow) -> None:
-    """Delete a collection: two rows now, everything below it in the background."""
+    """Delete a collection: two rows now, everything below it in the background.
+
+    Once its row is gone no fault is raised; its purge gives back its name as well.
+    """
     catalog.purges.begin(collection.generation, collection.key)
     catalog.collections.remove(collection.key, collection.generation)
+    with follow_up("delete_collection"):
+        catalog.collections.forget_name(collection.key)
 
 
 def purge_piece(catalog: Catalog, purge: Purge, rows: int) -> bool:

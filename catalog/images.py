@@ -6,7 +6,7 @@ once there, stays. So no late message brings an image back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from catalog.connection import (
     stamp,
     update_by_id,
 )
+from catalog.products import ProductRow
 from catalog.times import Times
 
 #: The outcome of an image that can be found; any other is a message of the contract.
@@ -44,6 +45,7 @@ class ImageRow:
     deleted_at: datetime | None = None
     index_at: datetime | None = None  #: the index is to be asked again from then on; None: never
     task_id: str | None = None  #: None where it was written before rows had it
+    product_version: int = 0  #: of the product, when it had this name and category
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +84,13 @@ def _of(row: Row) -> ImageRow:
         moment_or_none(row["deleted_at"]),
         moment_or_none(row.get("index_at")),
         row.get("task_id"),
+        row.get("product_version", 0),
     )
+
+
+def _version(product_version: int) -> Row:
+    """Return the field of a version; 0 has none, as in rows from before there were versions."""
+    return {"product_version": product_version} if product_version else {}
 
 
 class Images:
@@ -114,6 +122,7 @@ class Images:
                     "task_id": image.task_id,
                     "outcome": None,
                     "deleted_at": None,
+                    **_version(image.product_version),
                 }
                 for image in images
             ],
@@ -165,9 +174,24 @@ class Images:
         """Replace what the client noted of an image."""
         self._rows.update_one({"_id": label}, {"$set": {"image_info": image_info}})
 
-    def set_product(self, product_serial: int, values: Mapping[str, str]) -> None:
-        """Change name or category of a product in the rows of its images."""
-        self._rows.update_many({"product_serial": product_serial}, {"$set": dict(values)})
+    def set_product(self, images: Iterable[ImageRow], product: ProductRow) -> None:
+        """Write what a product says into those of its images that are as they were read.
+
+        The same write asks the index to look again at those whose category changes.
+        """
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for image in images:
+            moves = image.category != product.category
+            groups.setdefault((image.product_version, moves), []).append(image.label)
+        values = {
+            "product_name": product.product_name,
+            "category": product.category,
+            **_version(product.version),
+        }
+        for (read, moves), labels in groups.items():
+            reminder = {"index_at": self._index_at()} if moves else {}
+            as_read = {"product_version": read or None}
+            update_by_id(self._rows, labels, {"$set": values | reminder}, as_read)
 
     def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
         """Give some of the images of a generation."""
@@ -232,8 +256,10 @@ class Images:
 
     def ask_index(self, labels: Iterable[int]) -> None:
         """Have the index look at these images again, within a while or when the sweep asks."""
-        index_at = stamp(now() + self._times.lease)
-        update_by_id(self._rows, labels, {"$set": {"index_at": index_at}})
+        update_by_id(self._rows, labels, {"$set": {"index_at": self._index_at()}})
+
+    def _index_at(self) -> int:
+        return stamp(now() + self._times.lease)
 
     def let_go(self, labels: Iterable[int]) -> None:
         """Note that nothing is left of these images but their rows, which go in a while."""

@@ -43,6 +43,7 @@ def _partial(table: str, *fields: str) -> Index:
 INDEXES = (
     _index("products", "deleted_at"),
     _index("products", "listing"),
+    _partial("products", "copy_at"),
     _index("tasks", "listing"),
     _index("tasks", "task_id"),
     _index("tasks", "state_listing"),

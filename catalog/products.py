@@ -4,13 +4,17 @@ A product's serial is given once: images keep it, so that a product that was
 deleted and created again never takes over the images of the first. The labels of its
 images stand in its row, in the order in which they came: taking or giving back a place
 twice is as good as once, and the first have places where there are not enough.
+
+Each change of name or category raises the version, in the write that also sets a reminder
+(`copy_at`); it is removed once every image has that version, see `catalog.copies`. A row without
+a version has version 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
@@ -45,6 +49,7 @@ class ProductRow:
     product_name: str
     category: str
     places: tuple[int, ...] = ()
+    version: int = 0  #: how often its name or category was changed
 
     @property
     def image_count(self) -> int:
@@ -79,6 +84,10 @@ def _key(product: ProductRow) -> str:
     return product_key(product.generation, product.product_id)
 
 
+def _at_version(product: ProductRow) -> Row:
+    return {"_id": _key(product), "serial": product.serial, "version": product.version}
+
+
 def _of(row: Row) -> ProductRow:
     return ProductRow(
         row["collection"],
@@ -88,15 +97,18 @@ def _of(row: Row) -> ProductRow:
         row["product_name"],
         row["category"],
         tuple(row["places"]),
+        row.get("version", 0),
     )
 
 
 class Products:
     """The rows of products."""
 
-    def __init__(self, rows: Rows, numbers: Numbers) -> None:
+    def __init__(self, rows: Rows, numbers: Numbers, lease: timedelta) -> None:
+        """Take how long after a change a copy that is not confirmed was cut off."""
         self._rows = rows
         self._numbers = numbers
+        self._lease = lease
 
     def find(self, generation: str, product_ids: Iterable[str]) -> dict[str, ProductRow]:
         """Give the products that exist among `product_ids`, by product_id."""
@@ -124,13 +136,34 @@ class Products:
         rows, place = cut(found, limit, lambda row: str(row["listing"]))
         return Page([_of(row) for row in rows if row["deleted_at"] is None], place)
 
-    def change(self, product: ProductRow, values: Mapping[str, str]) -> bool:
-        """Change name or category of a product; False where it is not there any more."""
-        changed = self._rows.update_one(
+    def change(self, product: ProductRow, values: Mapping[str, str]) -> ProductRow | None:
+        """Change name or category of a product; return it as it is then, None if it is gone.
+
+        Its images are still to be changed, by `catalog.copies`; the sweep does what is not
+        done within a lease.
+        """
+        row = self._rows.find_one_and_update(
             {"_id": _key(product), "serial": product.serial, "deleted_at": None},
-            {"$set": dict(values)},
+            {"$set": {**values, "copy_at": self._copy_at()}, "$inc": {"version": 1}},
+            return_document=ReturnDocument.AFTER,
         )
-        return changed.matched_count == 1
+        return None if row is None else _of(row)
+
+    def _copy_at(self) -> int:
+        return stamp(now() + self._lease)
+
+    def copied(self, product: ProductRow) -> None:
+        """Note that every image has what this version of a product says; a later one is not."""
+        self._rows.update_one(_at_version(product), {"$unset": {"copy_at": 1}})
+
+    def to_be_copied(self, at: datetime, limit: int) -> list[ProductRow]:
+        """Return products whose images should have had their changes by that time."""
+        due = {"copy_at": {"$gt": 0, "$lte": stamp(at)}}
+        return [_of(row) for row in self._rows.find(due).limit(limit)]
+
+    def put_off_copy(self, product: ProductRow) -> None:
+        """Have a product whose change could not be copied looked at again after a lease."""
+        self._rows.update_one(_at_version(product), {"$set": {"copy_at": self._copy_at()}})
 
     def of_generation(self, generation: str, limit: int) -> list[str]:
         """Give the keys of some products of a generation."""

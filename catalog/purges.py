@@ -2,7 +2,8 @@
 
 Deleting a collection removes its one row. Everything else of its generation can't be
 reached from then on, and goes in the background. So does what is left of a collection
-whose creation was cut off.
+whose creation was cut off: its purge is written before its row, marked as `expected`, and taken
+back once all of it is there. A deletion that comes before that makes the purge its own.
 """
 
 from __future__ import annotations
@@ -36,20 +37,36 @@ class Purges:
 
     def begin(self, generation: str, collection: str) -> None:
         """Note that a collection, given by its key, is about to be removed."""
-        self._insert(generation, collection, timedelta(0))
+        row = self._row(generation, collection, timedelta(0))
+        values = {"deleted_at": row["deleted_at"], "due_at": row["due_at"]}
+        while insert_new(self._rows, [row]):
+            # Its creation has not ended yet, or another deletion is first.
+            begun = self._rows.update_one(
+                {"_id": generation}, {"$set": values, "$unset": {"expected": 1}}
+            )
+            if begun.matched_count == 1:
+                return
 
     def expect(self, generation: str, collection: str) -> None:
-        """Note that a collection is about to be made: if nobody ends this, it was cut off."""
-        self._insert(generation, collection, LINGER)
+        """Note that a collection is about to be made; it was cut off unless `fulfil` follows."""
+        row = self._row(generation, collection, LINGER)
+        insert_new(self._rows, [row | {"expected": True}])
 
-    def _insert(self, generation: str, collection: str, pause: timedelta) -> None:
-        row = {
+    def fulfil(self, generation: str) -> bool:
+        """Note that a collection was made; False where its purge is not one of its creation now.
+
+        Then a deletion has begun, or the sweep took the creation for cut off.
+        """
+        return self._rows.delete_one({"_id": generation, "expected": True}).deleted_count == 1
+
+    @staticmethod
+    def _row(generation: str, collection: str, pause: timedelta) -> Row:
+        return {
             "_id": generation,
             "collection": collection,
             "deleted_at": stamp(now()),
             "due_at": stamp(now() + pause),
         }
-        insert_new(self._rows, [row])
 
     def find(self, generation: str) -> Purge | None:
         """Give the purge of a generation, None where that is not being removed."""

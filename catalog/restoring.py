@@ -159,7 +159,8 @@ def _batches(documents: Iterable[Row]) -> Iterator[list[Row]]:
 def _products(source: Source, survivors: Survivors) -> Iterator[Row]:
     for row in source.rows("products"):
         if survivors.is_living_product(row):
-            yield row | {"places": survivors.places(row["serial"])}
+            # Its images are written as it is.
+            yield _without(row, "copy_at") | {"places": survivors.places(row["serial"])}
 
 
 def _write_images(
@@ -195,9 +196,10 @@ def _write_images(
 
 def _living(row: Row, product: Row) -> Row:
     """Give an image as its product is, which may have been changed after the image was read."""
-    return _without(row, "index_at", "index_epoch") | {
+    return _without(row, "index_at", "index_epoch", "product_version") | {
         "product_name": product["product_name"],
         "category": product["category"],
+        **({"product_version": product["version"]} if "version" in product else {}),
     }
 
 

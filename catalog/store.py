@@ -85,7 +85,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
             rows["collections"], rows["users"], rows["models"], purges, times.recount
         ),
         counters=Counters(rows["collections"], times.recount),
-        products=Products(rows["products"], numbers),
+        products=Products(rows["products"], numbers, times.lease),
         images=Images(rows["images"], times),
         names=Claims(rows["image_names"]),
         contents=Claims(rows["image_contents"]),

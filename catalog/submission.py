@@ -128,8 +128,9 @@ def open_task(
 ) -> TaskRow:
     """Make a task of what was written: from here on it is promised to end.
 
-    `refusals` are what the client is told of the other images. The chunks are noted as sent,
-    and still have to be. Raises SubmissionCutOffError.
+    `refusals` are what the client is told of the other images. The chunks are still to be
+    noted as sent, and sent; the sweep does it where that fails, once the time of the submission
+    is over. Raises SubmissionCutOffError.
     """
     task = catalog.tasks.open(
         draft.submission,
@@ -141,9 +142,31 @@ def open_task(
     if task is None:
         _undo(catalog, draft.submission)
         raise SubmissionCutOffError(draft.submission.task_id)
-    catalog.chunks.mark_sent(written.chunks)
-    _catch_up(catalog, draft.collection, list(written.items.values()), draft.products)
     return task
+
+
+def fail_vanished(catalog: Catalog, draft: Draft, written: Written) -> None:
+    """Fail images of a new task whose product or collection was deleted since it was judged.
+
+    A deletion writes first and looks for images after, and so does a submission: one of the
+    two sees the other. What a product changed meanwhile is copied by the index stage.
+    """
+    key, generation = draft.collection.key, draft.collection.generation
+    fail_images(catalog, vanished(catalog, key, generation, list(written.items.values())))
+
+
+def abandon(catalog: Catalog, submission: Submission) -> TaskRow | None:
+    """Undo a submission on behalf of the call that wrote it, whatever became of its row.
+
+    The sweep may have undone it before some of the writes. Returns the task where it was opened
+    after all, with nothing undone: the answer to that write may have been lost.
+    """
+    if catalog.tasks.take_back(submission) is None:
+        task = catalog.tasks.find(submission.task_id)
+        if task is not None:
+            return task
+    _undo(catalog, submission)
+    return None
 
 
 def roll_back(catalog: Catalog, submission: Submission) -> bool:
@@ -155,20 +178,44 @@ def roll_back(catalog: Catalog, submission: Submission) -> bool:
     return True
 
 
+def drop_orphan(catalog: Catalog, chunk: Chunk) -> None:
+    """Remove a chunk whose task does not exist, with whatever its images hold.
+
+    A call wrote it after its submission had been undone, and died before it undid that. An
+    image that has an outcome had a task, which was forgotten since: it keeps what it has.
+    """
+    images = catalog.images.find(chunk.labels)
+    orphans = [
+        (item.label, name_key(chunk.generation, item.image_id), item.product_id)
+        for item in chunk.items
+        if item.label not in images or images[item.label].outcome is None
+    ]
+    _remove_images(catalog, chunk.collection, chunk.generation, orphans)
+    # Last, so that a crash in between leaves it to be done again.
+    catalog.chunks.remove([chunk.id])
+
+
 def _undo(catalog: Catalog, submission: Submission) -> None:
     """Remove whatever a submission may have written, its own row last."""
-    labels = [label for label, _, _ in submission.images]
     # A chunk is called after one of its images.
-    catalog.chunks.remove([_chunk_id(catalog, label) for label in labels])
+    catalog.chunks.remove([_chunk_id(catalog, label) for label, _, _ in submission.images])
+    _remove_images(catalog, submission.collection, submission.generation, submission.images)
+    catalog.tasks.remove(submission.task_id)
+
+
+def _remove_images(
+    catalog: Catalog, collection: str, generation: str, images: Sequence[tuple[int, str, str]]
+) -> None:
+    """Remove images of a collection's key that no task names, each as in a submission."""
+    labels = [label for label, _, _ in images]
     catalog.images.remove(labels)
     remove_traces(catalog, labels)
-    catalog.names.release({name: label for label, name, _ in submission.images})
+    catalog.names.release({name: label for label, name, _ in images})
     places: dict[str, list[int]] = {}
-    for label, _, product_id in submission.images:
+    for label, _, product_id in images:
         places.setdefault(product_id, []).append(label)
-    catalog.products.leave_places(submission.generation, places)
-    catalog.collections.ask_recount(submission.collection, submission.generation)
-    catalog.tasks.remove(submission.task_id)
+    catalog.products.leave_places(generation, places)
+    catalog.collections.ask_recount(collection, generation)
 
 
 def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]]:
@@ -241,6 +288,7 @@ def _write_images(
                 product_serial=items[position].product_serial,
                 product_name=products[image.product_id].product_name,
                 category=products[image.product_id].category,
+                product_version=products[image.product_id].version,
                 image_id=image.image_id,
                 image_info=image.image_info,
                 url=image.url,
@@ -249,27 +297,6 @@ def _write_images(
             for position, image in images.items()
         ]
     )
-
-
-def _catch_up(
-    catalog: Catalog,
-    collection: CollectionRow,
-    items: Sequence[Item],
-    products: Mapping[str, ProductRow],
-) -> None:
-    """Do to the new images what was done to their products since `products` was read.
-
-    Whoever changes or deletes a product writes first and looks for its images after, and so
-    does a submission: one of the two sees the other.
-    """
-    current = catalog.products.find(collection.generation, products)
-    for product in current.values():
-        known = products[product.product_id]
-        values = {"product_name": product.product_name, "category": product.category}
-        if values != {"product_name": known.product_name, "category": known.category}:
-            catalog.images.set_product(product.serial, values)
-    gone = vanished(catalog, collection.key, collection.generation, items, current)
-    fail_images(catalog, gone)
 
 
 def _cut(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum, auto
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
@@ -65,6 +66,14 @@ class Submission:
     def is_overdue(self) -> bool:
         """Whether whoever wrote it must be taken for dead."""
         return self.due_at <= now()
+
+
+class Standing(Enum):
+    """What stands under a task id."""
+
+    TASK = auto()
+    SUBMISSION = auto()  #: under way, or to be undone
+    NOTHING = auto()
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,13 @@ class Tasks:
         """Give the submission of that id, if it is there and was not opened."""
         row = self._rows.find_one({"_id": task_id})
         return None if row is None or "submission" not in row else _submission(row)
+
+    def standing(self, task_id: str) -> Standing:
+        """Return whether there is a task, a submission or nothing of that id."""
+        row = self._rows.find_one({"_id": task_id}, ["submission_at"])
+        if row is None:
+            return Standing.NOTHING
+        return Standing.SUBMISSION if "submission_at" in row else Standing.TASK
 
     def overdue_submissions(self, limit: int) -> list[Submission]:
         """Give submissions that were cut off."""

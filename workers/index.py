@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from catalog.changes import END, Change, ChangeState
 from catalog.chunks import Chunk, Stage
 from catalog.claims import name_key
+from catalog.copies import with_products
 from catalog.endings import clear_ended, fail_images, release_images, remove_traces, vanished
 from catalog.images import ImageRow
 from catalog.ownership import NotOwnerError
@@ -167,8 +168,9 @@ def _work(chunk: Chunk) -> None:
     epoch = ownership.epoch
     catalog().images.claim_for_index(chunk.labels, epoch)
     ownership.check()
-    images = catalog().images.find(chunk.labels)
-    faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
+    products = catalog().products.find(chunk.generation, {i.product_id for i in chunk.items})
+    images = with_products(catalog(), catalog().images.find(chunk.labels), products)
+    faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items, products)
     ready = [row for label, row in images.items() if row.is_open and label not in faults]
     with _succeeding.reading():
         missing = _without_features(chunk, ready)

@@ -18,6 +18,7 @@ from contract.errors import (
     ContractError,
     InvalidParameterJson,
     NoMatchedProduct,
+    NoRelativeCollection,
     SearchProductImageError,
 )
 from download.client import TransientFetchError, fetch
@@ -125,7 +126,8 @@ def _nearest(
     """Give the nearest findable images, at most topk, or products, each by its best image.
 
     Asks for more neighbours where deleted images or further ones of a product shorten the list.
-    Raises NoMatchedProduct where there is nothing to be found at all.
+    Raises NoMatchedProduct where there is nothing to be found at all, and NoRelativeCollection
+    where the collection was deleted before its rows were read.
     """
     wanted = query.topk + SPARE
     while True:
@@ -152,6 +154,9 @@ def _nearest(
         wanted *= 2
     if not found:
         raise NoMatchedProduct
+    # A deleted collection keeps its rows for a while. Looked at after they were read.
+    if not catalog().collections.is_alive(found[0][0].collection, query.generation):
+        raise NoRelativeCollection
     return [pair for pair in found if pair[1] >= query.min_similarity][: query.topk]
 
 

@@ -134,6 +134,7 @@ class Rounds:
         )
         written = write(catalog(), draft, images_per_product=0, chunk_images=CHUNK_IMAGES)
         open_task(catalog(), draft, written)
+        catalog().chunks.mark_sent(written.chunks)
         for chunk in written.chunks:
             catalog().vectors.put(
                 MODEL.model_id, {label: _feature(label) for label in chunk.labels}

@@ -181,6 +181,7 @@ class Generator:
         written = write(catalog, draft, images_per_product=PRODUCT_IMAGES, chunk_images=TASK_IMAGES)
         assert written.refused == {}
         opened = open_task(catalog, draft, written)
+        catalog.chunks.mark_sent(written.chunks)
         (chunk,) = written.chunks
         if (number * self._shape.collection_tasks + task) % OPEN_EVERY == OPEN_EVERY - 1:
             self._leave_open(chunk)

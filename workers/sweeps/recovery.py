@@ -11,11 +11,13 @@ from redis.exceptions import RedisError
 
 from catalog.chunks import Chunk, Stage, State
 from catalog.connection import now
+from catalog.copies import copy_product
 from catalog.endings import fail_images, vanished
+from catalog.products import ProductRow
 from catalog.reembedding import give_up
 from catalog.splitting import split_off
-from catalog.submission import roll_back
-from catalog.tasks import Submission
+from catalog.submission import drop_orphan, roll_back
+from catalog.tasks import Standing, Submission
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError
 from workers.broker import RECOVERY, app
@@ -68,6 +70,22 @@ def _expire(chunk: Chunk) -> None:
     if expired is not None:
         log.warning("lease ran out", chunk=chunk.id, task_id=chunk.task_id, stage=chunk.stage)
         _restart(expired)
+
+
+def _start(chunk: Chunk) -> None:
+    """Send a waiting chunk, if it is a task's.
+
+    One of the first attempt may be a submission's, which is undone before or opened now, or one
+    of a call that wrote it after its submission had been undone.
+    """
+    if chunk.attempt == 1 and chunk.model_id is None:
+        standing = catalog().tasks.standing(chunk.task_id)
+        if standing is Standing.NOTHING:
+            log.warning("chunk of no task, dropped", chunk=chunk.id, task_id=chunk.task_id)
+            drop_orphan(catalog(), chunk)
+        if standing is not Standing.TASK:
+            return
+    _restart(chunk)
 
 
 def _restart(chunk: Chunk) -> None:
@@ -146,10 +164,27 @@ def _settle(chunk: Chunk) -> None:
         settle(catalog(), chunk)
 
 
+def _copy_products(share: Share) -> None:
+    """Change the images of products whose change was cut off after its first write."""
+
+    def copy(products: Sequence[ProductRow]) -> None:
+        for product in products:
+            log.warning("change of a product was cut off, copied", product=product.product_id)
+            send_refresh(copy_product(catalog(), product))
+
+    share.go_through(
+        partial(catalog().products.to_be_copied, share.round.look.at),
+        lambda product: (product.serial, product.version),
+        copy,
+        put_off=catalog().products.put_off_copy,
+    )
+
+
 STEPS = (
     Step("submissions", _undo_submissions),
     Step("leases", partial(_work_on_due, State.RUNNING, _expire)),
-    Step("waiting chunks", partial(_work_on_due, State.WAITING, _restart)),
+    Step("waiting chunks", partial(_work_on_due, State.WAITING, _start)),
     *(Step(f"lost messages of {stage.value}", partial(_send_lost, stage)) for stage in Stage),
     Step("unsettled ends", partial(_work_on_due, State.DONE, _settle)),
+    Step("changed products", _copy_products),
 )

@@ -69,6 +69,7 @@ def taken(catalog: Catalog, collection: CollectionRow, *names: str) -> str:
     }
     draft = begin(catalog, collection, images, products)
     written = write(catalog, draft, images_per_product=0, chunk_images=2)
+    catalog.chunks.mark_sent(written.chunks)
     return open_task(catalog, draft, written).task_id
 
 

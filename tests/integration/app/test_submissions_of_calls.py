@@ -255,6 +255,32 @@ def test_a_call_in_which_the_database_goes_away_leaves_its_names_free(
     assert added(client, "a")["failed_list"] == []
 
 
+def test_a_call_that_outlives_its_submission_and_then_fails_undoes_what_it_wrote(
+    serve: Serve, catalog: Catalog, made: list[Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+    products(client, "p")
+
+    take = made[0].catalog.names.take
+
+    def undone_first(wanted: Any) -> Any:
+        (submission,) = catalog.tasks.unopened()
+        assert roll_back(catalog, submission)
+        return take(wanted)
+
+    def gone(*_: object) -> None:
+        raise AutoReconnect("the database went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made[0].catalog.names, "take", undone_first)
+        patch.setattr(made[0].catalog.images, "insert", gone)
+        assert add(client, "a").status_code == 503
+    for table in ("tasks", "chunks", "images", "image_names"):
+        assert rows_of(catalog, table) == [], table
+    assert [row["places"] for row in rows_of(catalog, "products")] == [[]]
+    assert added(client, "a")["failed_list"] == []
+
+
 def test_more_than_may_wait_is_busy_and_everything_else_goes_on(serve: Serve) -> None:
     client = serve(backlog_images=3)
     products(client, "p")

@@ -100,6 +100,8 @@ def submit(
         assert roll_back(catalog, draft.submission)
         return Taken(None, [], written.refused)
     task = submission.open_task(catalog, draft, written)
+    catalog.chunks.mark_sent(written.chunks)
+    submission.fail_vanished(catalog, draft, written)
     chunks = {chunk.id: chunk for chunk in catalog.chunks.find(task.chunk_ids)}
     return Taken(task, [chunks[chunk_id] for chunk_id in task.chunk_ids], written.refused)
 

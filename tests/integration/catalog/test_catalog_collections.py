@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from pymongo.database import Database
 
 from catalog.collections import CollectionRow
 from catalog.connection import now
+from catalog.endings import delete_collection, purge_piece
+from catalog.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import CollectionCountExceedsLimit
 
@@ -111,6 +115,88 @@ def test_a_collection_that_is_created_again_has_another_generation(
     assert second.generation != first.generation
     assert catalog.collections.is_alive(second.key, second.generation)
     assert not catalog.collections.is_alive(first.key, first.generation)
+
+
+@pytest.mark.parametrize("moment", ["before its name is noted", "before the end"])
+def test_a_collection_that_is_deleted_while_it_is_made_leaves_neither_products_nor_its_place(
+    catalog: Catalog, rows: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def delete() -> None:
+        made = catalog.collections.find("u", "c")
+        if made is not None:
+            delete_collection(catalog, made)
+
+    interrupt(monkeypatch, catalog, moment, delete)
+    made = catalog.collections.find_or_create("u", "c", 1)
+    assert catalog.collections.find("u", "c") is None
+    catalog.products.insert(made, [NewProduct("p", "P", "其他")])
+    (purge,) = catalog.purges.due(10)
+    assert purge.generation == made.generation
+    while purge_piece(catalog, purge, 10):
+        pass
+    assert rows["products"].find_one() is None
+    assert create(catalog, "u", "another", 1) is not None
+
+
+@pytest.mark.parametrize("moment", ["before its name is noted", "before the end"])
+def test_a_deletion_between_its_two_writes_is_seen_by_the_creation(
+    catalog: Catalog, rows: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def begin_deletion() -> None:
+        row = rows["collections"].find_one()
+        assert row is not None
+        catalog.purges.begin(row["generation"], row["_id"])
+
+    interrupt(monkeypatch, catalog, moment, begin_deletion)
+    made = catalog.collections.find_or_create("u", "c", 1)
+    assert catalog.collections.find("u", "c") == made, "the deletion may have been cut off"
+    delete_collection(catalog, made)
+    assert [purge.generation for purge in catalog.purges.due(10)] == [made.generation]
+    assert create(catalog, "u", "another", 1) is not None
+
+
+def test_a_creation_that_was_taken_for_cut_off_leaves_nothing(
+    catalog: Catalog, rows: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_for_cut_off() -> None:
+        made = catalog.collections.find("u", "c")
+        assert made is not None
+        catalog.products.insert(made, [NewProduct("p", "P", "其他")])
+        assert catalog.purges.end(made.generation)
+
+    interrupt(monkeypatch, catalog, "before the end", take_for_cut_off)
+    with pytest.raises(RuntimeError):
+        catalog.collections.find_or_create("u", "c", 1)
+    (purge,) = catalog.purges.due(10)
+    while purge_piece(catalog, purge, 10):
+        pass
+    assert rows["products"].find_one() is None
+    assert create(catalog, "u", "another", 1) is not None
+
+
+def interrupt(
+    patch: pytest.MonkeyPatch, catalog: Catalog, moment: str, once: Callable[[], None]
+) -> None:
+    """Let something happen once while a collection is made."""
+    left = [once]
+
+    def first(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if left:
+                left.pop()()
+            return original(*arguments)
+
+        return call
+
+    if moment == "before the end":
+        patch.setattr(catalog.purges, "fulfil", first(catalog.purges.fulfil))
+    else:
+        users = SimpleNamespace(
+            insert_many=catalog.collections._users.insert_many,
+            find_one_and_update=catalog.collections._users.find_one_and_update,
+            update_one=first(catalog.collections._users.update_one),
+        )
+        patch.setattr(catalog.collections, "_users", users)
 
 
 def test_products_are_counted_by_those_who_come_at_once(catalog: Catalog) -> None:

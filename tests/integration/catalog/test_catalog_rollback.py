@@ -93,6 +93,7 @@ def submit(catalog: Catalog, collection: CollectionRow) -> None:
     draft = begin(catalog, collection, images(), products)
     written = write(catalog, draft, images_per_product=3, chunk_images=2)
     open_task(catalog, draft, written)
+    catalog.chunks.mark_sent(written.chunks)
 
 
 def test_a_submission_cut_off_at_any_of_its_writes_is_undone_or_whole(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from at_once import at_once
@@ -299,20 +298,3 @@ def test_whoever_deletes_a_product_while_calls_come_no_image_of_it_stays_alive(
     images = catalog.images.of_product(products["p"].serial)
     assert [image.image_id for image in images if image.is_open] == []
     assert names_held(catalog, collection, *(f"i{number}" for number in range(10))) == set()
-
-
-def test_a_product_that_changes_while_images_are_taken_has_them_changed_too(
-    catalog: Catalog, collection: CollectionRow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    products = add_products(catalog, collection, "p")
-    insert = catalog.images.insert
-
-    def change_then_insert(images: Any) -> None:
-        catalog.products.change(products["p"], {"category": "服装", "product_name": "new"})
-        catalog.images.set_product(products["p"].serial, {"category": "服装"})
-        insert(images)
-
-    monkeypatch.setattr(catalog.images, "insert", change_then_insert)
-    (label,) = labels_of(submit(catalog, collection, products, [by_url("p", "a")]))
-    row = catalog.images.find([label])[label]
-    assert (row.category, row.product_name) == ("服装", "new")

@@ -15,6 +15,7 @@ from catalog.chunks import TIME_FIELDS, Chunk, Stage, State
 from catalog.claims import content_key
 from catalog.collections import CollectionRow
 from catalog.connection import Row, databases, now, stamp
+from catalog.copies import copy_product
 from catalog.endings import delete_collection, delete_images, delete_product, fail_images
 from catalog.images import SUCCEEDED
 from catalog.indexes import create_indexes
@@ -97,6 +98,7 @@ class Busy:
     ) -> Taken:
         draft, written = self.write(collection, product, *image_ids, payload=payload)
         task = open_task(self.catalog, draft, written)
+        self.catalog.chunks.mark_sent(written.chunks)
         return Taken(task, self.catalog.chunks.find(task.chunk_ids))
 
     def write(
@@ -182,8 +184,9 @@ class Busy:
 
     def product_is_changed(self, victim: Victim) -> None:
         values = {"product_name": "new name", "category": "服装"}
-        assert self.catalog.products.change(victim.product, values)
-        self.catalog.images.set_product(victim.product.serial, values)
+        changed = self.catalog.products.change(victim.product, values)
+        assert changed is not None
+        copy_product(self.catalog, changed)
 
     def collection_is_deleted(self, victim: Victim) -> None:
         delete_collection(self.catalog, victim.collection)
@@ -264,6 +267,7 @@ def audit(client: MongoClient[Row], name: str) -> dict[int, Row]:
             product["product_name"],
             product["category"],
         )
+        assert image.get("product_version") == product.get("version")
         assert table["image_names"][f"{image['generation']}/{image['image_id']}"]["label"] == label
         if image["outcome"] == SUCCEEDED:
             assert label in table["vectors"]

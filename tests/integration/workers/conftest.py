@@ -75,6 +75,7 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
         written = write(catalog, draft, images_per_product=0, chunk_images=16)
         assert written.refused == {}
         task = open_task(catalog, draft, written)
+        catalog.chunks.mark_sent(written.chunks)
         chunks = {chunk.id: chunk for chunk in catalog.chunks.find(task.chunk_ids)}
         return Taken(collection, task, [chunks[chunk_id] for chunk_id in task.chunk_ids])
 

@@ -19,6 +19,7 @@ from catalog.chunks import Chunk, Stage, State
 from catalog.images import SUCCEEDED, Images
 from catalog.ownership import NotOwnerError, Ownership
 from catalog.store import Catalog
+from config.settings import settings
 from indexer.key import SetKey
 from indexer.ownership import DirectoryOwnership
 from workers import index as index_stage
@@ -179,7 +180,8 @@ def test_of_two_refreshes_at_once_the_later_state_stays_shown(
     def overtaken(images: Any) -> Any:
         if first:
             first.clear()
-            catalog.images.set_product(1, {"category": SHOES.category})
+            rows = catalog.client[settings().mongo_database]["images"]
+            rows.update_one({"_id": 7}, {"$set": {"category": SHOES.category}})
             index_stage.refresh([7])
         return original(images)
 

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from catalog.chunks import Chunk, Stage, State
+from catalog.copies import copy_product
 from catalog.endings import delete_collection, delete_images, delete_product, purge_piece
 from catalog.models import ModelRow
 from catalog.store import Catalog
@@ -176,15 +177,21 @@ def in_category(shards: CatalogIndex, chunk: Chunk, category: str, label: int) -
     return [int(n) for n in near.labels]
 
 
+def change_category(catalog: Catalog, chunk: Chunk, category: str) -> None:
+    (product,) = catalog.products.find(chunk.generation, ["shoe"]).values()
+    changed = catalog.products.change(product, {"category": category})
+    assert changed is not None
+    copy_product(catalog, changed)
+
+
 def test_a_product_of_another_category_takes_its_images_along(
     catalog: Catalog, take: Any, shards: CatalogIndex
 ) -> None:
     taken = take("a", "b")
     chunk = embedded(catalog, taken.chunks[0])
     index_stage.index(chunk.id, chunk.attempt)
-    (product,) = catalog.products.find(chunk.generation, ["shoe"]).values()
     for category, other in (("服装", "鞋靴"), ("鞋靴", "服装"), ("服装", "鞋靴")):
-        catalog.images.set_product(product.serial, {"category": category})
+        change_category(catalog, chunk, category)
         index_stage.refresh(chunk.labels)
         assert set(in_category(shards, chunk, category, chunk.labels[0])) == set(chunk.labels)
         assert in_category(shards, chunk, other, chunk.labels[0]) == []
@@ -194,12 +201,11 @@ def test_an_image_whose_category_changes_while_it_is_added_ends_in_its_set(
     catalog: Catalog, take: Any, shards: CatalogIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunk = embedded(catalog, take("a").chunks[0])
-    (product,) = catalog.products.find(chunk.generation, ["shoe"]).values()
     add = shards.add
 
     def add_then_change(images: Any) -> set[int]:
         missing = add(images)
-        catalog.images.set_product(product.serial, {"category": "服装"})
+        change_category(catalog, chunk, "服装")
         return missing
 
     with monkeypatch.context() as patch:
@@ -207,6 +213,28 @@ def test_an_image_whose_category_changes_while_it_is_added_ends_in_its_set(
         index_stage.index(chunk.id, chunk.attempt)
     assert in_category(shards, chunk, "服装", chunk.labels[0]) == chunk.labels
     assert in_category(shards, chunk, "鞋靴", chunk.labels[0]) == []
+
+
+def test_an_image_that_was_written_while_its_product_changed_ends_as_its_product(
+    catalog: Catalog, take: Any, shards: CatalogIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = embedded(catalog, take("a").chunks[0])
+    insert = catalog.images.insert
+
+    def change_then_insert(images: Any) -> None:
+        change_category(catalog, first, "服装")
+        insert(images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog.images, "insert", change_then_insert)
+        second = embedded(catalog, take("b").chunks[0])
+    assert catalog.images.find(second.labels)[second.labels[0]].category == "鞋靴"
+    index_stage.index(second.id, second.attempt)
+    index_stage.index(first.id, first.attempt)
+    both = {*first.labels, *second.labels}
+    assert {row.category for row in catalog.images.find(list(both)).values()} == {"服装"}
+    assert set(in_category(shards, first, "服装", first.labels[0])) == both
+    assert in_category(shards, first, "鞋靴", first.labels[0]) == []
 
 
 def test_images_of_a_collection_that_was_deleted_end_as_1030(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from any_feature import AnyFeature, picture
 
-from catalog.endings import delete_images
+from catalog.endings import delete_collection, delete_images, delete_product
 from catalog.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import BY_MESSAGE
@@ -73,6 +73,33 @@ def test_deleted_images_never_shorten_the_list(catalog: Catalog, take: Any, ask:
     similarities = [image["similarity"] for image in answer["images"]]
     assert similarities == sorted(similarities, reverse=True)
     assert answer["rectangle"] == [{"left": 0, "top": 0, "right": 220, "bottom": 230}]
+
+
+def test_a_search_under_way_answers_nothing_of_a_collection_whose_deletion_was_answered(
+    catalog: Catalog, take: Any, ask: Ask
+) -> None:
+    taken = take("a")
+    (label,) = succeed(catalog, taken)
+    generation = taken.collection.generation
+    assert "images" in ask([(label, 1.0)], generation=generation)
+    delete_collection(catalog, taken.collection)
+    assert catalog.images.find([label])[label].is_findable, "its rows go later"
+    assert ask([(label, 1.0)], generation=generation) == {"fault": "NO_RELATIVE_COLLECTION"}
+    again = take("a")
+    assert again.collection.generation != generation
+    assert ask([(label, 1.0)], generation=generation) == {"fault": "NO_RELATIVE_COLLECTION"}
+
+
+def test_a_search_under_way_answers_nothing_of_a_product_whose_deletion_was_answered(
+    catalog: Catalog, take: Any, ask: Ask
+) -> None:
+    taken = take("a")
+    (label,) = succeed(catalog, taken)
+    (product,) = catalog.products.find(taken.collection.generation, ["shoe"]).values()
+    catalog.products.begin_deletion([product])
+    delete_product(catalog, product)
+    answer = ask([(label, 1.0)], generation=taken.collection.generation)
+    assert answer == {"fault": "NO_MATCHED_PRODUCT"}
 
 
 def test_an_image_that_is_not_done_or_of_another_collection_is_not_answered(
