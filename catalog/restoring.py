@@ -67,6 +67,11 @@ def require_room(client: MongoClient[Row], name: str, schema: int, checksum: str
                 f"{mark['checksum'][:12]}; restore that one to its end, or drop the database first"
             )
         return
+    version = rows["schema"].find_one({"_id": "schema"})
+    if version is not None and version.get("restored") == checksum:
+        raise RestoreRefusedError(
+            f"this backup was restored into database {name} to its end; start the service"
+        )
     used = [t for t in USED if rows[t].find_one({}, ["_id"]) is not None]
     used += [t for t in BLOBS if blobs[t].find_one({}, ["_id"]) is not None]
     if used:
@@ -112,7 +117,8 @@ def restore(
         last = {"$set": {"last": survivors.highest}}
         rows["numbers"].update_one({"_id": "number"}, last, upsert=True)
         rows["schema"].delete_one({"_id": "schema"})
-        rows["schema"].insert_one({"_id": "schema", "version": schema})
+        version = {"_id": "schema", "version": schema, "restored": checksum}
+        rows["schema"].insert_one(version)
         mark.remove()
     Schema(rows, blobs).bring_up_to_date()
 

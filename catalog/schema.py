@@ -114,13 +114,14 @@ class Schema:
 
     def _prepare(self, holding: Holding) -> None:
         """Build the indexes, then migrate, since migrations find their rows by them."""
+        is_new = self.current() is None
         with suppress(DuplicateKeyError):
             self._kept.insert_one({"_id": _VERSION, "version": self._version})
         steps = self._steps()
         create_indexes(
             self._rows.client,
             self._rows.name,
-            lambda index: self._begin(holding, f"builds index {index}"),
+            lambda index: self._begin(holding, f"builds index {index}", is_told=not is_new),
         )
         self._kept.update_one({"_id": _VERSION}, {"$set": {"indexes": DECLARED}})
         for version, migration in steps:
@@ -131,9 +132,10 @@ class Schema:
             self._kept.update_one(before, {"$set": {"version": version}})
             log.warning("migration done", version=version)
 
-    def _begin(self, holding: Holding, work: str) -> None:
+    def _begin(self, holding: Holding, work: str, *, is_told: bool = True) -> None:
         holding.say(work)
-        log.warning("upgrade of the catalogue", work=work)
+        if is_told:
+            log.warning("upgrade of the catalogue", work=work)
 
     def _steps(self) -> list[tuple[int, Migration]]:
         """Return the migrations that the rows need, in their order, with their versions.

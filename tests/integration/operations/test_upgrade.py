@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import uuid
 from datetime import timedelta
-from typing import Any
 
 import pytest
+from cut_writes import Cut, mortal_client
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import NetworkTimeout
-from pymongo.monitoring import CommandListener
 from servers import Servers
 from slow_builds import slow_builds
 from structlog.testing import capture_logs
@@ -94,26 +93,6 @@ def test_an_index_that_was_dropped_is_built_by_the_next_start(
     assert missing_indexes(client, name) == []
 
 
-class Cut(BaseException):
-    """The process ends here; a BaseException, since nothing may clean up after it."""
-
-
-class Cutter(CommandListener):
-    """Lets a number of writes through, and then ends the process."""
-
-    def __init__(self) -> None:
-        self.left = 10**6
-
-    def started(self, event: Any) -> None:
-        if event.command_name in ("insert", "update", "delete"):
-            self.left -= 1
-            if self.left < 0:
-                raise Cut(event.command_name)
-
-    def succeeded(self, event: Any) -> None: ...
-    def failed(self, event: Any) -> None: ...
-
-
 def old_rows(rows: Database[Row]) -> None:
     """Write rows as version 1 had them."""
     rows["schema"].insert_one({"_id": "schema", "version": 1})
@@ -156,8 +135,7 @@ def test_migrations_that_are_cut_off_at_any_write_go_on_to_the_same_rows(
     whole = databases(client, f"{name}_whole")
     old_rows(whole[0])
     Schema(*whole).bring_up_to_date()
-    cutter = Cutter()
-    with MongoClient[Row](servers.mongo_url, event_listeners=[cutter]) as mortal:
+    with mortal_client(servers.mongo_url) as (mortal, cutter):
         old_rows(databases(mortal, name)[0])
         tries = 0
         while True:
