@@ -27,7 +27,6 @@ from app.operations import IDEMPOTENCY_HEADER, Call, Operation
 from app.pictures import add_pictures
 from app.reference import add_reference
 from app.services import Services, make_services
-from catalog.indexes import create_indexes
 from config.logging import configure_logging
 from config.settings import settings
 from contract.errors import (
@@ -64,7 +63,6 @@ def create_app(services: Services | None = None) -> Flask:
     if services is None:
         configure_logging(settings())
         services = make_services(settings())
-        create_indexes(services.catalog.client, settings().mongo_database)
     flask_app = Flask("snapsku", static_folder=None)
     flask_app.url_map.merge_slashes = False  # werkzeug answers a redirect with an HTML page
     flask_app.config["MAX_CONTENT_LENGTH"] = services.settings.body_bytes or None

@@ -139,9 +139,11 @@ class ArchiveWriter:
 class Archive:
     """A backup that was opened, and whose seal is whole."""
 
-    def __init__(self, path: Path, members: zipfile.ZipFile) -> None:
+    def __init__(self, path: Path, members: zipfile.ZipFile, checksum: str) -> None:
         self._path = path
         self._members = members
+        #: The SHA-256 of the file, 64 characters.
+        self.checksum = checksum
         with _faults(path), members.open(MANIFEST) as file:
             self.manifest = _read_manifest(path, file.read())
 
@@ -231,7 +233,7 @@ def open_archive(path: Path) -> Archive:
     with _faults(path):
         members = zipfile.ZipFile(path)
     try:
-        return Archive(path, members)
+        return Archive(path, members, digest.hexdigest())
     except BaseException:
         members.close()
         raise

@@ -23,12 +23,28 @@ Rows = Collection[Row]
 
 DUPLICATE_KEY = 11000
 
+#: How long a command may take. Building an index of a large table, or a migration, takes longer.
+ANSWER_SECONDS = 60.0
+
 
 def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
     """Return a client whose writes are acknowledged only when they are in the server's journal.
 
     A `journal` option of the URL says otherwise. Its heartbeats set the clock of `now`.
     """
+    return _client(url, timeout_seconds, int(ANSWER_SECONDS * 1000))
+
+
+def connect_patiently(url: str, timeout_seconds: float) -> MongoClient[Row]:
+    """Return a client like that of `connect` which waits for an answer without a limit.
+
+    For work that grows with the catalogue: indexes, migrations, a restore. A server that has
+    gone is noticed by heartbeats and by TCP's own probes.
+    """
+    return _client(url, timeout_seconds, None)
+
+
+def _client(url: str, timeout_seconds: float, answer: int | None) -> MongoClient[Row]:
     milliseconds = int(timeout_seconds * 1000)
     return MongoClient(
         url,
@@ -37,7 +53,7 @@ def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
         appname="snapsku",
         serverSelectionTimeoutMS=milliseconds,
         connectTimeoutMS=milliseconds,
-        socketTimeoutMS=60_000,
+        socketTimeoutMS=answer,
         event_listeners=[DATABASE_TIME.listener()],
         # A server that holds its answer back tells no round trip, and so no time.
         serverMonitoringMode="poll",

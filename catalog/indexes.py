@@ -6,6 +6,8 @@ query by such an index compares that field with something, so that those never m
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -70,10 +72,24 @@ INDEXES = (
 )
 
 
-def create_indexes(client: MongoClient[Row], name: str) -> None:
-    """Create the indexes that are missing; one that has other options is made anew."""
+#: Stands for all of them: a catalogue that notes it had every index built to its end.
+DECLARED = hashlib.sha256(repr(INDEXES).encode()).hexdigest()[:16]
+
+
+def create_indexes(
+    client: MongoClient[Row], name: str, begins: Callable[[str], None] = lambda _: None
+) -> None:
+    """Create the indexes that are missing; one that has other options is made anew.
+
+    Returns when all of them are built. An index that another process builds is waited for. A
+    large table takes minutes, so the client must be one of `connect_patiently`, unless tables
+    are empty. Calls `begins` with each index that is not listed, before it is built.
+    """
     rows, _ = databases(client, name)
+    missing = set(missing_indexes(client, name))
     for index in INDEXES:
+        if str(index) in missing:
+            begins(str(index))
         keys = [(field, 1) for field in index.fields]
         options: dict[str, Any] = (
             {"partialFilterExpression": {index.fields[0]: {"$exists": True}}}
@@ -91,7 +107,11 @@ def create_indexes(client: MongoClient[Row], name: str) -> None:
 
 
 def missing_indexes(client: MongoClient[Row], name: str) -> list[str]:
-    """Return the indexes that are not there, as table.field."""
+    """Return the indexes that are not there, as table.field.
+
+    MongoDB lists an index from the beginning of its build, so one that is missing here is not
+    there, and one that is not missing may not be usable yet.
+    """
     rows, _ = databases(client, name)
     found = {
         Index(table, tuple(field for field, _ in each["key"]))

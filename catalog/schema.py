@@ -1,23 +1,22 @@
 """The version of the rows: written once, compared at every start, raised by migrations.
 
-A process never works on rows of another version than its own. Knows nothing of
-what a migration does.
+A process never works on rows of another version than its own, nor before their indexes are built.
 """
 
 from __future__ import annotations
 
-import threading
+import math
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
 
-from catalog.connection import Row, Rows, connect, databases, now, stamp
+from catalog.connection import Row, Rows, connect_patiently, databases
+from catalog.indexes import DECLARED, create_indexes, missing_indexes
+from catalog.lease import Holding, Lease, LeaseLostError
 from catalog.migrations import MIGRATIONS, Migration
 from config.refusal import refuse
 
@@ -26,14 +25,12 @@ log = structlog.get_logger(__name__)
 #: The version of the rows that this code reads and writes.
 SCHEMA = max(MIGRATIONS)
 
-#: A migrating process that is silent so long is dead, and another one takes over.
-LOCK = timedelta(seconds=30)
-RENEWAL_SECONDS = 10.0
-#: How long a process waits before it looks again whether the migration is done.
+#: How long a process waits before it looks again whether the upgrade is done.
 WAIT_SECONDS = 0.2
+#: How often a process that waits says so.
+TELL_SECONDS = 30.0
 
 _VERSION = "schema"
-_LOCK = "lock"
 
 #: The row that is there from the first write of a restore to its last.
 RESTORE = "restore"
@@ -52,7 +49,7 @@ class RestoreUnfinishedError(Exception):
 
 
 class Schema:
-    """The version of one catalogue: a row of its own, and a lock for who changes it."""
+    """The version of one catalogue, and its upgrade under a lease."""
 
     def __init__(
         self,
@@ -65,50 +62,88 @@ class Schema:
         self._rows = rows
         self._blobs = blobs
         self._kept: Rows = rows["schema"]
+        self._lease = Lease(self._kept)
         self._version = version
         self._migrations = migrations
 
     def current(self) -> int | None:
-        """Give the version of the rows, None for a database that nobody used yet."""
+        """Return the version of the rows, or None for a database that was never used."""
         row = self._kept.find_one({"_id": _VERSION})
         return None if row is None else int(row["version"])
 
     def bring_up_to_date(self) -> None:
-        """Bring the rows to the version of the code; whoever comes meanwhile waits.
+        """Bring rows and indexes to what the code needs; other processes wait meanwhile.
 
-        Raises SchemaTooNewError, MissingMigrationError, RestoreUnfinishedError, or what a
-        migration raises.
+        It takes minutes where indexes of large tables are built, so the client must be one of
+        `connect_patiently`. Raises SchemaTooNewError, MissingMigrationError,
+        RestoreUnfinishedError, or what a migration raises.
         """
-        while not self._is_current():
-            holder = uuid.uuid4().hex
-            if self._take(holder):
-                with self._held(holder):
-                    self._migrate()
-            else:
-                time.sleep(WAIT_SECONDS)
+        told_at = -math.inf
+        while not self._is_ready():
+            holding = self._lease.take("looks at versions and indexes")
+            if holding is not None:
+                with holding, suppress(LeaseLostError):
+                    self._prepare(holding)
+                continue
+            if time.monotonic() - told_at >= TELL_SECONDS and (held := self._lease.held()):
+                log.warning("waiting for another process", work=held.work)
+                told_at = time.monotonic()
+            time.sleep(WAIT_SECONDS)
 
-    def _is_current(self) -> bool:
+    def _is_ready(self) -> bool:
         if self._kept.find_one({"_id": RESTORE}) is not None:
             raise RestoreUnfinishedError(
                 "a backup is being restored into it, or that was cut off; "
                 "wait for `snapsku restore`, or run it again"
             )
-        found = self.current()
-        if found is None:
-            try:
-                self._kept.insert_one({"_id": _VERSION, "version": self._version})
-            except DuplicateKeyError:
-                return False  # another process was first: look at what it wrote
-            return True
-        if found > self._version:
+        row = self._kept.find_one({"_id": _VERSION})
+        if row is None:
+            return False
+        if row["version"] > self._version:
             raise SchemaTooNewError(
-                f"the rows have version {found}, this code knows version {self._version}; "
-                "run the newer release that wrote them, or restore a backup from before it"
+                f"the rows have version {row['version']}, this code knows version "
+                f"{self._version}; run the newer release that wrote them, or restore a backup "
+                "from before it"
             )
-        return found == self._version
+        # The note alone misses an index that a person dropped, the list one that is being built.
+        return (
+            row["version"] == self._version
+            and row.get("indexes") == DECLARED
+            and not missing_indexes(self._rows.client, self._rows.name)
+        )
 
-    def _migrate(self) -> None:
+    def _prepare(self, holding: Holding) -> None:
+        """Build the indexes, then migrate, since migrations find their rows by them."""
+        is_new = self.current() is None
+        with suppress(DuplicateKeyError):
+            self._kept.insert_one({"_id": _VERSION, "version": self._version})
+        steps = self._steps()
+        create_indexes(
+            self._rows.client,
+            self._rows.name,
+            lambda index: self._begin(holding, f"builds index {index}", is_told=not is_new),
+        )
+        self._kept.update_one({"_id": _VERSION}, {"$set": {"indexes": DECLARED}})
+        for version, migration in steps:
+            self._begin(holding, f"migrates rows to version {version}")
+            migration(self._rows, self._blobs)
+            # A process that lost its lease while it slept must not take the version back.
+            before = {"_id": _VERSION, "version": version - 1}
+            self._kept.update_one(before, {"$set": {"version": version}})
+            log.warning("migration done", version=version)
+
+    def _begin(self, holding: Holding, work: str, *, is_told: bool = True) -> None:
+        holding.say(work)
+        if is_told:
+            log.warning("upgrade of the catalogue", work=work)
+
+    def _steps(self) -> list[tuple[int, Migration]]:
+        """Return the migrations that the rows need, in their order, with their versions.
+
+        Raises MissingMigrationError before any of them has run.
+        """
         found = self.current() or self._version
+        steps = []
         for version in range(found + 1, self._version + 1):
             migration = self._migrations.get(version)
             if migration is None:
@@ -116,60 +151,29 @@ class Schema:
                     f"the rows have version {found}, and this code has no way from version "
                     f"{version - 1} to {version}; run a release in between first"
                 )
-            log.warning("migration begins", version=version)
-            migration(self._rows, self._blobs)
-            self._kept.update_one({"_id": _VERSION}, {"$set": {"version": version}})
-            log.warning("migration done", version=version)
+            steps.append((version, migration))
+        return steps
 
-    def _take(self, holder: str) -> bool:
-        """Take the lock, where nobody has it or its holder is dead."""
-        lock = {"holder": holder, "until": stamp(now() + LOCK)}
-        try:
-            self._kept.insert_one({"_id": _LOCK, **lock})
-        except DuplicateKeyError:
-            held = self._kept.find_one({"_id": _LOCK})
-            if held is None or held["until"] > stamp(now()):
-                return False
-            theirs = {"_id": _LOCK, "holder": held["holder"], "until": held["until"]}
-            return self._kept.update_one(theirs, {"$set": lock}).modified_count == 1
-        return True
 
-    @contextmanager
-    def _held(self, holder: str) -> Iterator[None]:
-        """Renew the lock from a thread of its own, and give it free in the end."""
-        over = threading.Event()
+def bring_up_to_date(url: str, name: str, timeout_seconds: float) -> None:
+    """Bring the catalogue `name` up to date, by a client of its own that waits without a limit.
 
-        def renew() -> None:
-            while not over.wait(RENEWAL_SECONDS):
-                try:
-                    self._kept.update_one(
-                        {"_id": _LOCK, "holder": holder}, {"$set": {"until": stamp(now() + LOCK)}}
-                    )
-                except PyMongoError as error:
-                    # The next turn tries again; the lock outlives two that fail.
-                    log.warning("lock of the migration not renewed", fault=str(error))
-
-        thread = threading.Thread(target=renew, name="lock of the migration", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            self._kept.delete_one({"_id": _LOCK, "holder": holder})
+    Raises what `Schema.bring_up_to_date` raises, and PyMongoError.
+    """
+    with connect_patiently(url, timeout_seconds) as client:
+        Schema(*databases(client, name)).bring_up_to_date()
 
 
 def await_schema(url: str, name: str, timeout_seconds: float) -> None:
     """Bring the catalogue `name` up to date before a process works on it.
 
-    Waits for a MongoDB that can't be reached. Ends the process with one clear line where
-    the rows can't be worked on. Uses a client of its own and closes it, since a parent
-    whose children use another must have none.
+    Waits for a MongoDB that can't be reached, and for another process that does it. Ends the
+    process with one clear line where the rows can't be worked on. Closes its client, since a
+    parent whose children use another must have none.
     """
     while True:
         try:
-            with connect(url, timeout_seconds) as client:
-                Schema(*databases(client, name)).bring_up_to_date()
+            bring_up_to_date(url, name, timeout_seconds)
             return
         except ConnectionFailure as error:
             log.warning("waiting for MongoDB", fault=str(error))

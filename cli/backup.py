@@ -22,11 +22,13 @@ from rich.progress import (
 
 from backup.archive import BackupFileError, open_archive
 from backup.taking import NothingToBackUpError, check_backup, read_through, take_backup
+from catalog.connection import connect_patiently
 from catalog.dumping import Progress as Told
 from catalog.restoring import RestoreRefusedError, require_room, restore
 from catalog.schema import MissingMigrationError
 from catalog.survivors import Contents
 from cli.servers import connected, running_servers
+from config.logging import configure_logging
 from config.redaction import clean_text
 from config.settings import Settings, SettingsError, read_settings
 
@@ -56,7 +58,10 @@ def backup_command(file: Path) -> None:
 @FILE
 @click.option("--check", is_flag=True, help="Read all of FILE, and restore nothing.")
 def restore_command(file: Path, check: bool) -> None:
-    """Put the backup FILE into an empty database. The service must be stopped."""
+    """Put the backup FILE into an empty database. The service must be stopped.
+
+    A restore that was cut off goes on where it stopped when it is run again with the same FILE.
+    """
     with _one_line_for_a_fault():
         if check:
             with _progress() as told:
@@ -66,16 +71,22 @@ def restore_command(file: Path, check: bool) -> None:
         with _progress() as told, open_archive(file) as archive:
             survivors = read_through(archive, told)
             settings = read_settings()
-            with running_servers(settings, alone=True) as found, connected(found) as client:
-                require_room(client, found.mongo_database, archive.manifest.schema)
+            configure_logging(settings)
+            with (
+                running_servers(settings, alone=True) as found,
+                connected(found, connect_patiently) as client,
+            ):
+                schema = archive.manifest.schema
+                require_room(client, found.mongo_database, schema, archive.checksum)
                 _require_stopped(found)
                 restore(
                     client,
                     found.mongo_database,
                     archive,
                     survivors,
-                    schema=archive.manifest.schema,
+                    schema=schema,
                     catalogue=archive.manifest.catalogue,
+                    checksum=archive.checksum,
                     progress=told,
                 )
         click.echo(f"restored: {_sum(survivors.contents)}; start the service")

@@ -200,7 +200,7 @@ def indexes(client: MongoClient[Row], settings: Settings) -> str:
     """Compare the indexes with those that the queries need."""
     missing = missing_indexes(client, settings.mongo_database)
     if missing:
-        raise Wrong(f"missing: {', '.join(missing)}; start the API, which makes them")
+        raise Wrong(f"missing: {', '.join(missing)}; start the API or a worker, which build them")
     return "all there"
 
 

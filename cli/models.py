@@ -16,16 +16,14 @@ from pymongo.errors import PyMongoError
 
 from catalog.changes import Change, ChangeState
 from catalog.collections import CollectionRow
-from catalog.connection import databases
 from catalog.models import ModelRow
 from catalog.schema import (
     MissingMigrationError,
     RestoreUnfinishedError,
-    Schema,
     SchemaTooNewError,
 )
 from catalog.store import Catalog, open_catalog
-from cli.servers import connected, running_servers
+from cli.servers import running_servers, upgraded
 from config.redaction import clean_text
 from config.settings import SettingsError, read_settings
 
@@ -41,8 +39,7 @@ def _catalog() -> Iterator[Catalog]:
     """Open the catalogue, started for this time if need be; a fault is one line."""
     try:
         settings = read_settings()
-        with running_servers(settings) as found, connected(found) as client:
-            Schema(*databases(client, found.mongo_database)).bring_up_to_date()
+        with running_servers(settings) as found, upgraded(found) as client:
             yield open_catalog(client, found.mongo_database)
     except (
         MissingMigrationError,

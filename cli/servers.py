@@ -5,12 +5,13 @@ Knows nothing of what a command does with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pymongo import MongoClient
 
 from catalog.connection import Row, connect
+from catalog.schema import bring_up_to_date
 from config.embedded import DataDirectoryInUseError, embedded_servers
 from config.settings import Settings, with_embedded_servers
 
@@ -37,7 +38,24 @@ def running_servers(settings: Settings, *, alone: bool = False) -> Iterator[Sett
 
 
 @contextmanager
-def connected(settings: Settings) -> Iterator[MongoClient[Row]]:
-    """Give a client of the MongoDB that settings name, closed in the end."""
-    with connect(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds) as client:
+def connected(
+    settings: Settings, opens: Callable[[str, float], MongoClient[Row]] = connect
+) -> Iterator[MongoClient[Row]]:
+    """Return a client of the MongoDB that settings name, closed in the end."""
+    with opens(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds) as client:
+        yield client
+
+
+@contextmanager
+def upgraded(settings: Settings) -> Iterator[MongoClient[Row]]:
+    """Bring the catalogue up to date, and return a client of it, closed in the end.
+
+    Raises what `catalog.schema.bring_up_to_date` raises.
+    """
+    bring_up_to_date(
+        settings.mongo_url.get_secret_value(),
+        settings.mongo_database,
+        settings.mongo_timeout_seconds,
+    )
+    with connected(settings) as client:
         yield client

@@ -12,15 +12,13 @@ import click
 from pymongo.errors import PyMongoError
 
 from catalog.accounts import Accounts, MalformedAccountError, NewKeys
-from catalog.connection import databases
 from catalog.schema import (
     MissingMigrationError,
     RestoreUnfinishedError,
-    Schema,
     SchemaTooNewError,
 )
 from catalog.store import open_catalog
-from cli.servers import connected, running_servers
+from cli.servers import running_servers, upgraded
 from config.redaction import clean_text
 from config.settings import SettingsError, read_settings
 from identity.custody import Custody
@@ -49,8 +47,7 @@ def _office() -> Iterator[_Office]:
     """Open the catalogue, started for this time if need be; a fault is one line."""
     try:
         settings = read_settings()
-        with running_servers(settings) as found, connected(found) as client:
-            Schema(*databases(client, found.mongo_database)).bring_up_to_date()
+        with running_servers(settings) as found, upgraded(found) as client:
             catalog = open_catalog(client, found.mongo_database)
             vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
             custody = Custody(catalog.accounts, catalog.seal, vault)

@@ -26,9 +26,8 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def ask(monkeypatch: pytest.MonkeyPatch, **urls: str) -> tuple[list[str], float]:
+def ask(**urls: str) -> tuple[list[str], float]:
     """Return the faults that /readyz tells of these servers, and after how many seconds."""
-    monkeypatch.setattr("app.server.create_indexes", lambda *_: None)
     chosen = settings().model_copy(update={name: SecretStr(url) for name, url in urls.items()})
     services = make_services(chosen)
     client = create_app(services).test_client()
@@ -44,19 +43,18 @@ def ask(monkeypatch: pytest.MonkeyPatch, **urls: str) -> tuple[list[str], float]
 
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_a_mongodb_that_is_away_is_told_within_two_seconds(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, silent_port: int, is_silent: bool
+    catalog: Catalog, silent_port: int, is_silent: bool
 ) -> None:
     port = silent_port if is_silent else free_port()
-    faults, seconds = ask(monkeypatch, mongo_url=f"mongodb://127.0.0.1:{port}/")
+    faults, seconds = ask(mongo_url=f"mongodb://127.0.0.1:{port}/")
     assert "MongoDB can't be reached" in faults
     assert seconds < 2
 
 
 def test_two_servers_that_hang_are_told_in_two_and_a_half_seconds(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, silent_port: int
+    catalog: Catalog, silent_port: int
 ) -> None:
     faults, seconds = ask(
-        monkeypatch,
         mongo_url=f"mongodb://127.0.0.1:{silent_port}/",
         redis_url=f"redis://127.0.0.1:{silent_port}/0",
     )

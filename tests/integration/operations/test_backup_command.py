@@ -231,10 +231,10 @@ def test_a_database_that_is_not_empty_is_refused_and_left_as_it_is(
 def test_a_row_in_any_table_makes_it_not_empty(
     client: MongoClient[Row], target: str, table: str
 ) -> None:
-    require_room(client, target, SCHEMA)
+    require_room(client, target, SCHEMA, "")
     databases(client, target)[table in BLOBS][table].insert_one({"_id": "mine"})
     with pytest.raises(RestoreRefusedError, match=rf"is not empty \({table}\)"):
-        require_room(client, target, SCHEMA)
+        require_room(client, target, SCHEMA, "")
 
 
 def test_a_database_whose_service_never_took_anything_counts_as_empty(
@@ -268,7 +268,7 @@ def test_without_redis_a_restore_goes_on(
 
 
 @pytest.mark.parametrize("at", ["vectors", "images", "chunks", "collections"])
-def test_a_restore_that_was_cut_off_keeps_the_service_away_and_begins_anew(
+def test_a_restore_that_was_cut_off_keeps_the_service_away_and_goes_on(
     client: MongoClient[Row],
     call: Call,
     file: Path,
@@ -284,7 +284,16 @@ def test_a_restore_that_was_cut_off_keeps_the_service_away_and_begins_anew(
     with open_archive(file) as archive:
         survivors = Survivors(archive)
         with pytest.raises(KeyboardInterrupt):
-            restore(client, target, archive, survivors, schema=SCHEMA, catalogue="", progress=cut)
+            restore(
+                client,
+                target,
+                archive,
+                survivors,
+                schema=SCHEMA,
+                catalogue=archive.manifest.catalogue,
+                checksum=archive.checksum,
+                progress=cut,
+            )
     rows = databases(client, target)[0]
     assert rows["schema"].find_one({"_id": RESTORE}) is not None
     if at == "vectors":

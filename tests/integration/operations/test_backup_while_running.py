@@ -50,6 +50,7 @@ def restored(client: MongoClient[Row], path: Path) -> tuple[str, Contents]:
             survivors,
             schema=told.schema,
             catalogue=told.catalogue,
+            checksum=archive.checksum,
             progress=silent,
         )
     return name, survivors.contents

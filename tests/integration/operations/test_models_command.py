@@ -176,6 +176,7 @@ def test_a_backup_in_the_middle_of_a_change_brings_both_vectors_back(
             read_through(archive, lambda *_: None),
             schema=SCHEMA,
             catalogue=archive.manifest.catalogue,
+            checksum=archive.checksum,
             progress=lambda *_: None,
         )
     restored = open_catalog(client, target)

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from servers import Servers
 
-from catalog import schema
+from catalog import lease, schema
 from catalog.connection import Row, connect, databases, now, stamp
 from catalog.migrations import MIGRATIONS
 from catalog.schema import (
@@ -222,8 +222,8 @@ def test_the_lock_of_a_process_that_died_is_taken_over_and_not_before(
 def test_a_long_migration_keeps_its_lock(
     client: MongoClient[Row], name: str, rows: Database[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "LOCK", timedelta(seconds=0.6))
-    monkeypatch.setattr(schema, "RENEWAL_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "LEASE", timedelta(seconds=0.6))
+    monkeypatch.setattr(lease, "RENEWAL_SECONDS", 0.1)
     rows["schema"].insert_one({"_id": "schema", "version": 1})
     begun: list[float] = []
 
@@ -308,7 +308,9 @@ def test_a_start_waits_for_a_database_that_is_not_there_yet(
     servers: Servers, name: str, rows: Database[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     urls = ["mongodb://127.0.0.1:1/", servers.mongo_url]
-    monkeypatch.setattr(schema, "connect", lambda _, seconds: connect(urls.pop(0), seconds))
+    monkeypatch.setattr(
+        schema, "connect_patiently", lambda _, seconds: connect(urls.pop(0), seconds)
+    )
     await_schema("", name, 0.2)
     assert urls == []
     assert version_of(rows) == SCHEMA

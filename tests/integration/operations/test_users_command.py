@@ -237,6 +237,7 @@ def test_users_come_back_with_a_backup_and_their_keys_work(
             survivors,
             schema=SCHEMA,
             catalogue=archive.manifest.catalogue,
+            checksum=archive.checksum,
             progress=lambda *_: None,
         )
     restored = open_catalog(client, target).accounts
