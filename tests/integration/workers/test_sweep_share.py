@@ -31,14 +31,16 @@ PERIOD_SECONDS = 5.0
 
 
 def insert_chunks(catalog: Catalog, count: int, **fields: Any) -> list[str]:
-    """Write chunks of one image each, past every submission."""
+    """Write chunks of one image each, of a task that was opened."""
+    task = catalog.tasks.open(catalog.tasks.begin("u", "u/c", "1f", []), [], 0, 0)
+    assert task is not None
     ids = [f"many-{number}" for number in range(count)]
     rows = databases(catalog.client, settings().mongo_database)[0]["chunks"]
     rows.insert_many(
         [
             {
                 "_id": chunk_id,
-                "task_id": "u/c/1",
+                "task_id": task.task_id,
                 "collection": "u/c",
                 "generation": "1f",
                 "items": [[number + 1, "p", 1, f"image-{number}"]],
