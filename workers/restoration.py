@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -109,11 +109,18 @@ class Restoration:
         log.info("snapshots used", sets=len(vouched), behind=len(behind), unknown=len(unknown))
         for key in sorted(behind, key=lambda key: len(later[key])):
             labels = later[key].tolist()
-            if not self._make_ready(
-                of, key, partial(self._repair.supply, of, key, labels), stopping
-            ):
+            if not self._make_ready(of, key, partial(self._catch_up, of, key, labels), stopping):
                 return False
         return True
+
+    def _catch_up(
+        self, of: ModelIndex, key: SetKey, labels: Sequence[int], stopping: threading.Event
+    ) -> SetMending | None:
+        """Add to a set what came after its snapshot; return None if stopped."""
+        done = self._repair.supply(of, key, labels, stopping)
+        if done is not None:
+            log.info("set caught up", **named(key), later=len(labels), added=done.added)
+        return done
 
     def _compare(self, of: ModelIndex, generation: str, stopping: threading.Event) -> bool:
         """Build the sets of a collection that are not ready; return False if stopped."""
