@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pymongo.errors import ConnectionFailure
 
 from catalog.connection import now, stamp
+from catalog.database_time import steady_seconds
 from catalog.images import ImageRow
 from catalog.models import ModelRow
 from catalog.store import Catalog
@@ -44,6 +45,9 @@ CHECKPOINT_SECONDS = 30.0
 #: A checkpoint claims nothing of the time just before: the index is changed before the row says
 #: so, and the clock of the database may be set by a little.
 MARGIN_SECONDS = 60.0
+
+#: A clock of the database that gained so much between two looks was set.
+STEP_SECONDS = 10.0
 
 #: Images whose features are bad, told by name.
 BAD_IMAGES = 20
@@ -81,6 +85,9 @@ class CatalogIndex:
         self._is_owner = is_owner
         #: When this process ceased to own the index, by the database's time.
         self._ceased: datetime | None = None
+        #: How far the database's time was ahead of the steady clock, and when it was set forward.
+        self._ahead: float | None = None
+        self._set_forward_at = float("-inf")
         self._bad = BadVectors(catalog)
         self._repair = SetRepair(catalog, self._bad)
         self._restoration = Restoration(catalog, self._repair, memory_bytes)
@@ -107,15 +114,25 @@ class CatalogIndex:
         ceased, at = self._ceased, self._ceased or now()
         if ceased is None and not self._is_owner():
             return
+        # What changed before the clock was set forward has a time before what its age tells.
+        longest = self._seconds_since_set_forward(at) if ceased is None else float("inf")
         for index in self._opened.values():
             age = index.unsaved_seconds()
             # After the end, a change of any age may be one from before it.
-            is_known = age == 0.0 if ceased else age < float("inf")
+            is_known = age == 0.0 if ceased else age < longest
             if not is_known or not index.is_complete or index.not_ready():
                 continue
             until = stamp(at - timedelta(seconds=age + MARGIN_SECONDS))
             if abs(until - (index.checkpoint or 0)) >= CHECKPOINT_SECONDS * 1000:
                 index.keep_checkpoint(until)
+
+    def _seconds_since_set_forward(self, at: datetime) -> float:
+        steady = steady_seconds()
+        ahead = at.timestamp() - steady
+        if self._ahead is not None and ahead - self._ahead > STEP_SECONDS:
+            self._set_forward_at = steady
+        self._ahead = ahead
+        return steady - self._set_forward_at
 
     def cease(self) -> None:
         """Take note that another process may change the index from now on."""

@@ -176,6 +176,24 @@ def test_a_checkpoint_goes_no_further_than_the_oldest_change_that_was_not_saved(
     assert last > added + 50
 
 
+def test_a_clock_that_is_set_forward_takes_no_change_out_of_what_is_read(
+    catalog: Catalog, start: Start, monkeypatch: Patch
+) -> None:
+    put(catalog, [1])
+    shards = start()
+    first = keep(shards)
+    shards.add(put(catalog, [2]))
+    added = stamp(now())
+    index = opened(shards)
+    monkeypatch.setattr(module, "now", lambda: now() + timedelta(hours=1))
+    for _ in range(2):
+        shards.keep_checkpoints()
+        assert index.checkpoint == first
+    last = keep(shards)
+    assert last is not None
+    assert last > added
+
+
 def test_a_process_that_may_have_lost_the_index_writes_no_checkpoint_but_that_of_its_end(
     catalog: Catalog, start: Start
 ) -> None:
