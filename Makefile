@@ -22,7 +22,7 @@ URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
 .PHONY: demo test run setup lint unit docs chaos takeover soak volume fuzz audit bench-retrieval
-.PHONY: bench-sweeps
+.PHONY: bench-sweeps bench-start
 
 setup: $(VENV)/.ready
 
@@ -80,6 +80,10 @@ bench-retrieval: setup
 # time goes; see docs/reliability.md.
 bench-sweeps: setup
 	$(BIN)/python -m benchmarks.sweeps
+
+# How soon a new index process answers, with snapshots and without; see docs/sizing.md.
+bench-start: setup
+	$(BIN)/python -m benchmarks.start
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

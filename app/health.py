@@ -136,4 +136,9 @@ def _warnings_of(index: IndexReport) -> list[str]:
             f"index: {index.sets_not_saved} of {index.sets} sets could not be saved "
             f"({index.save_fault})"
         )
+    if index.bad_vectors:
+        warnings.append(
+            f"index: {index.bad_vectors} images have a vector that can't be searched "
+            "(`snapsku doctor` names them)"
+        )
     return warnings

@@ -198,6 +198,19 @@ def measure_searches(shards: CatalogIndex, catalog: Catalog, count: int, dimensi
 def run(count: int, dimensions: int, catalog: Catalog, directory: Path) -> None:
     """Fill a catalogue, and print all measures."""
     catalog.models.adopt(ModelRow(MODEL, dimensions))
+    catalog.client["benchmark"]["collections"].insert_one(
+        {
+            "_id": "user/shop",
+            "user": "user",
+            "name": "shop",
+            "generation": KEY.generation,
+            "created_at": 0,
+            "product_count": 1,
+            "image_count": count,
+            "changes": 0,
+            "model_id": MODEL,
+        }
+    )
     print(f"{count} vectors of {dimensions} numbers", flush=True)
     seconds = timed(lambda: fill(catalog, clustered(count, dimensions, seed=1), 1))
     print(f"{seconds:8.1f} s to fill the database", flush=True)
@@ -212,6 +225,7 @@ def run(count: int, dimensions: int, catalog: Catalog, directory: Path) -> None:
     print(f"{estimate:8.0f} MB by the estimate that the memory budget uses")
     seconds = timed(partial(index.save, KEY))
     print(f"{seconds:8.1f} s to write the snapshot", flush=True)
+    shards.keep_checkpoints()
     del index, shards
     shards = opened(catalog, directory)
     print(f"{timed(shards.restore):8.1f} s until ready from snapshots", flush=True)

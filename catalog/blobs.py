@@ -5,8 +5,7 @@ Blobs are written once under the label of their image and never changed.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from bson.binary import Binary
@@ -86,18 +85,11 @@ class Vectors:
         """Give all features that are there among `labels`, by label and model."""
         found: dict[int, dict[str, NDArray[np.float32]]] = {}
         for key, row in find_by_id(self._rows, _both(labels)).items():
-            values = np.frombuffer(row["values"], "<f4")
+            data = row["values"]
+            # Of a row that was cut off, as many numbers as are whole: a wrong number of them.
+            values = np.frombuffer(data, "<f4", count=len(data) // 4)
             found.setdefault(abs(key), {})[row["model_id"]] = values
         return found
-
-    def labels(self, page: int) -> Iterator[list[tuple[int, str]]]:
-        """Give label and model of all features, `page` at a time, in no order."""
-        # One cursor: the embedded server reads everything anew for each page of a range.
-        with self._rows.find({}, ["_id", "model_id"]).batch_size(page) as rows:
-            while found := [
-                (abs(row["_id"]), row["model_id"]) for row in itertools.islice(rows, page)
-            ]:
-                yield found
 
     def remove(self, labels: Iterable[int]) -> None:
         """Forget all features of these labels."""

@@ -6,9 +6,11 @@ once there, stays. So no late message brings an image back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from catalog.connection import (
     Row,
@@ -66,6 +68,18 @@ class ImageRow:
     def shows_as(self) -> tuple[str, bool, bool]:
         """What the index makes of this row: it does the same for rows of the same value."""
         return self.category, self.is_findable, self.is_dead
+
+
+class Place(NamedTuple):
+    """Where the index has a findable image, by its row."""
+
+    label: int
+    generation: str
+    category: str
+
+
+#: What is read of a row to tell its place.
+_PLACE_FIELDS = ("generation", "category", "outcome", "deleted_at")
 
 
 def _of(row: Row) -> ImageRow:
@@ -140,7 +154,7 @@ class Images:
 
     def fail(self, labels: Sequence[int], message: str) -> None:
         """Give those that have no outcome yet the outcome `message`."""
-        self._end(labels, {"outcome": None}, message)
+        self._end(labels, {"outcome": None}, {"outcome": message, "ended_at": stamp(now())})
 
     def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
         """Stamp the epoch of an index owner on those that have no outcome yet.
@@ -158,17 +172,43 @@ class Images:
         """Make those findable that have no outcome yet and were not deleted.
 
         Only those that have the stamp of an `epoch`, where one is given; the index stage gives
-        its own, and others must know that no index process is at work.
+        its own, and others must know that no index process is at work. To be called when their
+        features are in the index: the time of this write is what `places_shown` goes by.
         """
         stamped = {} if epoch is None else {"index_epoch": epoch}
-        self._end(labels, {"outcome": None, "deleted_at": None, **stamped}, SUCCEEDED)
+        at = stamp(now())
+        where = {"outcome": None, "deleted_at": None, **stamped}
+        self._end(labels, where, {"outcome": SUCCEEDED, "ended_at": at, "shown_at": at})
 
-    def _end(self, labels: Sequence[int], where: Row, outcome: str) -> None:
-        ended = {
-            "$set": {"outcome": outcome, "ended_at": stamp(now())},
-            "$unset": {"index_epoch": 1},
-        }
-        update_by_id(self._rows, labels, ended, where)
+    def _end(self, labels: Sequence[int], where: Row, fields: Row) -> None:
+        update_by_id(self._rows, labels, {"$set": fields, "$unset": {"index_epoch": 1}}, where)
+
+    def shown(self, labels: Sequence[int]) -> None:
+        """Note that the index has just been changed to what the rows of these images say."""
+        update_by_id(self._rows, labels, {"$set": {"shown_at": stamp(now())}})
+
+    def places_shown(self, since: datetime, page: int) -> Iterator[list[Place]]:
+        """Yield, page by page, where the index was changed to have findable images since a time.
+
+        Those whose change the index may not have confirmed come first. An image may come twice:
+        one that is confirmed between the two reads must not be missed by both.
+        """
+        for due in ({"index_at": {"$gt": 0}}, {"shown_at": {"$gte": stamp(since)}}):
+            yield from self._places(due, page)
+
+    def places_of(self, generation: str, page: int) -> Iterator[list[Place]]:
+        """Yield, page by page, where the index has the findable images of a generation."""
+        yield from self._places({"generation": generation}, page)
+
+    def _places(self, due: Row, page: int) -> Iterator[list[Place]]:
+        # One cursor: the embedded server reads everything anew for each page of a range.
+        with self._rows.find(due, _PLACE_FIELDS).batch_size(page) as rows:
+            while found := list(itertools.islice(rows, page)):
+                yield [
+                    Place(row["_id"], row["generation"], row["category"])
+                    for row in found
+                    if row["outcome"] == SUCCEEDED and row["deleted_at"] is None
+                ]
 
     def set_info(self, label: int, image_info: str) -> None:
         """Replace what the client noted of an image."""

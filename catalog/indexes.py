@@ -63,6 +63,8 @@ INDEXES = (
     _index("purges", "due_at"),
     _index("images", "product_serial"),
     _partial("images", "index_at"),
+    # What a new index process reads, beyond its snapshots.
+    _partial("images", "shown_at"),
     # The images that the index stage has in hands at this moment.
     _partial("images", "index_epoch"),
     _partial("images", "remove_at"),

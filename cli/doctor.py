@@ -10,8 +10,7 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from typing import cast
 
@@ -21,21 +20,21 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from catalog.accounts import MalformedAccountError
 from catalog.changes import ChangeState
 from catalog.connection import Row, connect, databases, now
 from catalog.indexes import missing_indexes
 from catalog.schema import SCHEMA, Schema
 from catalog.store import Catalog
+from cli.findings import Finding, Wrong, find
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
 from download.address import AllowList
 from identity.custody import Custody
-from identity.vault import Vault, VaultError
+from identity.vault import Vault
 from workers.broker import QUEUES
 from workers.process_reports import ProcessReports
 from workers.resources import catalog_of
-from workers.staging import Consumption, RoomNotice, StagedBytes, connect_redis
+from workers.staging import Consumption, IndexReports, RoomNotice, StagedBytes, connect_redis
 
 #: Less free disk than this is told: a snapshot needs room for a second copy.
 FREE_BYTES = 2**30
@@ -47,61 +46,34 @@ MODEL_CHANGES = 500
 HTTP_SECONDS = 3.0
 
 
-class Wrong(Exception):
-    """A check failed; the text says what is wrong and what to do."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The outcome of one check."""
-
-    subject: str
-    is_ok: bool
-    text: str
-
-    def __str__(self) -> str:
-        return f"{'OK' if self.is_ok else 'WRONG':5}  {self.subject}: {self.text}"
-
-
 def examine(settings: Settings, with_model: bool = False) -> Iterator[Finding]:
     """Give the findings one by one; `with_model` loads the weights, which takes seconds."""
-    yield _find("data directory", lambda: data_directory(settings))
-    yield _find("downloads", lambda: downloads(settings))
+    yield find("data directory", lambda: data_directory(settings))
+    yield find("downloads", lambda: downloads(settings))
     yield from _look_at_mongo(settings)
     yield from _look_at_redis(settings)
-    yield _find("api", lambda: api(settings))
-    yield _find("flower", lambda: flower(settings))
+    yield find("api", lambda: api(settings))
+    yield find("flower", lambda: flower(settings))
     if with_model:
-        yield _find("weights", lambda: weights(settings))
-
-
-def _find(subject: str, check: Callable[[], str]) -> Finding:
-    try:
-        return Finding(subject, True, check())
-    except Wrong as fault:
-        return Finding(subject, False, str(fault))
-    except (MalformedAccountError, VaultError) as fault:
-        return Finding(subject, False, str(fault))
-    except (PyMongoError, RedisError, OSError) as fault:
-        return Finding(subject, False, clean_text(" ".join(str(fault).split()), 300))
+        yield find("weights", lambda: weights(settings))
 
 
 def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
     url = settings.mongo_url.get_secret_value()
     if not url:
-        yield _find("mongodb", lambda: not_there("SNAPSKU_MONGO_URL"))
+        yield find("mongodb", lambda: not_there("SNAPSKU_MONGO_URL"))
         return
     with connect(url, settings.mongo_timeout_seconds) as client:
-        first = _find("mongodb", lambda: mongodb(client, settings))
+        first = find("mongodb", lambda: mongodb(client, settings))
         yield first
         if not first.is_ok:
             return  # the others would wait for it as long, and say the same
         catalog = catalog_of(settings, client)
-        yield _find("indexes", lambda: indexes(client, settings))
-        yield _find("schema", lambda: schema(client, settings))
-        yield _find("model", lambda: model(catalog))
-        yield _find("index owner", lambda: index_owner(catalog))
-        yield _find("users", lambda: users(settings, catalog))
+        yield find("indexes", lambda: indexes(client, settings))
+        yield find("schema", lambda: schema(client, settings))
+        yield find("model", lambda: model(catalog))
+        yield find("index owner", lambda: index_owner(catalog))
+        yield find("users", lambda: users(settings, catalog))
 
 
 def users(settings: Settings, catalog: Catalog) -> str:
@@ -123,17 +95,18 @@ def users(settings: Settings, catalog: Catalog) -> str:
 def _look_at_redis(settings: Settings) -> Iterator[Finding]:
     url = settings.redis_url.get_secret_value()
     if not url:
-        yield _find("redis", lambda: not_there("SNAPSKU_REDIS_URL"))
+        yield find("redis", lambda: not_there("SNAPSKU_REDIS_URL"))
         return
     with connect_redis(url, settings.redis_timeout_seconds, settings.redis_timeout_seconds) as r:
-        first = _find("redis", lambda: redis_server(r))
+        first = find("redis", lambda: redis_server(r))
         yield first
         if not first.is_ok and not _answers(r):
             return
         consumption = Consumption(r, settings.stalled_seconds)
-        yield _find("room for fetched bytes", lambda: room(r, settings))
+        yield find("room for fetched bytes", lambda: room(r, settings))
         for name in QUEUES:
-            yield _find(f"queue {name}", partial(queue, r, consumption, settings, name))
+            yield find(f"queue {name}", partial(queue, r, consumption, settings, name))
+        yield find("vectors", lambda: vectors(IndexReports(r, settings.stalled_seconds)))
         yield from processes(ProcessReports(r))
 
 
@@ -283,6 +256,19 @@ def queue(client: redis.Redis, consumption: Consumption, settings: Settings, nam
         return f"{waiting}, consumed {age:.0f} s ago"
     when = "never or long ago" if age is None else f"{age:.0f} s ago"
     raise Wrong(f"{waiting}, last consumed {when}; start or restart its worker, and beat")
+
+
+def vectors(reports: IndexReports) -> str:
+    """Name the images that the index left out, since their vector can't be searched."""
+    report, _ = reports.latest()
+    if report is None:
+        return "no index process tells of any"
+    if report.bad_vectors:
+        raise Wrong(
+            f"{report.bad_vectors} can't be searched, of {report.bad_images}; "
+            "delete these images and add them again"
+        )
+    return "none that the index left out"
 
 
 def processes(reports: ProcessReports) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from indexer.faults import SnapshotFaults
 from indexer.forked_save import SnapshotError
+from indexer.generations import KnownGenerations
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
 from indexer.set_table import SetTable
@@ -55,14 +56,18 @@ class VectorIndex:
         snapshots: SnapshotDirectory | None = None,
         is_complete: bool = True,
     ) -> None:
-        """Without `is_complete`, there may be sets that only `complete` will name."""
+        """Without `is_complete`, there may be sets that only `expect` and `learn` will name."""
         self._options = options
         self._snapshots = snapshots
         self._faults = snapshots.faults if snapshots else SnapshotFaults()
         self._sets = SetTable()
-        self._complete = is_complete
+        self._known = KnownGenerations(all_known=is_complete)
         for manifest in snapshots.find() if snapshots else ():
             self._open(manifest.key, ready=False, manifest=manifest)
+        kept = snapshots.checkpoint() if snapshots else None
+        #: Up to when the snapshots hold every change, as the caller said; None: not known.
+        self.checkpoint = kept.until if kept else None
+        self.lost_generations = self._lost(kept.folders if kept else ())
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add vectors (n, dimensions), float32 and of norm 1; give how many were new.
@@ -75,7 +80,7 @@ class VectorIndex:
         check_additions(labels, vectors, self._options.dimensions)
         if len(labels) == 0:
             return 0
-        vector_set = self._open(key, ready=self._complete)
+        vector_set = self._open(key, ready=self.is_known(key.generation))
         return 0 if vector_set is None else vector_set.add(labels, vectors)
 
     def mark_deleted(self, key: SetKey, labels: Sequence[int]) -> int:
@@ -107,10 +112,10 @@ class VectorIndex:
         check_query(vectors, k, self._options.dimensions)
         answers: list[Neighbours] = []
         for key in dict.fromkeys(keys):
-            # In this order: `complete` opens the sets that are missing before it says so.
-            complete = self._complete
+            # In this order: `learn` opens the sets that are missing before it says so.
+            known = self.is_known(key.generation)
             vector_set = self._sets.use(key)
-            if vector_set is None and not complete:
+            if vector_set is None and not known:
                 raise SetNotReadyError(f"{key} may hold vectors that are not known yet")
             if vector_set is None:
                 continue
@@ -122,27 +127,63 @@ class VectorIndex:
 
     def keys_of(self, generation: str) -> list[SetKey]:
         """Give the keys of all sets of a generation; SetNotReadyError if not all are known yet."""
-        if not self._complete:
+        if not self.is_known(generation):
             raise SetNotReadyError(f"the sets of {generation} are not all known yet")
         return self._sets.of_generation(generation)
 
-    def complete(self, keys: Iterable[SetKey]) -> None:
-        """Take note that there is no set but those of these keys and those that are there.
+    def generations(self) -> set[str]:
+        """Return the generations that have sets."""
+        return self._sets.generations()
 
-        A set that was not there must be filled, and is not ready.
+    def open(self, key: SetKey) -> None:
+        """Make a set that is to be filled, and is not ready, where it is not there."""
+        self._open(key, ready=False)
+
+    def expect(self, unknown: Iterable[str]) -> None:
+        """Take note that all sets are there but for these generations."""
+        self._known.expect(unknown)
+
+    def learn(self, generation: str, keys: Iterable[SetKey]) -> None:
+        """Take note that a generation has no set but those of these keys and those there.
+
+        A set that was not there must be filled, and is not ready. Of a generation that was
+        known before, nothing is learned.
         """
-        for key in keys:
-            self._open(key, ready=False)
-        self._complete = True
+        if not self.is_known(generation):
+            for key in keys:
+                self._open(key, ready=False)
+            self._known.learn(generation)
+
+    def is_known(self, generation: str) -> bool:
+        """Tell whether all sets of a generation are known."""
+        return generation in self._known
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it was ever said which generations are unknown."""
+        return self._known.unknown is not None
+
+    def unknown(self) -> frozenset[str]:
+        """Return the generations that were said to be unknown and are so still."""
+        return self._known.unknown or frozenset()
 
     @property
     def is_complete(self) -> bool:
         """Whether all sets are known."""
-        return self._complete
+        return self.is_begun and not self.unknown()
 
     def not_ready(self) -> list[SetKey]:
-        """Give the sets that do not hold all that they should, as far as is known."""
+        """Return the sets that do not hold all that they should, as far as is known."""
         return self._sets.not_ready()
+
+    def not_ready_of(self, generation: str) -> list[SetKey]:
+        """Return the same of one generation."""
+        return self._sets.not_ready_of(generation)
+
+    def whole(self) -> list[SetKey]:
+        """Return the sets that are not ready, but held all that they should when saved."""
+        found = ((key, self._sets.find(key)) for key in self._sets.not_ready())
+        return [key for key, one in found if one is not None and one.has_whole_snapshot]
 
     def now_ready(self, key: SetKey) -> None:
         """Take note that a set holds all that it should; from here on it is searched."""
@@ -200,6 +241,27 @@ class VectorIndex:
     def unsaved(self) -> dict[SetKey, int]:
         """Give the sets that changed since their snapshot, and how many labels did."""
         return self._sets.unsaved()
+
+    def unsaved_seconds(self) -> float:
+        """Return the age of the oldest change that no snapshot has; 0 where there is none.
+
+        Infinite where a set was filled that had no whole snapshot before.
+        """
+        found = (self._sets.find(key) for key in self._sets.unsaved())
+        return max((one.unsaved_seconds for one in found if one is not None), default=0.0)
+
+    def keep_checkpoint(self, until: int) -> None:
+        """Write down that what changed before `until`, by the caller's clock, is in snapshots."""
+        if self._snapshots is not None:
+            names = (one.saved_as for one in self._sets.all().values())
+            if self._snapshots.keep_checkpoint(until, [name for name in names if name]):
+                self.checkpoint = until
+
+    def remove_checkpoint(self) -> None:
+        """Have the next process trust no snapshot until it was compared."""
+        self.checkpoint = None
+        if self._snapshots is not None:
+            self._snapshots.remove_checkpoint()
 
     def save(self, key: SetKey, seconds: float = SAVE_SECONDS) -> bool:
         """Bring the snapshot of a set up to this moment; False, and a line in the log, if not."""
@@ -269,6 +331,14 @@ class VectorIndex:
                 logger.info("%s is idle: out of memory", key)
                 done += 1
         return done
+
+    def _lost(self, folders: Iterable[str]) -> frozenset[str]:
+        """Return the generations that miss one of these folders."""
+        if self._snapshots is None:
+            return frozenset()
+        there = {self._snapshots.of(key).name for key in self._sets.all()}
+        missing = set(folders) - there
+        return frozenset(self._snapshots.generation_of(folder) for folder in missing)
 
     def _open(self, key: SetKey, ready: bool, manifest: Manifest | None = None) -> VectorSet | None:
         """Return a set, made where it is not there; None in a generation that was dropped."""

@@ -53,12 +53,15 @@ class Keeper:
         self,
         restore: Callable[[threading.Event], Sequence[VectorIndex]],
         options: KeeperOptions,
+        keep_checkpoints: Callable[[], None] = lambda: None,
     ) -> None:
         """`restore` makes sets ready that are not, and gives all indexes there are by then.
 
-        It ends early when the event that it is given is set.
+        It ends early when the event that it is given is set. `keep_checkpoints` is called after
+        every look, and when all was saved in the end.
         """
         self._restore = restore
+        self._keep_checkpoints = keep_checkpoints
         self._options = options
         self._stopping = threading.Event()
         self._looked = threading.Event()
@@ -94,6 +97,7 @@ class Keeper:
                     logger.warning("no time left for the snapshots of all sets, some stay older")
                     return
                 index.save(key, left)
+        self._keep_checkpoints()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -116,6 +120,7 @@ class Keeper:
                 others = sum(one.memory_bytes for one in self._indexes if one is not index)
                 left = max(0, self._options.memory_bytes - others)
                 index.unload_beyond(left, self._options.idle_seconds)
+        self._keep_checkpoints()
 
     def _save_what_is_due(self, index: VectorIndex) -> None:
         unsaved = index.unsaved()

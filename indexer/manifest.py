@@ -58,12 +58,17 @@ class ShardRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A snapshot of a set; `written_at` is in seconds since the epoch."""
+    """A snapshot of a set; `written_at` is in seconds since the epoch.
+
+    `is_whole` tells whether the set held all that it should. Manifests of earlier releases do
+    not say it; they count by what a checkpoint says, which was written when all sets did.
+    """
 
     key: SetKey
     parameters: Parameters
     written_at: float
     shards: tuple[ShardRecord, ...]
+    is_whole: bool = True
 
     def pack(self) -> bytes:
         """Give the bytes that `unpack` reads."""
@@ -90,6 +95,7 @@ class Manifest:
                 Parameters(**fields["parameters"]),
                 fields["written_at"],
                 shards,
+                bool(fields.get("is_whole", True)),
             )
         except (KeyError, TypeError) as error:
             raise ManifestError(f"its fields are not those of a manifest: {error}") from error

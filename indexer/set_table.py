@@ -90,6 +90,11 @@ class SetTable:
                     table.pop(key, None)
             return sets
 
+    def generations(self) -> set[str]:
+        """Return the generations that have sets."""
+        with self._lock:
+            return set(self._by_generation)
+
     def of_generation(self, generation: str) -> list[SetKey]:
         """Return the keys of a generation's sets."""
         with self._lock:
@@ -104,6 +109,12 @@ class SetTable:
         """Return the keys of the sets that are not ready."""
         with self._lock:
             return list(self._not_ready)
+
+    def not_ready_of(self, generation: str) -> list[SetKey]:
+        """Return the keys of a generation's sets that are not ready."""
+        with self._lock:
+            sets = self._by_generation.get(generation, {})
+            return [key for key, vector_set in sets.items() if not vector_set.ready]
 
     def loaded(self) -> list[SetKey]:
         """Return the keys of the sets that take memory, the one used longest ago first."""

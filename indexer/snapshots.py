@@ -16,8 +16,9 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+from indexer.checkpoint import NAME, Checkpoint, CheckpointError
 from indexer.faults import SnapshotFaults
 from indexer.forked_save import SUFFIX, SnapshotError, check_file, save_shard
 from indexer.key import SetKey
@@ -55,13 +56,14 @@ class SetSnapshot:
             raise SnapshotError(str(error)) from error
         return save_shard(shard, self._folder / f"{uuid.uuid4().hex}.hnsw", seconds)
 
-    def commit(self, shards: Sequence[ShardRecord]) -> Manifest:
+    def commit(self, shards: Sequence[ShardRecord], is_whole: bool = True) -> Manifest:
         """Make saved shards the snapshot, and remove the files of the one before.
 
+        `is_whole` tells whether the set holds all that it should.
         Raises SnapshotError where the snapshot before still is the one, OSError where
         the new one is, but the disk may not keep it.
         """
-        manifest = Manifest(self._key, self._parameters, time.time(), tuple(shards))
+        manifest = Manifest(self._key, self._parameters, time.time(), tuple(shards), is_whole)
         part = self._folder / (MANIFEST + SUFFIX)
         try:
             with part.open("wb") as file:
@@ -78,6 +80,11 @@ class SetSnapshot:
         _sync(self._folder.parent)
         self.remove_all_but(manifest)
         return manifest
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self._folder.name
 
     def discard(self, shards: Iterable[ShardRecord]) -> None:
         """Remove the files of shards that were saved and will not be committed.
@@ -130,6 +137,37 @@ class SnapshotDirectory:
         self._directory = directory
         self._options = options
         self._parameters = Parameters.of(model_id, options)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return up to when the snapshots hold every change; None where that is not known.
+
+        A checkpoint that can't be used is removed, with one line of the log.
+        """
+        try:
+            return Checkpoint.read(self._directory, self._parameters)
+        except (OSError, CheckpointError) as error:
+            logger.error("checkpoint is lost, all sets are compared with the rows: %s", error)
+            self.remove_checkpoint()
+            return None
+
+    def keep_checkpoint(self, until: int, folders: Sequence[str]) -> bool:
+        """Note that what was shown before `until` is in these folders; False if it failed."""
+        try:
+            Checkpoint(self._parameters, until, tuple(folders)).write(self._directory)
+        except OSError as error:
+            logger.error("no checkpoint, a restart takes longer: %s", error)
+            return False
+        return True
+
+    def remove_checkpoint(self) -> None:
+        """Have all sets compared with the rows by the next process."""
+        with contextlib.suppress(OSError):
+            (self._directory / NAME).unlink(missing_ok=True)
+
+    @staticmethod
+    def generation_of(folder: str) -> str:
+        """Return the generation of a set by the name of its folder."""
+        return unquote(folder.rpartition("-")[0])
 
     def of(self, key: SetKey) -> SetSnapshot:
         """Give the folder of a set, whether it is there or not."""

@@ -30,6 +30,10 @@ MARKS_PER_WRITE = 1_000
 """Labels marked under one hold of the locks: about a millisecond."""
 
 
+#: The steady clock that goes on while the machine sleeps, where the system has one.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 class SetNotReadyError(Exception):
     """A search needs a set that is not ready yet; a later one will find it so."""
 
@@ -74,6 +78,8 @@ class VectorSet:
         self._shards: tuple[Shard, ...] | None = None if manifest else ()
         self._dropped = False
         self._ready = ready
+        #: When the oldest change came that no snapshot has, by the steady clock.
+        self._changed_at = 0.0
         self.on_change: Callable[[VectorSet], None] = lambda _: None
         self.used_at = self.save_again_at = time.monotonic()
 
@@ -94,6 +100,7 @@ class VectorSet:
         unknown = 0
         for piece in _pieces(len(distinct), MARKS_PER_WRITE):
             with self._loaded() as shards:
+                self._note_change()
                 left = distinct[piece]
                 for shard in shards:
                     known = [label for label in left if shard.knows(label)]
@@ -108,6 +115,7 @@ class VectorSet:
         revived: set[int] = set()
         for piece in _pieces(len(labels), MARKS_PER_WRITE):
             with self._loaded() as shards:
+                self._note_change()
                 for shard in shards:
                     revived |= shard.revive(labels[piece])
         return revived
@@ -175,8 +183,28 @@ class VectorSet:
 
     @ready.setter
     def ready(self, ready: bool) -> None:
+        was_filled = ready and not self._ready
         self._ready = ready
+        if was_filled and self.unsaved_changes:
+            # What filled it may be of any age.
+            self._changed_at = float("-inf")
         self.on_change(self)
+
+    @property
+    def saved_as(self) -> str | None:
+        """The name of the folder of its snapshot, None where it has none."""
+        snapshot = self._snapshot
+        return None if snapshot is None or self._manifest is None else snapshot.name
+
+    @property
+    def has_whole_snapshot(self) -> bool:
+        """Whether the set held all that it should when it was saved."""
+        return self._manifest is not None and self._manifest.is_whole
+
+    @property
+    def unsaved_seconds(self) -> float:
+        """The age of the oldest change that no snapshot has; infinite where it is not known."""
+        return max(0.0, _steady() - self._changed_at) if self.unsaved_changes else 0.0
 
     @property
     def is_loaded(self) -> bool:
@@ -200,9 +228,13 @@ class VectorSet:
         if shards is None or self._snapshot is None:
             return 0
         saved = self._saved
-        lost = (len(self._manifest.shards) if self._manifest else 0) - len(saved)
-        return lost + sum(
-            shard.changes - (saved[shard][0] if shard in saved else -1) for shard in shards
+        manifest = self._manifest
+        lost = (len(manifest.shards) if manifest else 0) - len(saved)
+        became_whole = self._ready and manifest is not None and not manifest.is_whole
+        return (
+            lost
+            + became_whole
+            + sum(shard.changes - (saved[shard][0] if shard in saved else -1) for shard in shards)
         )
 
     def save(self, seconds: float) -> None:
@@ -214,6 +246,7 @@ class VectorSet:
             if self._snapshot is None or self._dropped or not self.unsaved_changes:
                 return
             shards = self._shards or ()
+            began, is_whole = _steady(), self._ready
             if not shards:
                 self._snapshot.remove()
                 self._saved, self._manifest = {}, None
@@ -225,12 +258,14 @@ class VectorSet:
                     if known is None or known[0] != shard.changes:
                         known = self._snapshot.save_shard(shard, seconds)
                     saved[shard] = known
-                manifest = self._snapshot.commit([record for _, record in saved.values()])
+                records = [record for _, record in saved.values()]
+                manifest = self._snapshot.commit(records, is_whole)
             except SnapshotError:
                 old = self._saved.values()
                 self._snapshot.discard(new[1] for new in saved.values() if new not in old)
                 raise
             self._saved, self._manifest = saved, manifest
+            self._changed_at = began
 
     def unload(self) -> bool:
         """Take the set out of memory; False where its snapshot is behind, or it is not ready."""
@@ -266,6 +301,7 @@ class VectorSet:
             if not compaction.copy(stopping):
                 break
             with self._changing:
+                self._note_change()
                 compaction.finish()
                 new = (compaction.new,) if compaction.new.live_count else ()
                 # A set that was dropped meanwhile does not have the shard any more.
@@ -277,6 +313,11 @@ class VectorSet:
             self.on_change(self)
             done += 1
         return done
+
+    def _note_change(self) -> None:
+        """Take note of the time before a change, unless one is waiting to be saved already."""
+        if not self.unsaved_changes:
+            self._changed_at = _steady()
 
     @contextmanager
     def _loaded(self, patience: float = -1.0) -> Iterator[tuple[Shard, ...]]:
@@ -304,6 +345,7 @@ class VectorSet:
     def _add_piece(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         if self._dropped:
             return 0
+        self._note_change()
         shards = self._shards or ()
         first_places: dict[int, int] = {}
         for place, label in enumerate(labels):
@@ -319,6 +361,10 @@ class VectorSet:
             fitting, new = new[: shard.room], new[shard.room :]
             added += shard.add([labels[place] for place in fitting], vectors[fitting])
         return added
+
+
+def _steady() -> float:
+    return time.clock_gettime(_STEADY)
 
 
 def _pieces(total: int, length: int) -> Iterator[slice]:

@@ -6,13 +6,12 @@ may reach it that did not pass here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Vector = NDArray[np.float32]
 
 NORM_TOLERANCE = 1e-3
 """How far a norm may be from 1. Rounding to half precision moves it by 5e-4 at most."""
@@ -38,6 +37,25 @@ def check_vectors(vectors: NDArray[np.float32], dimensions: int) -> None:
     if wrong.any():
         place = int(np.argmax(wrong))
         raise ValueError(f"vector {place} has the norm {norms[place]:.4g}, not 1")
+
+
+def faults_of(vectors: Mapping[int, Vector], dimensions: int) -> dict[int, str]:
+    """Return by label which of these vectors (dimensions,) may not enter an index, and why."""
+    try:
+        if vectors:
+            check_vectors(np.stack(list(vectors.values())), dimensions)
+    except ValueError:
+        found = {label: _fault_of(vector, dimensions) for label, vector in vectors.items()}
+        return {label: fault for label, fault in found.items() if fault is not None}
+    return {}
+
+
+def _fault_of(vector: Vector, dimensions: int) -> str | None:
+    try:
+        check_vectors(vector[np.newaxis], dimensions)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def check_additions(labels: Sequence[int], vectors: NDArray[np.float32], dimensions: int) -> None:

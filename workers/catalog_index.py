@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 from pymongo.errors import ConnectionFailure
 
+from catalog.connection import now, stamp
+from catalog.database_time import steady_seconds
 from catalog.images import ImageRow
 from catalog.models import ModelRow
 from catalog.store import Catalog
+from contract.errors import InsertImageError
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, no_neighbours
 from indexer.options import IndexOptions
 from indexer.snapshots import SnapshotDirectory
 from indexer.vector_set import SetState
-from workers.image_sets import belongs, by_set, named
+from workers.bad_vectors import BadVectors
+from workers.image_sets import by_set
 from workers.index_health import IndexHealth
-
-#: Labels read from MongoDB at a time; a page costs a search for its beginning.
-LABEL_PAGE = 20_000
-
-#: Rows read at a time.
-ROW_PAGE = 2_000
-
-#: Features read and added at a time while a set is built.
-PAGE = 500
+from workers.restoration import Restoration
+from workers.set_repair import ModelIndex, SetMending, SetRepair
 
 #: Numbers of the vectors added under one hold of a write lock: some 3 ms that a search may wait.
 NUMBERS_PER_WRITE = 1024
-
-#: A line about progress comes no more often.
-PROGRESS_SECONDS = 2.0
 
 #: Pause where MongoDB can't be reached.
 UNREACHABLE_PAUSE = 2.0
@@ -46,21 +39,20 @@ UNREACHABLE_PAUSE = 2.0
 #: How long it is told that a snapshot was lost.
 LOST_SECONDS = 600.0
 
+#: A checkpoint is written when it moves by more than this.
+CHECKPOINT_SECONDS = 30.0
+
+#: A checkpoint claims nothing of the time just before: the index is changed before the row says
+#: so, and the clock of the database may be set by a little.
+MARGIN_SECONDS = 60.0
+
+#: A clock of the database that gained so much between two looks was set.
+STEP_SECONDS = 10.0
+
+#: Images whose features are bad, told by name.
+BAD_IMAGES = 20
+
 log = structlog.get_logger(__name__)
-
-
-class SetMending(NamedTuple):
-    """How many images a set lacked, and had too much that no message would have removed."""
-
-    added: int
-    marked: int
-
-
-class Marked(NamedTuple):
-    """How many images of a set were marked."""
-
-    all: int
-    unasked: int  #: of them, those that no message on its way would have marked
 
 
 class CatalogIndex:
@@ -75,10 +67,12 @@ class CatalogIndex:
         shard_capacity: int,
         directory: Path | None = None,
         memory_bytes: int = 0,
+        is_owner: Callable[[], bool] = lambda: True,
     ) -> None:
         """Snapshots are kept in `directory`, if there is one; 0 `memory_bytes`: no limit.
 
         `catalog` is asked for at the first use, since a process may still fork before.
+        `is_owner` tells whether no other process can have changed the index up to now.
         """
         self._catalog = catalog
         self._shard_capacity = shard_capacity
@@ -88,31 +82,68 @@ class CatalogIndex:
         # By model, each replaced as a whole. A search uses one of them and so never mixes two.
         self._opened: dict[str, VectorIndex] = {}
         self._known: dict[str, ModelRow] | None = None
+        self._is_owner = is_owner
+        #: When this process ceased to own the index, by the database's time.
+        self._ceased: datetime | None = None
+        #: How far the database's time was ahead of the steady clock, and when it was set forward.
+        self._ahead: float | None = None
+        self._set_forward_at = float("-inf")
+        self._bad = BadVectors(catalog)
+        self._repair = SetRepair(catalog, self._bad)
+        self._restoration = Restoration(catalog, self._repair, memory_bytes)
 
     def restore(self, stopping: threading.Event | None = None) -> list[VectorIndex]:
-        """Make every set hold what the rows say, and ready; ends early when `stopping` is set.
+        """Make every set hold what the rows say, and ready; end early when `stopping` is set.
 
-        Gives the index of each model, none while there is no model or no database. Other
+        Return the index of each model, none while there is no model or no database. Other
         threads may use the indexes meanwhile. For one thread at a time.
         """
         stopping = stopping or threading.Event()
         try:
-            lagging = {
-                model_id: index
-                for model_id, index in self._all().items()
-                if not index.is_complete or index.not_ready()
-            }
-            if lagging:
-                self._restore(lagging, stopping)
+            for model_id, index in self._all().items():
+                if not stopping.is_set():
+                    self._restoration.restore(self._of(model_id, index), stopping)
         except ConnectionFailure as error:
             log.warning("database unreachable, sets are not restored", fault=str(error))
             stopping.wait(UNREACHABLE_PAUSE)
         return list(self._opened.values())
 
-    def add(self, images: Iterable[ImageRow]) -> dict[int, set[str]]:
-        """Add all features of images, each to the index of its model.
+    def keep_checkpoints(self) -> None:
+        """Write down up to when all changes are in the snapshots, where that has moved."""
+        # In this order: an owner at the second moment was the only one at the first.
+        ceased, at = self._ceased, self._ceased or now()
+        if ceased is None and not self._is_owner():
+            return
+        # What changed before the clock was set forward has a time before what its age tells.
+        longest = self._seconds_since_set_forward(at) if ceased is None else float("inf")
+        for index in self._opened.values():
+            age = index.unsaved_seconds()
+            # After the end, a change of any age may be one from before it.
+            is_known = age == 0.0 if ceased else age < longest
+            if not is_known or not index.is_complete or index.not_ready():
+                continue
+            until = stamp(at - timedelta(seconds=age + MARGIN_SECONDS))
+            if abs(until - (index.checkpoint or 0)) >= CHECKPOINT_SECONDS * 1000:
+                index.keep_checkpoint(until)
 
-        Gives by label the models whose index has the image now.
+    def _seconds_since_set_forward(self, at: datetime) -> float:
+        steady = steady_seconds()
+        ahead = at.timestamp() - steady
+        if self._ahead is not None and ahead - self._ahead > STEP_SECONDS:
+            self._set_forward_at = steady
+        self._ahead = ahead
+        return steady - self._set_forward_at
+
+    def cease(self) -> None:
+        """Take note that another process may change the index from now on."""
+        at = now()
+        if self._is_owner():
+            self._ceased = at
+
+    def add(self, images: Iterable[ImageRow]) -> dict[int, set[str]]:
+        """Add all features of images that are good, each to the index of its model.
+
+        Return by label the models whose index has the image now.
         """
         rows = {image.label: image for image in images}
         added: dict[int, set[str]] = {label: set() for label in rows}
@@ -121,16 +152,27 @@ class CatalogIndex:
             index = self._open(model_id)
             if index is None:
                 continue  # of a model that no worker ever loaded
-            some = [label for label in rows if model_id in stored.get(label, ())]
-            for key, labels in by_set(rows[label] for label in some).items():
-                index.add(key, labels, np.stack([stored[label][model_id] for label in labels]))
-            for label in some:
+            made = {n: models[model_id] for n, models in stored.items() if model_id in models}
+            good = self._bad.sift(self._of(model_id, index).model, made)
+            for key, labels in by_set(rows[label] for label in good).items():
+                index.add(key, labels, np.stack([good[label] for label in labels]))
+            for label in good:
                 added[label].add(model_id)
         return added
 
-    def remove(self, images: Iterable[ImageRow]) -> None:
+    def bad(self, labels: Iterable[int], model_id: str) -> set[int]:
+        """Return those among `labels` whose feature of a model was found to be bad."""
+        return self._bad.among(labels, model_id)
+
+    def lose_bad(self, generation: str, labels: Iterable[int], model_id: str) -> None:
+        """Note images whose feature of a model is bad as lost for that model."""
+        lost = dict.fromkeys(self.bad(labels, model_id), InsertImageError.message)
+        self._catalog().losses.put(generation, model_id, lost)
+
+    def remove(self, images: Collection[ImageRow]) -> None:
         """Hide images from every search."""
         sets = by_set(images)
+        self._bad.forget(image.label for image in images)
         for index in self._all().values():
             for key, labels in sets.items():
                 index.mark_deleted(key, labels)
@@ -138,7 +180,7 @@ class CatalogIndex:
     def refresh(self, images: Sequence[ImageRow]) -> dict[int, set[str]]:
         """Put findable images into the sets that their rows name, and out of any other.
 
-        Gives by label the models whose index has the image. Twice is as good as once.
+        Return by label the models whose index has the image. Twice is as good as once.
         """
         sets = by_set(images)
         for index in self._all().values():
@@ -150,6 +192,7 @@ class CatalogIndex:
                 for other in index.keys_of(key.generation):
                     if other != key:
                         index.mark_deleted(other, labels)
+        self._catalog().images.shown([image.label for image in images])
         return added
 
     def search(
@@ -194,10 +237,12 @@ class CatalogIndex:
         index = self._open(model_id)
         if index is None:
             return list(images)
-        if not index.is_complete:
-            return None
         by_key = {row.label: SetKey(row.generation, row.category) for row in images}
-        if set(by_key.values()).intersection(index.not_ready()):
+        generations = {key.generation for key in by_key.values()}
+        if not all(index.is_known(generation) for generation in generations):
+            return None
+        not_ready = {key for one in generations for key in index.not_ready_of(one)}
+        if not not_ready.isdisjoint(by_key.values()):
             return None
         return [row for row in images if not index.contains(by_key[row.label], row.label)]
 
@@ -211,6 +256,7 @@ class CatalogIndex:
         """Give how the index is, by what is known in this process; asks no database."""
         indexes = list(self._opened.values())
         not_saved = [fault for index in indexes for fault in index.not_saved().values()]
+        bad = self._bad.images
         return IndexHealth(
             # Unless the database was asked and knows no model.
             is_complete=all(index.is_complete for index in indexes)
@@ -221,6 +267,8 @@ class CatalogIndex:
             snapshots_lost=sum(index.lost_within(LOST_SECONDS) for index in indexes),
             sets_not_saved=len(not_saved),
             save_fault=not_saved[-1] if not_saved else "",
+            bad_vectors=len(bad),
+            bad_images=", ".join(bad[:BAD_IMAGES]),
         )
 
     def _all(self) -> dict[str, VectorIndex]:
@@ -241,6 +289,9 @@ class CatalogIndex:
                 if model_id in self._look():
                     self._make(model_id, before)
             return self._opened.get(model_id)
+
+    def _of(self, model_id: str, index: VectorIndex) -> ModelIndex:
+        return ModelIndex((self._known or {})[model_id], index)
 
     def _look(self) -> dict[str, ModelRow]:
         self._known = self._catalog().models.known()
@@ -268,98 +319,13 @@ class CatalogIndex:
         index = VectorIndex(options, snapshots, is_complete=is_new)
         self._opened = {**self._opened, model_id: index}
 
-    def _restore(self, lagging: Mapping[str, VectorIndex], stopping: threading.Event) -> None:
-        started = time.monotonic()
-        findable = self._findable(stopping)
-        if findable is None:
-            return
-        for model_id, index in lagging.items():
-            of_model = findable.get(model_id, {})
-            index.complete(of_model)
-            # The small ones first: so more searches are answered sooner.
-            for key in sorted(index.not_ready(), key=lambda key: len(of_model.get(key, ()))):
-                labels = of_model.pop(key, np.empty(0, np.int64)).tolist()
-                if self._restore_set(model_id, index, key, labels, stopping) is None:
-                    return
-                index.now_ready(key)
-                if self._memory_bytes:
-                    index.unload_beyond(self._memory_bytes, idle_seconds=0)
-        log.info("index ready", seconds=round(time.monotonic() - started, 1))
-
-    def _findable(
-        self, stopping: threading.Event
-    ) -> dict[str, dict[SetKey, NDArray[np.int64]]] | None:
-        """Give the labels that each set of each model must hold by the rows; None if stopped."""
-        parts: dict[str, dict[SetKey, list[NDArray[np.int64]]]] = {}
-        for labels in self._catalog().vectors.labels(LABEL_PAGE):
-            for start in range(0, len(labels), ROW_PAGE):
-                if stopping.is_set():
-                    return None
-                page = labels[start : start + ROW_PAGE]
-                rows = self._catalog().images.find(list({label for label, _ in page}))
-                for model_id in {model_id for _, model_id in page}:
-                    made = [label for label, maker in page if maker == model_id]
-                    found = by_set(rows[n] for n in made if n in rows and rows[n].is_findable)
-                    for key, some in found.items():
-                        of_model = parts.setdefault(model_id, {})
-                        of_model.setdefault(key, []).append(np.array(some, np.int64))
-        return {
-            model_id: {key: np.concatenate(some) for key, some in of_model.items()}
-            for model_id, of_model in parts.items()
-        }
-
-    def _restore_set(
-        self,
-        model_id: str,
-        index: VectorIndex,
-        key: SetKey,
-        labels: list[int],
-        stopping: threading.Event,
-    ) -> SetMending | None:
-        """Add what a set lacks and mark what it has too much; None if stopped.
-
-        Images may be added and deleted meanwhile. Whoever deletes writes the row first and
-        marks then, so a row that is read after its label was added tells if the mark came
-        too early to be seen.
-        """
-        started = time.monotonic()
-        live = index.live_labels(key)
-        loaded = time.monotonic() - started
-        revived = index.revive(key, [label for label in labels if label not in live])
-        marked = self._mark_dead(index, key, list(live.difference(labels)))
-        marked_again = self._mark_dead(index, key, list(revived))
-        known = index.known(key, labels)
-        missing = [label for label in labels if label not in known]
-        added, said_at = 0, time.monotonic()
-        for start in range(0, len(missing), PAGE):
-            if stopping.is_set():
-                return None
-            page = missing[start : start + PAGE]
-            stored = self._catalog().vectors.get(page, model_id)
-            if stored:
-                added += index.add(key, list(stored), np.stack(list(stored.values())))
-                self._mark_dead(index, key, list(stored))
-            if time.monotonic() - said_at >= PROGRESS_SECONDS:
-                said_at = time.monotonic()
-                log.info("building a set", **named(key), done=start + len(page), of=len(missing))
-        log.info(
-            "set ready",
-            **named(key),
-            vectors=index.count(key),
-            added=added,
-            marked=marked.all + marked_again.all,
-            load_seconds=round(loaded, 2),
-            seconds=round(time.monotonic() - started, 2),
-        )
-        return SetMending(added + len(revived) - marked_again.all, marked.unasked)
-
     def counts(self, generation: str, model_id: str) -> dict[str, int] | None:
         """Return how many images a model's sets have, by category; None while one is not ready."""
         index = self._open(model_id)
-        if index is None or not index.is_complete:
+        if index is None or not index.is_known(generation):
             return None
         keys = index.keys_of(generation)
-        if not set(keys).isdisjoint(index.not_ready()):
+        if index.not_ready_of(generation):
             return None
         return {key.category: count for key in keys if (count := index.count(key))}
 
@@ -372,24 +338,12 @@ class CatalogIndex:
             return None
         added = marked = 0
         for key in {SetKey(generation, c) for c in labels}.union(index.keys_of(generation)):
-            done = self._restore_set(model_id, index, key, labels.get(key.category, []), stop)
+            of = self._of(model_id, index)
+            done = self._repair.mend(of, key, labels.get(key.category, []), stop)
             if done is None:
                 return None
             added, marked = added + done.added, marked + done.marked
         return SetMending(added, marked)
-
-    def _mark_dead(self, index: VectorIndex, key: SetKey, labels: Sequence[int]) -> Marked:
-        """Hide those that no row wants in this set any more."""
-        count = unasked = 0
-        for start in range(0, len(labels), ROW_PAGE):
-            page = labels[start : start + ROW_PAGE]
-            rows = self._catalog().images.find(page)
-            dead = [label for label in page if not belongs(rows.get(label), key)]
-            if dead:
-                index.mark_deleted(key, dead)
-            count += len(dead)
-            unasked += sum(label not in rows or rows[label].index_at is None for label in dead)
-        return Marked(count, unasked)
 
 
 def _vectors_per_write(dimensions: int) -> int:

@@ -61,12 +61,18 @@ START_SECONDS = 2.0
 
 _directory = settings().data_dir / "index"
 
+#: The lease by which this process may work on the index.
+ownership = IndexOwnership(
+    catalog, this_process(), settings().lease_seconds, settings().lease_renewal_seconds
+)
+
 #: The shards of this process.
 shards = CatalogIndex(
     catalog,
     settings().shard_capacity,
     directory=_directory / "sets",
     memory_bytes=settings().index_memory_bytes,
+    is_owner=lambda: ownership.trusted_epoch() is not None,
 )
 
 #: Read by stages that make images findable; written to wait for all of them.
@@ -83,11 +89,7 @@ _keeper = Keeper(
         deleted_share=settings().compaction_share,
         memory_bytes=settings().index_memory_bytes,
     ),
-)
-
-#: The lease by which this process may work on the index.
-ownership = IndexOwnership(
-    catalog, this_process(), settings().lease_seconds, settings().lease_renewal_seconds
+    shards.keep_checkpoints,
 )
 
 _comparison = Comparison(catalog, shards, settings().compare_seconds)
@@ -148,6 +150,7 @@ def _hurry(**_: Any) -> None:
 def _end(**_: Any) -> None:
     _reporter.stop()
     # Nothing is at work any more; what is saved from here on is read by this folder alone.
+    shards.cease()
     ownership.release()
     _keeper.stop(STOP_SECONDS)
 
@@ -229,7 +232,7 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
     wanted = collection.models if collection else ()
     lacking: dict[int, type[ContractError] | None] = {}
     for label, models in added.items():
-        if not models:
+        if not models or shards.bad([label], wanted[0] if wanted else ""):
             log.error("an image reached the index without a feature", label=label)
             lacking[label] = InsertImageError
         elif not models.issuperset(wanted):
@@ -238,6 +241,7 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
         # Made for a change that is over by now.
         catalog().vectors.keep_only(list(added), wanted)
     for model_id in wanted:
+        shards.lose_bad(chunk.generation, lacking, model_id)
         for label in catalog().losses.among([n for n, f in lacking.items() if f is None], model_id):
             if model_id == wanted[0]:
                 lacking[label] = NoAvailableFeature
@@ -251,6 +255,7 @@ def _take_embedded(chunk: Chunk) -> None:
     """Make images that were embedded anew findable by that model too, from the switch on."""
     images = catalog().images.find(chunk.labels)
     shards.add([row for row in images.values() if row.is_findable])
+    catalog().images.shown(chunk.labels)
     before, images = images, catalog().images.find(chunk.labels)
     _clear([row for row in images.values() if row.is_dead])
     moved = [row for n, row in images.items() if n in before and row.category != before[n].category]
@@ -290,6 +295,7 @@ def _switch(change: Change) -> None:
             return  # its sets are being loaded; the sweep asks again
         added = shards.refresh(lacking)
         missing = [n for n, models in added.items() if change.target not in models]
+        shards.lose_bad(change.generation, missing, change.target)
         losses = catalog().losses.among(missing, change.target)
         if len(losses) < len(missing):
             log.info("images lack the feature of the next model", images=len(missing))

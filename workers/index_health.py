@@ -32,6 +32,8 @@ class IndexHealth:
     snapshots_lost: int = 0
     sets_not_saved: int = 0
     save_fault: str = ""
+    bad_vectors: int = 0
+    bad_images: str = ""
 
 
 def this_process() -> str:

@@ -314,6 +314,8 @@ class IndexReport:
     sets_not_saved: int  #: their last snapshot failed; the one before is still good
     save_fault: str  #: why the last of these failed; empty where there is none
     epoch: int  #: of its lease; each owner has a higher one than the owner before
+    bad_vectors: int = 0  #: images that are not searched, since their vector is no vector
+    bad_images: str = ""  #: some of them, each as collection/image id
 
 
 class IndexReports:

@@ -17,8 +17,7 @@ def test_an_image_has_a_feature_of_each_of_two_models(catalog: Catalog) -> None:
     assert catalog.vectors.present([1, 2, 3], ["a", "b"]) == {1}
     assert catalog.vectors.get([1, 2], "b")[1].tolist() == [2, 2, 2, 2]
     assert catalog.vectors.get([2], "b") == {}
-    found = sorted(pair for page in catalog.vectors.labels(2) for pair in page)
-    assert found == [(1, "a"), (1, "b"), (2, "a"), (3, "b")]
+    assert catalog.vectors.models([1, 2, 3]) == {1: {"a", "b"}, 2: {"a"}, 3: {"b"}}
     catalog.vectors.remove([1])
     assert catalog.vectors.models([1, 2, 3]) == {2: {"a"}, 3: {"b"}}
 

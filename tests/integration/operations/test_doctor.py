@@ -27,7 +27,7 @@ from config.embedded import free_port
 from identity.vault import Vault
 from workers.broker import QUEUES
 from workers.process_reports import ProcessReport, ProcessReports
-from workers.staging import Consumption, RoomNotice, StagedBytes
+from workers.staging import Consumption, IndexReport, IndexReports, RoomNotice, StagedBytes
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,17 @@ def test_fetching_that_waits_for_room_is_told_with_how_long(
             staged.remove([1])
             r.delete("room:latest", "room:since")
     assert re.search(r"^WRONG .* fetching has waited for \d+ s; look at the vision workers", told)
+
+
+def test_images_with_a_bad_vector_are_named(doctor: Doctor, servers: Servers) -> None:
+    report = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 1, 2, "u/shop/a, u/shop/b")
+    with redis.Redis.from_url(servers.redis_url) as client:
+        try:
+            IndexReports(client).publish(report)
+            told = doctor().lines["vectors"]
+        finally:
+            client.delete("index:report")
+    assert told.startswith("WRONG 2 can't be searched, of u/shop/a, u/shop/b; delete")
 
 
 def test_weights_that_do_not_load_are_told(doctor: Doctor) -> None:

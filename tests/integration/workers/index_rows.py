@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from catalog.connection import databases
 from catalog.images import ImageRow
 from catalog.models import ModelRow
 from catalog.store import Catalog
+from config.settings import settings
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from workers.catalog_index import CatalogIndex
@@ -46,9 +48,27 @@ def rows(labels: Iterable[int], key: SetKey = SHOES) -> list[ImageRow]:
     ]
 
 
+def put_collection(catalog: Catalog, generation: str, image_count: int = 0) -> None:
+    """Write the row of a collection of that generation, or count more images in it."""
+    kept = databases(catalog.client, settings().mongo_database)[0]["collections"]
+    fields = {
+        "user": "user",
+        "name": generation,
+        "generation": generation,
+        "created_at": 0,
+        "product_count": 0,
+        "changes": 0,
+        "change": None,
+        "model_id": MODEL.model_id,
+    }
+    kept.update_one({"_id": f"user/{generation}"}, {"$set": fields}, upsert=True)
+    kept.update_one({"_id": f"user/{generation}"}, {"$inc": {"image_count": image_count}})
+
+
 def put(catalog: Catalog, labels: Iterable[int], key: SetKey = SHOES) -> list[ImageRow]:
-    """Write findable images with their features."""
+    """Write findable images with their features, and their collection."""
     images = rows(labels, key)
+    put_collection(catalog, key.generation, len(images))
     numbers = [image.label for image in images]
     catalog.images.insert(images)
     catalog.images.succeed(numbers)

@@ -15,7 +15,9 @@ from pymongo.errors import ConnectionFailure
 from catalog.models import Models
 from catalog.store import Catalog
 from workers import catalog_index as module
-from workers.catalog_index import CatalogIndex, IndexHealth
+from workers.catalog_index import CatalogIndex
+from workers.index_health import IndexHealth
+from workers.set_repair import SetRepair
 from workers.staging import IndexReports
 
 LABELS = range(1, 151)
@@ -104,13 +106,13 @@ def test_sets_that_are_restored_are_not_ready_until_they_are(
 ) -> None:
     seen: list[IndexHealth] = []
     shards = start()
-    mark_dead = module.CatalogIndex._mark_dead
+    mark_dead = SetRepair._mark_dead
 
     def look(*arguments: Any) -> int:
         seen.append(shards.health())
         return mark_dead(*arguments)
 
-    monkeypatch.setattr(module.CatalogIndex, "_mark_dead", look)
+    monkeypatch.setattr(SetRepair, "_mark_dead", look)
     assert shards.health() == IndexHealth(is_complete=False)
     restored(shards)
     assert set(seen) == {IndexHealth(is_complete=True, sets=1, sets_not_ready=1)}

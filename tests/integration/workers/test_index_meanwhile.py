@@ -34,6 +34,7 @@ from indexer.key import SetKey
 from indexer.vector_set import SetNotReadyError
 from workers import catalog_index as module
 from workers import index as index_stage
+from workers import set_repair
 from workers.catalog_index import CatalogIndex
 
 
@@ -65,7 +66,7 @@ def test_other_sets_answer_while_one_is_built_and_nothing_of_that_time_is_lost(
 ) -> None:
     put(catalog, range(1, 201))
     put(catalog, range(201, 211), OTHER)
-    monkeypatch.setattr(module, "PAGE", 50)
+    monkeypatch.setattr(set_repair, "PAGE", 50)
     shards = start()
     half, go_on = threading.Event(), threading.Event()
     get = Vectors.get

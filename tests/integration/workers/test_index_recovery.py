@@ -28,7 +28,7 @@ from catalog.store import Catalog
 from config.settings import settings
 from indexer.keeper import Keeper, KeeperOptions
 from indexer.key import SetKey
-from workers import catalog_index as module
+from workers import set_repair
 from workers.catalog_index import CatalogIndex
 
 
@@ -81,8 +81,8 @@ def test_without_snapshots_it_is_built_from_the_rows_with_progress_in_the_log(
     catalog.images.insert(rows([900]))
     catalog.vectors.put(MODEL.model_id, {900: feature(900)})
     catalog.images.fail([900], "INSERT_IMAGE_ERROR")
-    monkeypatch.setattr(module, "PAGE", 50)
-    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(set_repair, "PAGE", 50)
+    monkeypatch.setattr(set_repair, "PROGRESS_SECONDS", 0.0)
     shards = start()
     with structlog.testing.capture_logs() as lines:
         opened(shards)
@@ -123,9 +123,11 @@ def test_snapshots_of_another_model_are_not_used(
 ) -> None:
     put(catalog, range(1, 21))
     save(start())
-    catalog.client[settings().mongo_database]["models"].update_many(
+    kept = catalog.client[settings().mongo_database]
+    kept["models"].update_many(
         {"_id": {"$in": ["current", "first"]}}, {"$set": {"model_id": "another"}}
     )
+    kept["collections"].update_many({}, {"$set": {"model_id": "another"}})
     put_for = {label: feature(label + 1000) for label in range(21, 31)}
     catalog.images.insert(rows(put_for))
     catalog.images.succeed(list(put_for))
@@ -140,7 +142,7 @@ def test_a_stop_in_the_middle_keeps_what_was_built(
     catalog: Catalog, start: Callable[..., CatalogIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(catalog, range(1, 201))
-    monkeypatch.setattr(module, "PAGE", 50)
+    monkeypatch.setattr(set_repair, "PAGE", 50)
     shards = start()
     read: list[int] = []
     get = Vectors.get

@@ -70,6 +70,19 @@ def test_its_images_are_findable_and_the_result_says_so(
     assert catalog.payloads.get(chunk.labels) == {}, "the payload has done its part"
 
 
+def test_an_image_with_a_bad_vector_fails_and_the_others_of_its_chunk_succeed(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    chunk = take("a", "b").chunks[0]
+    bad, good = chunk.labels
+    catalog.vectors.put(MODEL.model_id, {bad: np.full(DIMENSIONS, np.nan, np.float32)})
+    index_stage.index(chunk.id, embedded(catalog, chunk).attempt)
+    assert outcomes(catalog, chunk) == ("INSERT_IMAGE_ERROR", "SUCCEEDED")
+    assert found(shards, chunk, good) == [good]
+    assert shards.health().bad_vectors == 0, "its image is gone"
+    assert catalog.vectors.present(chunk.labels) == {good}
+
+
 def test_the_same_message_again_adds_nothing(
     catalog: Catalog, take: Any, shards: CatalogIndex
 ) -> None:

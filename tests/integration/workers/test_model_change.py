@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from model_change import NEW, OLD, Colour, Take, Work, labels_of, picture, pipeline, taken
@@ -141,6 +142,26 @@ def test_a_picture_that_can_not_be_embedded_makes_the_change_wait_until_that_is_
     work.finish(*rejected.chunks)
     row = work.catalog.images.find(rejected.labels)[rejected.labels[0]]
     assert row.outcome == NoAvailableFeature.message
+
+
+def test_a_bad_vector_of_the_next_model_is_a_loss_and_ends_no_image(take: Take, work: Work) -> None:
+    (task,) = taken(take, work, 0)
+    (late,) = taken(take, work, 1, finish=False)
+    collection = task.collection
+    work.begin(collection)
+    labels = labels_of([task, late])
+    spoilt = np.full(NEW.dimensions, np.nan, np.float32)
+    work.catalog.vectors.put(NEW.model_id, dict.fromkeys(labels, spoilt))
+    work.finish(*late.chunks)
+    assert work.catalog.images.find(late.labels)[late.labels[0]].is_findable
+    for _ in range(3):
+        work.sweep(collection)
+    found = work.change(collection)
+    assert found is not None
+    assert found.state is ChangeState.WAITING
+    losses = work.catalog.losses.of_generation(collection.generation, NEW.model_id)
+    assert [loss.label for loss in losses] == labels
+    assert set(work.found(collection, 0, OLD)) == set(labels)
 
 
 def test_a_cancelled_change_leaves_nothing_and_may_begin_again(take: Take, work: Work) -> None:

@@ -40,7 +40,6 @@ READ_AS_A_WHOLE = {
     ("access_keys", ()): "the gate asks for one row, whichever, until there is one",
     ("collections", ()): "at the start of the index process and of a vision worker, and to compare",
     ("collections", ("model_id",)): "at the start of a vision worker",
-    ("vectors", ()): "at the start of the index process",
 }
 
 #: Operations in an order in which their examples can be run.
@@ -193,10 +192,21 @@ def change_model(client: FlaskClient, work: Work, recorder: Recorder) -> None:
 
 
 def own_index(work: Work) -> None:
-    """Do what a new owner of the index does, and its comparison in the background."""
+    """Do what a new owner of the index does, and its comparison in the background.
+
+    With what the owner before left in the folder, and without.
+    """
     epoch = index_stage.ownership.epoch
     work.catalog.images.take_over(epoch)
     work.catalog.changes.take_over(epoch)
+    folder = work.shards._directory
+    assert folder is not None
+    CatalogIndex(lambda: work.catalog, 100, directory=folder / "new").restore()
+    for index in work.shards.restore():
+        for key in index.unsaved():
+            index.save(key)
+    work.shards.keep_checkpoints()
+    CatalogIndex(lambda: work.catalog, 100, directory=folder).restore()
     Comparison(lambda: work.catalog, work.shards, 600.0, again_seconds=0.0).compare()
 
 
@@ -255,6 +265,7 @@ def test_nothing_is_asked_about_no_rows(recorder: Recorder) -> None:
         for change in (
             catalog.images.find,
             catalog.images.succeed,
+            catalog.images.shown,
             catalog.images.delete,
             catalog.images.index_is_right,
             catalog.images.ask_index,

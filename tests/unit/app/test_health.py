@@ -136,6 +136,10 @@ def test_an_index_that_misses_images_is_not_ready(
             {"sets_not_saved": 1, "save_fault": "No space left on device"},
             "index: 1 of 10 sets could not be saved (No space left on device)",
         ),
+        (
+            {"bad_vectors": 2, "bad_images": "user/shop/a, user/shop/b"},
+            "index: 2 images have a vector that can't be searched (`snapsku doctor` names them)",
+        ),
     ],
 )
 def test_what_heals_by_itself_is_a_warning(

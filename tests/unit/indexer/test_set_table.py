@@ -67,7 +67,7 @@ def test_a_look_and_a_search_cost_the_same_however_many_sets_there_are(
     own = SetKey("own", "a")
     index.add(own, range(1, 101), vectors)
     index.mark_deleted(own, [1])
-    index.complete([SetKey("own", "to build")])
+    index.open(SetKey("own", "to build"))
 
     def look() -> None:
         assert index.not_ready() == [SetKey("own", "to build")]

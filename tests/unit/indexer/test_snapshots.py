@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -336,14 +337,55 @@ def test_sets_that_may_be_unknown_are_not_answered_for(tmp_path: Path, vectors: 
     with pytest.raises(SetNotReadyError):
         index.keys_of("1f")
     index.add(ODD, [1], vectors[:1])
-    index.complete([SHOES])
+    index.expect(["1f"])
+    assert not index.is_complete
+    assert index.search([SetKey("3", "new")], vectors[:1], 5).labels.size == 0
+    with pytest.raises(SetNotReadyError):
+        index.search([SHOES], vectors[:1], 5)
+    index.learn("1f", [SHOES])
+    assert index.is_complete
     assert set(index.keys_of("1f")) == {SHOES, ODD}
     assert set(index.not_ready()) == {SHOES, ODD}
     index.now_ready(ODD)
     assert index.search([ODD], vectors[:1], 5).labels.tolist() == [1]
     with pytest.raises(SetNotReadyError):
         index.search([SHOES, ODD], vectors[:1], 5)
-    assert index.search([SetKey("3", "new")], vectors[:1], 5).labels.size == 0
+    assert index.search([SetKey("1f", "new")], vectors[:1], 5).labels.size == 0
+
+
+def test_what_a_folder_vouches_for_is_said_by_checkpoint_and_manifests(
+    tmp_path: Path, vectors: Vectors
+) -> None:
+    index = opened(tmp_path)
+    index.add(SHOES, [1], vectors[:1])
+    assert index.unsaved_seconds() < 60
+    index.save(SHOES)
+    index.open(ODD)
+    index.add(ODD, [2], vectors[1:2])
+    index.save(ODD)
+    assert index.unsaved_seconds() == 0
+    index.keep_checkpoint(77)
+
+    after = opened(tmp_path)
+    assert after.checkpoint == 77
+    assert after.lost_generations == set()
+    assert after.whole() == [SHOES], "the other was not known to hold all that it should"
+    after.now_ready(SHOES)
+    assert after.unsaved_seconds() == 0
+    after.add(ODD, [3], vectors[2:3])
+    after.now_ready(ODD)
+    assert after.unsaved_seconds() == float("inf")
+    after.save(ODD)
+    assert after.unsaved_seconds() == 0
+    after.keep_checkpoint(78)
+    shutil.rmtree(next(path for path in tmp_path.iterdir() if path.is_dir()))
+
+    last = opened(tmp_path)
+    assert (last.checkpoint, last.lost_generations) == (78, {"1f"})
+    assert len(last.whole()) == 1
+    other = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "another", OPTIONS))
+    assert other.checkpoint is None
+    assert opened(tmp_path).checkpoint is None, "what is no use is removed"
 
 
 def test_the_state_tells_what_an_operator_asks(tmp_path: Path, vectors: Vectors) -> None:

@@ -1,0 +1,187 @@
+"""What a new index process does until every set holds what the rows say, and is ready.
+
+A set whose snapshot is good answers as soon as what came after the checkpoint was added to it.
+Everything else is compared with the rows, one collection after the other, the smallest first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from pymongo.errors import ConnectionFailure, PyMongoError
+
+from catalog.collections import CollectionRow
+from catalog.connection import moment, now
+from catalog.images import Place
+from catalog.store import Catalog
+from indexer.key import SetKey
+from workers.image_sets import named
+from workers.set_repair import ModelIndex, SetMending, SetRepair
+
+#: Rows read from MongoDB at a time to learn where the index has their images.
+PLACE_PAGE = 20_000
+
+#: A set that can't be made ready is tried again after this.
+FAULT_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Restoration:
+    """Makes indexes complete and their sets ready; for one thread."""
+
+    def __init__(
+        self, catalog: Callable[[], Catalog], repair: SetRepair, memory_bytes: int = 0
+    ) -> None:
+        """Unload idle sets beyond `memory_bytes`; 0: never."""
+        self._catalog = catalog
+        self._repair = repair
+        self._memory_bytes = memory_bytes
+        # By model and generation.
+        self._again_at: dict[tuple[str, str], float] = {}
+
+    def restore(self, of: ModelIndex, stopping: threading.Event) -> None:
+        """Make the sets of an index ready that are not; end early when `stopping` is set.
+
+        A set that can't be made ready is logged and left for a later call. Raises
+        ConnectionFailure.
+        """
+        began = time.monotonic()
+        waiting = self._waiting(of)
+        if not waiting and of.index.is_begun:
+            return
+        # After the sets were listed: what has no collection now has none for ever.
+        collections = {row.generation: row for row in self._catalog().collections.all()}
+        for generation in waiting - collections.keys():
+            of.index.drop_generation(generation, for_ever=False)
+            of.index.learn(generation, [])
+        if not of.index.is_begun and not self._begin(of, collections, stopping):
+            return
+        todo = [collections[g] for g in self._waiting(of) & collections.keys()]
+        for collection in sorted(todo, key=lambda one: one.image_count):
+            if not self._compare(of, collection.generation, stopping):
+                return
+        if of.index.is_complete and not of.index.not_ready():
+            log.info("index ready", seconds=round(time.monotonic() - began, 1))
+
+    def _waiting(self, of: ModelIndex) -> set[str]:
+        """Return the generations that have something to be made ready now."""
+        if not of.index.is_begun:
+            return of.index.generations()
+        lagging = of.index.unknown() | {key.generation for key in of.index.not_ready()}
+        at = time.monotonic()
+        return {g for g in lagging if self._again_at.get((of.model.model_id, g), 0.0) <= at}
+
+    def _begin(
+        self, of: ModelIndex, collections: Mapping[str, CollectionRow], stopping: threading.Event
+    ) -> bool:
+        """Make ready what snapshots and checkpoint vouch for; return False if stopped."""
+        searched = {g for g, row in collections.items() if of.model.model_id in row.models}
+        until = of.index.checkpoint
+        if until is not None and moment(until) > now():
+            log.warning("clock of the database was set back, every set is compared")
+            of.index.remove_checkpoint()
+            until = None
+        if until is None:
+            of.index.expect(searched)
+            return True
+        shown = self._catalog().images.places_shown(moment(until), PLACE_PAGE)
+        later = _gathered(shown, stopping, searched)
+        if later is None:
+            return False
+        unknown = of.index.lost_generations & searched
+        vouched = set(of.index.whole())
+        there = set(of.index.keys())
+        for key in later.keys() - there:
+            if key.generation not in unknown:
+                of.index.open(key)
+                vouched.add(key)
+        of.index.expect(unknown)
+        for key in vouched - later.keys():
+            of.index.now_ready(key)
+        behind = vouched & later.keys()
+        log.info("snapshots used", sets=len(vouched), behind=len(behind), unknown=len(unknown))
+        for key in sorted(behind, key=lambda key: len(later[key])):
+            labels = later[key].tolist()
+            if not self._make_ready(of, key, partial(self._catch_up, of, key, labels), stopping):
+                return False
+        return True
+
+    def _catch_up(
+        self, of: ModelIndex, key: SetKey, labels: Sequence[int], stopping: threading.Event
+    ) -> SetMending | None:
+        """Add to a set what came after its snapshot; return None if stopped."""
+        done = self._repair.supply(of, key, labels, stopping)
+        if done is not None:
+            log.info("set caught up", **named(key), later=len(labels), added=done.added)
+        return done
+
+    def _compare(self, of: ModelIndex, generation: str, stopping: threading.Event) -> bool:
+        """Build the sets of a collection that are not ready; return False if stopped."""
+        try:
+            pages = self._catalog().images.places_of(generation, PLACE_PAGE)
+            wanted = _gathered(pages, stopping)
+        except ConnectionFailure:
+            raise
+        except PyMongoError:
+            self._put_off(of, SetKey(generation, ""))
+            return True
+        if wanted is None:
+            return False
+        of.index.learn(generation, wanted)
+        keys = of.index.not_ready_of(generation)
+        for key in sorted(keys, key=lambda key: len(wanted.get(key, ()))):
+            labels = wanted[key].tolist() if key in wanted else []
+            if not self._make_ready(of, key, partial(self._repair.mend, of, key, labels), stopping):
+                return False
+        return True
+
+    def _make_ready(
+        self,
+        of: ModelIndex,
+        key: SetKey,
+        repair: Callable[[threading.Event], SetMending | None],
+        stopping: threading.Event,
+    ) -> bool:
+        """Repair a set and have it searched; return False if stopped."""
+        try:
+            if repair(stopping) is None:
+                return False
+        except ConnectionFailure:
+            raise
+        except Exception:
+            self._put_off(of, key)
+            return True
+        of.index.now_ready(key)
+        if self._memory_bytes:
+            of.index.unload_beyond(self._memory_bytes, idle_seconds=0)
+        return True
+
+    def _put_off(self, of: ModelIndex, key: SetKey) -> None:
+        log.exception("a set can't be made ready, the others go on", **named(key))
+        again_at = time.monotonic() + FAULT_SECONDS
+        self._again_at[of.model.model_id, key.generation] = again_at
+
+
+def _gathered(
+    pages: Iterable[list[Place]], stopping: threading.Event, among: Collection[str] | None = None
+) -> dict[SetKey, NDArray[np.int64]] | None:
+    """Return the labels by set, of some generations alone if told; None if stopped."""
+    parts: dict[SetKey, list[NDArray[np.int64]]] = {}
+    for page in pages:
+        if stopping.is_set():
+            return None
+        found: dict[SetKey, list[int]] = {}
+        for place in page:
+            if among is None or place.generation in among:
+                key = SetKey(place.generation, place.category)
+                found.setdefault(key, []).append(place.label)
+        for key, labels in found.items():
+            parts.setdefault(key, []).append(np.array(labels, np.int64))
+    return {key: np.unique(np.concatenate(some)) for key, some in parts.items()}
