@@ -31,7 +31,7 @@ from catalog.claims import name_key
 from catalog.collections import CollectionRow
 from catalog.follow_up import follow_up
 from catalog.keys import KeyRow
-from catalog.products import ProductRow
+from catalog.products import ProductRow, image_limit
 from catalog.store import Catalog
 from catalog.submission import (
     Draft,
@@ -255,7 +255,7 @@ def _judge_by_catalog(
     Names and places are taken later, where two calls at once can't both have them; here
     an image that fails anyway is told all of its faults.
     """
-    catalog, limit = services.catalog, services.settings.images_per_product
+    catalog, limit = services.catalog, image_limit(services.settings.images_per_product)
     ids: dict[int, ImageIdItem] = {}
     for position, raw in enumerate(raw_items):
         names, _ = judge(ImageIdItem, raw, services.settings)
@@ -269,7 +269,7 @@ def _judge_by_catalog(
         product = products.get(names.product_id)
         if product is None:
             faults[position].append(errors.NotExistingProduct)
-        elif limit and product.image_count >= limit:
+        elif product.image_count >= limit:
             faults[position].append(errors.ImageNumExceedPerProductLimit)
     held = catalog.names.holders([keys[p] for p in keys if faults[p]])
     for position, key in keys.items():

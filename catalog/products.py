@@ -34,6 +34,11 @@ from catalog.numbers import Numbers
 from catalog.pages import Page, cut, within
 from contract.errors import ContractError, ExistingProduct, InsertProductError
 
+#: Images that a product may have where its limit is 0. Each stands in the product's row, and all
+#: are gone through for each that comes: on the embedded server 200 more take 0.4 s then (1.1 s
+#: at 10,000, 15 s at 100,000). The setting `images_per_product` says this number too.
+MOST_IMAGES = 3000
+
 #: No serial is as large.
 LAST_SERIAL = 2**63
 
@@ -64,6 +69,11 @@ class NewProduct:
     product_id: str
     product_name: str
     category: str
+
+
+def image_limit(limit: int) -> int:
+    """Return how many images a product may have under a limit, of which 0 is the largest."""
+    return limit or MOST_IMAGES
 
 
 def product_key(generation: str, product_id: str) -> str:

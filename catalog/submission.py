@@ -18,7 +18,7 @@ from catalog.connection import Row
 from catalog.endings import fail_images, remove_traces, vanished
 from catalog.holders import take_names
 from catalog.images import ImageRow
-from catalog.products import ProductRow
+from catalog.products import ProductRow, image_limit
 from catalog.store import Catalog
 from catalog.tasks import Submission, TaskRow
 from contract.errors import (
@@ -88,10 +88,10 @@ def begin(
 def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_images: int) -> Written:
     """Write the rows of as many images of a draft as have a free name and a place.
 
-    `images_per_product` is 0 for no limit, and never exceeded by calls at the same time.
+    `images_per_product`, 0 for the largest limit, is never exceeded by calls at the same time.
     """
     refused = _take_names(catalog, draft)
-    refused |= _take_places(catalog, draft, refused, images_per_product)
+    refused |= _take_places(catalog, draft, refused, image_limit(images_per_product))
     taken = {p: image for p, image in draft.images.items() if p not in refused}
     items = {
         position: Item(
@@ -248,7 +248,7 @@ def _take_places(
         product = current.get(image.product_id)
         if product is None or product.serial != draft.products[image.product_id].serial:
             faults[position] = NotExistingProduct
-        elif limit and place[draft.labels[position]] >= limit:
+        elif place[draft.labels[position]] >= limit:
             faults[position] = ImageNumExceedPerProductLimit
     if faults:
         without = {p: images[p] for p in faults}

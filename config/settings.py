@@ -110,11 +110,15 @@ class Settings(BaseSettings):
         0, ge=0, description="calls of a user in a day, which begins with the first of them"
     )
 
-    # Limits of the contract; 0 stands for no limit
-    collections_per_user: int = Field(10, ge=0, description="collections of one user")
+    # Limits of the contract; 0 stands for no limit where nothing else is said
+    collections_per_user: int = Field(
+        10, ge=0, le=10_000, description="collections of one user; 0 stands for 10000"
+    )
     products_per_collection: int = Field(100_000, ge=0, description="products of a collection")
     products_per_call: int = Field(200, ge=0, description="products in one create_product")
-    images_per_product: int = Field(30, ge=0, description="images of a product")
+    images_per_product: int = Field(
+        30, ge=0, le=3000, description="images of a product; 0 stands for 3000"
+    )
     images_per_call: int = Field(200, ge=0, description="images in one add_image")
     deletions_per_call: int = Field(200, ge=0, description="items in one delete call")
     name_characters: int = Field(50, ge=1, description="characters of a collection_name")

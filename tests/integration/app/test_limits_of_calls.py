@@ -10,10 +10,15 @@ from typing import Any, TypeVar
 import pytest
 from api_in_process import Serve, result
 from flask.testing import FlaskClient
+from pydantic import ValidationError
 from pymongo.errors import BulkWriteError
 
 from app.services import Services
+from catalog.collections import MOST_COLLECTIONS
 from catalog.endings import fail_images
+from catalog.products import MOST_IMAGES
+from catalog.store import Catalog
+from config.settings import Settings, settings
 from contract.errors import ContractError, InsertImageError, NoAvailableFeature
 from workers.endings import conclude
 
@@ -103,6 +108,56 @@ def test_fifty_callers_at_once_never_give_a_product_one_image_too_many(serve: Se
     assert listed["image_count"] == len(taken)
     (collection,) = result(client, "list_collections")["collection_list"]
     assert collection["image_count"] == len(taken)
+
+
+def test_a_product_without_a_limit_takes_as_many_images_as_its_row_carries(
+    serve: Serve, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catalog.products.MOST_IMAGES", 3)
+    client = serve(images_per_product=0)
+    result(client, "create_product", collection_name="c", product_list=products("p"))
+
+    def add(*image_ids: str) -> list[tuple[str, list[str]]]:
+        url = "http://127.0.0.1:9/x.jpg"
+        images = [{"product_id": "p", "image_id": i, "image_content": url} for i in image_ids]
+        answer = result(client, "add_image", collection_name="c", image_list=images)
+        return [(image["image_id"], image["message"]) for image in answer["failed_list"]]
+
+    full = ["IMAGE_NUM_EXCEED_PER_PRODUCT_LIMIT"]
+    assert add("a", "b") == []
+    assert add("c", "d") == [("d", full)], "where it is written"
+    assert add("e") == [("e", full)], "where it is judged"
+    row = catalog.client[settings().mongo_database]["products"].find_one()
+    assert row is not None
+    assert len(row["places"]) == 3
+
+
+def test_a_user_without_a_limit_has_as_many_collections_as_a_row_carries(
+    serve: Serve, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catalog.collections.MOST_COLLECTIONS", 2)
+    client = serve(collections_per_user=0)
+
+    def create(name: str) -> int:
+        answer = result(client, "create_product", collection_name=name, product_list=products("p"))
+        return int(answer["code"])
+
+    assert [create("a"), create("b"), create("c"), create("a")] == [0, 0, 2013, 0]
+    row = catalog.client[settings().mongo_database]["users"].find_one()
+    assert row is not None
+    assert row["collections"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "most"),
+    [("images_per_product", MOST_IMAGES), ("collections_per_user", MOST_COLLECTIONS)],
+)
+def test_a_setting_says_and_allows_what_its_row_carries(setting: str, most: int) -> None:
+    field = Settings.model_fields[setting]
+    assert f"0 stands for {most}" in (field.description or "")
+    Settings.model_validate({setting: most})
+    with pytest.raises(ValidationError):
+        Settings.model_validate({setting: most + 1})
 
 
 def test_fifty_callers_at_once_never_give_a_collection_one_product_too_many(serve: Serve) -> None:
