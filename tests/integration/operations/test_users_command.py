@@ -256,4 +256,4 @@ def test_a_backup_never_takes_the_place_of_users(
 ) -> None:
     assert accounts.add("a", NewKeys("AK", b"x", "h"), None, None)
     with pytest.raises(RestoreRefusedError, match="accounts"):
-        require_room(client, database, SCHEMA)
+        require_room(client, database, SCHEMA, "")
