@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from app.services import Services
 from catalog.chunks import Stage
 from workers.broker import QUEUES
+from workers.dependencies import refusal_of_writes
 from workers.process_reports import ProcessReport
 from workers.staging import IndexReport
 
@@ -67,6 +68,7 @@ def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, 
         index, refused = services.index_reports.latest()
         standbys = services.index_reports.standbys()
         processes = services.process_reports.latest()
+        refusal = refusal_of_writes(services.redis)
     except RedisError:
         return ["Redis can't be reached"], [], {}
     answer: dict[str, Any] = {
@@ -76,7 +78,8 @@ def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, 
         "processes": [{**asdict(one.report), "age_seconds": one.age_seconds} for one in processes],
     }
     stalled = [q for q, age in ages.items() if services.consumption.is_stalled(age)]
-    faults = [f"queue {queue} is not consumed" for queue in stalled]
+    faults = [] if refusal is None else [f"Redis takes no writes: {refusal}"]
+    faults += [f"queue {queue} is not consumed" for queue in stalled]
     warnings = [_warning_of_clock(one.report) for one in processes if one.report.clock_is_off]
     if index is not None:
         faults += _faults_of(index)

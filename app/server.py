@@ -11,10 +11,6 @@ from collections.abc import Callable
 
 import structlog
 from flask import Flask, Response, g, request
-from pymongo.errors import ConnectionFailure
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from werkzeug.exceptions import HTTPException
 
 from app import collections, images, ingestion, products, search, tasks
@@ -36,6 +32,7 @@ from contract.errors import (
     InvalidParameterJson,
     InvalidUserId,
 )
+from workers.dependencies import UNREACHABLE
 
 log = structlog.get_logger(__name__)
 
@@ -46,15 +43,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *images.OPERATIONS,
     *tasks.OPERATIONS,
     *search.OPERATIONS,
-)
-
-#: A dependency that can't be reached: the client is told to come back.
-UNREACHABLE = (
-    ConnectionFailure,
-    RedisConnectionError,
-    RedisTimeoutError,
-    OutOfMemoryError,
-    ReadOnlyError,
 )
 
 

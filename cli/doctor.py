@@ -1,7 +1,7 @@
 """`snapsku doctor`: what an operator checks first, one function and one line for each.
 
-It looks at what runs and changes nothing but a row of its own in the database and a
-file of its own in the data directory, which it removes.
+It looks at what runs and changes nothing but a row of its own in the database, a key of its
+own in Redis that expires, and a file of its own in the data directory, which it removes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from download.address import AllowList
 from identity.custody import Custody
 from identity.vault import Vault
 from workers.broker import QUEUES
+from workers.dependencies import refusal_of_writes
 from workers.process_reports import ProcessReports
 from workers.resources import catalog_of
 from workers.staging import Consumption, IndexReports, RoomNotice, StagedBytes, connect_redis
@@ -210,13 +211,17 @@ def model(catalog: Catalog) -> str:
 
 
 def redis_server(client: redis.Redis) -> str:
-    """Look whether Redis loses or evicts messages."""
+    """Look whether Redis takes writes, and loses or evicts no messages."""
     try:
         told = client.info()
+        refusal = refusal_of_writes(client)
     except RedisError as fault:
         text = clean_text(str(fault), 200)
         raise Wrong(f"{text}; start it, or check SNAPSKU_REDIS_URL") from fault
     version = told.get("valkey_version") or told["redis_version"]
+    if refusal is not None:
+        why = clean_text(refusal, 200)
+        raise Wrong(f"version {version}, takes no writes: {why}; nothing is lost, put that right")
     if told.get("maxmemory_policy") != "noeviction":
         raise Wrong(
             f"version {version}, maxmemory-policy {told.get('maxmemory_policy')}: messages may be "

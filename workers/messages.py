@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 import structlog
 from kombu.exceptions import OperationalError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from catalog.chunks import Chunk, Stage
 from catalog.store import Catalog
 from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SEARCH, SWITCH, app, task_name
+from workers.dependencies import WRITES_REFUSED
 
 log = structlog.get_logger(__name__)
 
-#: The broker can't be reached, or takes no writes. kombu passes the last two on as they are.
-NOT_SENT = (OperationalError, OutOfMemoryError, ReadOnlyError)
+#: The broker can't be reached, or takes no writes, which kombu passes on as it is.
+NOT_SENT = (OperationalError, *WRITES_REFUSED)
 
 
 class BrokerUnreachableError(Exception):

@@ -25,12 +25,12 @@ from download.client import TransientFetchError, fetch
 from vision.box import Box
 from workers.broker import SEARCH, app, task_name
 from workers.decoding import decode_picture
+from workers.dependencies import UNREACHABLE
 from workers.messages import BrokerUnreachableError
 from workers.model import ModelNotLoadedError, load_model, pipeline
 from workers.neighbours import NoReplyError, ask_neighbours
 from workers.queries import Query
 from workers.resources import catalog, exchange, query_fetch_policy
-from workers.stage import UNREACHABLE
 
 log = structlog.get_logger(__name__)
 

@@ -18,14 +18,12 @@ from typing import Any
 import structlog
 from celery.signals import worker_shutting_down
 from pymongo.errors import ConnectionFailure, PyMongoError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from catalog.chunks import Chunk, Stage
 from catalog.connection import now, time_of
 from catalog.ownership import NotOwnerError
 from config.settings import settings
+from workers.dependencies import UNREACHABLE
 from workers.probe import note_consumption
 from workers.resources import catalog
 
@@ -36,15 +34,6 @@ FAULT_PAUSE = timedelta(seconds=2)
 
 #: How often a chunk is tried to be handed back while the database is away; seconds.
 RETRY_SECONDS = 1.0
-
-#: A dependency that can't be reached, or takes no writes, counts against no image.
-UNREACHABLE = (
-    ConnectionFailure,
-    RedisConnectionError,
-    RedisTimeoutError,
-    OutOfMemoryError,
-    ReadOnlyError,
-)
 
 #: Set once this worker was told to end; a stage that waits for something ends its wait then.
 stopping = threading.Event()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 #: How long a reply waits for its reader.
@@ -260,8 +262,12 @@ class Exchange:
         return answer
 
     def forget(self, query_id: str) -> None:
-        """Remove what is left of a query that was answered or given up."""
-        self._client.unlink(f"query:{query_id}", f"reply:{query_id}")
+        """Remove what is left of a query that was answered or given up.
+
+        What can't be removed expires, and costs nobody an answer that was there.
+        """
+        with suppress(RedisError):
+            self._client.unlink(f"query:{query_id}", f"reply:{query_id}")
 
 
 class Consumption:

@@ -16,9 +16,9 @@ from catalog.products import ProductRow
 from catalog.purges import Purge
 from config.settings import settings
 from workers.broker import DELETIONS, app
+from workers.dependencies import UNREACHABLE
 from workers.messages import send_drop, send_refresh
 from workers.resources import catalog, redis_client
-from workers.stage import UNREACHABLE
 from workers.sweeps.step import ROWS, Share, Step, take_steps, turn
 
 log = structlog.get_logger(__name__)

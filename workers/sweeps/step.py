@@ -20,9 +20,9 @@ from pymongo.errors import PyMongoError
 
 from catalog.clock import Look
 from catalog.turns import TURN
+from workers.dependencies import UNREACHABLE
 from workers.messages import BrokerUnreachableError
 from workers.resources import catalog
-from workers.stage import UNREACHABLE
 from workers.sweeps.clock import look_at_clock
 
 log = structlog.get_logger(__name__)

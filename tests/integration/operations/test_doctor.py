@@ -199,6 +199,17 @@ def test_a_redis_that_evicts_is_told(doctor: Doctor, servers: Servers) -> None:
     assert "allkeys-lru" in told.lines["redis"]
 
 
+def test_a_redis_that_takes_no_writes_is_told(doctor: Doctor, servers: Servers) -> None:
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            told = doctor()
+        finally:
+            client.config_set("maxmemory", 0)
+    assert told.lines["redis"].startswith("WRONG")
+    assert "takes no writes: out of memory, maxmemory is reached" in told.lines["redis"]
+
+
 def test_fetching_that_waits_for_room_is_told_with_how_long(
     doctor: Doctor, servers: Servers, database: str
 ) -> None:
