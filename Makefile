@@ -17,12 +17,13 @@ IMAGES ?= 1000000
 VOLUME_DATA ?= volume-data
 CALLS ?= 10000
 PYTEST ?=
+WITNESS ?= tests/integration/catalog
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
 .PHONY: demo test run setup lint unit docs chaos takeover soak volume fuzz audit bench-retrieval
-.PHONY: bench-sweeps bench-start
+.PHONY: bench-sweeps bench-start witness
 
 setup: $(VENV)/.ready
 
@@ -39,6 +40,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest $(PYTEST) -n 2 tests/unit
 	$(BIN)/python -m pytest $(PYTEST) --ignore tests/unit
+
+# The tests of the catalogue on another document database; see docs/own-servers.md. Those of the
+# workers as well, 13 minutes: WITNESS="tests/integration/catalog tests/integration/workers".
+witness: setup
+	$(BIN)/python -m pytest --catalogue-server secantusdb $(WITNESS) $(PYTEST)
 
 unit: setup
 	$(BIN)/python -m pytest -n 2 tests/unit

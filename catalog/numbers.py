@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pymongo import ReturnDocument
 
-from catalog.connection import Rows
+from catalog.connection import Row, Rows, insert_new
 
 
 class Numbers:
@@ -17,15 +17,21 @@ class Numbers:
         self._rows = rows
 
     def reserve(self, count: int) -> range:
-        """Give `count` numbers that nobody was or will be given."""
+        """Return `count` numbers that no other call was or will be given."""
         if count < 1:
             return range(0)
-        row = self._rows.find_one_and_update(
-            {"_id": "number"},
-            {"$inc": {"last": count}},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-        )
-        assert row is not None  # an upsert always gives a row  # noqa: S101
+        row = self._raise_by(count)
+        if row is None:
+            # Not an upsert: of two at the same moment, SecantusDB answers one with no row.
+            insert_new(self._rows, [{"_id": "number", "last": 0}])
+            row = self._raise_by(count)
+        assert row is not None  # it was made above  # noqa: S101
         last: int = row["last"]
         return range(last - count + 1, last + 1)
+
+    def _raise_by(self, count: int) -> Row | None:
+        return self._rows.find_one_and_update(
+            {"_id": "number"},
+            {"$inc": {"last": count}},
+            return_document=ReturnDocument.AFTER,
+        )

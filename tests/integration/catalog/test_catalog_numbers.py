@@ -108,27 +108,3 @@ def test_vectors_are_told_present_until_they_are_removed(catalog: Catalog) -> No
     assert catalog.vectors.present([1, 2, 3]) == {1, 2}
     catalog.vectors.remove([1])
     assert catalog.vectors.present([1, 2, 3]) == {2}
-
-
-def test_labels_of_vectors_come_in_pages_each_label_once(catalog: Catalog) -> None:
-    for label in (20, 3, 100, 7, 1, 12, 5):
-        catalog.vectors.put("m", {label: EXTREMES})
-    pages = list(catalog.vectors.labels(3))
-    assert [len(page) for page in pages] == [3, 3, 1]
-    assert sorted(one for page in pages for one in page) == [
-        (label, "m") for label in (1, 3, 5, 7, 12, 20, 100)
-    ]
-
-
-def test_paging_labels_misses_none_that_stays_though_others_go_away(catalog: Catalog) -> None:
-    catalog.vectors.put("m", dict.fromkeys(range(1, 1001), EXTREMES))
-    pages = catalog.vectors.labels(100)
-    seen = {label for label, _ in next(pages)}
-    catalog.vectors.remove(range(1, 300))
-    for page in pages:
-        seen.update(label for label, _ in page)
-    assert seen >= set(range(300, 1001))
-
-
-def test_an_empty_catalogue_has_no_page_of_labels(catalog: Catalog) -> None:
-    assert list(catalog.vectors.labels(10)) == []

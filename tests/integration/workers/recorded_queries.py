@@ -123,7 +123,8 @@ def _steps(plan: Any) -> Iterator[str]:
     if isinstance(plan, dict):
         if "stage" in plan:
             yield plan["stage"]
-        plan = list(plan.values())
+        # A filter may ask for a field that is called as the steps of a plan are.
+        plan = [inner for name, inner in plan.items() if name != "filter"]
     if isinstance(plan, list):
         for inner in plan:
             yield from _steps(inner)
