@@ -25,7 +25,7 @@ def content_key(product_serial: int, sha256: str) -> str:
 _GAP = 16
 
 #: Keys released in one write. The embedded server compares each with all labels of the write:
-#: 500 at once take 93 ms, in pieces of this size 15 ms.
+#: 500 at once take 93 ms, by their keys alone 4 ms.
 _AT_ONCE = 50
 
 

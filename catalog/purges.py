@@ -79,10 +79,13 @@ class Purges:
         return [_of(row) for row in rows]
 
     def found_nothing(self, purge: Purge) -> bool:
-        """Note that nothing was left of a generation; True where it is done with for good."""
+        """Note that nothing was left of a generation; True where it is done with for good.
+
+        A deletion that has begun since `purge` was read keeps it: rows may come until it ends.
+        """
         if now() - purge.deleted_at > LINGER:
-            self.end(purge.generation)
-            return True
+            as_read = {"_id": purge.generation, "deleted_at": stamp(purge.deleted_at)}
+            return self._rows.delete_one(as_read).deleted_count == 1
         self.put_off(purge)
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -157,6 +158,19 @@ def test_of_a_deleted_collection_nothing_is_left_after_a_while(
     assert catalog.purges.found_nothing(purge) is True
     assert catalog.purges.due(10) == []
     assert now() > purge.deleted_at
+
+
+def test_a_deletion_that_begins_again_keeps_the_purge_that_was_just_found_done(
+    catalog: Catalog, collection: CollectionRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.purges.begin(collection.generation, collection.key)
+    (purge,) = catalog.purges.due(10)
+    monkeypatch.setattr(purges, "LINGER", timedelta(0))
+    time.sleep(0.002)
+    catalog.purges.begin(collection.generation, collection.key)
+    assert catalog.purges.found_nothing(purge) is False
+    catalog.collections.remove(collection.key, collection.generation)
+    assert catalog.purges.find(collection.generation) is not None, "its rows still have to go"
 
 
 def test_a_collection_created_again_has_nothing_of_the_first(
