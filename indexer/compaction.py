@@ -9,19 +9,25 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from indexer.exact_shard import ExactShard
 from indexer.shard import FIRST_SIZE, Shard
 
 if TYPE_CHECKING:
     from indexer.options import IndexOptions
+    from indexer.shard import AnyShard
 
 
 class Compaction:
     """One shard on its way to become another; used by one thread."""
 
-    def __init__(self, old: Shard, options: IndexOptions) -> None:
+    def __init__(self, old: AnyShard, options: IndexOptions) -> None:
         self._old = old
         self._piece = options.vectors_per_write
-        self.new = Shard(options, old.live_count + FIRST_SIZE)
+        # Well under the bound, so that the next additions do not make a graph of it again.
+        is_small = isinstance(old, ExactShard) or old.live_count <= options.exact_up_to // 2
+        self.new: AnyShard = (
+            ExactShard(options) if is_small else Shard(options, old.live_count + FIRST_SIZE)
+        )
 
     def copy(self, stopping: threading.Event) -> bool:
         """Copy what lives, while the old shard is used and changed; False if stopped.
@@ -47,7 +53,8 @@ class Compaction:
         self.new.mark_deleted(list(self.new.live_labels() - self._old.live_labels()))
 
     def _missing(self) -> list[int]:
-        return [label for label in self._old.live_labels() if not self.new.knows(label)]
+        live = self._old.live_labels()
+        return list(live - self.new.known(live))
 
     def _copy(self, labels: list[int]) -> None:
         live, vectors = self._old.read(labels)

@@ -88,6 +88,20 @@ def check_file(path: Path, record: ShardRecord) -> None:
             raise SnapshotError(f"{path.name} has a wrong checksum")
 
 
+def read_file(path: Path, record: ShardRecord) -> bytes:
+    """Return the bytes of a file that has the size and the SHA-256 of its record.
+
+    Raises SnapshotError, OSError if not.
+    """
+    with path.open("rb") as file:
+        data = file.read(record.size + 1)
+    if len(data) != record.size:
+        raise SnapshotError(f"{path.name} has {path.stat().st_size} bytes, not {record.size}")
+    if hashlib.sha256(data).hexdigest() != record.sha256:
+        raise SnapshotError(f"{path.name} has a wrong checksum")
+    return data
+
+
 def _save_and_exit(frozen: FrozenShard, path: Path, writer: int) -> NoReturn:
     """Do the child's work.
 

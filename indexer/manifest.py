@@ -19,6 +19,15 @@ FORMAT = 1
 """Version of the form. A snapshot of another version is not read, its set is built anew."""
 
 
+GRAPH_SUFFIX = ".hnsw"
+"""Ends the name of a file that hnswlib wrote."""
+
+ROWS_SUFFIX = ".rows"
+"""Ends the name of a file of labels and vectors alone, of a shard without a graph."""
+
+SUFFIXES = (GRAPH_SUFFIX, ROWS_SUFFIX)
+
+
 class ManifestError(Exception):
     """The bytes are no manifest, or no whole one; the text says why."""
 
@@ -100,6 +109,6 @@ class Manifest:
         except (KeyError, TypeError) as error:
             raise ManifestError(f"its fields are not those of a manifest: {error}") from error
         names = [Path(shard.file) for shard in shards]
-        if any(name.suffix != ".hnsw" or len(name.parts) != 1 for name in names):
+        if any(name.suffix not in SUFFIXES or len(name.parts) != 1 for name in names):
             raise ManifestError("it names a file outside of its folder")
         return found

@@ -1,4 +1,6 @@
-"""One hnswlib index with its lock and its labels. The only module that knows hnswlib.
+"""A shard with a graph: one hnswlib index with its lock and its labels.
+
+The only module that knows hnswlib.
 
 hnswlib may be searched by many threads and added to by many, but not both at
 once; resizing and marking bear no company at all. Here a read-write lock stands
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 import hnswlib
 import numpy as np
 
+from indexer.exact_shard import ExactShard, Rows
 from indexer.lock import ReadWriteLock
 from indexer.neighbours import Neighbours, no_neighbours
 from indexer.vectors import check_additions, check_query
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
 FIRST_SIZE = 256
 """Vectors that a new shard has memory for."""
 
-VECTORS_PER_EXACT_PIECE = 256
-"""Vectors read back at a time by an exact search: hnswlib holds the interpreter meanwhile."""
+VECTORS_PER_PIECE = 256
+"""Vectors put into a new graph at a time, or read back, when hnswlib holds the interpreter lock."""
 
 TOO_FEW_FOUND = "2D array"
 """Part of the message by which hnswlib says that it found fewer neighbours than asked for."""
@@ -101,6 +104,36 @@ class Shard:
         # A file keeps no ef: without this the index would search with its default of 10.
         index.set_ef(options.ef_floor)
         return shard
+
+    @classmethod
+    def of_rows(cls, options: IndexOptions, rows: Rows) -> Shard:
+        """Return a shard with a graph of the rows of one without; marked ones stay marked.
+
+        Takes one to two seconds for 2,000 vectors of 256 numbers.
+        """
+        shard = cls(options, rows.total + FIRST_SIZE)
+        labels = rows.labels[: rows.total].tolist()
+        for start in range(0, rows.total, VECTORS_PER_PIECE):
+            piece = slice(start, min(start + VECTORS_PER_PIECE, rows.total))
+            shard.add(labels[piece], rows.vectors[piece])
+        shard.mark_deleted(list(rows.marked))
+        return shard
+
+    def without_graph(self) -> ExactShard:
+        """Return an exact shard of the same labels, marks and vectors."""
+        exact = ExactShard(self._options)
+        with self._lock.writing():
+            labels, marked = [*self._live, *self._deleted], list(self._deleted)
+            # hnswlib reads no vector back that is marked.
+            for label in marked:
+                self._index.unmark_deleted(label)
+            if labels:
+                exact.add(labels, np.asarray(self._index.get_items(labels), np.float32))
+            for label in marked:
+                self._index.mark_deleted(label)
+        exact.mark_deleted(marked)
+        exact.forget_changes()
+        return exact
 
     @property
     def live_count(self) -> int:
@@ -172,6 +205,10 @@ class Shard:
     def knows(self, label: int) -> bool:
         """Tell whether the label was ever added, marked since or not."""
         return label in self._live or label in self._deleted
+
+    def known(self, labels: Collection[int]) -> set[int]:
+        """Return those among `labels` that were ever added, marked since or not."""
+        return {label for label in labels if self.knows(label)}
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add vectors (n, dimensions) under one write lock and give how many were new.
@@ -280,8 +317,8 @@ class Shard:
         queries = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         live = np.fromiter(self._live, np.int64, len(self._live))
         best_labels, best_similarities = no_neighbours(len(vectors))
-        for start in range(0, len(live), VECTORS_PER_EXACT_PIECE):
-            piece = live[start : start + VECTORS_PER_EXACT_PIECE]
+        for start in range(0, len(live), VECTORS_PER_PIECE):
+            piece = live[start : start + VECTORS_PER_PIECE]
             similarities = queries @ self._index.get_items(piece.astype(np.uint64)).T
             all_labels = np.hstack([best_labels, np.broadcast_to(piece, similarities.shape)])
             all_similarities = np.hstack([best_similarities, similarities])
@@ -289,3 +326,7 @@ class Shard:
             best_labels = np.take_along_axis(all_labels, order, axis=1)
             best_similarities = np.take_along_axis(all_similarities, order, axis=1)
         return Neighbours(best_labels, np.clip(best_similarities, -1.0, 1.0))
+
+
+AnyShard = Shard | ExactShard
+"""Many vectors have a graph, few have none; a set may hold both kinds."""

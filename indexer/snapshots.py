@@ -19,12 +19,20 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from indexer.checkpoint import NAME, Checkpoint, CheckpointError
+from indexer.exact_shard import ExactShard, ShardBytesError, pack
 from indexer.faults import SnapshotFaults
-from indexer.forked_save import SUFFIX, SnapshotError, check_file, save_shard
+from indexer.forked_save import SUFFIX, SnapshotError, check_file, read_file, save_shard
 from indexer.key import SetKey
-from indexer.manifest import Manifest, ManifestError, Parameters, ShardRecord
+from indexer.manifest import (
+    GRAPH_SUFFIX,
+    ROWS_SUFFIX,
+    Manifest,
+    ManifestError,
+    Parameters,
+    ShardRecord,
+)
 from indexer.options import IndexOptions
-from indexer.shard import Shard, ShardFileError
+from indexer.shard import AnyShard, Shard, ShardFileError
 
 MANIFEST = "manifest"
 
@@ -48,13 +56,19 @@ class SetSnapshot:
         self._options = options
         self._parameters = parameters
 
-    def save_shard(self, shard: Shard, seconds: float) -> tuple[int, ShardRecord]:
-        """Save a shard to a new file; see `forked_save.save_shard`."""
+    def save_shard(self, shard: AnyShard, seconds: float) -> tuple[int, ShardRecord]:
+        """Save a shard to a new file, one with a graph by `forked_save.save_shard`.
+
+        The rows of one without are written by this process: a fork costs more than they do.
+        """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SnapshotError(str(error)) from error
-        return save_shard(shard, self._folder / f"{uuid.uuid4().hex}.hnsw", seconds)
+        name = uuid.uuid4().hex
+        if isinstance(shard, ExactShard):
+            return _save_rows(shard, self._folder / (name + ROWS_SUFFIX))
+        return save_shard(shard, self._folder / (name + GRAPH_SUFFIX), seconds)
 
     def commit(self, shards: Sequence[ShardRecord], is_whole: bool = True) -> Manifest:
         """Make saved shards the snapshot, and remove the files of the one before.
@@ -97,22 +111,30 @@ class SetSnapshot:
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 
-    def load(self, manifest: Manifest) -> list[tuple[Shard, ShardRecord]]:
-        """Give the shards of the snapshot, without those that are damaged or not there.
+    def load(self, manifest: Manifest) -> list[tuple[AnyShard, ShardRecord]]:
+        """Return the shards of the snapshot, without those that are damaged or not there.
 
-        Says in one line of the log what is wrong with each of these.
+        Says in one line of the log what is wrong with each of these. An older snapshot has
+        graphs of few vectors: their vectors are read, and the graph is left.
         """
         shards = []
         for record in manifest.shards:
             path = self._folder / record.file
             try:
-                check_file(path, record)
-                shard = Shard.load(self._options, path, record.live, record.deleted)
-                shards.append((shard, record))
-            except (OSError, SnapshotError, ShardFileError) as error:
+                shards.append((self._load_shard(path, record), record))
+            except (OSError, SnapshotError, ShardFileError, ShardBytesError) as error:
                 logger.error("a shard of %s is lost, it will be built anew: %s", self._key, error)
                 self._faults.lost()
         return shards
+
+    def _load_shard(self, path: Path, record: ShardRecord) -> AnyShard:
+        if path.suffix == ROWS_SUFFIX:
+            data = read_file(path, record)
+            return ExactShard.unpack(self._options, data, record.live, record.deleted)
+        check_file(path, record)
+        shard = Shard.load(self._options, path, record.live, record.deleted)
+        is_small = record.live + len(record.deleted) <= self._options.exact_up_to
+        return shard.without_graph() if is_small else shard
 
     def remove(self) -> None:
         """Remove the snapshot, if there is one."""
@@ -210,6 +232,30 @@ class SnapshotDirectory:
         # A category may be any text; what it is, the manifest says.
         name = quote(key.generation, safe="")
         return self._directory / f"{name}-{hashlib.sha256(key.category.encode()).hexdigest()[:16]}"
+
+
+def _save_rows(shard: ExactShard, path: Path) -> tuple[int, ShardRecord]:
+    """Do what `forked_save.save_shard` does, in this process."""
+    rows = shard.rows
+    data = pack(rows)
+    part = path.with_name(path.name + SUFFIX)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SnapshotError(error.strerror or str(error)) from error
+    record = ShardRecord(
+        path.name,
+        len(data),
+        hashlib.sha256(data).hexdigest(),
+        rows.total - len(rows.marked),
+        tuple(rows.marked),
+    )
+    return rows.changes, record
 
 
 def _sync(folder: Path) -> None:

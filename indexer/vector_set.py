@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from indexer.compaction import Compaction
+from indexer.exact_shard import ExactShard
 from indexer.forked_save import SnapshotError
-from indexer.shard import Shard
+from indexer.shard import AnyShard, Shard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +74,9 @@ class VectorSet:
         self._saving = threading.Lock()
         self._snapshot = snapshot
         self._manifest = manifest
-        self._saved: dict[Shard, tuple[int, ShardRecord]] = {}
+        self._saved: dict[AnyShard, tuple[int, ShardRecord]] = {}
         # Replaced as a whole, so that a search that holds it sees one state; None: not loaded.
-        self._shards: tuple[Shard, ...] | None = None if manifest else ()
+        self._shards: tuple[AnyShard, ...] | None = None if manifest else ()
         self._dropped = False
         self._ready = ready
         #: When the oldest change came that no snapshot has, by the steady clock.
@@ -103,10 +104,10 @@ class VectorSet:
                 self._note_change()
                 left = distinct[piece]
                 for shard in shards:
-                    known = [label for label in left if shard.knows(label)]
+                    known = shard.known(left)
                     if known:
-                        shard.mark_deleted(known)
-                        left = [label for label in left if not shard.knows(label)]
+                        shard.mark_deleted(list(known))
+                        left = [label for label in left if label not in known]
                 unknown += len(left)
         return unknown
 
@@ -152,7 +153,7 @@ class VectorSet:
     def known(self, labels: Sequence[int]) -> set[int]:
         """Give those among `labels` that were ever added, marked since or not."""
         with self._loaded() as shards:
-            return {label for label in labels if any(shard.knows(label) for shard in shards)}
+            return set[int]().union(*(shard.known(labels) for shard in shards))
 
     def statistics(self) -> SetStatistics:
         """Give the size of the set at this moment; what is out of memory stays there."""
@@ -251,7 +252,7 @@ class VectorSet:
                 self._snapshot.remove()
                 self._saved, self._manifest = {}, None
                 return
-            saved: dict[Shard, tuple[int, ShardRecord]] = {}
+            saved: dict[AnyShard, tuple[int, ShardRecord]] = {}
             try:
                 for shard in shards:
                     known = self._saved.get(shard)
@@ -303,13 +304,7 @@ class VectorSet:
             with self._changing:
                 self._note_change()
                 compaction.finish()
-                new = (compaction.new,) if compaction.new.live_count else ()
-                # A set that was dropped meanwhile does not have the shard any more.
-                self._shards = tuple(
-                    part for one in self._shards or () for part in (new if one is shard else (one,))
-                )
-                # Or it would keep the memory of the old one.
-                self._saved = {one: known for one, known in self._saved.items() if one is not shard}
+                self._replace(shard, compaction.new if compaction.new.live_count else None)
             self.on_change(self)
             done += 1
         return done
@@ -320,7 +315,7 @@ class VectorSet:
             self._changed_at = _steady()
 
     @contextmanager
-    def _loaded(self, patience: float = -1.0) -> Iterator[tuple[Shard, ...]]:
+    def _loaded(self, patience: float = -1.0) -> Iterator[tuple[AnyShard, ...]]:
         """Hold the right to change the set, and give its shards; see `search`."""
         if not self._changing.acquire(timeout=patience):
             raise SetNotReadyError
@@ -333,7 +328,7 @@ class VectorSet:
             self._changing.release()
             self.on_change(self)
 
-    def _load(self) -> tuple[Shard, ...]:
+    def _load(self) -> tuple[AnyShard, ...]:
         if self._snapshot is None or self._manifest is None:
             raise RuntimeError("a set without a snapshot is out of memory")
         loaded = self._snapshot.load(self._manifest)
@@ -347,20 +342,48 @@ class VectorSet:
             return 0
         self._note_change()
         shards = self._shards or ()
+        known = set[int]().union(*(shard.known(labels) for shard in shards))
         first_places: dict[int, int] = {}
         for place, label in enumerate(labels):
-            if not any(shard.knows(label) for shard in shards):
+            if label not in known:
                 first_places.setdefault(label, place)
         new = list(first_places.values())
         added = 0
         while new:
             shard = next((shard for shard in shards if shard.room), None)
             if shard is None:
-                shard = Shard(self._options)
-                self._shards = shards = (*shards, shard)
+                shard = ExactShard(self._options)
+                self._shards = (*shards, shard)
             fitting, new = new[: shard.room], new[shard.room :]
+            shard = self._with_graph_for(len(fitting), shard)
+            shards = self._shards or ()
             added += shard.add([labels[place] for place in fitting], vectors[fitting])
         return added
+
+    def _with_graph_for(self, additions: int, shard: AnyShard) -> AnyShard:
+        """Return the shard to add to: a new one with a graph if it would be too large without.
+
+        Searches go on in the old one while the graph is built, and changes of the set wait.
+        """
+        if not isinstance(shard, ExactShard):
+            return shard
+        rows = shard.rows
+        if rows.total + additions <= self._options.exact_up_to:
+            return shard
+        graph = Shard.of_rows(self._options, rows)
+        self._replace(shard, graph)
+        return graph
+
+    def _replace(self, old: AnyShard, new: AnyShard | None) -> None:
+        """Put another shard, or none, in the place of one, unless the set has that no more."""
+        self._shards = tuple(
+            one
+            for shard in self._shards or ()
+            for one in ((new,) if shard is old else (shard,))
+            if one is not None
+        )
+        # Or it would keep the memory of the old one.
+        self._saved = {one: known for one, known in self._saved.items() if one is not old}
 
 
 def _steady() -> float:

@@ -201,7 +201,7 @@ def _unnamed(folder: Path) -> Iterable[Finding]:
         yield Finding("half-written", f"{folder.name} has no manifest")
         return
     named = {shard["file"]: shard["size"] for shard in manifest["shards"]}
-    found = {path.name: path.stat().st_size for path in folder.glob("*.hnsw")}
+    found = {path.name: path.stat().st_size for path in folder.glob("*.*")}
     if named != found:
         yield Finding("half-written", f"{folder.name} names {named}, has {found}")
 

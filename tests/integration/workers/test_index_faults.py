@@ -43,19 +43,19 @@ def save(shards: CatalogIndex) -> bool:
 
 
 def cut_shard(folder: Path) -> None:
-    victim = sorted(folder.glob("*.hnsw"))[0]
+    victim = sorted(folder.glob("*.rows"))[0]
     victim.write_bytes(victim.read_bytes()[:-1])
 
 
 def flip_shard(folder: Path) -> None:
-    victim = sorted(folder.glob("*.hnsw"))[0]
+    victim = sorted(folder.glob("*.rows"))[0]
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)
 
 
 def remove_shard(folder: Path) -> None:
-    sorted(folder.glob("*.hnsw"))[0].unlink()
+    sorted(folder.glob("*.rows"))[0].unlink()
 
 
 def cut_manifest(folder: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_damaged_snapshot_is_built_anew(
     if damage == "folder":
         shutil.rmtree(folder)
     else:
-        victim = folder / "manifest" if damage == "manifest" else sorted(folder.glob("*.hnsw"))[0]
+        victim = folder / "manifest" if damage == "manifest" else sorted(folder.glob("*.rows"))[0]
         victim.write_bytes(victim.read_bytes()[:-1])
     after = start()
     opened(after)
@@ -204,8 +204,10 @@ def test_with_a_memory_budget_not_all_sets_are_in_memory_and_all_are_found(
     keys = [SetKey(f"{number:x}", "x") for number in range(5)]
     for number, key in enumerate(keys):
         put(catalog, range(100 * number + 1, 100 * number + 21), key)
-    save(start())
-    shards = start(memory_bytes=6_000_000)
+    before = start()
+    save(before)
+    of_all_five = sum(index.memory_bytes for index in before.restore())
+    shards = start(memory_bytes=of_all_five // 2)
     opened(shards)
     assert sum(state.loaded for state in shards.state().values()) == 2
     assert all(state.ready for state in shards.state().values())

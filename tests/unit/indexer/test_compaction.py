@@ -18,7 +18,7 @@ from indexer.options import IndexOptions
 from indexer.snapshots import SnapshotDirectory
 
 KEY = SetKey("generation", "category")
-OPTIONS = IndexOptions(dimensions=32, shard_capacity=1_000)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=1_000, exact_up_to=500)
 SHARE = 0.2
 SECONDS = 2.0
 

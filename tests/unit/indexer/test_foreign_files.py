@@ -21,7 +21,7 @@ from indexer.snapshots import SnapshotDirectory
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = SetKey("1f", "鞋靴")
-OPTIONS = IndexOptions(dimensions=32, shard_capacity=100)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=1)
 
 
 class Harm:

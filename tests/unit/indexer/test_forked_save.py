@@ -197,7 +197,7 @@ from indexer.snapshots import SnapshotDirectory
 
 KEY = SetKey("1", "x")
 logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
-options = IndexOptions(dimensions=32, shard_capacity=400)
+options = IndexOptions(dimensions=32, shard_capacity=400, exact_up_to=int(sys.argv[2]))
 directory = SnapshotDirectory(Path(sys.argv[1]), "model", options)
 index = VectorIndex(options, directory)
 vectors = np.random.default_rng(1).standard_normal((600, 32)).astype(np.float32)
@@ -223,9 +223,12 @@ assert VectorIndex(options, directory).statistics()[KEY].live == 599
 """
 
 
-def test_a_full_disk_leaves_the_old_snapshot_and_says_so_in_a_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exact_up_to", ["1", "2000"])
+def test_a_full_disk_leaves_the_old_snapshot_and_says_so_in_a_line(
+    tmp_path: Path, exact_up_to: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        [sys.executable, "-c", FULL_DISK, str(tmp_path), exact_up_to],
         cwd=ROOT,
         capture_output=True,
         text=True,

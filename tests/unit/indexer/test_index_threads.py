@@ -18,7 +18,7 @@ OWN_SHARE = 1_000_000  # labels of one adding thread lie this far from the next 
 
 def test_threads_that_add_search_and_mark_lose_nothing(clustered: Callable) -> None:
     vectors = clustered(20_000)
-    index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=1_500))
+    index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=1_500, exact_up_to=300))
     added: list[dict[int, int]] = [{}, {}]
     marked: set[int] = set()
     end = time.monotonic() + SECONDS
@@ -84,7 +84,7 @@ def test_a_held_set_does_not_stall_another(clustered: Callable) -> None:
     other = SetKey("generation", "other")
     index.add(KEY, [1], vectors[:1])
     held = index._sets[KEY]
-    with held._changing, held._shards[0]._lock.writing(), ThreadPoolExecutor(1) as pool:
+    with held._changing, held._shards[0]._changing, ThreadPoolExecutor(1) as pool:
         pool.submit(index.add, other, range(1, 11), vectors).result(timeout=10)
         pool.submit(index.search, [other], vectors, 3).result(timeout=10)
         pool.submit(index.mark_deleted, other, [1]).result(timeout=10)

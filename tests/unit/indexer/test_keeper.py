@@ -118,7 +118,7 @@ def test_a_stop_saves_what_changed(
 
 
 def test_a_stop_takes_no_longer_than_it_may(
-    index: VectorIndex,
+    tmp_path: Path,
     vectors: NDArray[np.float32],
     keep: Callable,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,10 +126,12 @@ def test_a_stop_takes_no_longer_than_it_may(
 ) -> None:
     from indexer.shard import Shard
 
-    keeper = keep()
+    graphs = replace(OPTIONS, exact_up_to=1)
+    index = VectorIndex(graphs, SnapshotDirectory(tmp_path, "model", graphs))
+    keeper = keep(lambda _: [index])
     wait_until(lambda: list(keeper._indexes) == [index])
     for number in range(4):
-        index.add(SetKey(str(number), "x"), [1], vectors[:1])
+        index.add(SetKey(str(number), "x"), [1, 2], vectors[:2])
     frozen = Shard.frozen
 
     def slow(shard: Shard) -> object:

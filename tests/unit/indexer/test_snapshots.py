@@ -24,7 +24,7 @@ from indexer.vector_set import SetNotReadyError
 ROOT = Path(__file__).resolve().parents[3]
 SHOES = SetKey("1f", "鞋靴")
 ODD = SetKey("1f", "a/b\n.. " + "x" * 300)
-OPTIONS = IndexOptions(dimensions=32, shard_capacity=100)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=1)
 
 Vectors = NDArray[np.float32]
 Lines = Callable[[], list[str]]
@@ -169,7 +169,7 @@ def test_a_first_save_that_fails_leaves_nothing_that_is_taken_for_a_lost_snapsho
     tmp_path: Path, vectors: Vectors, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = opened(tmp_path)
-    index.add(SHOES, [1], vectors[:1])
+    index.add(SHOES, [1, 2], vectors[:2])
 
     def fails(*_: object) -> object:
         raise SnapshotError("disk full")
@@ -410,7 +410,7 @@ from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.snapshots import SnapshotDirectory
 
-key, options = SetKey("1f", "x"), IndexOptions(dimensions=32, shard_capacity=100)
+key, options = SetKey("1f", "x"), IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=50)
 index = VectorIndex(options, SnapshotDirectory(Path(sys.argv[1]), "model", options))
 vectors = np.random.default_rng(1).standard_normal((5_000, 32)).astype(np.float32)
 vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
