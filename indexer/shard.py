@@ -109,7 +109,7 @@ class Shard:
     def of_rows(cls, options: IndexOptions, rows: Rows) -> Shard:
         """Return a shard with a graph of the rows of one without; marked ones stay marked.
 
-        Takes one to two seconds for 2,000 vectors of 256 numbers.
+        Takes 0.4 s of a processor for 2,000 vectors of 256 numbers, 1 s with 1,280.
         """
         shard = cls(options, rows.total + FIRST_SIZE)
         labels = rows.labels[: rows.total].tolist()
