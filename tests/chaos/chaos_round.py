@@ -26,9 +26,11 @@ QUIET_SECONDS = 60.0
 IDLE_SECONDS = 20.0
 #: Share of the rounds in which a second index process takes part, where any does.
 SECOND_INDEX_SHARE = 1 / 3
-#: What an audit finds must still be there after so many seconds. A child that saves a shard is
-#: ended after 10; under libfaketime it may hang, on a lock that the library held at the fork.
-AGAIN_SECONDS = 15.0
+#: What an audit finds must still be there after so many seconds. Images that were deleted before a
+#: kill stay in the shards, behind their rows, until the comparison in the background: within some
+#: 25 s here. A child that saves a shard is ended after 10; under libfaketime it may hang, on a lock
+#: that the library held at the fork.
+AGAIN_SECONDS = 40.0
 
 
 @dataclass

@@ -53,6 +53,7 @@ SETTINGS = {
     "time_limit_seconds": "15",
     "visibility_seconds": "20",
     "snapshot_seconds": "3",
+    "compare_seconds": "2",
     "search_seconds": "6",
     "torch_threads": "1",
     "vision_niceness": "0",
