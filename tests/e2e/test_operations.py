@@ -265,6 +265,6 @@ def test_the_doctor_finds_a_running_stack_well(operated: Stack) -> None:
     lines = done.stdout.splitlines()
     assert all(line.startswith("OK ") for line in lines)
     processes = [found[1] for line in lines if (found := re.match(r"OK +(\w+) process \d", line))]
-    assert len(lines) - len(processes) == 14 + len(QUEUES)
+    assert len(lines) - len(processes) == 15 + len(QUEUES)
     assert set(processes) >= {"api", "fetch", "vision", "search", "index", "maintenance"}
     assert FLOWER[1] not in done.stdout

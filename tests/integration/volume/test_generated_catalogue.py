@@ -151,7 +151,7 @@ def test_what_the_service_adds_is_written_as_what_was_generated(
     (new,) = rows["images"].find({"image_id": "new"})
     generated = rows["images"].find_one({"image_id": "i-0", "generation": first.generation})
     assert generated is not None
-    assert generated.keys() - new.keys() == {"ended_at"}
+    assert generated.keys() - new.keys() == {"ended_at", "shown_at"}
     assert new.keys() <= generated.keys()
     assert new["_id"] > rows["images"].count_documents({}), "a label was used twice"
 
