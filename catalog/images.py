@@ -71,11 +71,12 @@ class ImageRow:
 
 
 class Place(NamedTuple):
-    """Where the index has a findable image, by its row."""
+    """Where the index is to have an image, by its row, or nowhere."""
 
     label: int
     generation: str
     category: str
+    is_findable: bool
 
 
 #: What is read of a row to tell its place.
@@ -188,7 +189,7 @@ class Images:
         update_by_id(self._rows, labels, {"$set": {"shown_at": stamp(now())}})
 
     def places_shown(self, since: datetime, page: int) -> Iterator[list[Place]]:
-        """Yield, page by page, where the index was changed to have findable images since a time.
+        """Yield, page by page, the images for which the index was changed since a time.
 
         Those whose change the index may not have confirmed come first. An image may come twice:
         one that is confirmed between the two reads must not be missed by both.
@@ -197,17 +198,22 @@ class Images:
             yield from self._places(due, page)
 
     def places_of(self, generation: str, page: int) -> Iterator[list[Place]]:
-        """Yield, page by page, where the index has the findable images of a generation."""
-        yield from self._places({"generation": generation}, page)
+        """Yield, page by page, the findable images of a generation."""
+        for found in self._places({"generation": generation}, page):
+            yield [place for place in found if place.is_findable]
 
     def _places(self, due: Row, page: int) -> Iterator[list[Place]]:
         # One cursor: the embedded server reads everything anew for each page of a range.
         with self._rows.find(due, _PLACE_FIELDS).batch_size(page) as rows:
             while found := list(itertools.islice(rows, page)):
                 yield [
-                    Place(row["_id"], row["generation"], row["category"])
+                    Place(
+                        row["_id"],
+                        row["generation"],
+                        row["category"],
+                        row["outcome"] == SUCCEEDED and row["deleted_at"] is None,
+                    )
                     for row in found
-                    if row["outcome"] == SUCCEEDED and row["deleted_at"] is None
                 ]
 
     def set_info(self, label: int, image_info: str) -> None:

@@ -176,6 +176,7 @@ class CatalogIndex:
         for index in self._all().values():
             for key, labels in sets.items():
                 index.mark_deleted(key, labels)
+        self._catalog().images.shown([image.label for image in images])
 
     def refresh(self, images: Sequence[ImageRow]) -> dict[int, set[str]]:
         """Put findable images into the sets that their rows name, and out of any other.

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -31,6 +32,13 @@ PLACE_PAGE = 20_000
 FAULT_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
+
+
+class Gathered(NamedTuple):
+    """Labels of images by the sets that their rows name: to be found there, or not."""
+
+    findable: dict[SetKey, NDArray[np.int64]]
+    gone: dict[SetKey, NDArray[np.int64]]
 
 
 class Restoration:
@@ -91,10 +99,12 @@ class Restoration:
         if until is None:
             of.index.expect(searched)
             return True
-        shown = self._catalog().images.places_shown(moment(until), PLACE_PAGE)
-        later = _gathered(shown, stopping, searched)
-        if later is None:
+        shown = _gathered(
+            self._catalog().images.places_shown(moment(until), PLACE_PAGE), stopping, searched
+        )
+        if shown is None:
             return False
+        later = shown.findable
         unknown = of.index.lost_generations & searched
         vouched = set(of.index.whole())
         there = set(of.index.keys())
@@ -111,6 +121,28 @@ class Restoration:
             labels = later[key].tolist()
             if not self._make_ready(of, key, partial(self._catch_up, of, key, labels), stopping):
                 return False
+        return self._hide(of, shown, stopping)
+
+    def _hide(self, of: ModelIndex, shown: Gathered, stopping: threading.Event) -> bool:
+        """Hide what was deleted or moved since the checkpoint; return False if stopped.
+
+        After the sets are ready: rows keep these images from every answer.
+        """
+        labels: dict[str, list[NDArray[np.int64]]] = {}
+        for key, some in (*shown.findable.items(), *shown.gone.items()):
+            labels.setdefault(key.generation, []).append(some)
+        for generation, parts in labels.items():
+            of_generation = np.unique(np.concatenate(parts))
+            for key in of.index.keys_of(generation) if of.index.is_known(generation) else ():
+                there = shown.findable.get(key, np.empty(0, np.int64))
+                others = np.setdiff1d(of_generation, there, assume_unique=True)
+                if stopping.is_set():
+                    return False
+                if len(others):
+                    hidden = self._repair.hide(of, key, others.tolist())
+                    log.info("images hidden that are gone", **named(key), images=hidden)
+                if self._memory_bytes:
+                    of.index.unload_beyond(self._memory_bytes, idle_seconds=0)
         return True
 
     def _catch_up(
@@ -126,14 +158,15 @@ class Restoration:
         """Build the sets of a collection that are not ready; return False if stopped."""
         try:
             pages = self._catalog().images.places_of(generation, PLACE_PAGE)
-            wanted = _gathered(pages, stopping)
+            gathered = _gathered(pages, stopping)
         except ConnectionFailure:
             raise
         except PyMongoError:
             self._put_off(of, SetKey(generation, ""))
             return True
-        if wanted is None:
+        if gathered is None:
             return False
+        wanted = gathered.findable
         of.index.learn(generation, wanted)
         keys = of.index.not_ready_of(generation)
         for key in sorted(keys, key=lambda key: len(wanted.get(key, ()))):
@@ -171,17 +204,21 @@ class Restoration:
 
 def _gathered(
     pages: Iterable[list[Place]], stopping: threading.Event, among: Collection[str] | None = None
-) -> dict[SetKey, NDArray[np.int64]] | None:
+) -> Gathered | None:
     """Return the labels by set, of some generations alone if told; None if stopped."""
-    parts: dict[SetKey, list[NDArray[np.int64]]] = {}
+    parts: dict[tuple[SetKey, bool], list[NDArray[np.int64]]] = {}
     for page in pages:
         if stopping.is_set():
             return None
-        found: dict[SetKey, list[int]] = {}
+        found: dict[tuple[SetKey, bool], list[int]] = {}
         for place in page:
             if among is None or place.generation in among:
                 key = SetKey(place.generation, place.category)
-                found.setdefault(key, []).append(place.label)
-        for key, labels in found.items():
-            parts.setdefault(key, []).append(np.array(labels, np.int64))
-    return {key: np.unique(np.concatenate(some)) for key, some in parts.items()}
+                found.setdefault((key, place.is_findable), []).append(place.label)
+        for pair, labels in found.items():
+            parts.setdefault(pair, []).append(np.array(labels, np.int64))
+    gathered = Gathered({}, {})
+    for (key, is_findable), some in parts.items():
+        kind = gathered.findable if is_findable else gathered.gone
+        kind[key] = np.unique(np.concatenate(some))
+    return gathered

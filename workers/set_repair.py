@@ -1,14 +1,14 @@
 """Making a set of the index hold what the rows say of it, while images come and go.
 
-Whoever deletes writes the row first and marks then, so a row that is read after its label was
-added tells if the mark came too early to be seen.
+A deletion writes the row first and marks then, so a row that is read after its label was added
+tells if the mark came too early to be seen.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -113,6 +113,11 @@ class SetRepair:
                 log.info("building a set", **named(key), done=start + len(page), of=len(missing))
         return SetMending(added, marked)
 
+    def hide(self, of: ModelIndex, key: SetKey, labels: Iterable[int]) -> int:
+        """Hide those images of a set that the rows do not want there; return how many."""
+        live = of.index.live_labels(key).intersection(labels)
+        return self._mark_dead(of.index, key, list(live)).all
+
     def _mark_dead(self, index: VectorIndex, key: SetKey, labels: Sequence[int]) -> Marked:
         """Hide those that no row wants in this set any more."""
         count = unasked = 0
@@ -122,6 +127,12 @@ class SetRepair:
             dead = [label for label in page if not belongs(rows.get(label), key)]
             if dead:
                 index.mark_deleted(key, dead)
+                # One may have come back to this set before it was marked here.
+                rows_now = self._catalog().images.find(dead)
+                back = {label for label, row in rows_now.items() if belongs(row, key)}
+                if back:
+                    index.revive(key, list(back))
+                    dead = [label for label in dead if label not in back]
             count += len(dead)
             unasked += sum(label not in rows or rows[label].index_at is None for label in dead)
         return Marked(count, unasked)

@@ -53,7 +53,6 @@ SETTINGS = {
     "time_limit_seconds": "15",
     "visibility_seconds": "20",
     "snapshot_seconds": "3",
-    "compare_seconds": "2",
     "search_seconds": "6",
     "torch_threads": "1",
     "vision_niceness": "0",
@@ -96,6 +95,7 @@ class Plant:
             **{**SETTINGS, **settings},
         )
         self._add_kinds(sweeps)
+        self.has_faked_clocks = clocks_seconds != 0
         if clocks_seconds:
             self.stack.environments = clocks_apart(self.stack.kinds, clocks_seconds, seed)
         second = self.stack.environments.setdefault(SECOND_INDEX, {})

@@ -19,6 +19,7 @@ from catalog.store import Catalog
 from catalog.submission import NewImage, begin, open_task, write
 from catalog.tasks import TaskRow
 from indexer.ownership import DirectoryOwnership
+from workers import catalog_index
 from workers import index as index_stage
 from workers.catalog_index import CatalogIndex
 
@@ -96,6 +97,13 @@ def start(catalog: Catalog, directory: Path) -> Callable[..., CatalogIndex]:
         return CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory, **options)
 
     return started
+
+
+@pytest.fixture
+def no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a checkpoint claim all that happened before it, so that a test sees where it ends."""
+    monkeypatch.setattr(catalog_index, "MARGIN_SECONDS", 0.0)
+    monkeypatch.setattr(catalog_index, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from catalog.connection import databases
-from catalog.images import ImageRow
+from catalog.images import ImageRow, Images
 from catalog.models import ModelRow
 from catalog.store import Catalog
 from config.settings import settings
@@ -90,3 +92,25 @@ def save(shards: CatalogIndex) -> None:
     index = opened(shards)
     for key in index.unsaved():
         assert index.save(key)
+
+
+def keep(shards: CatalogIndex) -> int | None:
+    """Save all sets and the checkpoint, as the keeper does; return the checkpoint."""
+    index = opened(shards)
+    for key in index.unsaved():
+        assert index.save(key)
+    shards.keep_checkpoints()
+    time.sleep(0.01)  # what comes next is of another millisecond
+    return index.checkpoint
+
+
+def forbid_comparison(patch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the rows of a whole collection were read")
+
+    patch.setattr(Images, "places_of", forbidden)
+
+
+def spoil(catalog: Catalog, label: int, values: bytes) -> None:
+    blobs = databases(catalog.client, settings().mongo_database)[1]
+    blobs["vectors"].update_one({"_id": label}, {"$set": {"values": values}})

@@ -113,7 +113,10 @@ class Twins:
 
     def _start(self) -> CatalogIndex:
         index = CatalogIndex(lambda: self._catalog, shard_capacity=60, directory=self._folder)
-        index.restore()
+        for restored in index.restore():
+            for key in restored.keys():  # noqa: SIM118
+                there = {label for label, one in self.alive.items() if one == key}
+                assert restored.live_labels(key) == there
         return index
 
     def _save(self) -> None:
@@ -200,13 +203,11 @@ class Twins:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.usefixtures("start")
+@pytest.mark.usefixtures("start", "no_margin")
 def test_a_search_gives_the_images_of_an_exact_comparison_in_their_order(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog_index, "IndexOptions", SmallBounds)
-    monkeypatch.setattr(catalog_index, "MARGIN_SECONDS", 0.0)
-    monkeypatch.setattr(catalog_index, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(search, "catalog", lambda: catalog)
     monkeypatch.setattr(catalog.collections, "is_alive", lambda *_: True)
     examples = 0

@@ -2,78 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from index_rows import (
-    CLOTHES,
-    MODEL,
-    OTHER,
-    SHOES,
-    feature,
-    found,
-    opened,
-    put,
-    put_collection,
-)
-from pymongo.errors import OperationFailure
-from structlog.testing import capture_logs
+from index_rows import CLOTHES, OTHER, SHOES, forbid_comparison, found, keep, opened, put
 
 from catalog.connection import databases, now, stamp
-from catalog.images import ImageRow, Images
+from catalog.images import ImageRow
 from catalog.store import Catalog
 from config.settings import settings
+from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.vector_set import SetNotReadyError
 from workers import catalog_index as module
-from workers import restoration
 from workers.catalog_index import CatalogIndex
 from workers.set_repair import SetRepair
 
 Start = Callable[..., CatalogIndex]
 Patch = pytest.MonkeyPatch
 
-
-@pytest.fixture(autouse=True)
-def no_margin(monkeypatch: Patch) -> None:
-    """Let a checkpoint claim all that happened before it, so that a test sees where it ends."""
-    monkeypatch.setattr(module, "MARGIN_SECONDS", 0.0)
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
-
-
-def keep(shards: CatalogIndex) -> int | None:
-    """Save all sets and the checkpoint, as the keeper does; return the checkpoint."""
-    index = opened(shards)
-    for key in index.unsaved():
-        assert index.save(key)
-    shards.keep_checkpoints()
-    time.sleep(0.01)  # what comes next is of another millisecond
-    return index.checkpoint
-
-
-def forbid_comparison(patch: Patch) -> None:
-    def forbidden(*_: object) -> None:
-        raise AssertionError("the rows of a whole collection were read")
-
-    patch.setattr(Images, "places_of", forbidden)
+pytestmark = pytest.mark.usefixtures("no_margin")
 
 
 def recategorise(catalog: Catalog, label: int, category: str) -> list[ImageRow]:
     rows = databases(catalog.client, settings().mongo_database)[0]
     rows["images"].update_one({"_id": label}, {"$set": {"category": category}})
     return list(catalog.images.find([label]).values())
-
-
-def spoil(catalog: Catalog, label: int, values: bytes) -> None:
-    blobs = databases(catalog.client, settings().mongo_database)[1]
-    blobs["vectors"].update_one({"_id": label}, {"$set": {"values": values}})
 
 
 def test_sets_with_snapshots_answer_although_no_collection_was_compared(
@@ -122,6 +80,53 @@ def test_an_image_that_moved_after_the_last_snapshot_is_found_where_its_row_says
     after = start()
     opened(after)
     assert set(found(after, 1, CLOTHES)) == {1, 3}
+
+
+def test_what_was_deleted_after_the_last_snapshot_is_not_in_the_shards_of_the_next_process(
+    catalog: Catalog, start: Start, monkeypatch: Patch
+) -> None:
+    put(catalog, [1, 2, 3])
+    before = start()
+    keep(before)
+    catalog.images.delete([1, 3])
+    before.remove(list(catalog.images.find([1]).values()))
+    catalog.images.index_is_right(catalog.images.find([1]).values())
+    forbid_comparison(monkeypatch)
+    after = opened(start())
+    assert after.live_labels(SHOES) == {2}, "one that the index had confirmed, and one not yet"
+
+
+def test_what_moved_after_the_last_snapshot_is_in_one_set_of_the_next_process(
+    catalog: Catalog, start: Start, monkeypatch: Patch
+) -> None:
+    put(catalog, [1, 2])
+    before = start()
+    keep(before)
+    before.refresh(recategorise(catalog, 1, CLOTHES.category))
+    forbid_comparison(monkeypatch)
+    after = opened(start())
+    assert (after.live_labels(SHOES), after.live_labels(CLOTHES)) == ({2}, {1})
+
+
+def test_an_image_that_comes_back_while_it_is_hidden_stays(
+    catalog: Catalog, start: Start, monkeypatch: Patch
+) -> None:
+    """Its row is read, comes back with a refresh, and only then the set is marked."""
+    put(catalog, [1, 2])
+    before = start()
+    keep(before)
+    before.refresh(recategorise(catalog, 1, CLOTHES.category))
+    after = start()
+    mark = VectorIndex.mark_deleted
+
+    def late(index: VectorIndex, key: SetKey, labels: Sequence[int]) -> int:
+        if key == SHOES and 1 in labels:
+            monkeypatch.setattr(VectorIndex, "mark_deleted", mark)
+            after.refresh(recategorise(catalog, 1, SHOES.category))
+        return mark(index, key, labels)
+
+    monkeypatch.setattr(VectorIndex, "mark_deleted", late)
+    assert 1 in opened(after).live_labels(SHOES)
 
 
 def test_an_image_whose_reminder_waits_is_found_where_its_row_says(
@@ -262,189 +267,3 @@ def test_a_collection_made_while_others_are_built_is_searched_at_once(
     monkeypatch.setattr(SetRepair, "mend", meanwhile)
     opened(shards)
     assert answers == [[50]]
-
-
-@pytest.mark.parametrize("damage", ["manifest", "folder"])
-def test_a_lost_snapshot_keeps_its_own_collection_waiting_and_no_other(
-    catalog: Catalog, start: Start, directory: Path, monkeypatch: Patch, damage: str
-) -> None:
-    put(catalog, [1, 2])
-    put(catalog, [3], CLOTHES)
-    put(catalog, [4], OTHER)
-    before = start()
-    keep(before)
-    time.sleep(0.01)
-    lost = opened(before)._sets[SHOES].saved_as
-    assert lost is not None
-    if damage == "folder":
-        shutil.rmtree(directory / lost)
-    else:
-        (directory / lost / "manifest").write_bytes(b"nothing")
-    for _ in range(2):
-        # A process that died before it had built the set leaves the next one no better off.
-        with monkeypatch.context() as patch:
-            patch.setattr(SetRepair, "mend", lambda *_: None)
-            after = start()
-            opened(after)
-        assert (found(after, 3, CLOTHES), found(after, 4, OTHER)) == ([3], [4])
-        with pytest.raises(SetNotReadyError):
-            found(after, 1)
-    opened(after)
-    assert set(found(after, 1)) == {1, 2}
-    keep(after)
-    forbid_comparison(monkeypatch)
-    last = start()
-    opened(last)
-    assert set(found(last, 1)) == {1, 2}
-
-
-def test_a_lost_shard_is_built_anew_after_the_first_search_that_needs_it(
-    catalog: Catalog, start: Start, directory: Path
-) -> None:
-    put(catalog, [1, 2])
-    put(catalog, [4], OTHER)
-    before = start()
-    keep(before)
-    lost = opened(before)._sets[SHOES].saved_as
-    assert lost is not None
-    for path in (directory / lost).iterdir():
-        if path.name != "manifest":
-            path.write_bytes(b"nothing")
-    after = start()
-    opened(after)
-    assert found(after, 4, OTHER) == [4]
-    with pytest.raises(SetNotReadyError):
-        found(after, 1)
-    shown = keep(after)
-    assert set(found(after, 1)) == {1, 2}
-    assert shown is not None
-
-
-def test_a_set_that_was_saved_half_built_is_compared_by_the_next_process(
-    catalog: Catalog, start: Start, monkeypatch: Patch
-) -> None:
-    put_collection(catalog, SHOES.generation)
-    before = start()
-    before.restore()
-    keep(before)  # a checkpoint that knows of no set
-    half = start()
-    opened(half)
-    put(catalog, [1, 2])
-    catalog.client[settings().mongo_database]["images"].update_many({}, {"$unset": {"shown_at": 1}})
-    index = opened(half)
-    index.open(SHOES)
-    index.add(SHOES, [1], feature(1)[np.newaxis])
-    assert index.save(SHOES)
-    after = start()
-    assert set(found_when_restored(after, 1)) == {1, 2}
-
-
-def found_when_restored(shards: CatalogIndex, label: int) -> list[int]:
-    opened(shards)
-    return found(shards, label)
-
-
-@pytest.mark.parametrize("data", [b"", b"nothing", None])
-def test_a_damaged_checkpoint_has_every_set_compared(
-    catalog: Catalog, start: Start, directory: Path, data: bytes | None
-) -> None:
-    put(catalog, [1])
-    before = start()
-    keep(before)
-    put(catalog, [2])
-    rows = catalog.client[settings().mongo_database]["images"]
-    rows.update_many({}, {"$unset": {"shown_at": 1}})
-    path = directory / "checkpoint"
-    path.write_bytes(path.read_bytes()[:-1] if data is None else data)
-    assert set(found_when_restored(start(), 1)) == {1, 2}
-
-
-def test_a_checkpoint_of_the_future_has_every_set_compared(
-    catalog: Catalog, start: Start, monkeypatch: Patch
-) -> None:
-    put(catalog, [1])
-    before = start()
-    opened(before)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "now", lambda: now() + timedelta(hours=1))
-        keep(before)
-    put(catalog, [2])
-    after = start()
-    assert set(found_when_restored(after, 1)) == {1, 2}
-    until = keep(after)
-    assert until is not None
-    assert until <= stamp(now())
-
-
-def test_a_collection_that_went_while_the_process_was_down_leaves_no_set(
-    catalog: Catalog, start: Start, directory: Path
-) -> None:
-    put(catalog, [1])
-    put(catalog, [4], OTHER)
-    keep(start())
-    kept = databases(catalog.client, settings().mongo_database)[0]
-    kept["collections"].delete_one({"generation": OTHER.generation})
-    after = start()
-    assert opened(after).keys() == [SHOES]
-    assert sum(path.is_dir() for path in directory.iterdir()) == 1
-
-
-@pytest.mark.parametrize(
-    "values",
-    [np.full(8, np.nan, "<f4").tobytes(), b"", b"abcde", np.full(8, 2.0, "<f4").tobytes()],
-    ids=["nan", "empty", "cut", "norm"],
-)
-def test_a_bad_vector_is_skipped_and_told_and_every_other_image_is_found(
-    catalog: Catalog, start: Start, values: bytes
-) -> None:
-    put(catalog, [1, 5])
-    put(catalog, [2, 3, 4], CLOTHES)
-    spoil(catalog, 1, values)
-    shards = start()
-    with capture_logs() as lines:
-        index = opened(shards)
-        opened(shards)
-    assert index.not_ready() == []
-    assert found(shards, 5) == [5]
-    assert set(found(shards, 2, CLOTHES)) == {2, 3, 4}
-    told = [line for line in lines if line["event"] == "a feature can't be searched, image skipped"]
-    assert [(line["image"], line["label"]) for line in told] == [("user/shop/1", 1)]
-    health = shards.health()
-    assert (health.bad_vectors, health.bad_images) == (1, "user/shop/1")
-    shards.remove(catalog.images.find([1]).values())
-    assert shards.health().bad_vectors == 0
-
-
-def test_a_set_that_can_not_be_built_keeps_no_other_from_it_and_is_tried_again(
-    catalog: Catalog, start: Start, monkeypatch: Patch
-) -> None:
-    put(catalog, [1])
-    put(catalog, [2, 3], OTHER)
-    shards = start()
-    mend = SetRepair.mend
-
-    def fail(repair: SetRepair, of: Any, key: SetKey, *arguments: Any) -> Any:
-        if key == SHOES:
-            raise OperationFailure("a fault of the server")
-        return mend(repair, of, key, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SetRepair, "mend", fail)
-        index = opened(shards)
-        assert index.not_ready() == [SHOES]
-    assert set(found(shards, 2, OTHER)) == {2, 3}
-    opened(shards)
-    assert index.not_ready() == [SHOES], "not at once"
-    monkeypatch.setattr(restoration, "FAULT_SECONDS", 0.0)
-    shards._restoration._again_at.clear()
-    opened(shards)
-    assert found(shards, 1) == [1]
-
-
-def test_a_checkpoint_names_its_catalogue_and_model(
-    catalog: Catalog, start: Start, directory: Path
-) -> None:
-    put(catalog, [1])
-    keep(start())
-    fields = json.loads((directory / "checkpoint").read_bytes().partition(b"\n")[2])
-    assert fields["parameters"]["model_id"] == f"{catalog.identity.get()}/{MODEL.model_id}"
