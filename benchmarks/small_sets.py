@@ -20,7 +20,7 @@ import psutil
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
-from indexer.snapshots import SnapshotDirectory
+from indexer.snapshots.directory import SnapshotDirectory
 
 MEGABYTE = 1e6
 SEARCHES = 200

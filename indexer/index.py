@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.faults import SnapshotFaults
-from indexer.forked_save import SnapshotError
 from indexer.generations import KnownGenerations
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
 from indexer.set_table import SetTable
+from indexer.snapshots.faults import SnapshotFaults
+from indexer.snapshots.forked_save import SnapshotError
 from indexer.vector_set import SetNotReadyError, SetState, SetStatistics, VectorSet
 from indexer.vectors import check_additions, check_query
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from indexer.manifest import Manifest
     from indexer.options import IndexOptions
-    from indexer.snapshots import SnapshotDirectory
+    from indexer.snapshots.directory import SnapshotDirectory
+    from indexer.snapshots.manifest import Manifest
 
 LOAD_PATIENCE = 1.5
 """Seconds that a search waits for another thread that loads the set which it needs."""

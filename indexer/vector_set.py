@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from indexer.compaction import Compaction
 from indexer.exact_shard import ExactShard
-from indexer.forked_save import SnapshotError
 from indexer.shard import AnyShard, Shard
+from indexer.snapshots.forked_save import SnapshotError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from indexer.manifest import Manifest, ShardRecord
     from indexer.neighbours import Neighbours
     from indexer.options import IndexOptions
-    from indexer.snapshots import SetSnapshot
+    from indexer.snapshots.directory import SetSnapshot
+    from indexer.snapshots.manifest import Manifest, ShardRecord
 
 MARKS_PER_WRITE = 1_000
 """Labels marked under one hold of the locks: about a millisecond."""

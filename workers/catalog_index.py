@@ -22,7 +22,7 @@ from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, no_neighbours
 from indexer.options import IndexOptions
-from indexer.snapshots import SnapshotDirectory
+from indexer.snapshots.directory import SnapshotDirectory
 from indexer.vector_set import SetState
 from workers.bad_vectors import BadVectors
 from workers.image_sets import by_set

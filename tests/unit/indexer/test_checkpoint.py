@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.checkpoint import FORMAT, NAME, Checkpoint, CheckpointError
 from indexer.generations import KnownGenerations
-from indexer.manifest import Parameters
+from indexer.snapshots.checkpoint import FORMAT, NAME, Checkpoint
+from indexer.snapshots.manifest import Parameters
+from indexer.snapshots.whole_file import MalformedRecordError
 
 PARAMETERS = Parameters("model", 32, 16, 200, 1_000)
 CHECKPOINT = Checkpoint(PARAMETERS, 1_700_000_000_123, ("1f-00", "2f-11"))
@@ -33,7 +34,7 @@ def test_a_cut_or_a_flip_at_any_byte_is_seen(tmp_path: Path) -> None:
         flipped[place] ^= 1
         for damaged in (data[:place], bytes(flipped)):
             (tmp_path / NAME).write_bytes(damaged)
-            with pytest.raises(CheckpointError):
+            with pytest.raises(MalformedRecordError):
                 Checkpoint.read(tmp_path, PARAMETERS)
 
 
@@ -45,13 +46,13 @@ def test_one_of_another_form_is_refused(tmp_path: Path, fields: dict[str, object
     kept = json.loads((tmp_path / NAME).read_bytes().partition(b"\n")[2])
     body = json.dumps({**kept, **fields}).encode()
     (tmp_path / NAME).write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(MalformedRecordError):
         Checkpoint.read(tmp_path, PARAMETERS)
 
 
 def test_one_of_another_model_is_refused(tmp_path: Path) -> None:
     CHECKPOINT.write(tmp_path)
-    with pytest.raises(CheckpointError, match="it was made with"):
+    with pytest.raises(MalformedRecordError, match="it was made with"):
         Checkpoint.read(tmp_path, replace(PARAMETERS, model_id="another"))
 
 

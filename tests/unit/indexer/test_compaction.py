@@ -15,7 +15,7 @@ from indexer.compaction import Compaction
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
-from indexer.snapshots import SnapshotDirectory
+from indexer.snapshots.directory import SnapshotDirectory
 
 KEY = SetKey("generation", "category")
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=1_000, exact_up_to=500)

@@ -17,7 +17,7 @@ from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.shard import AnyShard, Shard
-from indexer.snapshots import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.vector_set import SetNotReadyError
 
 Vectors = NDArray[np.float32]

@@ -15,9 +15,10 @@ import pytest
 
 from indexer.index import VectorIndex
 from indexer.key import SetKey
-from indexer.manifest import Manifest, ManifestError
 from indexer.options import IndexOptions
-from indexer.snapshots import SnapshotDirectory
+from indexer.snapshots.directory import SnapshotDirectory
+from indexer.snapshots.manifest import Manifest
+from indexer.snapshots.whole_file import MalformedRecordError
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = SetKey("1f", "鞋靴")
@@ -90,7 +91,7 @@ def test_a_pickle_with_the_right_checksum_is_no_shard_and_runs_no_code(
 def test_a_manifest_that_names_a_file_elsewhere_is_refused(victim: Path, name: str) -> None:
     manifest = Manifest.unpack((victim.parent / "manifest").read_bytes())
     elsewhere = tuple(replace(record, file=name) for record in manifest.shards)
-    with pytest.raises(ManifestError, match="outside"):
+    with pytest.raises(MalformedRecordError, match="outside"):
         Manifest.unpack(replace(manifest, shards=elsewhere).pack())
 
 
@@ -99,7 +100,7 @@ def test_a_manifest_of_other_fields_is_refused(victim: Path) -> None:
     fields = json.loads(packed.partition(b"\n")[2])
     for wrong in ({**fields, "key": {}}, {**fields, "shards": [1]}, {"format": fields["format"]}):
         body = json.dumps(wrong).encode()
-        with pytest.raises(ManifestError, match="fields"):
+        with pytest.raises(MalformedRecordError, match="fields"):
             Manifest.unpack(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
     assert asdict(Manifest.unpack(packed))
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from indexer import forked_save
-from indexer.forked_save import SnapshotError, check_file, save_shard
 from indexer.options import IndexOptions
 from indexer.ownership import DirectoryOwnership
 from indexer.shard import FrozenShard, Shard
+from indexer.snapshots import forked_save
+from indexer.snapshots.forked_save import SnapshotError, check_file, save_shard
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = IndexOptions(dimensions=32)
@@ -193,7 +193,7 @@ import numpy as np
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
-from indexer.snapshots import SnapshotDirectory
+from indexer.snapshots.directory import SnapshotDirectory
 
 KEY = SetKey("1", "x")
 logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")

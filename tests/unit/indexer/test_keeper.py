@@ -15,7 +15,7 @@ from indexer.index import VectorIndex
 from indexer.keeper import Keeper, KeeperOptions
 from indexer.key import SetKey
 from indexer.options import IndexOptions
-from indexer.snapshots import SetSnapshot, SnapshotDirectory
+from indexer.snapshots.directory import SetSnapshot, SnapshotDirectory
 
 KEY = SetKey("1", "x")
 OPTIONS = IndexOptions(dimensions=32)

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from indexer.key import SetKey
-from indexer.manifest import FORMAT, Manifest, ManifestError, Parameters, ShardRecord
+from indexer.snapshots.manifest import FORMAT, Manifest, Parameters, ShardRecord
+from indexer.snapshots.whole_file import MalformedRecordError
 
 MANIFEST = Manifest(
     SetKey("1f", "鞋靴"),
@@ -29,21 +30,21 @@ def test_a_flip_of_any_byte_is_seen() -> None:
         for bit in (1, 128):
             flipped = bytearray(data)
             flipped[place] ^= bit
-            with pytest.raises(ManifestError):
+            with pytest.raises(MalformedRecordError):
                 Manifest.unpack(bytes(flipped))
 
 
 def test_a_cut_at_any_byte_is_seen() -> None:
     data = MANIFEST.pack()
     for length in range(len(data)):
-        with pytest.raises(ManifestError):
+        with pytest.raises(MalformedRecordError):
             Manifest.unpack(data[:length])
-    with pytest.raises(ManifestError):
+    with pytest.raises(MalformedRecordError):
         Manifest.unpack(data + b" ")
 
 
 def test_another_format_is_refused_by_name() -> None:
     fields = json.loads(MANIFEST.pack().partition(b"\n")[2])
     body = json.dumps({**fields, "format": FORMAT + 1}).encode()
-    with pytest.raises(ManifestError, match=f"its format is {FORMAT + 1}, not {FORMAT}"):
+    with pytest.raises(MalformedRecordError, match=f"its format is {FORMAT + 1}, not {FORMAT}"):
         Manifest.unpack(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
-from indexer.snapshots import SnapshotDirectory
+from indexer.snapshots.directory import SnapshotDirectory
 from indexer.vector_set import VectorSet
 
 OPTIONS = IndexOptions(dimensions=32)

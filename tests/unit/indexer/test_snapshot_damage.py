@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from indexer.index import VectorIndex
 from indexer.key import SetKey
-from indexer.manifest import Manifest, ManifestError
 from indexer.options import IndexOptions
 from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
-from indexer.snapshots import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.snapshots.manifest import Manifest
+from indexer.snapshots.whole_file import MalformedRecordError
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = SetKey("1f", "鞋靴")
@@ -151,12 +152,12 @@ def test_a_manifest_cut_or_flipped_at_every_byte_is_none(folder: Path) -> None:
     whole = (folder / MANIFEST).read_bytes()
     assert Manifest.unpack(whole).key == KEY
     for place in range(len(whole)):
-        with pytest.raises(ManifestError):
+        with pytest.raises(MalformedRecordError):
             Manifest.unpack(whole[:place])
         for bit in range(8):
             damaged = bytearray(whole)
             damaged[place] ^= 1 << bit
-            with pytest.raises(ManifestError):
+            with pytest.raises(MalformedRecordError):
                 Manifest.unpack(bytes(damaged))
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexer import forked_save
-from indexer.forked_save import SnapshotError
 from indexer.index import VectorIndex
 from indexer.key import SetKey
-from indexer.manifest import Manifest
 from indexer.options import IndexOptions
-from indexer.snapshots import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.snapshots import forked_save
+from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.snapshots.forked_save import SnapshotError
+from indexer.snapshots.manifest import Manifest
 from indexer.vector_set import SetNotReadyError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -408,7 +408,7 @@ import numpy as np
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
-from indexer.snapshots import SnapshotDirectory
+from indexer.snapshots.directory import SnapshotDirectory
 
 key, options = SetKey("1f", "x"), IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=50)
 index = VectorIndex(options, SnapshotDirectory(Path(sys.argv[1]), "model", options))

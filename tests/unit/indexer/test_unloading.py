@@ -16,7 +16,7 @@ from indexer import index as index_module
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
-from indexer.snapshots import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.vector_set import SetNotReadyError
 
 OPTIONS = IndexOptions(dimensions=32)

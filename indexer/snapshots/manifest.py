@@ -1,19 +1,13 @@
-"""What a snapshot of a set consists of, as bytes that tell when they were damaged.
-
-Knows nothing of where the bytes are kept. The form is a line with the SHA-256 of all
-that follows, then JSON; reading it can build nothing but numbers, strings and lists.
-"""
+"""What a snapshot of a set consists of, as a record that tells when it was damaged."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from indexer.key import SetKey
 from indexer.options import IndexOptions
+from indexer.snapshots.whole_file import MalformedRecordError, pack_record, unpack_record
 
 FORMAT = 1
 """Version of the form. A snapshot of another version is not read, its set is built anew."""
@@ -26,10 +20,6 @@ ROWS_SUFFIX = ".rows"
 """Ends the name of a file of labels and vectors alone, of a shard without a graph."""
 
 SUFFIXES = (GRAPH_SUFFIX, ROWS_SUFFIX)
-
-
-class ManifestError(Exception):
-    """The bytes are no manifest, or no whole one; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +71,12 @@ class Manifest:
 
     def pack(self) -> bytes:
         """Give the bytes that `unpack` reads."""
-        fields = {**asdict(self), "key": self.key._asdict(), "format": FORMAT}
-        body = json.dumps(fields, ensure_ascii=False).encode()
-        return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+        return pack_record({**asdict(self), "key": self.key._asdict()}, FORMAT)
 
     @classmethod
     def unpack(cls, data: bytes) -> Manifest:
-        """Give the manifest that `pack` made. Raises ManifestError."""
-        checksum, _, body = data.partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != checksum:
-            raise ManifestError("its checksum is wrong")
-        fields: dict[str, Any] = json.loads(body)
-        if fields.get("format") != FORMAT:
-            raise ManifestError(f"its format is {fields.get('format')}, not {FORMAT}")
+        """Return the manifest that `pack` made. Raises MalformedRecordError."""
+        fields = unpack_record(data, FORMAT)
         try:
             shards = tuple(
                 ShardRecord(**{**shard, "deleted": tuple(shard["deleted"])})
@@ -107,8 +90,8 @@ class Manifest:
                 bool(fields.get("is_whole", True)),
             )
         except (KeyError, TypeError) as error:
-            raise ManifestError(f"its fields are not those of a manifest: {error}") from error
+            raise MalformedRecordError(f"not the fields of a manifest: {error}") from error
         names = [Path(shard.file) for shard in shards]
         if any(name.suffix not in SUFFIXES or len(name.parts) != 1 for name in names):
-            raise ManifestError("it names a file outside of its folder")
+            raise MalformedRecordError("it names a file outside of its folder")
         return found

@@ -18,21 +18,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from indexer.checkpoint import NAME, Checkpoint, CheckpointError
 from indexer.exact_shard import ExactShard, ShardBytesError, pack
-from indexer.faults import SnapshotFaults
-from indexer.forked_save import SUFFIX, SnapshotError, check_file, read_file, save_shard
 from indexer.key import SetKey
-from indexer.manifest import (
+from indexer.options import IndexOptions
+from indexer.shard import AnyShard, Shard, ShardFileError
+from indexer.snapshots.checkpoint import NAME, Checkpoint
+from indexer.snapshots.faults import SnapshotFaults
+from indexer.snapshots.forked_save import SnapshotError, check_file, read_file, save_shard
+from indexer.snapshots.manifest import (
     GRAPH_SUFFIX,
     ROWS_SUFFIX,
     Manifest,
-    ManifestError,
     Parameters,
     ShardRecord,
 )
-from indexer.options import IndexOptions
-from indexer.shard import AnyShard, Shard, ShardFileError
+from indexer.snapshots.whole_file import MalformedRecordError, write_whole
 
 MANIFEST = "manifest"
 
@@ -78,17 +78,11 @@ class SetSnapshot:
         the new one is, but the disk may not keep it.
         """
         manifest = Manifest(self._key, self._parameters, time.time(), tuple(shards), is_whole)
-        part = self._folder / (MANIFEST + SUFFIX)
         try:
-            with part.open("wb") as file:
-                file.write(manifest.pack())
-                file.flush()
-                os.fsync(file.fileno())
             # Their names must be on the disk before the manifest that says them.
             _sync(self._folder)
-            part.rename(self._folder / MANIFEST)
+            write_whole(self._folder / MANIFEST, manifest.pack())
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise SnapshotError(str(error)) from error
         _sync(self._folder)
         _sync(self._folder.parent)
@@ -167,7 +161,7 @@ class SnapshotDirectory:
         """
         try:
             return Checkpoint.read(self._directory, self._parameters)
-        except (OSError, CheckpointError) as error:
+        except (OSError, MalformedRecordError) as error:
             logger.error("checkpoint is lost, all sets are compared with the rows: %s", error)
             self.remove_checkpoint()
             return None
@@ -205,13 +199,13 @@ class SnapshotDirectory:
             try:
                 manifest = Manifest.unpack((folder / MANIFEST).read_bytes())
                 if self._folder(manifest.key) != folder:
-                    raise ManifestError(f"it is the one of {manifest.key}")
+                    raise MalformedRecordError(f"it is the one of {manifest.key}")
                 if manifest.parameters != self._parameters:
-                    raise ManifestError(
+                    raise MalformedRecordError(
                         f"it was made with {manifest.parameters}, not {self._parameters}"
                     )
                 self.of(manifest.key).remove_all_but(manifest)
-            except (OSError, ManifestError) as error:
+            except (OSError, MalformedRecordError) as error:
                 logger.error("snapshot %s is lost, its set is built anew: %s", folder.name, error)
                 shutil.rmtree(folder, ignore_errors=True)
                 self.faults.lost()
@@ -238,15 +232,9 @@ def _save_rows(shard: ExactShard, path: Path) -> tuple[int, ShardRecord]:
     """Do what `forked_save.save_shard` does, in this process."""
     rows = shard.rows
     data = pack(rows)
-    part = path.with_name(path.name + SUFFIX)
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
+        write_whole(path, data)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise SnapshotError(error.strerror or str(error)) from error
     record = ShardRecord(
         path.name,

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from indexer.manifest import ShardRecord
+from indexer.snapshots.manifest import ShardRecord
+from indexer.snapshots.whole_file import SUFFIX
 
 if TYPE_CHECKING:
     from indexer.shard import FrozenShard, Shard
@@ -25,9 +26,6 @@ NICENESS = 10
 
 IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 """A stop of the whole process group must not cost the snapshot that is under way."""
-
-SUFFIX = ".part"
-"""Ends the name of a file that is not whole yet."""
 
 LEAST_SECONDS = 10.0
 """What the child of the smallest shard may take."""

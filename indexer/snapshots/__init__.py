@@ -1,0 +1,1 @@
+"""Snapshots of sets on the disk: what is written, when it counts, and how damage is seen."""
