@@ -24,8 +24,8 @@ from app.operations import Call, Operation
 from app.services import Services
 from catalog.collections import CollectionRow
 from catalog.copies import copy_product
-from catalog.endings import delete_images_of
-from catalog.endings import delete_product as end_product
+from catalog.endings import delete_images_of, end_product
+from catalog.endings import delete_product as delete_to_its_end
 from catalog.follow_up import follow_up
 from catalog.products import NewProduct, ProductRow
 from contract import errors
@@ -120,7 +120,7 @@ def _insert(
     catalog, limit = services.catalog, services.settings.products_per_collection
     ids = [product.product_id for product in products]
     for leaving in catalog.products.being_deleted(collection.generation, ids):
-        send_refresh([image.label for image in end_product(catalog, leaving)])
+        send_refresh(delete_to_its_end(catalog, leaving))
     existing = catalog.products.find(collection.generation, ids)
     refused: dict[str, type[ContractError]] = dict.fromkeys(existing, errors.ExistingProduct)
     new = [product for product in products if product.product_id not in existing]

@@ -163,22 +163,22 @@ def remove_traces(catalog: Catalog, labels: Sequence[int]) -> None:
     catalog.pictures.remove(labels)
 
 
-def delete_product(catalog: Catalog, product: ProductRow) -> list[ImageRow]:
-    """Delete the images of a flagged product, then its row, and count it off its collection.
+def delete_product(catalog: Catalog, product: ProductRow) -> list[int]:
+    """Delete a flagged product to its end; return the labels of the images that were flagged."""
+    labels = delete_images_of(catalog, product)
+    end_product(catalog, product)
+    return labels
 
-    Gives the images that were deleted.
-    """
-    images = catalog.images.of_product(product.serial)
-    alive = [image for image in images if image.deleted_at is None]
-    catalog.images.delete([image.label for image in alive])
-    # All of them, not only those alive: a deleter that died left what it had flagged unreleased.
-    release_images(catalog, [image.label for image in images])
+
+def end_product(catalog: Catalog, product: ProductRow) -> None:
+    """Remove a flagged product whose images are flagged, and count it off its collection."""
+    # All of its images: a call that died left what it had flagged unreleased.
+    release_images(catalog, [image.label for image in catalog.images.of_product(product.serial)])
     removed = catalog.products.end_deletion(product)
     if removed is not None:
         catalog.collections.add_products(product.collection, product.generation, -1)
         # A submission that took places and has not written its images yet.
         catalog.collections.add_images(product.collection, product.generation, -removed.image_count)
-    return alive
 
 
 def delete_collection(catalog: Catalog, collection: CollectionRow) -> None:

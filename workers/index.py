@@ -12,12 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from celery.signals import (
-    celeryd_after_setup,
-    worker_init,
-    worker_shutdown,
-    worker_shutting_down,
-)
+from celery.signals import celeryd_after_setup, worker_init, worker_shutdown, worker_shutting_down
 from redis.exceptions import RedisError
 
 from catalog.changes import END, Change, ChangeState
@@ -29,12 +24,7 @@ from catalog.images import ImageRow
 from catalog.ownership import NotOwnerError
 from catalog.reembedding import pages_of_images
 from config.settings import settings
-from contract.errors import (
-    ContractError,
-    InsertImageError,
-    NoAvailableFeature,
-    NoRelativeImage,
-)
+from contract.errors import ContractError, InsertImageError, NoAvailableFeature, NoRelativeImage
 from indexer.keeper import Keeper, KeeperOptions
 from indexer.lock import ReadWriteLock
 from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned

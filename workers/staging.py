@@ -264,7 +264,7 @@ class Exchange:
     def forget(self, query_id: str) -> None:
         """Remove what is left of a query that was answered or given up.
 
-        What can't be removed expires, and costs nobody an answer that was there.
+        What can't be removed expires: an answer that was there is not lost by it.
         """
         with suppress(RedisError):
             self._client.unlink(f"query:{query_id}", f"reply:{query_id}")

@@ -44,7 +44,7 @@ def _end_products(share: Share) -> None:
 
     def end(products: Sequence[ProductRow]) -> None:
         for product in products:
-            send_refresh([image.label for image in delete_product(catalog(), product)])
+            send_refresh(delete_product(catalog(), product))
 
     share.go_through(
         partial(catalog().products.unfinished_deletions, interrupted), lambda row: row.serial, end

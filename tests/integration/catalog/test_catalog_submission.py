@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import pytest
 from at_once import at_once
-from catalog_rows import Taken, add_products, by_payload, by_url, image_count, submit
+from catalog_rows import (
+    Taken,
+    add_products,
+    by_payload,
+    by_url,
+    image_count,
+    submit,
+)
 
 from catalog.chunks import Chunk, Item, Stage, State
 from catalog.claims import name_key

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
 import requests
+from busy_catalog import Busy
 from programs import command, environment
 from pymongo import MongoClient
 from raw_client import Served
@@ -24,6 +26,17 @@ START_SECONDS = 30.0
 def client(servers: Servers) -> Iterator[MongoClient[Row]]:
     with connect(servers.mongo_url, 5) as found:
         yield found
+
+
+@pytest.fixture
+def busy(client: MongoClient[Row]) -> Busy:
+    return Busy(client, f"busy_{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def target() -> str:
+    """The name of a database that was never used."""
+    return f"restored_{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="module")

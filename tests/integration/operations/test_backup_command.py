@@ -6,7 +6,6 @@ import re
 import resource
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,17 +34,6 @@ from config.settings import Settings
 from workers.staging import Consumption
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def busy(client: MongoClient[Row]) -> Busy:
-    return Busy(client, f"busy_{uuid.uuid4().hex[:8]}")
-
-
-@pytest.fixture
-def target() -> str:
-    """The name of a database that nobody used."""
-    return f"restored_{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture

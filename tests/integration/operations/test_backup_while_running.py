@@ -28,11 +28,6 @@ from catalog.survivors import Contents, Survivors
 MOMENTS = [table for table in TABLES if table not in ("models", "numbers")]
 
 
-@pytest.fixture
-def busy(client: MongoClient[Row]) -> Busy:
-    return Busy(client, f"busy_{uuid.uuid4().hex[:8]}")
-
-
 def silent(table: str, done: int, total: int | None) -> None:
     pass
 

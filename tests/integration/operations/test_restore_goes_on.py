@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -32,17 +31,6 @@ from catalog.restoring import RestoreRefusedError, restore
 from catalog.schema import RESTORE
 from catalog.survivors import Survivors
 from cli.processes import ROOT
-
-
-@pytest.fixture
-def busy(client: MongoClient[Row]) -> Busy:
-    return Busy(client, f"busy_{uuid.uuid4().hex[:8]}")
-
-
-@pytest.fixture
-def target() -> str:
-    """The name of a database that nobody used."""
-    return f"restored_{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
