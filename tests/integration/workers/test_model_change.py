@@ -17,7 +17,6 @@ from catalog.changes import END, Change, Changes, ChangeState
 from catalog.chunks import Stage
 from catalog.endings import delete_images
 from catalog.images import SUCCEEDED
-from catalog.models import ModelMismatchError
 from catalog.store import Catalog
 from contract.errors import NoAvailableFeature
 from download.client import TransientFetchError
@@ -360,31 +359,6 @@ def test_a_deleted_collection_takes_its_change_with_it(take: Take, work: Work) -
     assert work.catalog.changes.due(10) == []
     assert work.anew(collection) == []
     assert work.catalog.vectors.models(labels) == {labels[0]: {"old"}}
-
-
-def test_workers_must_name_every_model_that_is_in_use(catalog: Catalog) -> None:
-    catalog.models.adopt(OLD, NEW)
-    collection = catalog.collections.find_or_create("user", "shop", 0)
-    assert collection.model_id == "old"
-    assert catalog.changes.begin(collection.key, "old", "new", accept_losses=False)
-    with pytest.raises(ModelMismatchError, match="SNAPSKU_NEXT_DETECTOR"):
-        catalog.models.adopt(OLD)
-    catalog.models.begin_with(NEW)
-    with pytest.raises(ModelMismatchError, match="made with model old, the settings choose new"):
-        catalog.models.adopt(NEW)
-    found = catalog.changes.find(collection.key)
-    assert found is not None
-    assert catalog.changes.switch(found, timedelta(0))
-    catalog.models.adopt(NEW)
-    assert catalog.collections.find_or_create("user", "another", 0).model_id == "new"
-
-
-def test_a_collection_made_before_any_model_gets_the_first(catalog: Catalog) -> None:
-    assert catalog.collections.find_or_create("user", "early", 0).model_id is None
-    catalog.models.adopt(OLD)
-    found = catalog.collections.find("user", "early")
-    assert found is not None
-    assert found.model_id == "old"
 
 
 @pytest.mark.parametrize("step", ["switch", "end"])

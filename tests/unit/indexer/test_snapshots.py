@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -399,49 +396,3 @@ def test_the_state_tells_what_an_operator_asks(tmp_path: Path, vectors: Vectors)
     assert age[:5] == (250, 0, 3, False, False)
     assert age.snapshot_seconds is not None
     assert 0 <= age.snapshot_seconds < 60
-
-
-SAVES_FOR_EVER = """
-import sys
-from pathlib import Path
-import numpy as np
-from indexer.index import VectorIndex
-from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SnapshotDirectory
-
-key, options = SetKey("1f", "x"), IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=50)
-index = VectorIndex(options, SnapshotDirectory(Path(sys.argv[1]), "model", options))
-vectors = np.random.default_rng(1).standard_normal((5_000, 32)).astype(np.float32)
-vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-for start in range(0, 5_000, 30):
-    index.add(key, range(start + 1, start + 31), vectors[start : start + 30])
-    assert index.save(key)
-    print(index.count(key), flush=True)
-"""
-
-
-def test_a_process_killed_at_any_moment_leaves_its_last_snapshot_or_the_next(
-    tmp_path: Path, lines: Lines
-) -> None:
-    key = SetKey("1f", "x")
-    for number in range(6):
-        path = tmp_path / str(number)
-        with subprocess.Popen(
-            [sys.executable, "-c", SAVES_FOR_EVER, str(path)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            for _ in range(number + 1):
-                counted = int(process.stdout.readline())
-            time.sleep(0.007 * number)
-            process.kill()
-            rest = process.stdout.read().split()
-        counted = int(rest[-1]) if rest else counted
-        index = ready(opened(path))
-        labels = index.live_labels(key)
-        assert len(labels) in (counted, counted + 30)
-        assert labels == set(range(1, len(labels) + 1))
-    assert lines() == []
