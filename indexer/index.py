@@ -67,6 +67,8 @@ class VectorIndex:
         kept = snapshots.checkpoint() if snapshots else None
         #: Up to when the snapshots hold every change, as the caller said; None: not known.
         self.checkpoint = kept.until if kept else None
+        #: Whether a checkpoint would say more than the last one.
+        self.is_checkpoint_due = kept is None
         self.lost_generations = self._lost(kept.folders if kept else ())
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
@@ -255,11 +257,11 @@ class VectorIndex:
         if self._snapshots is not None:
             names = (one.saved_as for one in self._sets.all().values())
             if self._snapshots.keep_checkpoint(until, [name for name in names if name]):
-                self.checkpoint = until
+                self.checkpoint, self.is_checkpoint_due = until, False
 
     def remove_checkpoint(self) -> None:
         """Have the next process trust no snapshot until it was compared."""
-        self.checkpoint = None
+        self.checkpoint, self.is_checkpoint_due = None, True
         if self._snapshots is not None:
             self._snapshots.remove_checkpoint()
 
@@ -277,6 +279,7 @@ class VectorIndex:
                 vector_set.save_again_at = time.monotonic() + SAVE_PAUSE
             return False
         self._faults.saved(key)
+        self.is_checkpoint_due = True
         logger.info("snapshot of %s in %.1f s", key, time.monotonic() - started)
         return True
 

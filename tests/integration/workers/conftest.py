@@ -104,6 +104,7 @@ def no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a checkpoint claim all that happened before it, so that a test sees where it ends."""
     monkeypatch.setattr(catalog_index, "MARGIN_SECONDS", 0.0)
     monkeypatch.setattr(catalog_index, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(catalog_index, "CHECKPOINT_SHARE", float("inf"))
 
 
 @pytest.fixture

@@ -181,6 +181,21 @@ def test_a_checkpoint_goes_no_further_than_the_oldest_change_that_was_not_saved(
     assert last > added + 50
 
 
+def test_a_checkpoint_that_would_say_no_more_than_the_last_is_not_written(
+    catalog: Catalog, start: Start
+) -> None:
+    """It names the folders of all sets, which is dear where there are many."""
+    shards = start()
+    shards.add(put(catalog, [1]))
+    first = keep(shards)
+    assert first is not None
+    assert keep(shards) == first
+    shards.add(put(catalog, [2]))
+    second = keep(shards)
+    assert second is not None
+    assert second > first
+
+
 def test_a_clock_that_is_set_forward_takes_no_change_out_of_what_is_read(
     catalog: Catalog, start: Start, monkeypatch: Patch
 ) -> None:
