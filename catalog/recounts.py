@@ -17,12 +17,6 @@ class Recount:
     images: int
 
 
-def recount(catalog: Catalog, limit: int) -> list[Recount]:
-    """Recount at most `limit` collections whose counters are due; return those put right."""
-    found = [recount_one(catalog, counted) for counted in catalog.counters.due(limit)]
-    return [wrong for wrong in found if wrong is not None]
-
-
 def recount_one(catalog: Catalog, counted: Counted) -> Recount | None:
     """Recount a collection if it is quiet, or was not for too long; return what was wrong.
 

@@ -10,6 +10,7 @@ from catalog.chunks import Chunk
 from catalog.collections import CollectionRow
 from catalog.images import ImageRow
 from catalog.products import NewProduct, ProductRow
+from catalog.recounts import Recount, recount_one
 from catalog.store import Catalog
 from catalog.submission import NewImage, begin, roll_back, write
 from catalog.tasks import TaskRow
@@ -114,3 +115,9 @@ def open_task(
     task = catalog.tasks.open(draft, [], image_count, payload_bytes)
     assert task is not None
     return task
+
+
+def recount(catalog: Catalog) -> list[Recount]:
+    """Recount the collections whose counters are due; return those put right."""
+    found = [recount_one(catalog, counted) for counted in catalog.counters.due(10)]
+    return [wrong for wrong in found if wrong is not None]

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from catalog_rows import add_products, image_count
+from catalog_rows import add_products, image_count, recount
 from pymongo.database import Database
 
 from catalog.collections import CollectionRow
 from catalog.products import ProductRow
-from catalog.recounts import recount
 from catalog.store import Catalog
 
 SetClock = Callable[[float], None]
@@ -61,7 +60,7 @@ def test_a_collection_that_goes_on_changing_is_recounted_all_the_same(
         set_clock(second)
         if second % pause == 0:
             add_image(catalog, product, second + 1)
-        recount(catalog, 10)
+        recount(catalog)
     assert counters(catalog, collection) == (1, image_count(catalog, product))
 
 
@@ -86,7 +85,7 @@ def test_a_collection_that_changes_during_every_count_is_recounted_all_the_same(
     for second in range(0, BOUND_SECONDS, SWEEP_SECONDS):
         set_clock(second)
         add_image(catalog, product, next(labels))
-        recount(catalog, 10)
+        recount(catalog)
     assert counters(catalog, collection)[0] == 1
     # The image that comes between a count and the look after it is not in the count.
     assert 0 <= image_count(catalog, product) - counters(catalog, collection)[1] <= 1
@@ -112,7 +111,7 @@ def test_what_is_under_way_is_not_taken_for_wrong_where_changes_go_on(
         set_clock(second)
         new = next(under_way)
         catalog.collections.add_products(collection.key, collection.generation, new)
-        recount(catalog, 10)
+        recount(catalog)
         catalog.collections.add_products(collection.key, collection.generation, -new)
         assert counters(catalog, collection) == (1, 0)
     # Some in each five minutes, and none in every sweep.
@@ -139,9 +138,9 @@ def test_a_recount_that_was_asked_for_during_a_count_is_not_forgotten(
     set_clock(100)
     with monkeypatch.context() as patch:
         patch.setattr(catalog.products, "count", count_and_lose_a_place)
-        recount(catalog, 10)
+        recount(catalog)
     set_clock(200)
-    recount(catalog, 10)
+    recount(catalog)
     assert counters(catalog, collection) == (1, 0)
 
 
@@ -156,7 +155,7 @@ def test_once_nothing_changes_any_more_a_collection_is_counted_once(
     found = []
     for second in range(0, 120, SWEEP_SECONDS):
         set_clock(second)
-        found += [(second, wrong.products, wrong.images) for wrong in recount(catalog, 10)]
+        found += [(second, wrong.products, wrong.images) for wrong in recount(catalog)]
     assert found == [(60, 1, 0)]
     assert rows["collections"].find_one({"recount_at": {"$gt": 0}}) is None
 
@@ -173,4 +172,4 @@ def test_a_change_of_a_clock_that_was_set_back_since_keeps_no_collection_from_it
     set_clock(0)
     # What the look at the clock does to times that are too far ahead.
     rows["collections"].update_many({}, {"$set": {"recount_at": 1}})
-    assert [(wrong.products, wrong.images) for wrong in recount(catalog, 10)] == [(1, 0)]
+    assert [(wrong.products, wrong.images) for wrong in recount(catalog)] == [(1, 0)]

@@ -8,13 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from catalog_rows import add_products, by_payload, by_url, image_count
+from catalog_rows import add_products, by_payload, by_url, image_count, recount
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
 from catalog.collections import CollectionRow
 from catalog.connection import now
-from catalog.recounts import recount
 from catalog.store import Catalog, open_catalog
 from catalog.submission import (
     NewImage,
@@ -213,14 +212,14 @@ def test_counters_that_a_crash_left_wrong_are_recounted_a_while_after_the_change
     catalog.collections.add_images(collection.key, collection.generation, 3)
     assert set(products) == {"p", "q"}
     change(catalog, collection)
-    assert recount(catalog, 10) == []
+    assert recount(catalog) == []
     _recount_is_due(catalog)
-    (found,) = recount(catalog, 10)
+    (found,) = recount(catalog)
     assert (found.products, found.images) == (2, 3)
     again = catalog.collections.find(collection.user, collection.name)
     assert again is not None
     assert (again.product_count, again.image_count) == (2, 3)
-    assert recount(catalog, 10) == []
+    assert recount(catalog) == []
 
 
 def test_a_recount_gives_way_to_a_change_that_comes_meanwhile(
@@ -237,12 +236,12 @@ def test_a_recount_gives_way_to_a_change_that_comes_meanwhile(
 
     with monkeypatch.context() as patch:
         patch.setattr(catalog.products, "count", count_and_change)
-        assert recount(catalog, 10) == []
+        assert recount(catalog) == []
     found = catalog.collections.find(collection.user, collection.name)
     assert found is not None
     assert found.image_count == 8
     _recount_is_due(catalog)
-    assert [wrong.images for wrong in recount(catalog, 10)] == [0]
+    assert [wrong.images for wrong in recount(catalog)] == [0]
 
 
 def _recount_is_due(catalog: Catalog) -> None:
