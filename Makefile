@@ -51,26 +51,26 @@ unit: setup
 
 # Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
 chaos: setup
-	$(BIN)/python tests/chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT) \
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) --report $(REPORT) \
 		--sweeps $(SWEEPS) --clocks $(CLOCKS) $(if $(SECOND_INDEX),--second-index)
 
 # Freezes the process that owns the index, again and again; see docs/reliability.md.
 takeover: setup
-	$(BIN)/python tests/takeover --rounds $(ROUNDS) --seed $(SEED) --report $(TAKEOVER_REPORT)
+	$(BIN)/python -m tests.takeover --rounds $(ROUNDS) --seed $(SEED) --report $(TAKEOVER_REPORT)
 
 # A steady load, after which nothing may have grown; see docs/reliability.md.
 soak: setup
-	$(BIN)/python tests/soak --minutes $(MINUTES) --report $(SOAK_REPORT)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --report $(SOAK_REPORT)
 
 # Times on a large catalogue beside those on a small one; see docs/sizing.md. The files that it
 # makes at first are kept: 10 minutes and some 2 GB for 1,000,000 images.
 volume: setup
-	$(BIN)/python tests/volume --images $(IMAGES) --folder $(VOLUME_DATA)
+	$(BIN)/python -m tests.volume --images $(IMAGES) --folder $(VOLUME_DATA)
 
 # Calls made of /openapi.json, sent to a running stack whose data may be erased; a key for it
 # is taken from FUZZ_API_KEY. See docs/security.md.
 fuzz: setup
-	$(BIN)/python tests/integration/operations/fuzz_calls.py --calls $(CALLS) --url $(URL)
+	$(BIN)/python -m tests.integration.operations.fuzz_calls --calls $(CALLS) --url $(URL)
 
 # Known faults of what constraints.txt pins; asks a service on the internet, so not in `test`.
 # What it could not look up is a failure, too.

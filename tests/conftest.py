@@ -13,12 +13,12 @@ from contextlib import ExitStack
 
 import pytest
 from pydantic import SecretStr
-from servers import Servers
-from witness_server import secantusdb
 
 from config.embedded import embedded_servers
 from config.endpoints import read_endpoints
 from config.settings import Settings
+from tests.servers import Servers
+from tests.witness_server import secantusdb
 
 #: The document databases that the suite can start, the usual one first.
 CATALOGUE_SERVERS = ("nx-27017", "secantusdb")

@@ -1,4 +1,4 @@
-"""Which test shows which code of which operation: python tests/contract_coverage.py.
+"""Which test shows which code of which operation: python -m tests.contract_coverage.
 
 The operations declare what they answer (app/operations.py); a test says what it shows by the
 marker `answers`. A code that is declared and shown by no test is a hole, and the script ends
@@ -110,7 +110,6 @@ def shown_by_tests() -> dict[Row, set[str]]:
 
 def main() -> int:
     """Print every row with its tests, then the holes; give the exit code."""
-    sys.path.insert(0, str(ROOT))
     rows, shown = declared(), shown_by_tests()
     faults = [f"nobody declares {message}" for message in missing_from_the_declarations(rows)]
     for row, code in rows.items():

@@ -11,10 +11,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from hostile_pictures import LIMIT_BYTES, hostile_pictures
 from PIL import ImageFile
 
 from contract.errors import ContractError
+from tests.hostile_pictures import LIMIT_BYTES, hostile_pictures
 from vision.picture import PictureLimits, decode, inspect
 
 LIMITS = PictureLimits(LIMIT_BYTES, min_side=201, max_side=4096)

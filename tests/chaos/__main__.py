@@ -1,4 +1,4 @@
-"""`python tests/chaos --rounds N --seed S`: breaks things on purpose, and audits what is left.
+"""`python -m tests.chaos --rounds N --seed S`: breaks things on purpose, and audits what is left.
 
 Exit code 0 where every round was clean, 1 where one was not.
 """
@@ -6,14 +6,11 @@ Exit code 0 where every round was clean, 1 where one was not.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from chaos_faults import WEIGHTS
-from chaos_report import run_rounds
+from tests.chaos.faults import WEIGHTS
+from tests.chaos.report import run_rounds
 
 
 def main() -> int:

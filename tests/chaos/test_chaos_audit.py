@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from chaos_audit import audit_rows
-from chaos_ledger import Fate, Ledger, Sent
-from chaos_pictures import Kind, Picture
-from chaos_rows import Rows
+
+from tests.chaos.audit import audit_rows
+from tests.chaos.ledger import Fate, Ledger, Sent
+from tests.chaos.pictures import Kind, Picture
+from tests.chaos.rows import Rows
 
 GENERATION, SERIAL, LABEL = "1", 7, 21
 

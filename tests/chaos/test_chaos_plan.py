@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from chaos_faults import plan, second_index_faults, weights_of
-from chaos_servers import LEASE_SECONDS, SECOND_INDEX, SERVERS
 
 from cli.processes import procfile
+from tests.chaos.faults import plan, second_index_faults, weights_of
+from tests.chaos.servers import LEASE_SECONDS, SECOND_INDEX, SERVERS
 
 WINDOW = 9.0
 SEEDS = range(50)

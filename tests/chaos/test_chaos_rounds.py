@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_report import run_rounds
+
+from tests.chaos.report import run_rounds
 
 ROUNDS = 5
 SEED = 4

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from e2e_client import Api, collection_name
-from servers import Servers
-from stack import Stack, running
 
 from demo.fileserver import serve
 from demo.manifest import SAMPLES
+from tests.e2e.client import Api, collection_name
+from tests.e2e.stack import Stack, running
+from tests.servers import Servers
 
 #: Times that a test can wait for.
 SHORT_TIMES = {

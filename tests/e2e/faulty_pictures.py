@@ -10,10 +10,10 @@ from PIL import ExifTags, Image, ImageOps
 #: An image file is smaller than this.
 LIMIT_BYTES = 3_932_160
 
-#: Width and height of the picture that kills the worker of `deadly_vision`.
+#: Width and height of the picture that kills the worker of `standins.deadly_vision`.
 DEADLY_SIZE = (333, 222)
 
-#: Width and height of the picture that wants too much memory of `greedy_vision`.
+#: Width and height of the picture that wants too much memory of `standins.greedy_vision`.
 GREEDY_SIZE = (222, 333)
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
-from stack import Stack
 
 from config.embedded import NX_OPTIONS, free_port, nx_command, valkey_command
+from tests.e2e.stack import Stack
 
 LISTEN_SECONDS = 30.0
 

@@ -154,11 +154,11 @@ def running(stack: Stack) -> Iterator[Stack]:
 
 @contextlib.contextmanager
 def replaced(stack: Stack, kind: str, module: str) -> Iterator[None]:
-    """Run a worker from a module of this folder instead, as long as this lasts."""
+    """Run a worker from a module of tests.e2e.standins instead, as long as this lasts."""
     environment, command = stack.environment, stack.commands[kind]
-    folders = [str(Path(__file__).parent), environment.get("PYTHONPATH", "")]
+    folders = [str(ROOT), environment.get("PYTHONPATH", "")]
     stack.environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
-    stack.commands[kind] = command.replace(f"workers.{kind}", module)
+    stack.commands[kind] = command.replace(f"workers.{kind}", f"tests.e2e.standins.{module}")
     assert stack.commands[kind] != command
     try:
         _restart(stack, kind)

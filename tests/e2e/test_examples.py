@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import requests
-from e2e_client import Api, as_base64
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
-from stack import Stack
 
 from app import examples
 from cli.processes import ROOT
 from demo.manifest import SAMPLES
+from tests.e2e.client import Api, as_base64
+from tests.e2e.stack import Stack
 
 #: The operations in an order in which their examples can be run.
 ORDER = (

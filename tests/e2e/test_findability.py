@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from e2e_client import Api, as_base64, ids
 
 from demo.manifest import SampleImage, load
+from tests.e2e.client import Api, as_base64, ids
 
 MANIFEST = load()
 

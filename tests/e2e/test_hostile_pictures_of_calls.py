@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from e2e_client import Api, as_base64, ids
-from faulty_pictures import GREEDY_SIZE, resized
-from hostile_pictures import HostilePicture, hostile_pictures
-from stack import Stack, replaced
 
 from demo.manifest import load
+from tests.e2e.client import Api, as_base64, ids
+from tests.e2e.faulty_pictures import GREEDY_SIZE, resized
+from tests.e2e.stack import Stack, replaced
+from tests.hostile_pictures import HostilePicture, hostile_pictures
 
 MANIFEST = load()
 GOOD = list(MANIFEST.first_images().values())[:16]

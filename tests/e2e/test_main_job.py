@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from e2e_client import Api, as_base64, ids
-
 from demo.manifest import load
+from tests.e2e.client import Api, as_base64, ids
 
 MANIFEST = load()
 

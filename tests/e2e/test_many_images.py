@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from e2e_client import Api, collection_name, ids
-from many_pictures import variant
 
 from demo.fileserver import serve
 from demo.manifest import load
+from tests.e2e.client import Api, collection_name, ids
+from tests.e2e.many_pictures import variant
 
 MANIFEST = load()
 TASKS = 10

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e_client import Api, as_base64, ids
-from faulty_pictures import (
+
+from config.embedded import free_port
+from demo.fileserver import serve
+from demo.manifest import SampleImage, load
+from tests.e2e.client import Api, as_base64, ids
+from tests.e2e.faulty_pictures import (
     LIMIT_BYTES,
     gif,
     padded,
@@ -19,11 +23,7 @@ from faulty_pictures import (
     truncated,
     turned_by_exif,
 )
-from stack import Stack
-
-from config.embedded import free_port
-from demo.fileserver import serve
-from demo.manifest import SampleImage, load
+from tests.e2e.stack import Stack
 
 MANIFEST = load()
 SOURCE = MANIFEST.images[1].path

@@ -16,14 +16,14 @@ import pytest
 import redis
 import requests
 from celery import Celery
-from e2e_client import Api, as_base64, collection_name, ids
 from kombu import Exchange, Queue
-from servers import Servers
-from stack import Stack, running
 
 from cli.processes import ROOT
 from config.embedded import free_port
 from demo.manifest import load
+from tests.e2e.client import Api, as_base64, collection_name, ids
+from tests.e2e.stack import Stack, running
+from tests.servers import Servers
 from workers.broker import PROBE, QUEUES, VERSION_HEADER
 
 IMAGES = list(load().first_images().values())[:6]

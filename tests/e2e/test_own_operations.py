@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from e2e_client import Api, as_base64, ids
-from faulty_pictures import truncated
-from stack import Stack
 
 from app.server import OPERATIONS
 from config.embedded import free_port
 from contract.errors import TABLE
 from demo.manifest import load
+from tests.e2e.client import Api, as_base64, ids
+from tests.e2e.faulty_pictures import truncated
+from tests.e2e.stack import Stack
 
 MANIFEST = load()
 MESSAGES = {error.code: error.message for error in TABLE if error.code not in (None, 3031)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 
 import requests
-from e2e_client import Api
 from PIL import Image
 
 from demo.manifest import load
+from tests.e2e.client import Api
 
 SAMPLE = load().images[0]
 

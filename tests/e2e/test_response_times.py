@@ -7,9 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from e2e_client import Api, collection_name
-
 from demo.manifest import load
+from tests.e2e.client import Api, collection_name
 
 MANIFEST = load()
 CALLS = 16

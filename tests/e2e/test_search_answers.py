@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from e2e_client import Api, as_base64, ids
 from PIL import Image
-from stack import Stack
 
 from demo.manifest import SampleImage, load
+from tests.e2e.client import Api, as_base64, ids
+from tests.e2e.stack import Stack
 
 MANIFEST = load()
 

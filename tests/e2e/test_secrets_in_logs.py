@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from e2e_client import Api, as_base64
-from own_servers import OwnServers
-from stack import Stack, running
 
 from config.embedded import valkey_command
 from demo.manifest import load
+from tests.e2e.client import Api, as_base64
+from tests.e2e.own_servers import OwnServers
+from tests.e2e.stack import Stack, running
 
 SAMPLE = load().images[0]
 

@@ -14,14 +14,14 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from request_signer import SignedBy, bearer
-from servers import Servers
-from stack import Stack
 
 from app import examples
 from app.server import OPERATIONS
 from cli.processes import ROOT
 from identity.vault import KEY_FILE
+from tests.e2e.stack import Stack
+from tests.request_signer import SignedBy, bearer
+from tests.servers import Servers
 
 #: The operations in an order in which their examples can be run.
 ORDER = (

@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from e2e_client import Api, collection_name, ids
-from stack import READY_SECONDS, await_end, clean_environment
 
 from cli.processes import ROOT, procfile
 from config.embedded import free_port
 from demo.manifest import load
+from tests.e2e.client import Api, collection_name, ids
+from tests.e2e.stack import READY_SECONDS, await_end, clean_environment
 
 STOP_SECONDS = 40.0
 #: Beside other work on the machine, too.

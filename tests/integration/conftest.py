@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
-from servers import Servers
 
 from catalog.database_time import DATABASE_TIME
 from catalog.indexes import create_indexes
 from catalog.store import Catalog
 from config.settings import settings
+from tests.servers import Servers
 from workers import celery_conf, resources
 from workers.broker import app
 

@@ -1,4 +1,4 @@
-"""`python tests/soak --minutes N`: a steady load, after which nothing may have grown.
+"""`python -m tests.soak --minutes N`: a steady load, after which nothing may have grown.
 
 Exit code 0 where all sizes stayed level, 1 where one grew or a process ended by itself.
 """
@@ -6,13 +6,10 @@ Exit code 0 where all sizes stayed level, 1 where one grew or a process ended by
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from soak_run import soak
+from tests.soak.run import soak
 
 
 def main() -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from soak_run import WARM_UP_SECONDS, soak
+
+from tests.soak.run import WARM_UP_SECONDS, soak
 
 MINUTES = 2.0
 

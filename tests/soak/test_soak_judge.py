@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable
 
 import pytest
-from soak_gauges import ALLOWANCES, KEYS, MEMORY, PURGES, ROWS
-from soak_judge import Allowance, judge
-from soak_run import judge_all
+
+from tests.soak.gauges import ALLOWANCES, KEYS, MEMORY, PURGES, ROWS
+from tests.soak.judge import Allowance, judge
+from tests.soak.run import judge_all
 
 SAMPLES = 300  #: of ten minutes
 

@@ -1,4 +1,4 @@
-"""`python tests/takeover --rounds N --seed S`: freezes the owner of the index, and asks for images.
+"""`python -m tests.takeover --rounds N --seed S`: freezes the index's owner, and asks for images.
 
 Exit code 0 where every image that had succeeded was found by the next search, 1 where one was not.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from takeover_stack import stack
+from tests.takeover.stack import stack
 
 
 def main() -> int:
@@ -28,7 +25,7 @@ def main() -> int:
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="takeover-")) / "run"
     with stack(folder) as processes:
         # The settings of the stack are in the environment from here on, and not before.
-        from takeover_rounds import Rounds
+        from tests.takeover.rounds import Rounds
 
         rounds = Rounds(processes, chosen.seed)
         # Ctrl-C ends a run early, with the numbers of the rounds that were done.

@@ -20,7 +20,8 @@ def test_what_has_succeeded_is_found_whenever_the_owner_of_the_index_is_frozen(
     report = tmp_path / "report.json"
     options = ["--rounds", str(ROUNDS), "--folder", str(tmp_path / "run"), "--report", str(report)]
     run = subprocess.run(
-        [sys.executable, str(Path(__file__).parent), *options],
+        [sys.executable, "-m", "tests.takeover", *options],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=150,

@@ -1,4 +1,4 @@
-"""`python tests/volume --images N`: times of the service beside those of a small one.
+"""`python -m tests.volume --images N`: times of the service beside those of a small one.
 
 Exit code 0 where no time is more than 1.5 times that of the small service, 1 where one is.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from volume_catalog import Shape
-from volume_files import made
-from volume_run import run, small_shape
+from tests.volume.catalog import Shape
+from tests.volume.files import made
+from tests.volume.run import run, small_shape
 
 ROOT = Path(__file__).resolve().parents[2]
 

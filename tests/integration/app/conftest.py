@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from api_in_process import Serve
 from flask.testing import FlaskClient
 
 from app.server import create_app
 from app.services import Services, make_services
 from catalog.store import Catalog
 from config.settings import settings
+from tests.integration.app.api_in_process import Serve
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from api_in_process import Serve, result
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect
 
@@ -17,6 +16,7 @@ from catalog.images import ImageRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
 from config.settings import settings
+from tests.integration.app.api_in_process import Serve, result
 from workers.maintenance import sweep
 
 

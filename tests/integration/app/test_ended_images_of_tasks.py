@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import redis
-from api_in_process import Serve, result
 from flask.testing import FlaskClient
 
 from app.services import Services
@@ -18,6 +17,7 @@ from catalog.retention import forget_images
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
+from tests.integration.app.api_in_process import Serve, result
 from workers.endings import conclude
 
 PRODUCT = {"product_id": "p", "product_name": "P", "category": "鞋靴"}

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import redis
-from api_in_process import Serve, result
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect
 
@@ -15,6 +14,7 @@ from app.services import Services
 from catalog.collections import CollectionRow
 from catalog.store import Catalog
 from config.settings import settings
+from tests.integration.app.api_in_process import Serve, result
 from workers.maintenance import sweep
 
 PRODUCT = {"product_id": "p", "product_name": "P", "category": "鞋靴"}

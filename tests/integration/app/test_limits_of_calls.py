@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
-from api_in_process import Serve, result
 from flask.testing import FlaskClient
 from pydantic import ValidationError
 from pymongo.errors import BulkWriteError
@@ -20,6 +19,7 @@ from catalog.products import MOST_IMAGES
 from catalog.store import Catalog
 from config.settings import Settings, settings
 from contract.errors import ContractError, InsertImageError, NoAvailableFeature
+from tests.integration.app.api_in_process import Serve, result
 from workers.endings import conclude
 
 T = TypeVar("T")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from api_in_process import Serve, result
 from flask.testing import FlaskClient
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
@@ -20,6 +19,7 @@ from catalog.products import NewProduct
 from catalog.store import Catalog, open_catalog
 from catalog.submission import NewImage, begin, open_task, write
 from config.settings import settings
+from tests.integration.app.api_in_process import Serve, result
 
 #: One for the page, one for the chunks of those that are open.
 ROUND_TRIPS = 2

@@ -7,14 +7,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from api_in_process import Serve, result
-from contract_coverage import ANY
 from flask.testing import FlaskClient
-from request_signer import bearer
 
 from app.services import Services
 from catalog.accounts import NewKeys
 from identity.keys import hash_of
+from tests.contract_coverage import ANY
+from tests.integration.app.api_in_process import Serve, result
+from tests.request_signer import bearer
 
 CALLERS = 50
 QUOTA = 20

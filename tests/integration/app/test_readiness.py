@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from api_in_process import Serve
 from pydantic import SecretStr
 
 from app.server import create_app
@@ -16,6 +15,7 @@ from app.services import make_services
 from catalog.store import Catalog
 from config.embedded import free_port
 from config.settings import settings
+from tests.integration.app.api_in_process import Serve
 from workers.staging import RoomNotice, StagedBytes
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import redis
-from api_in_process import Serve, result
 from flask.testing import FlaskClient
 
 from app.server import OPERATIONS
 from catalog.chunks import State
 from catalog.store import Catalog
 from config.embedded import free_port, valkey_command
+from tests.integration.app.api_in_process import Serve, result
 from workers.broker import QUEUES
 from workers.dependencies import WritesStoppedError, refusal_of_writes
 from workers.staging import Exchange

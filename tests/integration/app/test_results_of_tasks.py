@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import redis
-from api_in_process import Serve, result
 
 from catalog.store import Catalog
 from config.settings import settings
+from tests.integration.app.api_in_process import Serve, result
 from workers.results import Outcome, read_outcomes, store_outcomes
 
 PRODUCT = {"product_id": "p", "product_name": "P", "category": "鞋靴"}

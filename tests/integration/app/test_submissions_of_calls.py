@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from api_in_process import Serve, result
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect
 from werkzeug.test import TestResponse
@@ -19,6 +18,7 @@ from catalog.connection import now, stamp
 from catalog.store import Catalog
 from catalog.submission import roll_back
 from config.settings import settings
+from tests.integration.app.api_in_process import Serve, result
 
 URL = "http://127.0.0.1:9/a.jpg"
 

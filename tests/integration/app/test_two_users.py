@@ -11,10 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from api_in_process import Serve
 from flask.testing import FlaskClient
 from PIL import Image
-from request_signer import bearer
 
 from app.server import OPERATIONS
 from app.services import Services
@@ -24,6 +22,8 @@ from catalog.lookup import labels_of
 from catalog.store import Catalog
 from config.settings import settings
 from identity.keys import hash_of
+from tests.integration.app.api_in_process import Serve
+from tests.request_signer import bearer
 from workers.messages import send_chunks
 
 SHOP, PRODUCT, IMAGE = "小店", "boot-1", "front"

@@ -9,14 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from at_once import at_once
-from catalog_rows import open_task
 from pymongo.database import Database
 
 from catalog.chunks import Chunk, Chunks, Item, Stage, State
 from catalog.connection import now
 from catalog.splitting import split_off
 from catalog.store import Catalog
+from tests.integration.catalog.at_once import at_once
+from tests.integration.catalog.rows import open_task
 
 LEASE = timedelta(minutes=1)
 AT_ONCE = timedelta(0)

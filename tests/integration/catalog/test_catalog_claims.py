@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from at_once import at_once
 from pymongo.database import Database
 
 from catalog.claims import Claims, content_key, name_key
 from catalog.store import Catalog
+from tests.integration.catalog.at_once import at_once
 
 
 def test_a_free_key_is_taken_and_held(catalog: Catalog) -> None:

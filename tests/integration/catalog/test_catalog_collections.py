@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from at_once import at_once
 from pymongo.database import Database
 
 from catalog.collections import CollectionRow
@@ -16,6 +15,7 @@ from catalog.endings import delete_collection, purge_piece
 from catalog.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import CollectionCountExceedsLimit
+from tests.integration.catalog.at_once import at_once
 
 
 def create(catalog: Catalog, user: str, name: str, limit: int) -> CollectionRow | None:

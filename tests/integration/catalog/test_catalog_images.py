@@ -7,8 +7,6 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from at_once import at_once
-from catalog_rows import add_images, add_products, by_payload, image_count, submit
 from pymongo.errors import BulkWriteError
 
 from catalog.claims import content_key, name_key
@@ -20,6 +18,8 @@ from catalog.products import ProductRow
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, DuplicateImage
+from tests.integration.catalog.at_once import at_once
+from tests.integration.catalog.rows import add_images, add_products, by_payload, image_count, submit
 
 #: The lease of these tests is 1 s.
 LEASE = timedelta(seconds=1)

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from catalog_rows import add_products, by_payload, by_url, open_task, submit
 from pymongo.database import Database
 
 from catalog import purges
@@ -16,6 +15,7 @@ from catalog.connection import now
 from catalog.endings import delete_collection, fail_images, purge_piece, vanished
 from catalog.store import Catalog
 from contract.errors import BrokenBase64OrUrl
+from tests.integration.catalog.rows import add_products, by_payload, by_url, open_task, submit
 
 
 def test_products_come_in_pages_in_the_order_of_their_creation(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from at_once import at_once
 
 from catalog.models import ModelMismatchError, ModelRow
 from catalog.store import Catalog
+from tests.integration.catalog.at_once import at_once
 
 EXTREMES = np.array(
     [0.1, -0.0, 1 / 3, np.finfo(np.float32).tiny, np.finfo(np.float32).max, 1e-45, -1.5],

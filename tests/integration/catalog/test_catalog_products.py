@@ -5,9 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from at_once import at_once
-from catalog_rows import add_images, add_products, image_count, submit, write_images
-from catalog_rows import by_url as url
 
 from catalog.chunks import Item
 from catalog.claims import name_key
@@ -22,6 +19,15 @@ from contract.errors import (
     NoRelativeCollection,
     NotExistingProduct,
 )
+from tests.integration.catalog.at_once import at_once
+from tests.integration.catalog.rows import (
+    add_images,
+    add_products,
+    image_count,
+    submit,
+    write_images,
+)
+from tests.integration.catalog.rows import by_url as url
 
 MINUTE = timedelta(minutes=1)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from catalog_rows import add_products, image_count, recount
 from pymongo.database import Database
 
 from catalog.collections import CollectionRow
 from catalog.products import ProductRow
 from catalog.store import Catalog
+from tests.integration.catalog.rows import add_products, image_count, recount
 
 SetClock = Callable[[float], None]
 

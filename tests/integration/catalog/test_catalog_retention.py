@@ -7,8 +7,6 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from at_once import at_once
-from catalog_rows import add_images, add_products, by_payload, by_url, open_task, submit
 
 from catalog import retention
 from catalog.chunks import Chunks
@@ -23,6 +21,15 @@ from catalog.tasks import Backlog
 from catalog.times import Times
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
+from tests.integration.catalog.at_once import at_once
+from tests.integration.catalog.rows import (
+    add_images,
+    add_products,
+    by_payload,
+    by_url,
+    open_task,
+    submit,
+)
 
 AT_ONCE = timedelta(0)
 

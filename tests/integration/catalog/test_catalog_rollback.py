@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from catalog_rows import add_products, by_payload, by_url, image_count, recount
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
@@ -25,6 +24,7 @@ from catalog.submission import (
 )
 from catalog.times import Times
 from config.settings import settings
+from tests.integration.catalog.rows import add_products, by_payload, by_url, image_count, recount
 
 #: Rows that outlive a submission that was undone.
 BASIS = {"schema", "numbers", "users", "collections", "products", "keys"}

@@ -6,15 +6,6 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from at_once import at_once
-from catalog_rows import (
-    Taken,
-    add_products,
-    by_payload,
-    by_url,
-    image_count,
-    submit,
-)
 
 from catalog.chunks import Chunk, Item, Stage, State
 from catalog.claims import name_key
@@ -28,6 +19,15 @@ from contract.errors import (
     ImageNumExceedPerProductLimit,
     NotExistingProduct,
     RepeatImageNameInDb,
+)
+from tests.integration.catalog.at_once import at_once
+from tests.integration.catalog.rows import (
+    Taken,
+    add_products,
+    by_payload,
+    by_url,
+    image_count,
+    submit,
 )
 
 

@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from at_once import at_once
-from catalog_rows import open_task
 from pymongo.database import Database
 
 from catalog.connection import now
@@ -16,6 +14,8 @@ from catalog.database_time import DATABASE_TIME
 from catalog.queues import Queues
 from catalog.store import Catalog
 from catalog.tasks import user_of
+from tests.integration.catalog.at_once import at_once
+from tests.integration.catalog.rows import open_task
 
 SETTLING = timedelta(milliseconds=200)
 

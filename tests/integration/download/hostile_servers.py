@@ -9,7 +9,15 @@ import time
 import zlib
 from collections.abc import Callable
 
-from hostile_world import ENDLESS_SECONDS, FORBIDDEN, MAX_BYTES, PUBLIC, Hostile, Talk, World
+from tests.integration.download.hostile_world import (
+    ENDLESS_SECONDS,
+    FORBIDDEN,
+    MAX_BYTES,
+    PUBLIC,
+    Hostile,
+    Talk,
+    World,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -6,7 +6,7 @@ address can be what refuses it. TRAP would answer, were it not for what else is 
 
 from __future__ import annotations
 
-from hostile_world import FORBIDDEN, PUBLIC, Hostile
+from tests.integration.download.hostile_world import FORBIDDEN, PUBLIC, Hostile
 
 #: One address in every spelling that some parser or C library reads.
 IPV4 = {

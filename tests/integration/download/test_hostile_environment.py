@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from hostile_world import FORBIDDEN, PUBLIC, Hostile, World
 
 from download.client import fetch
+from tests.integration.download.hostile_world import FORBIDDEN, PUBLIC, Hostile, World
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_servers import OVERSIZED, SERVERS
-from hostile_urls import URLS
-from hostile_world import PUBLIC, Hostile, World
 
 from contract.errors import BrokenBase64OrUrl, ContractError, ImageSizeExceedLimit
 from download.client import FetchOutcome, TransientFetchError, fetch
+from tests.integration.download.hostile_servers import OVERSIZED, SERVERS
+from tests.integration.download.hostile_urls import URLS
+from tests.integration.download.hostile_world import PUBLIC, Hostile, World
 from workers.fetch import final_fault
 
 ROWS = {**URLS, **SERVERS}

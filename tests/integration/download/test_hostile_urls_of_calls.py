@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import redis
 from flask.testing import FlaskClient
-from hostile_urls import IPV4, IPV6, OTHER_FORMS
 
 from app.server import create_app
 from app.services import make_services
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
+from tests.integration.download.hostile_urls import IPV4, IPV6, OTHER_FORMS
 
 #: The trap's port is open at the trap's address, and the public port everywhere.
 PORTS = {"PORT": "80", "TRAP": "81", "OTHER": "8080"}

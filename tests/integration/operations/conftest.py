@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from busy_catalog import Busy
-from programs import command, environment
 from pymongo import MongoClient
-from raw_client import Served
-from servers import Servers
 
 from catalog.connection import Row, connect
 from cli.processes import ROOT
 from config.embedded import free_port
+from tests.integration.operations.busy_catalog import Busy
+from tests.integration.operations.programs import command, environment
+from tests.integration.operations.raw_client import Served
+from tests.servers import Servers
 
 START_SECONDS = 30.0
 

@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 import redis
-from busy_catalog import Busy, audit
-from programs import environment, run
 from pydantic import SecretStr
 from pymongo import MongoClient
-from servers import Servers
 
 from backup.archive import ArchiveWriter, Manifest, open_archive
 from backup.taking import take_backup
@@ -31,6 +28,9 @@ from cli.processes import ROOT
 from config.embedded import embedded_servers, free_port
 from config.endpoints import read_endpoints
 from config.settings import Settings
+from tests.integration.operations.busy_catalog import Busy, audit
+from tests.integration.operations.programs import environment, run
+from tests.servers import Servers
 from workers.staging import Consumption
 
 Call = Callable[..., subprocess.CompletedProcess[str]]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from busy_catalog import EVENTS, Busy, Victim, audit
 from pymongo import MongoClient
 
 from backup.archive import open_archive
@@ -23,6 +22,7 @@ from catalog.dumping import BLOBS, TABLES
 from catalog.restoring import restore
 from catalog.store import open_catalog
 from catalog.survivors import Contents, Survivors
+from tests.integration.operations.busy_catalog import EVENTS, Busy, Victim, audit
 
 #: The tables before which something happens: all that anything depends on.
 MOMENTS = [table for table in TABLES if table not in ("models", "numbers")]

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from programs import environment
-from servers import Servers
 
 from catalog.accounts import NewKeys
 from catalog.connection import connect, databases
@@ -25,6 +23,8 @@ from catalog.store import open_catalog
 from cli.processes import ROOT
 from config.embedded import free_port
 from identity.vault import Vault
+from tests.integration.operations.programs import environment
+from tests.servers import Servers
 from workers.broker import QUEUES
 from workers.process_reports import ProcessReport, ProcessReports
 from workers.staging import Consumption, IndexReport, IndexReports, RoomNotice, StagedBytes

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from programs import command, environment, run
-from servers import Servers
 
 from cli.processes import ROOT
 from config.embedded import free_port
 from config.refusal import REFUSED
+from tests.integration.operations.programs import command, environment, run
+from tests.servers import Servers
 
 CREDENTIALS = ("operator", "hunter2")
 START_SECONDS = 30.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fuzz_calls import fuzz
-from raw_client import Served
+from tests.integration.operations.fuzz_calls import fuzz
+from tests.integration.operations.raw_client import Served
 
 CALLS = 400
 

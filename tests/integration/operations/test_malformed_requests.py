@@ -7,7 +7,8 @@ import time
 
 import pytest
 import requests
-from raw_client import Served, enveloped, post
+
+from tests.integration.operations.raw_client import Served, enveloped, post
 
 OVER = 8 * 2**20 + 1
 

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from programs import environment
 from pymongo import MongoClient
 from pymongo.database import Database
-from servers import Servers
 
 from backup import taking
 from backup.archive import open_archive
@@ -30,6 +28,8 @@ from catalog.restoring import restore
 from catalog.schema import SCHEMA, Schema
 from catalog.store import Catalog, open_catalog
 from cli.main import main
+from tests.integration.operations.programs import environment
+from tests.servers import Servers
 
 OLD = ModelRow("old", 4)
 NEW = ModelRow("new", 4)

@@ -13,12 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from busy_catalog import Busy, audit
-from cut_writes import Cut, mortal_client
-from programs import environment
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
-from servers import Servers
 
 from backup.archive import open_archive
 from backup.taking import take_backup
@@ -31,6 +27,10 @@ from catalog.restoring import RestoreRefusedError, restore
 from catalog.schema import RESTORE
 from catalog.survivors import Survivors
 from cli.processes import ROOT
+from tests.integration.operations.busy_catalog import Busy, audit
+from tests.integration.operations.cut_writes import Cut, mortal_client
+from tests.integration.operations.programs import environment
+from tests.servers import Servers
 
 
 @pytest.fixture

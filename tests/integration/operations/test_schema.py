@@ -11,10 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from programs import environment, run
 from pymongo import MongoClient
 from pymongo.database import Database
-from servers import Servers
 
 from catalog import lease, schema
 from catalog.connection import Row, connect, databases, now, stamp
@@ -29,6 +27,8 @@ from catalog.schema import (
 from cli.processes import ROOT
 from config.embedded import free_port
 from config.refusal import REFUSED
+from tests.integration.operations.programs import environment, run
+from tests.servers import Servers
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from programs import environment, run
 from pymongo import MongoClient
-from servers import Servers
 
 from app.services import await_secret_key
 from catalog.accounts import Accounts, NewKeys
@@ -23,6 +21,8 @@ from config.refusal import REFUSED
 from config.settings import Settings
 from identity.custody import Custody, WrongSecretKeyError
 from identity.vault import KEY_FILE, Vault
+from tests.integration.operations.programs import environment, run
+from tests.servers import Servers
 
 WRONG = "were encrypted with another key than this host has; set SNAPSKU_SECRET_KEY to that"
 

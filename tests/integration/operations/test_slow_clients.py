@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import requests
-from raw_client import Served, enveloped, post, read_all
+
+from tests.integration.operations.raw_client import Served, enveloped, post, read_all
 
 #: More than six for each of the 16 threads.
 SLOW = 100

@@ -7,18 +7,18 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from cut_writes import Cut, mortal_client
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import NetworkTimeout
-from servers import Servers
-from slow_builds import slow_builds
 from structlog.testing import capture_logs
 
 from catalog import connection, lease, schema
 from catalog.connection import Row, connect, databases
 from catalog.indexes import INDEXES, create_indexes, missing_indexes
 from catalog.schema import SCHEMA, Schema, bring_up_to_date
+from tests.integration.operations.cut_writes import Cut, mortal_client
+from tests.integration.operations.slow_builds import slow_builds
+from tests.servers import Servers
 
 LAST = INDEXES[-1]
 LAST_NAME = f"{LAST.fields[0]}_1"

@@ -12,11 +12,8 @@ from typing import Any
 
 import bson
 import pytest
-from busy_catalog import Busy
 from click.testing import CliRunner
-from programs import environment
 from pymongo import MongoClient
-from servers import Servers
 
 from backup.archive import open_archive
 from backup.taking import read_through, take_backup
@@ -30,6 +27,9 @@ from cli.main import main
 from cli.processes import ROOT
 from identity.keys import hash_of
 from identity.vault import KEY_FILE, Vault
+from tests.integration.operations.busy_catalog import Busy
+from tests.integration.operations.programs import environment
+from tests.servers import Servers
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

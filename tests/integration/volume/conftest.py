@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "volume"))
-from generated import DATABASE, MODEL, SMALL, Written
-from volume_catalog import Generator
-from volume_files import write_catalog
-
 from catalog.store import open_catalog
 from config.settings import settings
+from tests.integration.volume.generated import DATABASE, MODEL, SMALL, Written
+from tests.volume.catalog import Generator
+from tests.volume.files import write_catalog
 
 
 @pytest.fixture(scope="module")

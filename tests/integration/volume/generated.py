@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pymongo import MongoClient
-from volume_catalog import Generator, Shape
 
 from catalog.connection import Row
 from catalog.models import ModelRow
 from catalog.store import Catalog
 from config.settings import Settings
+from tests.volume.catalog import Generator, Shape
 
 DATABASE = "snapsku_volume"
 SMALL = Shape(5_000, collections=5, users=2, with_vectors=1)

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from generated import DATABASE, MODEL, SMALL, Written
-from volume_catalog import Generator, Shape, collection_name, vector_of
-from volume_files import build_index
 
 from app.server import create_app
 from app.services import make_services
@@ -23,6 +20,9 @@ from catalog.connection import now
 from catalog.images import SUCCEEDED
 from catalog.recounts import recount_one
 from cli import doctor
+from tests.integration.volume.generated import DATABASE, MODEL, SMALL, Written
+from tests.volume.catalog import Generator, Shape, collection_name, vector_of
+from tests.volume.files import build_index
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import redis
 from celery.signals import worker_shutting_down
-from counting_files import serving
 from structlog.testing import capture_logs
-from waiting import until
 
 from catalog.chunks import Chunk, Stage, State
 from catalog.connection import now
 from catalog.endings import delete_images
 from catalog.store import Catalog
 from config.settings import Settings, settings
+from tests.integration.workers.counting_files import serving
+from tests.integration.workers.waiting import until
 from workers import fetch as fetch_stage
 from workers.resources import room_notice, staged_bytes
 from workers.stage import stopping

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from model_change import NEW, OLD, Colour, Take, Work, labels_of, picture, pipeline, taken
 
 from catalog.changes import END, Change, Changes, ChangeState
 from catalog.chunks import Stage
@@ -20,6 +19,17 @@ from catalog.images import SUCCEEDED
 from catalog.store import Catalog
 from contract.errors import NoAvailableFeature
 from download.client import TransientFetchError
+from tests.integration.workers.model_change import (
+    NEW,
+    OLD,
+    Colour,
+    Take,
+    Work,
+    labels_of,
+    picture,
+    pipeline,
+    taken,
+)
 from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import redis
 from flask.testing import FlaskClient
-from model_change import NEW, OLD, Work, picture, pipeline
 from pymongo import monitoring
-from recorded_queries import Recorder, is_by_index
 
 from app.server import OPERATIONS, create_app
 from app.services import Services, make_services
@@ -24,6 +22,8 @@ from catalog.products import NewProduct
 from catalog.store import Catalog
 from catalog.submission import NewImage, begin, write
 from config.settings import settings
+from tests.integration.workers.model_change import NEW, OLD, Work, picture, pipeline
+from tests.integration.workers.recorded_queries import Recorder, is_by_index
 from workers import celery_conf, maintenance, resources
 from workers import index as index_stage
 from workers import vision as vision_stage

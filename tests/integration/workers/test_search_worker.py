@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from any_feature import AnyFeature, picture
 
 from catalog.endings import delete_collection, delete_images, delete_product
 from catalog.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import BY_MESSAGE
+from tests.integration.workers.any_feature import AnyFeature, picture
 from workers import search as search_stage
 from workers.neighbours import NoReplyError
 from workers.queries import Query

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import redis
-from any_feature import AnyFeature, picture
 
 from catalog.chunks import Chunk, State
 from catalog.connection import now
 from catalog.store import Catalog
+from tests.integration.workers.any_feature import AnyFeature, picture
 from workers import search as search_stage
 from workers.maintenance import sweep
 from workers.neighbours import NoReplyError

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from app_standins import envelope
 from werkzeug.test import TestResponse
 
 from catalog.accounts import AccessKey, Account
 from identity.keys import hash_of
 from identity.vault import Vault
+from tests.unit.app.standins import envelope
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECRET = "the secret"

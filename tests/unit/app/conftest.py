@@ -11,8 +11,6 @@ from typing import Any
 
 import fakeredis
 import pytest
-from app_standins import FailingCatalog
-from caller_standins import NOW, Rows
 from flask.testing import FlaskClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
@@ -27,6 +25,8 @@ from download.address import AllowList
 from download.policy import FetchPolicy
 from identity.nonces import Nonces
 from identity.vault import Vault
+from tests.unit.app.caller_standins import NOW, Rows
+from tests.unit.app.standins import FailingCatalog
 from vision.picture import PictureLimits
 from workers.process_reports import ProcessReports
 from workers.staging import Consumption, Exchange, IndexReports, RoomNotice

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from app_standins import SYSTEM_FIELDS, strictly
 
 from app.answer import SystemCode, not_served, refused, succeeded
 from contract import errors
+from tests.unit.app.standins import SYSTEM_FIELDS, strictly
 
 CONTRACT = {
     "10000": 200,

@@ -11,16 +11,16 @@ from typing import Any
 
 import fakeredis
 import pytest
-from app_standins import assert_busy, business_code, envelope
-from caller_standins import API_KEY, NOW, SECRET, Rows, refuses, system_code
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect
-from request_signer import SignedBy, bearer
 
 from app.server import OPERATIONS
 from app.services import Services
 from catalog.accounts import AccessKey, MalformedAccountError
 from identity.vault import Vault
+from tests.request_signer import SignedBy, bearer
+from tests.unit.app.caller_standins import API_KEY, NOW, SECRET, Rows, refuses, system_code
+from tests.unit.app.standins import assert_busy, business_code, envelope
 
 MakeServices = Callable[..., Services]
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from caller_standins import Rows, refuses, system_code
 from flask.testing import FlaskClient
+
+from tests.unit.app.caller_standins import Rows, refuses, system_code
 
 HERE: list[dict[str, Any]] = [
     {},

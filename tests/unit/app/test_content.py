@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from app_standins import image_file, in_base64
 
 from app.content import Content, read_content
 from contract import errors
 from contract.errors import ContractError
 from download.address import AllowList
 from download.policy import FetchPolicy
+from tests.unit.app.standins import image_file, in_base64
 from vision.picture import PictureLimits
 
 LIMITS = PictureLimits(max_bytes=3_932_160, min_side=201, max_side=4096)

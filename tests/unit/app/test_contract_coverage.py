@@ -6,16 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import contract_coverage
 import pytest
-from contract_coverage import ANY, Row, declared
+
+from tests import contract_coverage
+from tests.contract_coverage import ANY, Row, declared
 
 ROOT = Path(contract_coverage.__file__).parents[1]
 
 
 def test_no_code_of_any_operation_is_without_a_test() -> None:
     ended = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "contract_coverage.py")],
+        [sys.executable, "-m", "tests.contract_coverage"],
         cwd=ROOT,
         capture_output=True,
         text=True,

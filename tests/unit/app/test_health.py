@@ -9,12 +9,12 @@ from typing import Any
 
 import fakeredis
 import pytest
-from app_standins import FailingCatalog
 from flask.testing import FlaskClient
 from pymongo.errors import ServerSelectionTimeoutError
 
 from app.server import create_app
 from app.services import Services
+from tests.unit.app.standins import FailingCatalog
 from workers.broker import QUEUES
 from workers.process_reports import ProcessReport, ProcessReports
 from workers.staging import Consumption, IndexReport, IndexReports

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hostile_pictures import LIMIT_BYTES, HostilePicture, hostile_pictures
 
 from app.content import read_content
 from contract.errors import BrokenBase64OrUrl, ContractError
 from download.address import AllowList
 from download.policy import FetchPolicy
+from tests.hostile_pictures import LIMIT_BYTES, HostilePicture, hostile_pictures
 from vision.picture import PictureLimits
 
 POLICY = FetchPolicy(allow=AllowList.parse(""), max_bytes=LIMIT_BYTES)

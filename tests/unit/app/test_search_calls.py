@@ -10,14 +10,6 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
-from app_standins import (
-    assert_busy,
-    business_code,
-    catalog_with_collection,
-    envelope,
-    image_file,
-    in_base64,
-)
 from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 from pymongo import MongoClient
@@ -29,6 +21,14 @@ from app.server import create_app
 from app.services import Services
 from app.services import make_services as services_of
 from config.settings import Settings
+from tests.unit.app.standins import (
+    assert_busy,
+    business_code,
+    catalog_with_collection,
+    envelope,
+    image_file,
+    in_base64,
+)
 from workers.messages import BrokerUnreachableError
 from workers.queries import Query
 from workers.staging import Exchange

@@ -7,15 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from app_standins import (
-    FailingCatalog,
-    assert_busy,
-    business_code,
-    catalog_with_collection,
-    envelope,
-    image_file,
-    in_base64,
-)
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -33,6 +24,15 @@ from app.server import create_app
 from app.services import Services
 from contract import errors
 from contract.errors import ContractError
+from tests.unit.app.standins import (
+    FailingCatalog,
+    assert_busy,
+    business_code,
+    catalog_with_collection,
+    envelope,
+    image_file,
+    in_base64,
+)
 
 MakeServices = Callable[..., Services]
 

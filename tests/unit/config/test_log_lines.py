@@ -19,7 +19,7 @@ SECRETS = ("s3cret", "hunter2", "aHVudGVyMg", PICTURE, "\\x00")
 
 def written(form: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("log_writer.py")), form],
+        [sys.executable, "-m", "tests.unit.config.log_writer", form],
         cwd=folder,
         env={
             "PATH": os.environ["PATH"],

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
-from pathlib import Path
 
 import pytest
 
-SPEC = importlib.util.spec_from_file_location(
-    "demo_stub_stack", Path(__file__).parent / "stub_stack.py"
-)
-assert SPEC is not None
-assert SPEC.loader is not None
-stub_stack = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(stub_stack)
+from tests.unit.demo import stub_stack
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from loopback import Server, Talk
+
+from tests.unit.download.loopback import Server, Talk
 
 
 @pytest.fixture

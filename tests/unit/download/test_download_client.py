@@ -10,7 +10,6 @@ import tracemalloc
 import zlib
 
 import pytest
-from loopback import MAX_BYTES, answer, for_server, policy, redirect, soon, trickle
 
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
@@ -23,6 +22,15 @@ from download.client import (
     retry_after_seconds,
 )
 from download.connection import dial
+from tests.unit.download.loopback import (
+    MAX_BYTES,
+    answer,
+    for_server,
+    policy,
+    redirect,
+    soon,
+    trickle,
+)
 
 # What comes back
 

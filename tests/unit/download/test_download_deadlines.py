@@ -7,9 +7,9 @@ import time
 import tracemalloc
 
 import pytest
-from loopback import answer, for_server, policy, redirect, soon, trickle
 
 from download.client import TransientFetchError, fetch
+from tests.unit.download.loopback import answer, for_server, policy, redirect, soon, trickle
 
 SLOW = {
     "silence": trickle(b"", b"", 0.05),

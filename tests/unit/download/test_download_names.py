@@ -8,10 +8,10 @@ import ssl
 import subprocess
 
 import pytest
-from loopback import answer, for_server, policy, soon
 
 from contract.errors import BrokenBase64OrUrl
 from download.client import TransientFetchError, fetch
+from tests.unit.download.loopback import answer, for_server, policy, soon
 
 
 def test_a_name_is_looked_up_once_and_keeps_its_host_header(serve):

@@ -1,0 +1,31 @@
+"""The vision worker of tests, with a picture in the world that kills the process looking at it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tests.e2e.faulty_pictures import DEADLY_SIZE
+from workers import vision
+from workers.broker import app
+
+__all__ = ["app"]
+
+
+class _Mortal:
+    """A pipeline that looks at the deadly picture once, and never at another."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def describe(self, picture: Any) -> Any:
+        if picture.size == DEADLY_SIZE:
+            os._exit(1)
+        return self._real.describe(picture)
+
+
+_pipeline = vision.pipeline
+vision.pipeline = lambda *model_id: _Mortal(_pipeline(*model_id))

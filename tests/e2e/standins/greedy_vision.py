@@ -1,0 +1,26 @@
+"""The vision worker of tests, with a picture in the world that wants far too much memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from tests.e2e.faulty_pictures import GREEDY_SIZE
+from workers import decoding, vision
+from workers.broker import app
+
+__all__ = ["app", "vision"]
+
+_decode = decoding.decode
+
+
+def _greedy(data: bytes, limits: Any) -> Image.Image:
+    picture = _decode(data, limits)
+    if picture.size == GREEDY_SIZE:
+        # 3 GiB, thrice what is allowed; four bytes for each pixel.
+        return [Image.new("RGB", (8192, 8192)) for _ in range(12)][-1]
+    return picture
+
+
+decoding.decode = _greedy
