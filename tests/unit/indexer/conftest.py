@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-MakeVectors = Callable[..., "NDArray[np.float32]"]
+from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 
-def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+def unit(vectors: NDArray[np.floating[Any]]) -> Vectors:
+    """Return the vectors with length 1."""
+    scaled: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
 
 
 @pytest.fixture
 def clustered() -> MakeVectors:
-    """Give a function that makes `count` unit vectors, about 20 in a cluster."""
+    """Return a function that makes `count` unit vectors, about 20 in a cluster."""
 
-    def make(count: int, dimensions: int = 32, seed: int = 1) -> NDArray[np.float32]:
+    def make(count: int, dimensions: int = 32, seed: int = 1) -> Vectors:
         random = np.random.default_rng(seed)
         centres = random.standard_normal((max(1, count // 20), dimensions))
         spread = 0.5 * random.standard_normal((count, dimensions))
@@ -32,10 +31,10 @@ def clustered() -> MakeVectors:
 
 
 @pytest.fixture
-def near() -> Callable[..., NDArray[np.float32]]:
-    """Give a function that moves unit vectors a little."""
+def near() -> MoveVectors:
+    """Return a function that moves unit vectors a little."""
 
-    def move(vectors: NDArray[np.float32], seed: int = 2) -> NDArray[np.float32]:
+    def move(vectors: Vectors, seed: int = 2) -> Vectors:
         random = np.random.default_rng(seed)
         return unit(vectors + 0.15 * random.standard_normal(vectors.shape))
 

@@ -4,7 +4,6 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.snapshots.directory import SnapshotDirectory
+from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 KEY = SetKey("generation", "category")
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=1_000, exact_up_to=500)
@@ -29,7 +29,7 @@ def stopping() -> threading.Event:
 
 
 def test_a_shard_is_built_anew_past_the_share_and_not_before(
-    clustered: Callable, stopping: threading.Event
+    clustered: MakeVectors, stopping: threading.Event
 ) -> None:
     vectors = clustered(1_500)
     index = VectorIndex(OPTIONS)
@@ -49,7 +49,7 @@ def test_a_shard_is_built_anew_past_the_share_and_not_before(
 
 
 def test_the_answers_stay_true_and_the_numbers_of_the_vectors_too(
-    clustered: Callable, near: Callable, stopping: threading.Event
+    clustered: MakeVectors, near: MoveVectors, stopping: threading.Event
 ) -> None:
     vectors = clustered(900)
     index = VectorIndex(OPTIONS)
@@ -63,7 +63,7 @@ def test_the_answers_stay_true_and_the_numbers_of_the_vectors_too(
 
 
 def test_a_set_of_which_nothing_lives_frees_its_memory_and_its_files(
-    clustered: Callable, stopping: threading.Event, tmp_path: Path
+    clustered: MakeVectors, stopping: threading.Event, tmp_path: Path
 ) -> None:
     index = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
     index.add(KEY, range(1, 1_101), clustered(1_100))
@@ -83,7 +83,7 @@ def test_a_set_of_which_nothing_lives_frees_its_memory_and_its_files(
 
 
 def test_a_compacted_set_is_saved_and_loaded(
-    clustered: Callable, stopping: threading.Event, tmp_path: Path
+    clustered: MakeVectors, stopping: threading.Event, tmp_path: Path
 ) -> None:
     index = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
     index.add(KEY, range(1, 1_501), clustered(1_500))
@@ -98,7 +98,7 @@ def test_a_compacted_set_is_saved_and_loaded(
 
 
 def test_changes_between_copy_and_swap_are_not_lost(
-    clustered: Callable, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
+    clustered: MakeVectors, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = clustered(700)
     index = VectorIndex(OPTIONS)
@@ -119,7 +119,7 @@ def test_changes_between_copy_and_swap_are_not_lost(
 
 
 def test_a_label_deleted_between_its_copy_and_the_next_stays_deleted(
-    clustered: Callable, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
+    clustered: MakeVectors, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = VectorIndex(OPTIONS)
     index.add(KEY, range(1, 601), clustered(600))
@@ -147,7 +147,7 @@ def test_a_label_deleted_between_its_copy_and_the_next_stays_deleted(
     assert index.live_labels(KEY) == set(range(201, 601)) - gone
 
 
-def test_a_stop_leaves_the_old_shard(clustered: Callable, stopping: threading.Event) -> None:
+def test_a_stop_leaves_the_old_shard(clustered: MakeVectors, stopping: threading.Event) -> None:
     index = VectorIndex(OPTIONS)
     index.add(KEY, range(1, 601), clustered(600))
     index.mark_deleted(KEY, range(1, 201))
@@ -157,7 +157,7 @@ def test_a_stop_leaves_the_old_shard(clustered: Callable, stopping: threading.Ev
 
 
 def test_a_set_dropped_meanwhile_stays_dropped(
-    clustered: Callable, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
+    clustered: MakeVectors, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = VectorIndex(OPTIONS)
     index.add(KEY, range(1, 601), clustered(600))
@@ -175,7 +175,7 @@ def test_a_set_dropped_meanwhile_stays_dropped(
 
 
 def test_swaps_while_threads_add_search_mark_and_save_lose_nothing(
-    clustered: Callable, tmp_path: Path, stopping: threading.Event
+    clustered: MakeVectors, tmp_path: Path, stopping: threading.Event
 ) -> None:
     vectors = clustered(20_000)
     directory = SnapshotDirectory(tmp_path, "model", OPTIONS)

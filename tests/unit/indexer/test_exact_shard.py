@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexer import vector_set
 from indexer.exact_shard import ExactShard, ShardBytesError, pack
 from indexer.index import VectorIndex
 from indexer.key import SetKey
@@ -19,8 +18,8 @@ from indexer.options import IndexOptions
 from indexer.shard import AnyShard, Shard
 from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.vector_set import SetNotReadyError
+from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
-Vectors = NDArray[np.float32]
 OPTIONS = IndexOptions(dimensions=32, exact_up_to=50)
 KEY = SetKey("1", "x")
 
@@ -41,7 +40,7 @@ def shards(index: VectorIndex) -> tuple[AnyShard, ...]:
 
 
 @pytest.fixture
-def shard(clustered: Callable) -> ExactShard:
+def shard(clustered: MakeVectors) -> ExactShard:
     """Forty vectors under the labels from 1, of which two are marked."""
     filled = ExactShard(OPTIONS)
     filled.add(range(1, 41), clustered(40))
@@ -51,7 +50,7 @@ def shard(clustered: Callable) -> ExactShard:
 
 @pytest.mark.parametrize("kind", [Shard, ExactShard])
 def test_both_kinds_of_shard_give_the_same_answers(
-    kind: type[AnyShard], clustered: Callable, near: Callable
+    kind: type[AnyShard], clustered: MakeVectors, near: MoveVectors
 ) -> None:
     vectors = clustered(300)
     queries = near(vectors[::30])
@@ -76,10 +75,13 @@ def test_both_kinds_of_shard_give_the_same_answers(
         assert np.array_equal(found.labels, wanted + 1)
         similarities = np.take_along_axis(compared, wanted, axis=1)
         np.testing.assert_allclose(found.similarities, similarities, atol=1e-5)
-        assert (found.labels.dtype, found.similarities.dtype) == (np.int64, np.float32)
+        assert (found.labels.dtype, found.similarities.dtype) == (
+            np.dtype(np.int64),
+            np.dtype(np.float32),
+        )
 
 
-def test_half_precision_leaves_the_cosine_true(clustered: Callable) -> None:
+def test_half_precision_leaves_the_cosine_true(clustered: MakeVectors) -> None:
     vectors = clustered(50).astype(np.float16).astype(np.float32) * np.float32(0.9995)
     filled = ExactShard(OPTIONS)
     filled.add(range(1, 51), vectors)
@@ -88,20 +90,20 @@ def test_half_precision_leaves_the_cosine_true(clustered: Callable) -> None:
     assert similarities.max() <= 1.0
 
 
-def test_equal_similarities_go_by_label_also_at_the_end_of_the_list(clustered: Callable) -> None:
+def test_equal_similarities_go_by_label_also_at_the_end_of_the_list(clustered: MakeVectors) -> None:
     vectors = np.repeat(clustered(1), 20, axis=0)
     filled = ExactShard(OPTIONS)
     filled.add(list(range(20, 0, -1)), vectors)
     assert filled.search(vectors[:1], 5).labels[0].tolist() == [1, 2, 3, 4, 5]
 
 
-def test_where_nothing_lives_the_answer_is_empty(shard: ExactShard, clustered: Callable) -> None:
+def test_where_nothing_lives_the_answer_is_empty(shard: ExactShard, clustered: MakeVectors) -> None:
     shard.mark_deleted(range(1, 41))
     assert shard.search(clustered(2), 5).labels.shape == (2, 0)
     assert ExactShard(OPTIONS).search(clustered(2), 5).similarities.shape == (2, 0)
 
 
-def test_what_is_bad_is_refused_whole(shard: ExactShard, clustered: Callable) -> None:
+def test_what_is_bad_is_refused_whole(shard: ExactShard, clustered: MakeVectors) -> None:
     vectors = clustered(70)
     small = ExactShard(replace(OPTIONS, shard_capacity=45))
     small.add(range(1, 41), vectors[:40])
@@ -114,7 +116,7 @@ def test_what_is_bad_is_refused_whole(shard: ExactShard, clustered: Callable) ->
     assert small.live_count == 40
 
 
-def test_few_vectors_take_little_more_memory_than_their_numbers(clustered: Callable) -> None:
+def test_few_vectors_take_little_more_memory_than_their_numbers(clustered: MakeVectors) -> None:
     numbers = 10 * 4 * 256
     index = VectorIndex(IndexOptions(256))
     index.add(KEY, range(1, 11), clustered(10, dimensions=256))
@@ -122,7 +124,7 @@ def test_few_vectors_take_little_more_memory_than_their_numbers(clustered: Calla
 
 
 def test_a_search_sees_all_of_a_change_or_nothing_while_rows_are_added(
-    clustered: Callable,
+    clustered: MakeVectors,
 ) -> None:
     vectors = clustered(2_000)
     filled = ExactShard(replace(OPTIONS, exact_up_to=2_000))
@@ -147,7 +149,7 @@ def test_a_search_sees_all_of_a_change_or_nothing_while_rows_are_added(
 
 
 def test_a_set_gets_a_graph_with_the_vector_that_is_one_too_many(
-    clustered: Callable, near: Callable
+    clustered: MakeVectors, near: MoveVectors
 ) -> None:
     vectors = clustered(60)
     index = VectorIndex(OPTIONS)
@@ -164,7 +166,7 @@ def test_a_set_gets_a_graph_with_the_vector_that_is_one_too_many(
 
 
 def test_searches_go_on_while_the_graph_is_built(
-    clustered: Callable, monkeypatch: pytest.MonkeyPatch
+    clustered: MakeVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = clustered(51)
     index = VectorIndex(OPTIONS)
@@ -172,12 +174,12 @@ def test_searches_go_on_while_the_graph_is_built(
     begun, go_on = threading.Event(), threading.Event()
     of_rows = Shard.of_rows
 
-    def slow(*arguments: object) -> Shard:
+    def slow(*arguments: Any) -> Shard:
         begun.set()
         assert go_on.wait(30)
         return of_rows(*arguments)
 
-    monkeypatch.setattr(vector_set.Shard, "of_rows", slow)
+    monkeypatch.setattr(Shard, "of_rows", slow)
     with ThreadPoolExecutor(1) as pool:
         adding = pool.submit(index.add, KEY, [51], vectors[50:])
         assert begun.wait(10)
@@ -188,7 +190,7 @@ def test_searches_go_on_while_the_graph_is_built(
     assert index.search([KEY], vectors[50:], 1).labels.tolist() == [51]
 
 
-def test_a_graph_of_which_little_lives_is_built_anew_without_one(clustered: Callable) -> None:
+def test_a_graph_of_which_little_lives_is_built_anew_without_one(clustered: MakeVectors) -> None:
     vectors = clustered(100)
     index = VectorIndex(OPTIONS)
     index.add(KEY, range(1, 101), vectors)
@@ -204,7 +206,7 @@ def test_a_graph_of_which_little_lives_is_built_anew_without_one(clustered: Call
 
 
 def test_a_small_set_is_saved_without_a_child_and_loaded_as_it_was(
-    tmp_path: Path, clustered: Callable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clustered: MakeVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fork() -> int:
         raise AssertionError
@@ -232,7 +234,7 @@ def test_a_small_set_is_saved_without_a_child_and_loaded_as_it_was(
 
 
 def test_a_graph_of_few_vectors_from_an_older_snapshot_is_read_and_left(
-    tmp_path: Path, clustered: Callable, near: Callable
+    tmp_path: Path, clustered: MakeVectors, near: MoveVectors
 ) -> None:
     vectors = clustered(40)
     before = opened(tmp_path, replace(OPTIONS, exact_up_to=1))
@@ -253,7 +255,7 @@ def test_a_graph_of_few_vectors_from_an_older_snapshot_is_read_and_left(
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "longer", "missing"])
 def test_damage_of_the_rows_is_found_and_costs_their_set_alone(
-    tmp_path: Path, clustered: Callable, damage: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, clustered: MakeVectors, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     vectors = clustered(20)
     index = opened(tmp_path)
@@ -306,7 +308,7 @@ def test_an_empty_shard_is_packed_too() -> None:
 
 
 def test_a_failed_save_of_rows_leaves_the_snapshot_before(
-    tmp_path: Path, clustered: Callable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clustered: MakeVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = opened(tmp_path)
     index.add(KEY, range(1, 21), clustered(20))
@@ -324,7 +326,7 @@ def test_a_failed_save_of_rows_leaves_the_snapshot_before(
 
 
 def test_a_set_that_grew_past_its_bound_after_a_save_is_saved_with_its_graph(
-    tmp_path: Path, clustered: Callable
+    tmp_path: Path, clustered: MakeVectors
 ) -> None:
     vectors = clustered(60)
     index = opened(tmp_path)

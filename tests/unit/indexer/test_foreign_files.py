@@ -6,7 +6,6 @@ import ast
 import hashlib
 import json
 import pickle
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from indexer.options import IndexOptions
 from indexer.snapshots.directory import SnapshotDirectory
 from indexer.snapshots.manifest import Manifest
 from indexer.snapshots.whole_file import MalformedRecordError
+from tests.unit.indexer.vectors import MakeVectors
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = SetKey("1f", "鞋靴")
@@ -36,7 +36,7 @@ class Harm:
 
 
 @pytest.fixture
-def victim(tmp_path: Path, clustered: Callable) -> Path:
+def victim(tmp_path: Path, clustered: MakeVectors) -> Path:
     index = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path / "sets", "model", OPTIONS))
     index.add(KEY, range(1, 51), clustered(50))
     assert index.save(KEY)
@@ -62,7 +62,7 @@ def test_no_library_reads_a_file_whose_checksum_is_wrong(
     )
     read: list[object] = []
 
-    class Watched(hnswlib.Index):
+    class Watched(hnswlib.Index):  # type: ignore[misc]  # untyped
         def load_index(self, *arguments: object) -> None:
             read.append(arguments)
 

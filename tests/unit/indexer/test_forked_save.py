@@ -21,21 +21,26 @@ from indexer.ownership import DirectoryOwnership
 from indexer.shard import FrozenShard, Shard
 from indexer.snapshots import forked_save
 from indexer.snapshots.forked_save import SnapshotError, check_file, save_shard
+from tests.unit.indexer.vectors import MakeVectors
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = IndexOptions(dimensions=32)
 
 
 @pytest.fixture
-def shard(clustered: Callable) -> Shard:
+def shard(clustered: MakeVectors) -> Shard:
     filled = Shard(OPTIONS)
     filled.add(range(1, 301), clustered(300))
     filled.mark_deleted([7, 8])
     return filled
 
 
+#: Chooses what the child does in place of saving.
+Saving = Callable[[Callable[[Path], None]], None]
+
+
 @pytest.fixture
-def saving(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], None]], None]:
+def saving(monkeypatch: pytest.MonkeyPatch) -> Saving:
     """Give a function that chooses what the child does in place of saving."""
 
     def choose(save: Callable[[Path], None]) -> None:
@@ -52,7 +57,7 @@ def saving(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], None]]
 
 
 def test_a_saved_shard_is_loaded_with_all_that_it_knew(
-    shard: Shard, tmp_path: Path, clustered: Callable
+    shard: Shard, tmp_path: Path, clustered: MakeVectors
 ) -> None:
     changes, record = save_shard(shard, tmp_path / "a", 60)
     assert changes == shard.changes == 302
@@ -96,7 +101,7 @@ def test_nothing_is_logged_and_no_lock_is_needed_by_the_child(
 
 
 def test_a_killed_child_is_told_and_leaves_nothing(
-    shard: Shard, tmp_path: Path, saving: Callable
+    shard: Shard, tmp_path: Path, saving: Saving
 ) -> None:
     def die(path: Path) -> None:
         path.write_bytes(b"half")
@@ -108,7 +113,7 @@ def test_a_killed_child_is_told_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_child_that_fails_is_told(shard: Shard, tmp_path: Path, saving: Callable) -> None:
+def test_a_child_that_fails_is_told(shard: Shard, tmp_path: Path, saving: Saving) -> None:
     def fail(path: Path) -> None:
         raise RuntimeError(path)
 
@@ -117,7 +122,7 @@ def test_a_child_that_fails_is_told(shard: Shard, tmp_path: Path, saving: Callab
         save_shard(shard, tmp_path / "a", 60)
 
 
-def test_a_child_that_hangs_is_ended(shard: Shard, tmp_path: Path, saving: Callable) -> None:
+def test_a_child_that_hangs_is_ended(shard: Shard, tmp_path: Path, saving: Saving) -> None:
     def hang(path: Path) -> None:
         path.with_suffix(".pid").write_text(str(os.getpid()), encoding="ascii")
         time.sleep(60)
@@ -133,7 +138,7 @@ def test_a_child_that_hangs_is_ended(shard: Shard, tmp_path: Path, saving: Calla
 
 
 def test_a_child_that_hangs_is_ended_after_what_the_size_of_its_shard_allows(
-    shard: Shard, tmp_path: Path, saving: Callable, monkeypatch: pytest.MonkeyPatch
+    shard: Shard, tmp_path: Path, saving: Saving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saving(lambda _: time.sleep(60))
     monkeypatch.setattr(forked_save, "LEAST_SECONDS", 0.5)
@@ -144,7 +149,7 @@ def test_a_child_that_hangs_is_ended_after_what_the_size_of_its_shard_allows(
 
 
 def test_a_stop_of_the_process_group_does_not_end_the_child(
-    shard: Shard, tmp_path: Path, saving: Callable
+    shard: Shard, tmp_path: Path, saving: Saving
 ) -> None:
     def save(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -156,7 +161,7 @@ def test_a_stop_of_the_process_group_does_not_end_the_child(
 
 
 def test_the_child_holds_neither_the_directory_nor_a_socket(
-    shard: Shard, tmp_path: Path, saving: Callable
+    shard: Shard, tmp_path: Path, saving: Saving
 ) -> None:
     def look(path: Path) -> None:
         files = [Path(f"/proc/self/fd/{number}") for number in range(3, 100)]
@@ -174,8 +179,11 @@ def test_the_child_holds_neither_the_directory_nor_a_socket(
             os.close(high)
 
 
-def test_a_short_file_is_no_snapshot(shard: Shard, tmp_path: Path, saving: Callable) -> None:
-    saving(lambda path: path.write_bytes(b"half"))
+def test_a_short_file_is_no_snapshot(shard: Shard, tmp_path: Path, saving: Saving) -> None:
+    def half(path: Path) -> None:
+        path.write_bytes(b"half")
+
+    saving(half)
     with pytest.raises(SnapshotError, match="has 4 bytes, not"):
         save_shard(shard, tmp_path / "a", 60)
     assert list(tmp_path.iterdir()) == []

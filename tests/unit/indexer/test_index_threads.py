@@ -2,21 +2,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from indexer.exact_shard import ExactShard
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
+from tests.unit.indexer.vectors import MakeVectors
 
 SECONDS = 2.0
 KEY = SetKey("generation", "shared")
 OWN_SHARE = 1_000_000  # labels of one adding thread lie this far from the next one's
 
 
-def test_threads_that_add_search_and_mark_lose_nothing(clustered: Callable) -> None:
+def test_threads_that_add_search_and_mark_lose_nothing(clustered: MakeVectors) -> None:
     vectors = clustered(20_000)
     index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=1_500, exact_up_to=300))
     added: list[dict[int, int]] = [{}, {}]
@@ -63,7 +64,7 @@ def test_threads_that_add_search_and_mark_lose_nothing(clustered: Callable) -> N
         assert (label in index.search([KEY], query, 5).labels) == (label not in marked)
 
 
-def test_threads_that_add_the_same_labels_add_them_once(clustered: Callable) -> None:
+def test_threads_that_add_the_same_labels_add_them_once(clustered: MakeVectors) -> None:
     vectors = clustered(400)
     index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=100))
     together = threading.Barrier(4)
@@ -78,13 +79,15 @@ def test_threads_that_add_the_same_labels_add_them_once(clustered: Callable) -> 
     assert index.statistics()[KEY].shards == 4
 
 
-def test_a_held_set_does_not_stall_another(clustered: Callable) -> None:
+def test_a_held_set_does_not_stall_another(clustered: MakeVectors) -> None:
     vectors = clustered(10)
     index = VectorIndex(IndexOptions(dimensions=32))
     other = SetKey("generation", "other")
     index.add(KEY, [1], vectors[:1])
     held = index._sets[KEY]
-    with held._changing, held._shards[0]._changing, ThreadPoolExecutor(1) as pool:
+    (shard,) = held._shards or ()
+    assert isinstance(shard, ExactShard)
+    with held._changing, shard._changing, ThreadPoolExecutor(1) as pool:
         pool.submit(index.add, other, range(1, 11), vectors).result(timeout=10)
         pool.submit(index.search, [other], vectors, 3).result(timeout=10)
         pool.submit(index.mark_deleted, other, [1]).result(timeout=10)

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from indexer import keeper as keeper_module
 from indexer.index import VectorIndex
@@ -16,6 +16,7 @@ from indexer.keeper import Keeper, KeeperOptions
 from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.snapshots.directory import SetSnapshot, SnapshotDirectory
+from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 KEY = SetKey("1", "x")
 OPTIONS = IndexOptions(dimensions=32)
@@ -32,7 +33,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def vectors(clustered: Callable) -> NDArray[np.float32]:
+def vectors(clustered: MakeVectors) -> Vectors:
     return clustered(200)
 
 
@@ -41,13 +42,17 @@ def index(tmp_path: Path) -> VectorIndex:
     return VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
 
 
+#: Starts a keeper, with options other than the usual ones.
+Keep = Callable[..., Keeper]
+
+
 @pytest.fixture
-def keep(index: VectorIndex) -> Iterator[Callable[..., Keeper]]:
+def keep(index: VectorIndex) -> Iterator[Keep]:
     keepers = []
 
     def start(
         restore: Callable[[threading.Event], Sequence[VectorIndex]] = lambda _: [index],
-        **options: float,
+        **options: Any,
     ) -> Keeper:
         keeper = Keeper(restore, replace(RARELY, **options))
         keeper.start()
@@ -59,9 +64,7 @@ def keep(index: VectorIndex) -> Iterator[Callable[..., Keeper]]:
         keeper.stop(10)
 
 
-def test_many_changes_are_saved_at_once(
-    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable
-) -> None:
+def test_many_changes_are_saved_at_once(index: VectorIndex, vectors: Vectors, keep: Keep) -> None:
     keep(snapshot_changes=50)
     index.add(KEY, range(1, 41), vectors[:40])
     time.sleep(0.2)
@@ -71,7 +74,7 @@ def test_many_changes_are_saved_at_once(
 
 
 def test_few_changes_are_saved_after_a_while(
-    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable
+    index: VectorIndex, vectors: Vectors, keep: Keep
 ) -> None:
     keep(snapshot_seconds=0.4)
     index.add(KEY, [1], vectors[:1])
@@ -84,14 +87,14 @@ def test_few_changes_are_saved_after_a_while(
 
 def test_a_failed_snapshot_is_not_tried_again_and_again(
     index: VectorIndex,
-    vectors: NDArray[np.float32],
-    keep: Callable,
+    vectors: Vectors,
+    keep: Keep,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     save, moments = SetSnapshot.save_shard, []
 
-    def full(*arguments: object) -> object:
+    def full(*arguments: Any) -> object:
         moments.append(time.monotonic())
         if len(moments) < 3:
             raise OSError("no space left")
@@ -106,7 +109,7 @@ def test_a_failed_snapshot_is_not_tried_again_and_again(
 
 
 def test_a_stop_saves_what_changed(
-    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable, tmp_path: Path
+    index: VectorIndex, vectors: Vectors, keep: Keep, tmp_path: Path
 ) -> None:
     keeper = keep()
     wait_until(lambda: list(keeper._indexes) == [index])
@@ -119,8 +122,8 @@ def test_a_stop_saves_what_changed(
 
 def test_a_stop_takes_no_longer_than_it_may(
     tmp_path: Path,
-    vectors: NDArray[np.float32],
-    keep: Callable,
+    vectors: Vectors,
+    keep: Keep,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -154,7 +157,7 @@ def test_a_stop_takes_no_longer_than_it_may(
 
 
 def test_shards_are_built_anew_and_idle_sets_go(
-    index: VectorIndex, vectors: NDArray[np.float32], keep: Callable
+    index: VectorIndex, vectors: Vectors, keep: Keep
 ) -> None:
     keep(deleted_share=0.2, memory_bytes=1, idle_seconds=0)
     other = SetKey("2", "x")
@@ -168,7 +171,7 @@ def test_shards_are_built_anew_and_idle_sets_go(
 
 def test_a_fault_is_logged_and_the_work_goes_on(
     index: VectorIndex,
-    keep: Callable,
+    keep: Keep,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -187,7 +190,7 @@ def test_a_fault_is_logged_and_the_work_goes_on(
     assert caplog.text.count("in the background failed") == 1
 
 
-def test_a_stop_interrupts_what_restores(keep: Callable) -> None:
+def test_a_stop_interrupts_what_restores(keep: Keep) -> None:
     begun = threading.Event()
 
     def restore(stopping: threading.Event) -> Sequence[VectorIndex]:

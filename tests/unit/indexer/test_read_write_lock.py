@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_writer_is_alone() -> None:
                 with counting:
                     inside[kind] -= 1
 
-    threads = [start(lambda kind=kind: enter(kind)) for kind in ("readers", "writers") * 3]
+    threads = [start(partial(enter, kind)) for kind in ("readers", "writers") * 3]
     for thread in threads:
         thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
@@ -91,11 +92,15 @@ def test_a_waiting_reader_goes_before_the_second_writer_and_writers_keep_their_o
     lock = ReadWriteLock()
     order: list[str] = []
     threads = []
+
+    def has_queued(number: int) -> bool:
+        return lock._next_ticket == number + 1
+
     with lock.writing():
         for number in range(1, 4):
             name = f"writer {number}"
-            threads.append(start(lambda name=name: write(lock, name, order)))
-            wait_until(lambda number=number: lock._next_ticket == number + 1)
+            threads.append(start(partial(write, lock, name, order)))
+            wait_until(partial(has_queued, number))
         threads.append(start(lambda: read(lock, "reader", order)))
         wait_until(lambda: lock._waiting_readers == 1)
     for thread in threads:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
+from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 KEY = SetKey("generation", "category")
 
@@ -18,7 +17,7 @@ def recall(index: VectorIndex, queries: np.ndarray, expected: np.ndarray) -> flo
 
 
 def test_recall_at_10_is_99_in_100_among_20000_also_after_deletions(
-    clustered: Callable, near: Callable
+    clustered: MakeVectors, near: MoveVectors
 ) -> None:
     vectors = clustered(20_000, dimensions=128)
     queries = near(vectors[::100])

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.snapshots.directory import SnapshotDirectory
 from indexer.vector_set import VectorSet
+from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32)
 SHARE = 0.2
@@ -23,7 +24,7 @@ MANY, MORE = 500, 4_000
 
 
 @pytest.fixture
-def vectors(clustered: Callable) -> NDArray[np.float32]:
+def vectors(clustered: MakeVectors) -> Vectors:
     return clustered(100)
 
 
@@ -41,7 +42,7 @@ def steps_of(work: Callable[[], object]) -> int:
     """Return how many bytecodes the work takes, which the load of a machine does not change."""
     steps = 0
 
-    def count(frame: FrameType, event: str, _: object) -> object:
+    def count(frame: FrameType, event: str, _: object) -> Any:
         nonlocal steps
         frame.f_trace_opcodes = True
         steps += event == "opcode"
@@ -62,7 +63,7 @@ def open_sets(index: VectorIndex, first: int, beyond: int) -> None:
 
 
 def test_a_look_and_a_search_cost_the_same_however_many_sets_there_are(
-    index: VectorIndex, vectors: NDArray[np.float32], stopping: threading.Event
+    index: VectorIndex, vectors: Vectors, stopping: threading.Event
 ) -> None:
     own = SetKey("own", "a")
     index.add(own, range(1, 101), vectors)
@@ -94,13 +95,12 @@ def test_a_look_and_a_search_cost_the_same_however_many_sets_there_are(
 
 
 def test_what_changed_meanwhile_is_unsaved_even_if_the_look_saw_it_before(
-    index: VectorIndex, vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+    index: VectorIndex, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = SetKey("1", "x")
     index.add(key, [1], vectors[:1])
     assert index.save(key)
-    unsaved_changes = VectorSet.unsaved_changes.fget
-    assert unsaved_changes is not None
+    unsaved_changes: Callable[[VectorSet], int] = vars(VectorSet)["unsaved_changes"].fget
 
     def look_then_change(vector_set: VectorSet) -> int:
         count = unsaved_changes(vector_set)
@@ -115,7 +115,7 @@ def test_what_changed_meanwhile_is_unsaved_even_if_the_look_saw_it_before(
 
 @pytest.mark.parametrize("change", ["add", "mark", "revive"])
 def test_every_change_makes_a_saved_set_unsaved(
-    index: VectorIndex, vectors: NDArray[np.float32], change: str
+    index: VectorIndex, vectors: Vectors, change: str
 ) -> None:
     key = SetKey("1", "x")
     index.add(key, [1, 2], vectors[:2])
@@ -133,7 +133,7 @@ def test_every_change_makes_a_saved_set_unsaved(
 
 
 def test_a_loaded_set_is_looked_at_for_compaction_and_counts_as_memory(
-    index: VectorIndex, vectors: NDArray[np.float32], stopping: threading.Event, tmp_path: Path
+    index: VectorIndex, vectors: Vectors, stopping: threading.Event, tmp_path: Path
 ) -> None:
     key = SetKey("1", "x")
     index.add(key, range(1, 101), vectors)
@@ -151,7 +151,7 @@ def test_a_loaded_set_is_looked_at_for_compaction_and_counts_as_memory(
 
 
 def test_a_late_change_of_a_dropped_set_leaves_no_trace(
-    index: VectorIndex, vectors: NDArray[np.float32]
+    index: VectorIndex, vectors: Vectors
 ) -> None:
     key = SetKey("1", "x")
     index.add(key, [1], vectors[:1])
@@ -167,7 +167,7 @@ def test_a_late_change_of_a_dropped_set_leaves_no_trace(
 
 
 def test_threads_that_open_change_and_drop_sets_leave_right_sums(
-    index: VectorIndex, vectors: NDArray[np.float32]
+    index: VectorIndex, vectors: Vectors
 ) -> None:
     def work(seed: int) -> None:
         random = np.random.default_rng(seed)

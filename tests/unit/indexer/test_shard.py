@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from indexer.options import IndexOptions
 from indexer.shard import FIRST_SIZE, Shard
+from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
-Vectors = NDArray[np.float32]
 OPTIONS = IndexOptions(dimensions=32)
 
 
@@ -25,7 +25,7 @@ def exact(vectors: Vectors, queries: Vectors, k: int) -> NDArray[np.int64]:
     return np.argsort(-(queries @ vectors.T), axis=1)[:, :k] + 1
 
 
-def test_a_shard_of_2000_is_exact(clustered: Callable, near: Callable) -> None:
+def test_a_shard_of_2000_is_exact(clustered: MakeVectors, near: MoveVectors) -> None:
     vectors = clustered(2_000)
     queries = near(vectors[::20])
     for k in (1, 10, 200):
@@ -33,7 +33,7 @@ def test_a_shard_of_2000_is_exact(clustered: Callable, near: Callable) -> None:
         assert np.array_equal(np.sort(found.labels), np.sort(exact(vectors, queries, k)))
 
 
-def test_similarities_are_cosines_that_fall(clustered: Callable, near: Callable) -> None:
+def test_similarities_are_cosines_that_fall(clustered: MakeVectors, near: MoveVectors) -> None:
     vectors = clustered(300)
     queries = near(vectors[:5])
     labels, similarities = filled(vectors).search(queries, 20)
@@ -44,7 +44,7 @@ def test_similarities_are_cosines_that_fall(clustered: Callable, near: Callable)
     assert (np.diff(similarities, axis=1) <= 0).all()
 
 
-def test_a_vector_finds_itself_with_similarity_1(clustered: Callable) -> None:
+def test_a_vector_finds_itself_with_similarity_1(clustered: MakeVectors) -> None:
     vectors = clustered(50)
     labels, similarities = filled(vectors).search(vectors, 1)
     assert labels[:, 0].tolist() == list(range(1, 51))
@@ -52,13 +52,13 @@ def test_a_vector_finds_itself_with_similarity_1(clustered: Callable) -> None:
     assert similarities.max() <= 1.0
 
 
-def test_half_precision_leaves_the_cosine_true(clustered: Callable) -> None:
+def test_half_precision_leaves_the_cosine_true(clustered: MakeVectors) -> None:
     vectors = clustered(50).astype(np.float16).astype(np.float32) * np.float32(0.9995)
     similarities = filled(vectors).search(vectors, 1).similarities
     np.testing.assert_allclose(similarities, 1.0, atol=1e-6)
 
 
-def test_a_shard_grows_by_doubling_up_to_its_capacity(clustered: Callable) -> None:
+def test_a_shard_grows_by_doubling_up_to_its_capacity(clustered: MakeVectors) -> None:
     vectors = clustered(1_000)
     shard = Shard(IndexOptions(dimensions=32, shard_capacity=1_000))
     sizes = [shard.size]
@@ -71,7 +71,7 @@ def test_a_shard_grows_by_doubling_up_to_its_capacity(clustered: Callable) -> No
     assert shard.search(vectors, 1).labels[:, 0].tolist() == list(range(1, 1_001))
 
 
-def test_more_than_the_room_is_refused_whole(clustered: Callable) -> None:
+def test_more_than_the_room_is_refused_whole(clustered: MakeVectors) -> None:
     vectors = clustered(11)
     shard = Shard(IndexOptions(dimensions=32, shard_capacity=10))
     with pytest.raises(ValueError, match="no room"):
@@ -79,7 +79,7 @@ def test_more_than_the_room_is_refused_whole(clustered: Callable) -> None:
     assert shard.live_count == 0
 
 
-def test_adding_twice_changes_nothing(clustered: Callable) -> None:
+def test_adding_twice_changes_nothing(clustered: MakeVectors) -> None:
     vectors = clustered(20)
     shard = filled(vectors)
     assert shard.add(range(1, 21), vectors[::-1]) == 0
@@ -87,14 +87,14 @@ def test_adding_twice_changes_nothing(clustered: Callable) -> None:
     assert shard.search(vectors, 1).labels[:, 0].tolist() == list(range(1, 21))
 
 
-def test_a_label_twice_in_a_call_counts_once(clustered: Callable) -> None:
+def test_a_label_twice_in_a_call_counts_once(clustered: MakeVectors) -> None:
     vectors = clustered(3)
     shard = Shard(OPTIONS)
     assert shard.add([7, 7, 8], vectors) == 2
     assert shard.search(vectors[:1], 5).labels[0].tolist()[0] == 7
 
 
-def test_a_marked_label_does_not_come_back(clustered: Callable) -> None:
+def test_a_marked_label_does_not_come_back(clustered: MakeVectors) -> None:
     vectors = clustered(20)
     shard = filled(vectors)
     assert shard.mark_deleted([3]) == 1
@@ -104,7 +104,7 @@ def test_a_marked_label_does_not_come_back(clustered: Callable) -> None:
     assert 3 not in shard.search(vectors[2:3], 20).labels
 
 
-def test_marking_twice_or_the_unknown_changes_nothing(clustered: Callable) -> None:
+def test_marking_twice_or_the_unknown_changes_nothing(clustered: MakeVectors) -> None:
     shard = filled(clustered(20))
     assert shard.mark_deleted([3, 3, 999]) == 1
     assert shard.mark_deleted([3, 999]) == 0
@@ -113,7 +113,7 @@ def test_marking_twice_or_the_unknown_changes_nothing(clustered: Callable) -> No
 
 @pytest.mark.parametrize("exact_up_to", [1, 2_000])
 def test_deletions_never_shorten_the_list(
-    clustered: Callable, exact_up_to: int, caplog: pytest.LogCaptureFixture
+    clustered: MakeVectors, exact_up_to: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     vectors = clustered(600)
     shard = filled(vectors, IndexOptions(dimensions=32, exact_up_to=exact_up_to))
@@ -126,25 +126,25 @@ def test_deletions_never_shorten_the_list(
     assert caplog.text == "", "k was clamped, so nothing had to be searched exactly"
 
 
-def test_a_shard_where_all_is_deleted_answers_nothing(clustered: Callable) -> None:
+def test_a_shard_where_all_is_deleted_answers_nothing(clustered: MakeVectors) -> None:
     vectors = clustered(30)
     shard = filled(vectors)
     shard.mark_deleted(range(1, 31))
     assert shard.search(vectors[:2], 5).labels.shape == (2, 0)
 
 
-def test_an_empty_shard_answers_nothing(clustered: Callable) -> None:
+def test_an_empty_shard_answers_nothing(clustered: MakeVectors) -> None:
     found = Shard(OPTIONS).search(clustered(2), 5)
     assert found.labels.shape == found.similarities.shape == (2, 0)
 
 
-def test_k_over_the_live_count_gives_all_that_lives(clustered: Callable) -> None:
+def test_k_over_the_live_count_gives_all_that_lives(clustered: MakeVectors) -> None:
     vectors = clustered(7)
     assert sorted(filled(vectors).search(vectors[:1], 200).labels[0]) == list(range(1, 8))
 
 
 def test_what_the_graph_does_not_reach_is_found_exactly(
-    clustered: Callable, caplog: pytest.LogCaptureFixture
+    clustered: MakeVectors, caplog: pytest.LogCaptureFixture
 ) -> None:
     vectors = clustered(700)
     poor_graph = IndexOptions(dimensions=32, m=2, ef_construction=1)
@@ -160,7 +160,7 @@ def test_what_the_graph_does_not_reach_is_found_exactly(
     assert found.similarities.dtype == np.float32
 
 
-def test_another_error_of_the_graph_is_not_hidden(clustered: Callable) -> None:
+def test_another_error_of_the_graph_is_not_hidden(clustered: MakeVectors) -> None:
     class Broken:
         def knn_query(self, *_: object, **__: object) -> None:
             raise RuntimeError("out of order")
@@ -172,7 +172,7 @@ def test_another_error_of_the_graph_is_not_hidden(clustered: Callable) -> None:
         shard.search(vectors, 1)
 
 
-def bad_vectors() -> dict[str, NDArray]:
+def bad_vectors() -> dict[str, NDArray[Any]]:
     good = np.eye(2, 32, dtype=np.float32)
     nan, infinite, long, zero = good.copy(), good.copy(), good.copy(), good.copy()
     nan[1, 5] = np.nan
@@ -191,7 +191,7 @@ def bad_vectors() -> dict[str, NDArray]:
 
 
 @pytest.mark.parametrize(("message", "vectors"), bad_vectors().items())
-def test_bad_vectors_are_refused(message: str, vectors: NDArray) -> None:
+def test_bad_vectors_are_refused(message: str, vectors: NDArray[Any]) -> None:
     shard = Shard(OPTIONS)
     with pytest.raises(ValueError, match=message):
         shard.add([1, 2], vectors)
@@ -201,23 +201,23 @@ def test_bad_vectors_are_refused(message: str, vectors: NDArray) -> None:
 
 
 @pytest.mark.parametrize("label", [0, -1, 2**63])
-def test_labels_out_of_range_are_refused(label: int, clustered: Callable) -> None:
+def test_labels_out_of_range_are_refused(label: int, clustered: MakeVectors) -> None:
     with pytest.raises(ValueError, match="label"):
         Shard(OPTIONS).add([1, label], clustered(2))
 
 
-def test_labels_and_vectors_must_be_as_many(clustered: Callable) -> None:
+def test_labels_and_vectors_must_be_as_many(clustered: MakeVectors) -> None:
     with pytest.raises(ValueError, match="1 labels for 2 vectors"):
         Shard(OPTIONS).add([1], clustered(2))
 
 
-def test_a_k_under_1_is_refused(clustered: Callable) -> None:
+def test_a_k_under_1_is_refused(clustered: MakeVectors) -> None:
     with pytest.raises(ValueError, match="k must be"):
         Shard(OPTIONS).search(clustered(1), 0)
 
 
 @pytest.mark.parametrize("exact_up_to", [1, 2_000])
-def test_labels_above_2_to_the_53_stay_apart(clustered: Callable, exact_up_to: int) -> None:
+def test_labels_above_2_to_the_53_stay_apart(clustered: MakeVectors, exact_up_to: int) -> None:
     vectors = clustered(4)
     labels = [2**53, 2**53 + 1, 2**63 - 2, 2**63 - 1]
     shard = Shard(IndexOptions(dimensions=32, exact_up_to=exact_up_to))
@@ -232,7 +232,7 @@ def test_options_of_zero_are_refused() -> None:
         IndexOptions(dimensions=32, shard_capacity=0)
 
 
-def test_a_revived_label_is_found_as_before(clustered: Callable) -> None:
+def test_a_revived_label_is_found_as_before(clustered: MakeVectors) -> None:
     vectors = clustered(600)
     shard = filled(vectors)
     before = shard.search(vectors[:5], 20)

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from indexer.index import VectorIndex
 from indexer.key import SetKey
@@ -22,13 +20,13 @@ from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
 from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.snapshots.manifest import Manifest
 from indexer.snapshots.whole_file import MalformedRecordError
+from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = SetKey("1f", "鞋靴")
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=1)
 FULL = "No space left on device"
 
-Vectors = NDArray[np.float32]
 Lines = Callable[[], list[str]]
 
 
@@ -45,7 +43,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Lines:
 
 
 @pytest.fixture
-def vectors(clustered: Callable) -> Vectors:
+def vectors(clustered: MakeVectors) -> Vectors:
     return clustered(250)
 
 

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from indexer.index import VectorIndex
 from indexer.key import SetKey
@@ -17,18 +17,18 @@ from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.snapshots.forked_save import SnapshotError
 from indexer.snapshots.manifest import Manifest
 from indexer.vector_set import SetNotReadyError
+from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 ROOT = Path(__file__).resolve().parents[3]
 SHOES = SetKey("1f", "鞋靴")
 ODD = SetKey("1f", "a/b\n.. " + "x" * 300)
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=1)
 
-Vectors = NDArray[np.float32]
 Lines = Callable[[], list[str]]
 
 
 @pytest.fixture
-def vectors(clustered: Callable) -> Vectors:
+def vectors(clustered: MakeVectors) -> Vectors:
     return clustered(250)
 
 
@@ -74,7 +74,7 @@ def shard_files(path: Path) -> list[Path]:
 
 @pytest.mark.parametrize("key", [SHOES, ODD])
 def test_a_snapshot_is_loaded_with_the_same_answers(
-    tmp_path: Path, vectors: Vectors, near: Callable, key: SetKey
+    tmp_path: Path, vectors: Vectors, near: MoveVectors, key: SetKey
 ) -> None:
     before = saved(tmp_path, vectors, key)
     after = ready(opened(tmp_path))
@@ -101,7 +101,7 @@ def test_a_loaded_set_is_not_ready_until_somebody_says_so(tmp_path: Path, vector
 
 
 def test_a_loaded_set_grows_over_shards_and_is_saved_again(
-    tmp_path: Path, vectors: Vectors, clustered: Callable
+    tmp_path: Path, vectors: Vectors, clustered: MakeVectors
 ) -> None:
     saved(tmp_path, vectors)
     old = set(shard_files(tmp_path))
@@ -140,7 +140,7 @@ def test_a_save_that_fails_halfway_leaves_the_snapshot_before_and_nothing_else(
     index.mark_deleted(SHOES, [1, 101])
     save, calls = SetSnapshot.save_shard, []
 
-    def second_fails(*arguments: object) -> object:
+    def second_fails(*arguments: Any) -> object:
         calls.append(1)
         if fault == "shard" and len(calls) == 2:
             raise SnapshotError("disk full")
@@ -335,7 +335,8 @@ def test_sets_that_may_be_unknown_are_not_answered_for(tmp_path: Path, vectors: 
         index.keys_of("1f")
     index.add(ODD, [1], vectors[:1])
     index.expect(["1f"])
-    assert not index.is_complete
+    was_complete = index.is_complete
+    assert not was_complete
     assert index.search([SetKey("3", "new")], vectors[:1], 5).labels.size == 0
     with pytest.raises(SetNotReadyError):
         index.search([SHOES], vectors[:1], 5)
@@ -378,7 +379,7 @@ def test_what_a_folder_vouches_for_is_said_by_checkpoint_and_manifests(
     shutil.rmtree(next(path for path in tmp_path.iterdir() if path.is_dir()))
 
     last = opened(tmp_path)
-    assert (last.checkpoint, last.lost_generations) == (78, {"1f"})
+    assert (last.checkpoint, last.lost_generations) == (78, frozenset({"1f"}))
     assert len(last.whole()) == 1
     other = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "another", OPTIONS))
     assert other.checkpoint is None

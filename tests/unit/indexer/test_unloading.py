@@ -4,13 +4,11 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from indexer import index as index_module
 from indexer.index import VectorIndex
@@ -18,18 +16,19 @@ from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.vector_set import SetNotReadyError
+from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32)
 KEYS = [SetKey(str(number), "x") for number in range(3)]
 
 
 @pytest.fixture
-def vectors(clustered: Callable) -> NDArray[np.float32]:
+def vectors(clustered: MakeVectors) -> Vectors:
     return clustered(300)
 
 
 @pytest.fixture
-def index(tmp_path: Path, vectors: NDArray[np.float32]) -> VectorIndex:
+def index(tmp_path: Path, vectors: Vectors) -> VectorIndex:
     """Three sets with 100 vectors each; the first was used longest ago."""
     made = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
     for number, key in enumerate(KEYS):
@@ -68,9 +67,7 @@ def test_within_the_budget_nothing_goes(index: VectorIndex) -> None:
     assert index.unload_beyond(3 * one_set(index), idle_seconds=0) == 0
 
 
-def test_whoever_needs_an_unloaded_set_loads_it(
-    index: VectorIndex, vectors: NDArray[np.float32]
-) -> None:
+def test_whoever_needs_an_unloaded_set_loads_it(index: VectorIndex, vectors: Vectors) -> None:
     index.unload_beyond(1, idle_seconds=0)
     assert index.search([KEYS[0]], vectors[4:5], 1).labels.tolist() == [5]
     assert loaded(index) == [True, False, True]
@@ -98,9 +95,7 @@ def test_a_set_that_can_not_be_saved_is_not_unloaded(
     assert caplog.text.count("disk full") == 2, "not tried again at once"
 
 
-def test_a_change_after_the_save_keeps_the_set(
-    index: VectorIndex, vectors: NDArray[np.float32]
-) -> None:
+def test_a_change_after_the_save_keeps_the_set(index: VectorIndex, vectors: Vectors) -> None:
     assert index.save(KEYS[0])
     index.add(KEYS[0], [1000], vectors[:1])
     assert index._sets[KEYS[0]].unload() is False
@@ -113,7 +108,7 @@ def test_a_set_that_is_not_ready_stays(index: VectorIndex) -> None:
     assert loaded(index) == [True, False, True]
 
 
-def test_an_index_without_snapshots_unloads_nothing(vectors: NDArray[np.float32]) -> None:
+def test_an_index_without_snapshots_unloads_nothing(vectors: Vectors) -> None:
     index = VectorIndex(OPTIONS)
     for key in KEYS:
         index.add(key, [1], vectors[:1])
@@ -122,7 +117,7 @@ def test_an_index_without_snapshots_unloads_nothing(vectors: NDArray[np.float32]
 
 
 def test_a_snapshot_damaged_while_its_set_was_out_makes_it_not_ready(
-    index: VectorIndex, vectors: NDArray[np.float32], tmp_path: Path
+    index: VectorIndex, vectors: Vectors, tmp_path: Path
 ) -> None:
     index.unload_beyond(1, idle_seconds=0)
     for path in tmp_path.rglob("*"):
@@ -138,13 +133,13 @@ def test_a_snapshot_damaged_while_its_set_was_out_makes_it_not_ready(
 
 
 def test_a_search_waits_for_a_load_but_not_for_long(
-    index: VectorIndex, vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+    index: VectorIndex, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "LOAD_PATIENCE", 0.3)
     index.unload_beyond(1, idle_seconds=0)
     load, let_it = SetSnapshot.load, threading.Event()
 
-    def slow(*arguments: object) -> object:
+    def slow(*arguments: Any) -> object:
         let_it.wait(30)
         return load(*arguments)
 
@@ -161,7 +156,7 @@ def test_a_search_waits_for_a_load_but_not_for_long(
 
 
 def test_threads_that_use_sets_while_they_go_and_come_lose_nothing(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     vectors = clustered(2_000, seed=4)
     begin = time.monotonic()

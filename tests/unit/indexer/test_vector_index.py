@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from indexer.index import VectorIndex
 from indexer.key import SetKey
 from indexer.options import IndexOptions
 from indexer.vector_set import SetStatistics
+from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 SHOES = SetKey("generation-1", "shoes")
 BAGS = SetKey("generation-1", "bags")
@@ -20,7 +19,7 @@ def index() -> VectorIndex:
     return VectorIndex(IndexOptions(dimensions=32, shard_capacity=50))
 
 
-def test_a_set_opens_a_new_shard_at_capacity(index: VectorIndex, clustered: Callable) -> None:
+def test_a_set_opens_a_new_shard_at_capacity(index: VectorIndex, clustered: MakeVectors) -> None:
     vectors = clustered(120)
     assert index.add(SHOES, range(1, 121), vectors) == 120
     assert index.statistics() == {SHOES: SetStatistics(live=120, deleted=0, shards=3)}
@@ -29,7 +28,7 @@ def test_a_set_opens_a_new_shard_at_capacity(index: VectorIndex, clustered: Call
 
 
 def test_marked_vectors_keep_their_place_in_a_shard(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     vectors = clustered(60)
     index.add(SHOES, range(1, 51), vectors[:50])
@@ -39,7 +38,7 @@ def test_marked_vectors_keep_their_place_in_a_shard(
 
 
 def test_a_label_in_a_full_shard_is_not_added_again(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     vectors = clustered(60)
     index.add(SHOES, range(1, 61), vectors)
@@ -50,7 +49,7 @@ def test_a_label_in_a_full_shard_is_not_added_again(
 
 
 def test_a_label_given_twice_across_the_end_of_a_shard_is_added_once(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     vectors = clustered(51)
     index.add(SHOES, range(1, 50), vectors[:49])
@@ -59,7 +58,7 @@ def test_a_label_given_twice_across_the_end_of_a_shard_is_added_once(
 
 
 def test_marking_counts_the_labels_that_were_never_seen(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     vectors = clustered(60)
     index.add(SHOES, range(1, 61), vectors)
@@ -71,7 +70,7 @@ def test_marking_counts_the_labels_that_were_never_seen(
 
 
 def test_an_unseen_label_that_was_marked_is_live_once_added(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     index.mark_deleted(SHOES, [1])
     index.add(SHOES, [1], clustered(1))
@@ -79,7 +78,7 @@ def test_an_unseen_label_that_was_marked_is_live_once_added(
 
 
 def test_deletions_in_several_shards_never_shorten_the_list(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     vectors = clustered(200)
     index.add(SHOES, range(1, 201), vectors)
@@ -92,7 +91,7 @@ def test_deletions_in_several_shards_never_shorten_the_list(
 
 
 def test_a_shared_list_is_exact_over_shards_sets_and_queries(
-    index: VectorIndex, clustered: Callable, near: Callable
+    index: VectorIndex, clustered: MakeVectors, near: MoveVectors
 ) -> None:
     vectors = clustered(200)
     index.add(SHOES, range(1, 121), vectors[:120])
@@ -102,7 +101,7 @@ def test_a_shared_list_is_exact_over_shards_sets_and_queries(
     labels, similarities = index.search([SHOES, BAGS, SHOES], queries, 30)
     assert labels.tolist() == (np.argsort(-best)[:30] + 1).tolist()
     np.testing.assert_allclose(similarities, np.sort(best)[::-1][:30], atol=1e-5)
-    assert (labels.dtype, similarities.dtype) == (np.int64, np.float32)
+    assert (labels.dtype, similarities.dtype) == (np.dtype(np.int64), np.dtype(np.float32))
 
 
 def test_a_label_counts_by_its_best_similarity_to_any_query(index: VectorIndex) -> None:
@@ -122,7 +121,7 @@ def test_equal_similarities_go_by_label(index: VectorIndex) -> None:
     assert index.search([SHOES], vectors[:1], 200).labels.tolist() == list(range(1, 61))
 
 
-def test_sets_know_nothing_of_each_other(index: VectorIndex, clustered: Callable) -> None:
+def test_sets_know_nothing_of_each_other(index: VectorIndex, clustered: MakeVectors) -> None:
     vectors = clustered(30)
     index.add(SHOES, range(1, 11), vectors[:10])
     index.add(BAGS, range(11, 21), vectors[10:20])
@@ -135,7 +134,7 @@ def test_sets_know_nothing_of_each_other(index: VectorIndex, clustered: Callable
 
 
 def test_dropping_a_generation_takes_its_sets_alone(
-    index: VectorIndex, clustered: Callable
+    index: VectorIndex, clustered: MakeVectors
 ) -> None:
     vectors = clustered(3)
     for key in (SHOES, BAGS, OTHER):
@@ -149,17 +148,17 @@ def test_dropping_a_generation_takes_its_sets_alone(
 
 @pytest.mark.parametrize("keys", [[], [SHOES], [SHOES, BAGS]])
 def test_where_nothing_is_the_answer_is_empty(
-    index: VectorIndex, clustered: Callable, keys: list[SetKey]
+    index: VectorIndex, clustered: MakeVectors, keys: list[SetKey]
 ) -> None:
     vectors = clustered(2)
     index.add(SHOES, [1], vectors[:1])
     index.mark_deleted(SHOES, [1])
     labels, similarities = index.search(keys, vectors, 5)
     assert labels.shape == similarities.shape == (0,)
-    assert (labels.dtype, similarities.dtype) == (np.int64, np.float32)
+    assert (labels.dtype, similarities.dtype) == (np.dtype(np.int64), np.dtype(np.float32))
 
 
-def test_no_query_vectors_give_no_neighbours(index: VectorIndex, clustered: Callable) -> None:
+def test_no_query_vectors_give_no_neighbours(index: VectorIndex, clustered: MakeVectors) -> None:
     index.add(SHOES, [1, 2], clustered(2))
     assert index.search([SHOES], np.empty((0, 32), np.float32), 5).labels.size == 0
 
@@ -169,7 +168,7 @@ def test_adding_nothing_opens_no_set(index: VectorIndex) -> None:
     assert index.keys() == []
 
 
-def test_one_bad_vector_refuses_the_whole_batch(index: VectorIndex, clustered: Callable) -> None:
+def test_one_bad_vector_refuses_the_whole_batch(index: VectorIndex, clustered: MakeVectors) -> None:
     vectors = clustered(30)
     vectors[29, 0] = np.nan
     with pytest.raises(ValueError, match="vector 29"):
@@ -179,7 +178,7 @@ def test_one_bad_vector_refuses_the_whole_batch(index: VectorIndex, clustered: C
 
 @pytest.mark.parametrize("keys", [[], [SHOES]])
 def test_a_bad_query_is_refused_even_where_nothing_is(
-    index: VectorIndex, clustered: Callable, keys: list[SetKey]
+    index: VectorIndex, clustered: MakeVectors, keys: list[SetKey]
 ) -> None:
     with pytest.raises(ValueError, match="vectors must be"):
         index.search(keys, clustered(1, dimensions=31), 5)
@@ -188,7 +187,7 @@ def test_a_bad_query_is_refused_even_where_nothing_is(
 
 
 def test_a_write_lock_is_held_for_few_vectors(
-    clustered: Callable, monkeypatch: pytest.MonkeyPatch
+    clustered: MakeVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from indexer.shard import Shard
 
