@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from tests.unit.demo import stub_stack
+from tests.unit.demo.stub_stack import Service
 
 
 @pytest.fixture
-def service():
+def service() -> Iterator[Service]:
     """Give a stub service and the base URL where it answers."""
     stub = stub_stack.StubService()
     with stub_stack.server(stub, 0) as running:

@@ -117,6 +117,10 @@ class StubService:
         return 200, json.dumps(envelope).encode()
 
 
+#: A running stub, and the base URL where it answers.
+Service = tuple[StubService, str]
+
+
 def server(service: StubService, port: int) -> ThreadingHTTPServer:
     """Give a server of the stub on 127.0.0.1, bound and not yet running."""
 

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -17,14 +18,14 @@ from demo.__main__ import run
 STUB = (sys.executable, "-m", "tests.unit.demo.stub_stack")
 
 
-def run_with(folder, *arguments: str) -> tuple[int, str]:
+def run_with(folder: Path, *arguments: str) -> tuple[int, str]:
     console = Console(width=160)
     with console.capture() as captured:
         status = run(folder, console, command=(*STUB, *arguments))
     return status, captured.get()
 
 
-def test_the_demo_fills_searches_reports_and_stops_what_it_started(tmp_path):
+def test_the_demo_fills_searches_reports_and_stops_what_it_started(tmp_path: Path) -> None:
     status, shown = run_with(tmp_path / "out")
     assert status == 0
     assert "37 of 37 first, 72 of 72 images ingested" in shown
@@ -33,20 +34,20 @@ def test_the_demo_fills_searches_reports_and_stops_what_it_started(tmp_path):
     assert "stub stopped after 36 fetches" in (tmp_path / "out/stack.log").read_text("utf-8")
 
 
-def test_the_demo_fails_where_the_wrong_products_are_found(tmp_path):
+def test_the_demo_fails_where_the_wrong_products_are_found(tmp_path: Path) -> None:
     status, shown = run_with(tmp_path, "wrong")
     assert status == 1
     assert "of 37 first" in shown
 
 
-def test_a_stack_that_ends_early_fails_with_the_tail_of_its_log(tmp_path):
+def test_a_stack_that_ends_early_fails_with_the_tail_of_its_log(tmp_path: Path) -> None:
     status, shown = run_with(tmp_path, "mute")
     assert status == 1
     assert "the stub was told to end" in shown
     assert not (tmp_path / "index.html").exists()
 
 
-def test_a_stack_that_never_answers_is_given_up(tmp_path):
+def test_a_stack_that_never_answers_is_given_up(tmp_path: Path) -> None:
     sleeper = (sys.executable, "-c", "import time; time.sleep(60)")
     running = stack.Stack({}, tmp_path / "log", command=sleeper)
     try:
@@ -56,7 +57,7 @@ def test_a_stack_that_never_answers_is_given_up(tmp_path):
         running.stop()
 
 
-def test_a_stack_that_ignores_the_signal_is_killed_and_reported(tmp_path):
+def test_a_stack_that_ignores_the_signal_is_killed_and_reported(tmp_path: Path) -> None:
     program = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "print('deaf', flush=True); time.sleep(60)"
@@ -69,7 +70,9 @@ def test_a_stack_that_ignores_the_signal_is_killed_and_reported(tmp_path):
     running.stop()
 
 
-def test_the_stack_gets_the_environment_and_the_demos_settings(tmp_path, monkeypatch):
+def test_the_stack_gets_the_environment_and_the_demos_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SNAPSKU_LOG_LEVEL", "from outside")
     settings = stack.settings(tmp_path, 1, 2, 3)
     program = "import os; print({k: v for k, v in os.environ.items() if 'SNAPSKU' in k})"
@@ -85,7 +88,7 @@ def test_the_stack_gets_the_environment_and_the_demos_settings(tmp_path, monkeyp
     )
 
 
-def test_an_interrupted_demo_stops_the_stack(tmp_path):
+def test_an_interrupted_demo_stops_the_stack(tmp_path: Path) -> None:
     sleeper = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit('told to stop'))\n"
@@ -107,11 +110,11 @@ def test_an_interrupted_demo_stops_the_stack(tmp_path):
     assert "told to stop" in log.read_text("utf-8")
 
 
-def test_free_ports_differ():
+def test_free_ports_differ() -> None:
     assert len(set(stack.free_ports(8))) == 8
 
 
-def test_the_file_server_serves_its_folder_and_ends(tmp_path):
+def test_the_file_server_serves_its_folder_and_ends(tmp_path: Path) -> None:
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / "a.txt").write_text("hello", "utf-8")

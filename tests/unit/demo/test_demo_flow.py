@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,19 +10,20 @@ from demo import fileserver, flow
 from demo.client import SnapskuClient
 from demo.manifest import SAMPLES, load
 from demo.queries import Query
+from tests.unit.demo.stub_stack import Service
 
 MANIFEST = load()
 IMAGES = MANIFEST.images[:9]
 
 
 @pytest.fixture
-def client(service):
+def client(service: Service) -> Iterator[SnapskuClient]:
     with SnapskuClient(service[1]) as opened:
         yield opened
 
 
 @pytest.fixture
-def file_url(service):
+def file_url(service: Service) -> Iterator[str]:
     with fileserver.serve(SAMPLES / "products") as port:
         service[0].allow = f"127.0.0.1:{port}"
         yield f"http://127.0.0.1:{port}"
@@ -35,7 +37,9 @@ def outcome_of(rank: int | None, milliseconds: float = 10, error: str = "") -> f
     return flow.Outcome(query_of("a"), "A", rank, None, None, None, milliseconds, error)
 
 
-def test_half_the_images_go_in_as_urls_and_all_are_counted(client, service, file_url):
+def test_half_the_images_go_in_as_urls_and_all_are_counted(
+    client: SnapskuClient, service: Service, file_url: str
+) -> None:
     flow.create_products(client, "shop", MANIFEST)
     seen = []
     done = flow.ingest(client, "shop", IMAGES, file_url, lambda *numbers: seen.append(numbers))
@@ -46,7 +50,9 @@ def test_half_the_images_go_in_as_urls_and_all_are_counted(client, service, file
     assert seen[-1] == (9, 0)
 
 
-def test_an_image_that_fails_is_reported_with_its_reason(client, file_url):
+def test_an_image_that_fails_is_reported_with_its_reason(
+    client: SnapskuClient, file_url: str
+) -> None:
     done = flow.ingest(client, "shop", IMAGES[:3], file_url + "/missing", lambda *_: None)
     assert done.failures == (
         (IMAGES[0].image_id, "BROKEN_BASE64_OR_URL"),
@@ -54,23 +60,30 @@ def test_an_image_that_fails_is_reported_with_its_reason(client, file_url):
     )
 
 
-def test_a_task_that_never_finishes_is_given_up(client, service, file_url):
+def test_a_task_that_never_finishes_is_given_up(
+    client: SnapskuClient, service: Service, file_url: str
+) -> None:
     service[0].polls_until_finished = 10**9
     with pytest.raises(flow.FlowError, match="not finished"):
         flow.ingest(client, "shop", IMAGES[:2], file_url, lambda *_: None, seconds=0.01)
 
 
-def test_a_refused_product_ends_the_demo(client, service):
-    service[0].create_product = lambda _: {
+def test_a_refused_product_ends_the_demo(
+    client: SnapskuClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {
         "code": 0,
         "successful_list": [],
         "failed_list": [{"product_id": "a", "message": "EXISTING_PRODUCT"}],
     }
+    monkeypatch.setattr(service[0], "create_product", lambda _: answer)
     with pytest.raises(flow.FlowError, match="EXISTING_PRODUCT"):
         flow.create_products(client, "shop", MANIFEST)
 
 
-def test_a_search_ranks_products_not_images(client, service, file_url):
+def test_a_search_ranks_products_not_images(
+    client: SnapskuClient, service: Service, file_url: str
+) -> None:
     flow.create_products(client, "shop", MANIFEST)
     flow.ingest(client, "shop", MANIFEST.images, file_url, lambda *_: None)
     first, second = "t-shirt", MANIFEST.images[0].product_id
@@ -85,7 +98,9 @@ def test_a_search_ranks_products_not_images(client, service, file_url):
     assert next_one.similarity == pytest.approx(0.898)
 
 
-def test_a_search_that_fails_is_an_outcome_with_an_error(client, service):
+def test_a_search_that_fails_is_an_outcome_with_an_error(
+    client: SnapskuClient, service: Service
+) -> None:
     service[0].override = (503, json.dumps({"code": "10020", "msg": "busy", "result": {}}).encode())
     found = flow.search(client, "shop", query_of("a"), "A")
     assert (found.rank, found.error) == (None, "10020: busy")
@@ -94,16 +109,18 @@ def test_a_search_that_fails_is_an_outcome_with_an_error(client, service):
 @pytest.mark.parametrize(
     ("first", "failures", "passed"), [(8, (), True), (7, (), False), (10, (("a", "x"),), False)]
 )
-def test_the_run_passes_only_with_eight_in_ten_first_and_all_ingested(first, failures, passed):
+def test_the_run_passes_only_with_eight_in_ten_first_and_all_ingested(
+    first: int, failures: tuple[tuple[str, str], ...], passed: bool
+) -> None:
     outcomes = [outcome_of(1 if place < first else 2) for place in range(10)]
     assert flow.summarise(flow.Ingest(20, failures, 4.0), outcomes).passed is passed
 
 
-def test_a_run_without_searches_does_not_pass():
+def test_a_run_without_searches_does_not_pass() -> None:
     assert not flow.summarise(flow.Ingest(20, (), 4.0), []).passed
 
 
-def test_the_summary_line_has_the_figures():
+def test_the_summary_line_has_the_figures() -> None:
     outcomes = [outcome_of(1, 10), outcome_of(None, 30), outcome_of(None, 9999, "10020: busy")]
     line = flow.summarise(flow.Ingest(20, (("a", "x"),), 4.0), outcomes).line()
     assert line == (

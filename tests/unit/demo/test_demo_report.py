@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -43,7 +44,7 @@ SUMMARY = flow.summarise(flow.Ingest(10, (("a<i>", "B&C"),), 2.0), OUTCOMES)
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(tmp_path: Path) -> str:
     written = report.write(tmp_path, (HIT, MISS), SUMMARY, (("a<i>", "B&C"),), MANIFEST)
     return written.read_text("utf-8")
 
@@ -54,7 +55,7 @@ def rendered() -> str:
     return report.render(OUTCOMES, SUMMARY, [("a<i>", "B&C")], pictures)
 
 
-def test_the_page_has_every_row_with_its_figures():
+def test_the_page_has_every_row_with_its_figures() -> None:
     page = rendered()
     assert page.count("<li class=") == len(OUTCOMES)
     for text in (
@@ -72,7 +73,7 @@ def test_the_page_has_every_row_with_its_figures():
     assert "Not passed" in page
 
 
-def test_the_page_escapes_everything_that_is_put_into_it():
+def test_the_page_escapes_everything_that_is_put_into_it() -> None:
     page = rendered()
     for raw in ("<script>alert", '<img src="x">', "<busy>", "a<i>", "B&C", "query-<b>"):
         assert raw not in page
@@ -80,13 +81,13 @@ def test_the_page_escapes_everything_that_is_put_into_it():
         assert escaped in page
 
 
-def test_a_box_is_drawn_in_percent_of_the_query():
+def test_a_box_is_drawn_in_percent_of_the_query() -> None:
     assert report.frame((50, 100, 150, 300), 200, 400) == report.Frame(25, 25, 50, 50)
     assert "left:25.0%;top:25.0%;width:50.0%;height:50.0%" in rendered()
     assert rendered().count('class="box"') == 1
 
 
-def test_the_folder_holds_every_picture_that_the_page_shows(page, tmp_path):
+def test_the_folder_holds_every_picture_that_the_page_shows(page: str, tmp_path: Path) -> None:
     shown = re.findall(r'src="([^"]+)"', page)
     assert len(shown) == 4
     for address in shown:
@@ -94,11 +95,11 @@ def test_the_folder_holds_every_picture_that_the_page_shows(page, tmp_path):
     assert (tmp_path / "images/query-coat.jpg").read_bytes() == b"coat picture"
 
 
-def test_the_page_loads_nothing_from_elsewhere(page):
+def test_the_page_loads_nothing_from_elsewhere(page: str) -> None:
     assert "http" not in page
 
 
-def test_the_table_has_every_row():
+def test_the_table_has_every_row() -> None:
     console = Console(width=160)
     with console.capture() as captured:
         console.print(report.table(OUTCOMES))
@@ -107,7 +108,7 @@ def test_the_table_has_every_row():
         assert text in shown
 
 
-def test_square_brackets_in_the_table_are_text_not_markup():
+def test_square_brackets_in_the_table_are_text_not_markup() -> None:
     hostile = flow.Outcome(HIT.query, "[red]name[/red]", 1, 0.5, None, None, 1, "[bold]oops")
     console = Console(width=160)
     with console.capture() as captured:

@@ -7,17 +7,26 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from download.address import AllowList
 from download.policy import FetchPolicy
 
 Talk = Callable[["Server", socket.socket, bytes], None]
 
+#: How a test starts a server: with what it answers, and on which address.
+Serve = Callable[..., "Server"]
+
+#: Seconds since the test began.
+Stopwatch = Callable[[], float]
+
 
 class Server:
     """Accepts connections, reads one request from each and lets `talk` answer."""
 
-    def __init__(self, talk: Talk, address: str = "127.0.0.1", *, listen_only: bool = False):
+    def __init__(
+        self, talk: Talk, address: str = "127.0.0.1", *, listen_only: bool = False
+    ) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listening = socket.create_server((address, 0), family=family)
         self._listening.settimeout(0.02)
@@ -84,19 +93,24 @@ class Server:
 MAX_BYTES = 100_000
 
 
-def policy(*allow: str, **changes) -> FetchPolicy:
-    return FetchPolicy(allow=AllowList.parse(",".join(allow)), **{"max_bytes": MAX_BYTES} | changes)
+def policy(*allow: str, **changes: Any) -> FetchPolicy:
+    """Return the default policy with these hosts allowed and these fields changed."""
+    changes = {"max_bytes": MAX_BYTES} | changes
+    return FetchPolicy(allow=AllowList.parse(",".join(allow)), **changes)
 
 
-def for_server(server, **changes) -> FetchPolicy:
+def for_server(server: Server, **changes: Any) -> FetchPolicy:
+    """Return a policy that allows this server alone."""
     return policy(f"127.0.0.1:{server.port}", **changes)
 
 
 def soon(seconds: float = 3.0) -> float:
+    """Return the deadline that is so many seconds away, on the monotonic clock."""
     return time.monotonic() + seconds
 
 
 def answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
+    """Return a whole HTTP answer; an underscore in a header stands for a hyphen."""
     headers = {"Content-Length": str(len(body))} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
@@ -108,8 +122,10 @@ def redirect(location: str) -> bytes:
     return answer(status="302 Found", Location=location)
 
 
-def trickle(begin: bytes, drop: bytes, gap: float):
-    def talk(server, connection, request):
+def trickle(begin: bytes, drop: bytes, gap: float) -> Talk:
+    """Return a talk that sends `begin`, then `drop` every `gap` seconds until the test ends."""
+
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         connection.sendall(begin)
         while not server.stopping.wait(gap):
             connection.sendall(drop)

@@ -28,7 +28,7 @@ def policy(allow: str = "") -> FetchPolicy:
         "2002:808:808::1",
     ],
 )
-def test_global_addresses_are_global(ip):
+def test_global_addresses_are_global(ip: str) -> None:
     assert is_global_address(ip)
     assert is_global_address(ipaddress.ip_address(ip.partition("%")[0]))
 
@@ -84,7 +84,7 @@ def test_global_addresses_are_global(ip):
         "ff02::1",
     ],
 )
-def test_addresses_that_not_everybody_reaches_are_not_global(ip):
+def test_addresses_that_not_everybody_reaches_are_not_global(ip: str) -> None:
     assert not is_global_address(ip)
 
 
@@ -107,7 +107,7 @@ def test_addresses_that_not_everybody_reaches_are_not_global(ip):
         "http://例子.中国/图.jpg",
     ],
 )
-def test_an_allowed_url_passes(url):
+def test_an_allowed_url_passes(url: str) -> None:
     check_url(url, policy())
 
 
@@ -214,7 +214,7 @@ def test_an_allowed_url_passes(url):
         "http://[example.com]/",
     ],
 )
-def test_a_forbidden_or_malformed_url_is_refused(url):
+def test_a_forbidden_or_malformed_url_is_refused(url: str) -> None:
     with pytest.raises(BrokenBase64OrUrl):
         check_url(url, policy())
 
@@ -229,7 +229,9 @@ def test_a_forbidden_or_malformed_url_is_refused(url):
         ("http://[2606:4700::11%25e]/", "http://[2606:4700::11]/", "2606:4700::11", 80),
     ],
 )
-def test_the_target_is_rebuilt_from_what_was_judged(url, plain, host, port):
+def test_the_target_is_rebuilt_from_what_was_judged(
+    url: str, plain: str, host: str | None, port: int
+) -> None:
     target = judge_url(url, policy())
     assert target.url == plain
     assert target.port == port
@@ -255,7 +257,7 @@ def test_the_target_is_rebuilt_from_what_was_judged(url, plain, host, port):
         (" a.internal , ,10.0.0.0/8:81,", "http://10.9.9.9:81/"),
     ],
 )
-def test_the_allow_list_lets_its_entries_pass(allow, url):
+def test_the_allow_list_lets_its_entries_pass(allow: str, url: str) -> None:
     with pytest.raises(BrokenBase64OrUrl):
         check_url(url.replace("10.1.2.3/", "10.1.2.3:81/"), policy())
     check_url(url, policy(allow))
@@ -277,7 +279,7 @@ def test_the_allow_list_lets_its_entries_pass(allow, url):
         ("files.internal", "http://127.0.0.1/"),
     ],
 )
-def test_the_allow_list_lets_nothing_else_pass(allow, url):
+def test_the_allow_list_lets_nothing_else_pass(allow: str, url: str) -> None:
     with pytest.raises(BrokenBase64OrUrl):
         check_url(url, policy(allow))
 
@@ -305,18 +307,18 @@ def test_the_allow_list_lets_nothing_else_pass(allow, url):
         "a..b",
     ],
 )
-def test_a_bad_entry_of_the_allow_list_is_named_in_one_line(entry):
+def test_a_bad_entry_of_the_allow_list_is_named_in_one_line(entry: str) -> None:
     with pytest.raises(ValueError, match="allow-list entry") as caught:
         AllowList.parse(f"10.0.0.0/8, {entry}")
     assert repr(entry) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_setting_allows_nothing():
+def test_an_empty_setting_allows_nothing() -> None:
     assert AllowList.parse(" , ") == AllowList()
 
 
-def test_judging_imports_no_http_client():
+def test_judging_imports_no_http_client() -> None:
     code = (
         "import sys, download.address, download.policy;"
         "sys.exit(any(name in sys.modules for name in ('requests', 'urllib3')))"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -13,19 +15,21 @@ from download import client
 from download.address import AllowList
 from download.client import TransientFetchError, fetch_all
 from download.policy import FetchPolicy
+from tests.unit.download.loopback import Serve, Server, Stopwatch, Talk
 
 
-def policy(*servers, **changes) -> FetchPolicy:
+def policy(*servers: Server, **changes: Any) -> FetchPolicy:
     allow = AllowList.parse(",".join(f"127.0.0.1:{server.port}" for server in servers))
-    return FetchPolicy(allow=allow, **{"max_bytes": 1000} | changes)
+    changes = {"max_bytes": 1000} | changes
+    return FetchPolicy(allow=allow, **changes)
 
 
 def soon(seconds: float = 3.0) -> float:
     return time.monotonic() + seconds
 
 
-def answering(body: bytes, status: bytes = b"200 OK", wait: float = 0.0):
-    def talk(server, connection, request):
+def answering(body: bytes, status: bytes = b"200 OK", wait: float = 0.0) -> Talk:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         server.stopping.wait(wait)
         server.is_over(connection)
         connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
@@ -34,11 +38,13 @@ def answering(body: bytes, status: bytes = b"200 OK", wait: float = 0.0):
     return talk
 
 
-def loopback(_host, _port):
+def loopback(_host: str, _port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-def test_each_url_has_its_own_outcome_and_a_stuck_server_delays_none(serve, stopwatch):
+def test_each_url_has_its_own_outcome_and_a_stuck_server_delays_none(
+    serve: Serve, stopwatch: Stopwatch
+) -> None:
     fine, empty = serve(answering(b"fine")), serve(answering(b""))
     gone, busy = serve(answering(b"", b"404 X")), serve(answering(b"", b"503 X"))
     large, stuck = serve(answering(bytes(1000))), serve(answering(b"late", wait=5))
@@ -63,7 +69,9 @@ def test_each_url_has_its_own_outcome_and_a_stuck_server_delays_none(serve, stop
     assert {type(outcome) for outcome in outcomes.values()} == {BrokenBase64OrUrl}
 
 
-def test_without_a_stuck_server_nobody_waits_for_the_deadline(serve, stopwatch):
+def test_without_a_stuck_server_nobody_waits_for_the_deadline(
+    serve: Serve, stopwatch: Stopwatch
+) -> None:
     server = serve(answering(b"fine"))
     urls = {number: server.url(f"/{number}") for number in range(12)}
     outcomes = fetch_all(urls, policy(server), soon(10))
@@ -71,11 +79,11 @@ def test_without_a_stuck_server_nobody_waits_for_the_deadline(serve, stopwatch):
     assert stopwatch() < 2
 
 
-def test_no_url_is_an_empty_answer():
+def test_no_url_is_an_empty_answer() -> None:
     assert fetch_all({}, policy(), soon()) == {}
 
 
-def test_one_host_has_four_requests_at_a_time_and_others_go_on(serve):
+def test_one_host_has_four_requests_at_a_time_and_others_go_on(serve: Serve) -> None:
     slow, quick = serve(answering(b"slow", wait=0.1)), serve(answering(b"quick"))
     urls = {("slow", number): slow.url(host="slow.test") for number in range(10)}
     urls |= {("quick", number): quick.url(host="quick.test") for number in range(4)}
@@ -84,22 +92,26 @@ def test_one_host_has_four_requests_at_a_time_and_others_go_on(serve):
     assert slow.most_running == 4
 
 
-def to(url: str):
+def to(url: str) -> Talk:
     return answering(b"", b"302 X\r\nLocation: " + url.encode())
 
 
-def test_redirects_from_many_hosts_are_four_at_a_time_at_the_host_that_they_lead_to(serve):
+def test_redirects_from_many_hosts_are_four_at_a_time_at_the_host_that_they_lead_to(
+    serve: Serve,
+) -> None:
     goal = serve(answering(b"goal", wait=0.1))
     server = serve(to(goal.url(host="goal.test")))
-    urls = {number: server.url(host=f"{number}.a.test") for number in range(10)}
+    urls = {str(number): server.url(host=f"{number}.a.test") for number in range(10)}
     urls |= {"direct": goal.url(host="goal.test")}
     outcomes = fetch_all(urls, policy(server, goal), soon(), workers=16, resolver=loopback)
     assert set(outcomes.values()) == {b"goal"}
     assert goal.most_running == 4
 
 
-def test_hosts_that_lead_to_each_other_do_not_wait_for_each_other(serve, stopwatch):
-    def talk(server, connection, request):
+def test_hosts_that_lead_to_each_other_do_not_wait_for_each_other(
+    serve: Serve, stopwatch: Stopwatch
+) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         other = "b" if b"Host: a.test" in request else "a"
         moved = server.url("/there", host=f"{other}.test")
         answer = answering(b"there") if b"/there" in request else to(moved)
@@ -112,7 +124,7 @@ def test_hosts_that_lead_to_each_other_do_not_wait_for_each_other(serve, stopwat
     assert stopwatch() < 2
 
 
-def test_a_redirect_that_finds_no_room_by_the_deadline_is_transient(serve):
+def test_a_redirect_that_finds_no_room_by_the_deadline_is_transient(serve: Serve) -> None:
     stuck = serve(answering(b"late", wait=3))
     server = serve(to(stuck.url(host="stuck.test")))
     urls = {number: server.url(host=f"{number}.a.test") for number in range(3)}
@@ -121,7 +133,7 @@ def test_a_redirect_that_finds_no_room_by_the_deadline_is_transient(serve):
     assert stuck.connections == 1
 
 
-def test_no_more_than_the_workers_run_at_once(serve):
+def test_no_more_than_the_workers_run_at_once(serve: Serve) -> None:
     server = serve(answering(b"fine", wait=0.05))
     urls = {number: server.url(host=f"{number}.a.test") for number in range(6)}
     outcomes = fetch_all(urls, policy(server), soon(), workers=2, resolver=loopback)
@@ -129,7 +141,9 @@ def test_no_more_than_the_workers_run_at_once(serve):
     assert server.most_running == 2
 
 
-def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(serve):
+def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(
+    serve: Serve,
+) -> None:
     server = serve(answering(b"late", wait=0.6))
     urls = {number: server.url() for number in range(5)}
     outcomes = fetch_all(urls, policy(server), soon(0.3), per_host=1)
@@ -138,10 +152,12 @@ def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(s
     assert server.connections == 1
 
 
-def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(serve, caplog):
+def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     server = serve(answering(b"fine"))
 
-    def resolver(host, _port):
+    def resolver(host: str, _port: int) -> list[str]:
         if host == "odd.test":
             raise ZeroDivisionError
         return ["127.0.0.1"]
@@ -154,7 +170,7 @@ def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(serve, c
 
 
 @pytest.mark.parametrize("stage", ["dns", "fetch"])
-def test_threads_that_hang_do_not_keep_the_interpreter(stage):
+def test_threads_that_hang_do_not_keep_the_interpreter(stage: str) -> None:
     code = f"""
 import time
 from download import client
@@ -172,7 +188,7 @@ assert type(outcomes[1]) is client.TransientFetchError
     assert time.monotonic() - begin < 8
 
 
-def test_the_default_limits_are_those_of_the_practice():
+def test_the_default_limits_are_those_of_the_practice() -> None:
     rule = policy()
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
     assert limits == (3.0, 5.0, 15.0, 3)

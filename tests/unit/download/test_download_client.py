@@ -8,6 +8,7 @@ import socket
 import time
 import tracemalloc
 import zlib
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,9 @@ from download.client import (
 from download.connection import dial
 from tests.unit.download.loopback import (
     MAX_BYTES,
+    Serve,
+    Server,
+    Stopwatch,
     answer,
     for_server,
     policy,
@@ -36,19 +40,21 @@ from tests.unit.download.loopback import (
 
 
 @pytest.mark.parametrize("body", [b"", b"bytes", bytes(MAX_BYTES - 1)])
-def test_the_bytes_come_back(serve, body):
+def test_the_bytes_come_back(serve: Serve, body: bytes) -> None:
     server = serve(answer(body))
     assert fetch(server.url("/a%20b?q=ü"), for_server(server), soon()) == body
 
 
-def test_a_body_without_a_length_and_a_chunked_body_come_back(serve):
+def test_a_body_without_a_length_and_a_chunked_body_come_back(serve: Serve) -> None:
     plain = serve(b"HTTP/1.1 200 OK\r\n\r\nbytes")
     chunked = serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbytes\r\n0\r\n\r\n")
     for server in (plain, chunked):
         assert fetch(server.url(), for_server(server), soon()) == b"bytes"
 
 
-def test_the_request_says_who_asks_and_asks_for_no_encoding(serve, monkeypatch):
+def test_the_request_says_who_asks_and_asks_for_no_encoding(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     server = serve(answer(b"bytes"))
@@ -61,7 +67,7 @@ def test_the_request_says_who_asks_and_asks_for_no_encoding(serve, monkeypatch):
     assert not any(line.lower().startswith((b"cookie", b"authorization")) for line in lines)
 
 
-def test_ipv6_is_fetched_from(serve):
+def test_ipv6_is_fetched_from(serve: Serve) -> None:
     try:
         server = serve(answer(b"six"), address="::1")
     except OSError:
@@ -75,21 +81,21 @@ def test_ipv6_is_fetched_from(serve):
 
 
 @pytest.mark.parametrize("status", [204, 206, 304, 400, 401, 403, 404, 410, 416, 501])
-def test_other_statuses_are_faults_for_good(serve, status):
+def test_other_statuses_are_faults_for_good(serve: Serve, status: int) -> None:
     server = serve(answer(status=f"{status} X"))
     with pytest.raises(BrokenBase64OrUrl, match=str(status)):
         fetch(server.url(), for_server(server), soon())
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_busy_statuses_are_transient(serve, status):
+def test_busy_statuses_are_transient(serve: Serve, status: int) -> None:
     server = serve(answer(status=f"{status} X"))
     with pytest.raises(TransientFetchError, match=str(status)) as caught:
         fetch(server.url(), for_server(server), soon())
     assert caught.value.retry_after_seconds is None
 
 
-def test_retry_after_is_handed_on(serve):
+def test_retry_after_is_handed_on(serve: Serve) -> None:
     server = serve(answer(status="503 X", Retry_After="7"))
     with pytest.raises(TransientFetchError) as caught:
         fetch(server.url(), for_server(server), soon())
@@ -110,11 +116,13 @@ def test_retry_after_is_handed_on(serve):
         ("Wed, 21 Oct 9998 07:28:00 GMT", 30),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_of_half_a_minute_at_most(value, seconds):
+def test_retry_after_is_seconds_or_a_date_of_half_a_minute_at_most(
+    value: str | None, seconds: float | None
+) -> None:
     assert retry_after_seconds(value) == seconds
 
 
-def test_retry_after_as_a_near_date_is_the_time_until_it():
+def test_retry_after_as_a_near_date_is_the_time_until_it() -> None:
     value = email.utils.formatdate(time.time() + 10, usegmt=True)
     assert retry_after_seconds(value) == pytest.approx(10, abs=1.5)
 
@@ -123,7 +131,7 @@ def test_retry_after_as_a_near_date_is_the_time_until_it():
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_followed(serve, status):
+def test_a_redirect_is_followed(serve: Serve, status: int) -> None:
     goal = serve(answer(b"goal"))
     server = serve(answer(status=f"{status} X", Location=goal.url("/é")))
     rule = policy(f"127.0.0.1:{server.port}", f"127.0.0.1:{goal.port}")
@@ -131,8 +139,8 @@ def test_a_redirect_is_followed(serve, status):
     assert goal.requests[0].startswith(b"GET /%C3%A9 ")
 
 
-def test_a_relative_redirect_is_followed(serve):
-    def talk(server, connection, request):
+def test_a_relative_redirect_is_followed(serve: Serve) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         moved = request.startswith(b"GET /a/b ")
         connection.sendall(redirect("../c?d") if moved else answer(request[:8]))
 
@@ -140,7 +148,7 @@ def test_a_relative_redirect_is_followed(serve):
     assert fetch(server.url("/a/b"), for_server(server), soon()) == b"GET /c?d"
 
 
-def test_a_redirect_to_a_forbidden_address_makes_no_connection(serve):
+def test_a_redirect_to_a_forbidden_address_makes_no_connection(serve: Serve) -> None:
     secret = serve(answer(b"secret"))
     server = serve(redirect(secret.url()))
     with pytest.raises(BrokenBase64OrUrl, match="not an address to fetch from"):
@@ -162,7 +170,7 @@ def test_a_redirect_to_a_forbidden_address_makes_no_connection(serve):
         "http://\xff/",
     ],
 )
-def test_a_redirect_to_a_forbidden_url_is_refused(serve, location):
+def test_a_redirect_to_a_forbidden_url_is_refused(serve: Serve, location: str) -> None:
     head = redirect("LOCATION").replace(b"LOCATION", location.encode("latin-1"))
     server = serve(head)
     with pytest.raises(BrokenBase64OrUrl):
@@ -170,21 +178,21 @@ def test_a_redirect_to_a_forbidden_url_is_refused(serve, location):
     assert server.connections == 1
 
 
-def test_a_redirect_to_a_name_with_a_forbidden_address_is_refused(serve):
+def test_a_redirect_to_a_name_with_a_forbidden_address_is_refused(serve: Serve) -> None:
     server = serve(redirect("http://inside.test/"))
     with pytest.raises(BrokenBase64OrUrl, match="forbidden address"):
         fetch(server.url(), for_server(server), soon(), lambda _host, _port: ["10.0.0.1"])
 
 
-def test_a_redirect_loop_ends_after_three_redirects(serve):
+def test_a_redirect_loop_ends_after_three_redirects(serve: Serve) -> None:
     server = serve(redirect("/again"))
     with pytest.raises(BrokenBase64OrUrl, match="more than 3 redirects"):
         fetch(server.url(), for_server(server), soon())
     assert server.connections == 4
 
 
-def test_three_redirects_are_followed(serve):
-    def talk(server, connection, request):
+def test_three_redirects_are_followed(serve: Serve) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         count = int(request[5:6])
         connection.sendall(redirect(f"/{count + 1}") if count < 3 else answer(b"there"))
 
@@ -192,8 +200,8 @@ def test_three_redirects_are_followed(serve):
     assert fetch(server.url("/0"), for_server(server), soon()) == b"there"
 
 
-def test_the_body_of_a_redirect_is_not_read(serve, stopwatch):
-    def talk(server, connection, request):
+def test_the_body_of_a_redirect_is_not_read(serve: Serve, stopwatch: Stopwatch) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         if b"/moved" in request:
             connection.sendall(answer(b"there"))
             return
@@ -206,13 +214,13 @@ def test_the_body_of_a_redirect_is_not_read(serve, stopwatch):
     assert stopwatch() < 1
 
 
-def test_a_redirect_without_a_location_is_a_fault_for_good(serve):
+def test_a_redirect_without_a_location_is_a_fault_for_good(serve: Serve) -> None:
     server = serve(answer(status="302 Found"))
     with pytest.raises(BrokenBase64OrUrl, match="302"):
         fetch(server.url(), for_server(server), soon())
 
 
-def test_https_leads_to_https_only():
+def test_https_leads_to_https_only() -> None:
     rule = policy()
     secure, open_ = judge_url("https://a.test/x", rule), judge_url("http://a.test/x", rule)
     with pytest.raises(BrokenBase64OrUrl, match="https to http"):
@@ -224,14 +232,16 @@ def test_https_leads_to_https_only():
 # Size
 
 
-def test_a_body_at_the_limit_is_refused_without_a_length_too(serve):
+def test_a_body_at_the_limit_is_refused_without_a_length_too(serve: Serve) -> None:
     server = serve(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(MAX_BYTES))
     with pytest.raises(ImageSizeExceedLimit):
         fetch(server.url(), for_server(server), soon())
 
 
-def test_an_announced_size_at_the_limit_is_refused_unread(serve, stopwatch):
-    def talk(server, connection, request):
+def test_an_announced_size_at_the_limit_is_refused_unread(
+    serve: Serve, stopwatch: Stopwatch
+) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {MAX_BYTES}\r\n\r\n".encode())
         server.stopping.wait(3)
 
@@ -242,14 +252,16 @@ def test_an_announced_size_at_the_limit_is_refused_unread(serve, stopwatch):
 
 
 @pytest.mark.parametrize("length", ["9" * 30, "9" * 5000])
-def test_an_absurd_announced_size_is_refused(serve, length):
+def test_an_absurd_announced_size_is_refused(serve: Serve, length: str) -> None:
     server = serve(answer(b"x", Content_Length=length))
     with pytest.raises(ImageSizeExceedLimit):
         fetch(server.url(), for_server(server), soon())
 
 
 @pytest.mark.parametrize("head", [b"", b"Transfer-Encoding: chunked\r\n"])
-def test_an_endless_body_is_cut_at_the_limit(serve, head, stopwatch):
+def test_an_endless_body_is_cut_at_the_limit(
+    serve: Serve, head: bytes, stopwatch: Stopwatch
+) -> None:
     piece = b"1000\r\n" + bytes(4096) + b"\r\n" if b"chunked" in head else bytes(4096)
     server = serve(trickle(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n", piece, 0.0))
     with pytest.raises(ImageSizeExceedLimit):
@@ -258,7 +270,9 @@ def test_an_endless_body_is_cut_at_the_limit(serve, head, stopwatch):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "X-GZIP", "deflate"])
-def test_what_a_server_packs_unasked_is_unpacked_as_far_as_the_limit(serve, encoding):
+def test_what_a_server_packs_unasked_is_unpacked_as_far_as_the_limit(
+    serve: Serve, encoding: str
+) -> None:
     pack = zlib.compress if encoding == "deflate" else gzip.compress
     small, large, bomb = pack(b"unpacked"), pack(bytes(MAX_BYTES)), pack(bytes(50_000_000))
     assert len(bomb) < MAX_BYTES
@@ -270,7 +284,7 @@ def test_what_a_server_packs_unasked_is_unpacked_as_far_as_the_limit(serve, enco
             fetch(server.url(), for_server(server), soon())
 
 
-def test_a_bomb_is_unpacked_no_further_than_the_limit(serve):
+def test_a_bomb_is_unpacked_no_further_than_the_limit(serve: Serve) -> None:
     packer = zlib.compressobj(wbits=31)
     bomb = b"".join(packer.compress(bytes(2**22)) for _ in range(50)) + packer.flush()
     server = serve(answer(bomb, Content_Encoding="gzip"))
@@ -285,38 +299,38 @@ def test_a_bomb_is_unpacked_no_further_than_the_limit(serve):
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "x"])
-def test_an_encoding_that_nobody_asked_for_is_a_fault_for_good(serve, encoding):
+def test_an_encoding_that_nobody_asked_for_is_a_fault_for_good(serve: Serve, encoding: str) -> None:
     server = serve(answer(b"bytes", Content_Encoding=encoding))
     with pytest.raises(BrokenBase64OrUrl, match="encoding"):
         fetch(server.url(), for_server(server), soon())
 
 
 @pytest.mark.parametrize("length", ["x", "-5", "+5", "5.0", "0x5", "5 5", "", "5, 6", "5,", "\xb2"])
-def test_a_length_that_is_none_is_a_fault_for_good(serve, length):
+def test_a_length_that_is_none_is_a_fault_for_good(serve: Serve, length: str) -> None:
     head = answer(b"bytes", Content_Length="LENGTH").replace(b"LENGTH", length.encode("latin-1"))
     server = serve(head)
     with pytest.raises(BrokenBase64OrUrl):
         fetch(server.url(), for_server(server), soon())
 
 
-def test_the_same_length_twice_is_one_length(serve):
+def test_the_same_length_twice_is_one_length(serve: Serve) -> None:
     server = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nbytes")
     assert fetch(server.url(), for_server(server), soon()) == b"bytes"
 
 
-def test_an_encoding_that_does_not_unpack_is_a_fault_for_good(serve):
+def test_an_encoding_that_does_not_unpack_is_a_fault_for_good(serve: Serve) -> None:
     server = serve(answer(b"no gzip", Content_Encoding="gzip"))
     with pytest.raises(BrokenBase64OrUrl):
         fetch(server.url(), for_server(server), soon())
 
 
-def test_a_body_shorter_than_announced_is_a_cut_connection(serve):
+def test_a_body_shorter_than_announced_is_a_cut_connection(serve: Serve) -> None:
     server = serve(answer(b"short", Content_Length="500"))
     with pytest.raises(TransientFetchError):
         fetch(server.url(), for_server(server), soon())
 
 
-def test_what_follows_the_announced_length_is_not_read(serve):
+def test_what_follows_the_announced_length_is_not_read(serve: Serve) -> None:
     server = serve(answer(b"12345 and more", Content_Length="5"))
     assert fetch(server.url(), for_server(server), soon()) == b"12345"
 
@@ -334,13 +348,13 @@ def test_what_follows_the_announced_length_is_not_read(serve):
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
     ],
 )
-def test_an_answer_that_is_no_http_is_transient(serve, reply):
+def test_an_answer_that_is_no_http_is_transient(serve: Serve, reply: bytes) -> None:
     server = serve(reply)
     with pytest.raises(TransientFetchError):
         fetch(server.url(), for_server(server), soon())
 
 
-def test_contradictory_lengths_are_a_fault_for_good(serve):
+def test_contradictory_lengths_are_a_fault_for_good(serve: Serve) -> None:
     server = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx")
     with pytest.raises(BrokenBase64OrUrl):
         fetch(server.url(), for_server(server), soon())
@@ -357,10 +371,12 @@ def test_contradictory_lengths_are_a_fault_for_good(serve):
     ],
     ids=["fine", "contradictory lengths", "cut off", "not there", "no HTTP"],
 )
-def test_no_answer_leaves_its_socket_to_the_garbage_collector(serve, monkeypatch, reply):
+def test_no_answer_leaves_its_socket_to_the_garbage_collector(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, reply: bytes
+) -> None:
     dialled = []
 
-    def dial_noted(*arguments):
+    def dial_noted(*arguments: Any) -> socket.socket:
         dialled.append(dial(*arguments))
         return dialled[-1]
 
@@ -371,8 +387,8 @@ def test_no_answer_leaves_its_socket_to_the_garbage_collector(serve, monkeypatch
     assert [sock.fileno() for sock in dialled] == [-1], outcomes
 
 
-def test_a_reset_is_transient(serve):
-    def talk(server, connection, request):
+def test_a_reset_is_transient(serve: Serve) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")
         linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -382,7 +398,7 @@ def test_a_reset_is_transient(serve):
         fetch(server.url(), for_server(server), soon())
 
 
-def test_a_refused_connection_is_transient():
+def test_a_refused_connection_is_transient() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
@@ -390,7 +406,7 @@ def test_a_refused_connection_is_transient():
             fetch(f"http://127.0.0.1:{port}/", policy(f"127.0.0.1:{port}"), soon())
 
 
-def test_the_next_address_is_tried_where_one_refuses(serve):
+def test_the_next_address_is_tried_where_one_refuses(serve: Serve) -> None:
     server = serve(answer(b"second"))
     rule = policy(f"127.0.0.0/8:{server.port}")
     url = server.url(host="shop.test")

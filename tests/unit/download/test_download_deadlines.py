@@ -9,7 +9,18 @@ import tracemalloc
 import pytest
 
 from download.client import TransientFetchError, fetch
-from tests.unit.download.loopback import answer, for_server, policy, redirect, soon, trickle
+from tests.unit.download.loopback import (
+    Serve,
+    Server,
+    Stopwatch,
+    Talk,
+    answer,
+    for_server,
+    policy,
+    redirect,
+    soon,
+    trickle,
+)
 
 SLOW = {
     "silence": trickle(b"", b"", 0.05),
@@ -27,21 +38,21 @@ SLOW = {
 
 
 @pytest.mark.parametrize("talk", SLOW.values(), ids=SLOW.keys())
-def test_a_slow_server_ends_at_the_deadline(serve, talk, stopwatch):
+def test_a_slow_server_ends_at_the_deadline(serve: Serve, talk: Talk, stopwatch: Stopwatch) -> None:
     server = serve(talk)
     with pytest.raises(TransientFetchError):
         fetch(server.url(), for_server(server), soon(0.5))
     assert 0.4 < stopwatch() < 0.9
 
 
-def test_the_policys_total_binds_where_it_is_earlier(serve, stopwatch):
+def test_the_policys_total_binds_where_it_is_earlier(serve: Serve, stopwatch: Stopwatch) -> None:
     server = serve(SLOW["body"])
     with pytest.raises(TransientFetchError):
         fetch(server.url(), for_server(server, total_seconds=0.3), soon(60))
     assert 0.2 < stopwatch() < 0.7
 
 
-def test_a_silence_longer_than_the_read_gap_ends_it(serve, stopwatch):
+def test_a_silence_longer_than_the_read_gap_ends_it(serve: Serve, stopwatch: Stopwatch) -> None:
     server = serve(SLOW["body of a byte a second"])
     with pytest.raises(TransientFetchError):
         fetch(server.url(), for_server(server, read_gap_seconds=0.2), soon())
@@ -52,7 +63,9 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize("begin", [CHUNKED, CHUNKED + b"1\r\nx\r\n0\r\n"], ids=["size", "trailer"])
-def test_an_endless_line_among_the_chunks_fills_no_memory(serve, begin, stopwatch):
+def test_an_endless_line_among_the_chunks_fills_no_memory(
+    serve: Serve, begin: bytes, stopwatch: Stopwatch
+) -> None:
     """Up to urllib3 2.7 it was read whole: 1.5 GB in two seconds, and past the deadline."""
     server = serve(trickle(begin, b"0" * 65536, 0.0))
     tracemalloc.start()
@@ -66,8 +79,8 @@ def test_an_endless_line_among_the_chunks_fills_no_memory(serve, begin, stopwatc
     assert stopwatch() < 0.9
 
 
-def test_redirects_share_one_deadline(serve, stopwatch):
-    def talk(server, connection, request):
+def test_redirects_share_one_deadline(serve: Serve, stopwatch: Stopwatch) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         server.stopping.wait(0.25)
         connection.sendall(redirect("/again"))
 
@@ -77,7 +90,9 @@ def test_redirects_share_one_deadline(serve, stopwatch):
     assert stopwatch() < 0.9
 
 
-def test_a_tls_handshake_that_never_comes_ends_at_the_deadline(serve, stopwatch):
+def test_a_tls_handshake_that_never_comes_ends_at_the_deadline(
+    serve: Serve, stopwatch: Stopwatch
+) -> None:
     server = serve(lambda server, *_: server.stopping.wait(3), listen_only=True)
     with pytest.raises(TransientFetchError):
         fetch(f"https://127.0.0.1:{server.port}/", for_server(server), soon(0.5))
@@ -85,7 +100,9 @@ def test_a_tls_handshake_that_never_comes_ends_at_the_deadline(serve, stopwatch)
 
 
 @pytest.mark.parametrize(("connect_seconds", "total"), [(3.0, 0.5), (0.5, 3.0)])
-def test_a_connect_that_nobody_answers_ends_in_time(stopwatch, connect_seconds, total):
+def test_a_connect_that_nobody_answers_ends_in_time(
+    stopwatch: Stopwatch, connect_seconds: float, total: float
+) -> None:
     # A backlog that is full: the kernel drops further attempts to connect.
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
@@ -100,8 +117,8 @@ def test_a_connect_that_nobody_answers_ends_in_time(stopwatch, connect_seconds, 
     assert 0.4 < stopwatch() < 0.9
 
 
-def test_slow_dns_ends_at_the_deadline(stopwatch):
-    def resolver(_host, _port):
+def test_slow_dns_ends_at_the_deadline(stopwatch: Stopwatch) -> None:
+    def resolver(_host: str, _port: int) -> list[str]:
         time.sleep(1.5)
         return ["127.0.0.1"]
 
@@ -110,7 +127,7 @@ def test_slow_dns_ends_at_the_deadline(stopwatch):
     assert 0.4 < stopwatch() < 0.9
 
 
-def test_a_deadline_that_has_passed_makes_no_connection(serve):
+def test_a_deadline_that_has_passed_makes_no_connection(serve: Serve) -> None:
     server = serve(answer(b"bytes"))
     with pytest.raises(TransientFetchError):
         fetch(server.url(), for_server(server), soon(-1))

@@ -6,19 +6,21 @@ import shutil
 import socket
 import ssl
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from contract.errors import BrokenBase64OrUrl
 from download.client import TransientFetchError, fetch
-from tests.unit.download.loopback import answer, for_server, policy, soon
+from tests.unit.download.loopback import Serve, Server, Stopwatch, answer, for_server, policy, soon
 
 
-def test_a_name_is_looked_up_once_and_keeps_its_host_header(serve):
+def test_a_name_is_looked_up_once_and_keeps_its_host_header(serve: Serve) -> None:
     server = serve(answer(b"bytes"))
     asked = []
 
-    def rebinding(host, port):
+    def rebinding(host: str, port: int) -> list[str]:
         asked.append((host, port))
         return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
 
@@ -29,7 +31,9 @@ def test_a_name_is_looked_up_once_and_keeps_its_host_header(serve):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_one_forbidden_address_forbids_the_name_and_nothing_is_connected(serve, order):
+def test_one_forbidden_address_forbids_the_name_and_nothing_is_connected(
+    serve: Serve, order: int
+) -> None:
     server = serve(answer(b"bytes"))
     addresses = ["127.0.0.1", "127.0.0.2"][::order]
     with pytest.raises(BrokenBase64OrUrl, match=r"127\.0\.0\.2"):
@@ -37,20 +41,20 @@ def test_one_forbidden_address_forbids_the_name_and_nothing_is_connected(serve, 
     assert server.connections == 0
 
 
-def test_a_name_on_the_allow_list_may_have_any_address(serve):
+def test_a_name_on_the_allow_list_may_have_any_address(serve: Serve) -> None:
     server = serve(answer(b"bytes"))
     rule = policy(f"files.internal:{server.port}")
     url = server.url(host="files.internal")
     assert fetch(url, rule, soon(), lambda _h, _p: ["127.0.0.1"]) == b"bytes"
 
 
-def test_a_network_with_a_port_opens_that_port_for_no_other_address():
+def test_a_network_with_a_port_opens_that_port_for_no_other_address() -> None:
     rule = policy("127.0.0.1:8123")
     with pytest.raises(BrokenBase64OrUrl, match="forbidden address"):
         fetch("http://a.test:8123/", rule, soon(), lambda _h, _p: ["8.8.8.8"])
 
 
-def test_localhost_is_refused_by_its_address():
+def test_localhost_is_refused_by_its_address() -> None:
     with pytest.raises(BrokenBase64OrUrl, match="forbidden address"):
         fetch("http://localhost/", policy(), soon())
 
@@ -64,15 +68,15 @@ def test_localhost_is_refused_by_its_address():
         (UnicodeError("label too long"), BrokenBase64OrUrl),
     ],
 )
-def test_faults_of_dns_are_told_apart(fault, expected):
-    def resolver(_host, _port):
+def test_faults_of_dns_are_told_apart(fault: Exception, expected: type[Exception]) -> None:
+    def resolver(_host: str, _port: int) -> list[str]:
         raise fault
 
     with pytest.raises(expected):
         fetch("http://a.test/", policy(), soon(), resolver)
 
 
-def test_a_name_without_an_address_is_a_fault_for_good():
+def test_a_name_without_an_address_is_a_fault_for_good() -> None:
     with pytest.raises(BrokenBase64OrUrl, match="no address"):
         fetch("http://a.test/", policy(), soon(), lambda _h, _p: [])
 
@@ -80,8 +84,16 @@ def test_a_name_without_an_address_is_a_fault_for_good():
 # TLS
 
 
+@dataclass(frozen=True)
+class TlsServer:
+    """A server that speaks TLS, and the names that its clients asked for."""
+
+    port: int
+    names: list[str | None]
+
+
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Give the files of a certificate for shop.test, signed by itself, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
@@ -102,13 +114,13 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def tls_server(serve, certificate):
+def tls_server(serve: Serve, certificate: tuple[Path, Path]) -> TlsServer:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    names = []
+    names: list[str | None] = []
     context.sni_callback = lambda _socket, name, _context: names.append(name)
 
-    def talk(server, connection, request):
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         with context.wrap_socket(connection, server_side=True) as secure:
             if secure.recv(4096).startswith(b"GET /slow"):
                 secure.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -116,33 +128,39 @@ def tls_server(serve, certificate):
                     secure.sendall(b"x")
             secure.sendall(answer(b"secure"))
 
-    server = serve(talk, listen_only=True)
-    server.names = names
-    return server
+    return TlsServer(serve(talk, listen_only=True).port, names)
 
 
-def fetch_tls(server, path: str, host: str, ca_file, deadline: float) -> bytes:
-    rule = for_server(server, ca_file=ca_file and str(ca_file))
+def fetch_tls(
+    server: TlsServer, path: str, host: str, ca_file: Path | None, deadline: float
+) -> bytes:
+    rule = policy(f"127.0.0.1:{server.port}", ca_file=ca_file and str(ca_file))
     url = f"https://{host}:{server.port}{path}"
     return fetch(url, rule, deadline, lambda _h, _p: ["127.0.0.1"])
 
 
-def test_the_certificate_and_sni_are_of_the_name_not_of_the_address(tls_server, certificate):
+def test_the_certificate_and_sni_are_of_the_name_not_of_the_address(
+    tls_server: TlsServer, certificate: tuple[Path, Path]
+) -> None:
     assert fetch_tls(tls_server, "/", "shop.test", certificate[0], soon()) == b"secure"
     assert tls_server.names == ["shop.test"]
 
 
-def test_a_certificate_of_another_name_is_a_fault_for_good(tls_server, certificate):
+def test_a_certificate_of_another_name_is_a_fault_for_good(
+    tls_server: TlsServer, certificate: tuple[Path, Path]
+) -> None:
     with pytest.raises(BrokenBase64OrUrl, match="certificate"):
         fetch_tls(tls_server, "/", "other.test", certificate[0], soon())
 
 
-def test_a_certificate_that_nobody_trusts_is_a_fault_for_good(tls_server):
+def test_a_certificate_that_nobody_trusts_is_a_fault_for_good(tls_server: TlsServer) -> None:
     with pytest.raises(BrokenBase64OrUrl, match="certificate"):
         fetch_tls(tls_server, "/", "shop.test", None, soon())
 
 
-def test_a_trickled_body_over_tls_ends_at_the_deadline(tls_server, certificate, stopwatch):
+def test_a_trickled_body_over_tls_ends_at_the_deadline(
+    tls_server: TlsServer, certificate: tuple[Path, Path], stopwatch: Stopwatch
+) -> None:
     with pytest.raises(TransientFetchError):
         fetch_tls(tls_server, "/slow", "shop.test", certificate[0], soon(0.5))
     assert stopwatch() < 0.9

@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torch.optim import Optimizer
+from torchvision.models.detection import FCOS
 
 from vision.training import detector
 from vision.training.composer import compose
+from vision.training.detector import Sample
 from vision.training.sources import Library
 
 
@@ -23,7 +29,7 @@ def cutout(shape: str, colour: str) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def library():
+def library() -> Library:
     rng = np.random.default_rng(1)
     places = tuple(
         Image.fromarray(rng.integers(60, 190, (60, 80, 3), dtype=np.uint8)).resize((640, 480))
@@ -37,14 +43,14 @@ def library():
     return Library(cutouts, places, places)
 
 
-def test_the_same_chance_gives_the_same_scene(library):
+def test_the_same_chance_gives_the_same_scene(library: Library) -> None:
     one, same, other = (compose(library, random.Random(seed)) for seed in (5, 5, 6))
     assert one.picture.tobytes() == same.picture.tobytes()
     assert one.boxes == same.boxes
     assert one.picture.tobytes() != other.picture.tobytes()
 
 
-def test_boxes_lie_within_the_scene_and_some_scenes_have_none_or_several(library):
+def test_boxes_lie_within_the_scene_and_some_scenes_have_none_or_several(library: Library) -> None:
     counts = set()
     for seed in range(120):
         scene = compose(library, random.Random(seed))
@@ -55,7 +61,7 @@ def test_boxes_lie_within_the_scene_and_some_scenes_have_none_or_several(library
     assert {0, 1, 2, 3} <= counts
 
 
-def test_a_few_steps_make_the_loss_fall(library):
+def test_a_few_steps_make_the_loss_fall(library: Library) -> None:
     torch.manual_seed(1)
     network = detector.untrained().train()
     optimizer = detector.optimizer_of(network)
@@ -65,7 +71,7 @@ def test_a_few_steps_make_the_loss_fall(library):
     assert losses[-1] < 0.8 * losses[0], losses
 
 
-def test_the_first_blocks_keep_their_weights(library):
+def test_the_first_blocks_keep_their_weights(library: Library) -> None:
     network = detector.untrained().train()
     before = {name: one.clone() for name, one in network.backbone.state_dict().items()}
     scenes = detector.Scenes(library, "1")
@@ -76,47 +82,46 @@ def test_the_first_blocks_keep_their_weights(library):
     assert {"middle", "late", "from_early", "from_middle", "from_late"} <= changed
 
 
-def test_a_run_that_ended_early_goes_on_from_its_checkpoint(library, tmp_path, monkeypatch):
+def test_a_run_that_ended_early_goes_on_from_its_checkpoint(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(detector, "BATCH", 2)
     monkeypatch.setattr(detector, "CHECKPOINT_STEPS", 1)
     monkeypatch.setattr(detector, "VALIDATION_SCENES", range(6))
-    taken = []
+    taken: list[str] = []
     take_step = detector.take_step
-    monkeypatch.setattr(
-        detector,
-        "take_step",
-        lambda network, optimizer, batch, share: (
-            taken.append(hashlib.sha256(batch[0][0].numpy().tobytes()).hexdigest())
-            or take_step(network, optimizer, batch, share)
-        ),
-    )
+
+    def noted(network: FCOS, optimizer: Optimizer, batch: Sequence[Sample], share: float) -> float:
+        taken.append(hashlib.sha256(batch[0][0].numpy().tobytes()).hexdigest())
+        return take_step(network, optimizer, batch, share)
+
+    def broken_at(count: int) -> Callable[..., float]:
+        """Return a step that is interrupted once so many were taken."""
+
+        def step(*arguments: Any) -> float:
+            if len(taken) >= count:
+                raise KeyboardInterrupt
+            return noted(*arguments)
+
+        return step
+
+    monkeypatch.setattr(detector, "take_step", noted)
 
     def run(steps: int, name: str) -> dict[str, torch.Tensor]:
         chosen = argparse.Namespace(seed=1, steps=steps, composers=0, checkpoint=tmp_path / name)
-        return detector.train(library, library, chosen).state_dict()
+        state: dict[str, torch.Tensor] = detector.train(library, library, chosen).state_dict()
+        return state
 
     whole = run(3, "whole.pt")
     scenes_of_whole, taken[:] = list(taken), []
     # A run of fewer steps would have other rates: the third step is lost instead.
     state = torch.load(tmp_path / "whole.pt", weights_only=True)
     assert state["step"] == 3
-    monkeypatch.setattr(detector, "take_step", _broken_at(taken, 2, detector.take_step))
+    monkeypatch.setattr(detector, "take_step", broken_at(2))
     with pytest.raises(KeyboardInterrupt):
         run(3, "broken.pt")
-    monkeypatch.setattr(detector, "take_step", _broken_at(taken, 9, detector.take_step.wrapped))
+    monkeypatch.setattr(detector, "take_step", broken_at(9))
     resumed = run(3, "broken.pt")
     assert taken == [*scenes_of_whole[:2], scenes_of_whole[2]]
     for name, values in whole.items():
         torch.testing.assert_close(resumed[name], values, rtol=1e-3, atol=1e-4)
-
-
-def _broken_at(taken, count, take_step):
-    """Give a step that is interrupted once so many were taken."""
-
-    def step(network, optimizer, batch, share):
-        if len(taken) >= count:
-            raise KeyboardInterrupt
-        return take_step(network, optimizer, batch, share)
-
-    step.wrapped = take_step
-    return step

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torch import nn
 
 from benchmarks.measures import intersection_over_union
 from vision.box import Box
@@ -23,19 +26,19 @@ def figure(colour: str) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def library():
+def library() -> Library:
     noise = [Image.effect_noise((700, 600), 60).convert("RGB") for _ in range(2)]
     colours = ("red", "navy", "gold")
     return Library(tuple((figure(one),) for one in colours), (noise[0],), (noise[1],))
 
 
 @pytest.fixture
-def few(monkeypatch):
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedder, "GROUNDS", 3)
     monkeypatch.setattr(embedder, "CHECKPOINT_STEPS", 1)
 
 
-def test_the_first_map_plays_down_what_changes_within_an_object():
+def test_the_first_map_plays_down_what_changes_within_an_object() -> None:
     chance = np.random.default_rng(2)
     objects = np.repeat(np.arange(40), 10)
     # The first number changes from picture to picture, the other two from object to object.
@@ -50,7 +53,7 @@ def test_the_first_map_plays_down_what_changes_within_an_object():
     assert np.abs(blind[0]).max() > 0.9
 
 
-def test_boxes_of_training_are_as_rough_as_a_detectors():
+def test_boxes_of_training_are_as_rough_as_a_detectors() -> None:
     truth, size = Box(10, 20, 110, 90), (120, 100)
     boxes = [views.detected(truth, size, random.Random(seed)) for seed in range(50)]
     overlaps = [intersection_over_union(box, truth) for box in boxes]
@@ -58,7 +61,7 @@ def test_boxes_of_training_are_as_rough_as_a_detectors():
     assert all(box.left >= 0 and box.right <= 120 for box in boxes)
 
 
-def test_a_dressed_object_keeps_its_outline_and_looks_different(library):
+def test_a_dressed_object_keeps_its_outline_and_looks_different(library: Library) -> None:
     plain = figure("red")
     for seed in range(8):
         changed = views.dressed(plain, library, random.Random(seed))
@@ -69,8 +72,8 @@ def test_a_dressed_object_keeps_its_outline_and_looks_different(library):
 
 
 def test_each_object_is_seen_in_several_pictures_and_each_ground_is_its_own(
-    library, few, tmp_path, monkeypatch
-):
+    library: Library, few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = embedder.Views(library, embedder.untrained(), 1, tmp_path)
     labels, counts = np.unique(seen.labels, return_counts=True)
     objects = labels < embedder.FIRST_GROUND
@@ -84,7 +87,7 @@ def test_each_object_is_seen_in_several_pictures_and_each_ground_is_its_own(
     assert torch.equal(seen.maps(places), again.maps(places))
 
 
-def test_pictures_of_one_object_that_are_alike_cost_less_than_those_that_are_not():
+def test_pictures_of_one_object_that_are_alike_cost_less_than_those_that_are_not() -> None:
     labels = torch.tensor([0, 0, 1, 1, 2])
     right = torch.eye(3)[labels]
     wrong = torch.eye(3)[torch.tensor([0, 1, 0, 1, 2])]
@@ -95,8 +98,8 @@ def test_pictures_of_one_object_that_are_alike_cost_less_than_those_that_are_not
 
 
 def test_a_few_steps_make_the_loss_fall_and_the_first_blocks_keep_their_weights(
-    library, few, tmp_path
-):
+    library: Library, few: None, tmp_path: Path
+) -> None:
     torch.manual_seed(1)
     network = embedder.untrained()
     seen = embedder.Views(library, network, 1, tmp_path)
@@ -112,7 +115,9 @@ def test_a_few_steps_make_the_loss_fall_and_the_first_blocks_keep_their_weights(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_run_that_ended_early_goes_on_from_its_checkpoint(library, few, tmp_path, monkeypatch):
+def test_a_run_that_ended_early_goes_on_from_its_checkpoint(
+    library: Library, few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(name: str) -> dict[str, torch.Tensor]:
         chosen = argparse.Namespace(
             seed=1, steps=3, views=tmp_path / "views", checkpoint=tmp_path / name
@@ -122,7 +127,9 @@ def test_a_run_that_ended_early_goes_on_from_its_checkpoint(library, few, tmp_pa
     whole = run("whole.pt")
     save = checkpoint.save
 
-    def stop_after_two(path, network, average, optimizer, step):
+    def stop_after_two(
+        path: Path, network: nn.Module, average: Any, optimizer: torch.optim.Optimizer, step: int
+    ) -> None:
         save(path, network, average, optimizer, step)
         if step == 2:
             raise KeyboardInterrupt

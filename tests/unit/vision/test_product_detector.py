@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
@@ -18,11 +20,11 @@ from vision.product_network import INPUT_SIDE, ProductBoxes, product_network
 
 
 @pytest.fixture(scope="module")
-def detector():
+def detector() -> ProductDetector:
     return ProductDetector()
 
 
-def test_the_network_in_use_gives_the_boxes_that_fcos_gives():
+def test_the_network_in_use_gives_the_boxes_that_fcos_gives() -> None:
     torch.manual_seed(3)
     network = product_network(EfficientNet.from_name("efficientnet-lite0"), score_threshold=0.0)
     network = network.eval()
@@ -37,11 +39,13 @@ def test_the_network_in_use_gives_the_boxes_that_fcos_gives():
     assert scores.shape == (20 * 20 + 10 * 10 + 5 * 5,)
 
 
-def test_folded_norms_leave_the_feature_map_as_it_was():
+def test_folded_norms_leave_the_feature_map_as_it_was() -> None:
     torch.manual_seed(4)
     lite = EfficientNet.from_name("efficientnet-lite0").eval()
     for module in lite.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.uniform_(-0.5, 0.5)
             module.running_var.uniform_(0.5, 2.0)
     pixels = torch.rand(1, 3, 64, 64)
@@ -54,7 +58,9 @@ def test_folded_norms_leave_the_feature_map_as_it_was():
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def pasted(cutout: Image.Image, ground: str, side: int, place: tuple[int, int]):
+def pasted(
+    cutout: Image.Image, ground: str, side: int, place: tuple[int, int]
+) -> tuple[Image.Image, Box]:
     """Set a cut-out on a plain ground of 640 x 480; give the picture and the true box."""
     figure = trimmed(cutout)
     figure.thumbnail((side, side))
@@ -73,7 +79,9 @@ def overlap(one: Box, other: Box) -> float:
 
 @pytest.mark.parametrize("ground", ["white", "darkolivegreen", "tan"])
 @pytest.mark.parametrize(("side", "place"), [(430, (100, 20)), (240, (20, 200)), (160, (420, 60))])
-def test_the_first_box_is_around_the_product(detector, ground, side, place):
+def test_the_first_box_is_around_the_product(
+    detector: ProductDetector, ground: str, side: int, place: tuple[int, int]
+) -> None:
     cutouts = list(load().cutouts.values())[:6]
     overlaps = []
     for path in cutouts:
@@ -85,13 +93,13 @@ def test_the_first_box_is_around_the_product(detector, ground, side, place):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (4000, 3), (641, 479)])
-def test_boxes_lie_within_the_picture(detector, size):
+def test_boxes_lie_within_the_picture(detector: ProductDetector, size: tuple[int, int]) -> None:
     for box in detector.detect(Image.effect_noise(size, 90).convert("RGB")):
         assert 0 <= box.left < box.right <= size[0]
         assert 0 <= box.top < box.bottom <= size[1]
 
 
-def test_the_engines_find_the_same_boxes(detector):
+def test_the_engines_find_the_same_boxes(detector: ProductDetector) -> None:
     other = ProductDetector(engine=ONNXRUNTIME)
     assert other.fingerprint == detector.fingerprint
     for path in list(load().cutouts.values())[:3]:
@@ -101,7 +109,9 @@ def test_the_engines_find_the_same_boxes(detector):
             assert overlap(one, same) > 0.98
 
 
-def test_of_two_boxes_around_one_product_the_better_is_given(detector, monkeypatch):
+def test_of_two_boxes_around_one_product_the_better_is_given(
+    detector: ProductDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scores = torch.tensor([0.5, 0.9, 0.05, 0.4])
     corners = torch.tensor(
         [[10, 10, 110, 110], [12, 8, 112, 112], [200, 200, 300, 300], [-9, 240, 160, 400]]
@@ -111,7 +121,7 @@ def test_of_two_boxes_around_one_product_the_better_is_given(detector, monkeypat
     assert found == [Box(24, 8, 224, 112), Box(0, 240, 320, 320)]
 
 
-def test_the_fingerprint_changes_with_weights_and_score(tmp_path):
+def test_the_fingerprint_changes_with_weights_and_score(tmp_path: Path) -> None:
     state = load_file(WEIGHTS_FILE)
     name = next(name for name in state if name.endswith("bias"))
     state[name] = state[name] + 0.5
@@ -130,7 +140,9 @@ def test_the_fingerprint_changes_with_weights_and_score(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])
-def test_a_file_that_holds_no_weights_is_told_in_one_line(tmp_path, content):
+def test_a_file_that_holds_no_weights_is_told_in_one_line(
+    tmp_path: Path, content: bytes | None
+) -> None:
     path = tmp_path / "weights.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -139,7 +151,7 @@ def test_a_file_that_holds_no_weights_is_told_in_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"other": torch.zeros(3)}, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match="is of another network"):
         ProductDetector(str(tmp_path / "weights.safetensors"))

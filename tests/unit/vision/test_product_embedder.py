@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from vision.product_embedder import WEIGHTS_FILE, ProductEmbedder, crop_pixels
 
 
 @pytest.fixture(scope="module")
-def embedder():
+def embedder() -> ProductEmbedder:
     return ProductEmbedder()
 
 
@@ -21,13 +23,15 @@ def shapes(seed: int, size: tuple[int, int] = (180, 120)) -> Image.Image:
     picture = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
     draw = ImageDraw.Draw(picture)
     for _ in range(6):
-        left, top = rng.integers(0, size[0] - 60), rng.integers(0, size[1] - 60)
+        left, top = int(rng.integers(0, size[0] - 60)), int(rng.integers(0, size[1] - 60))
         colour = tuple(rng.integers(0, 256, 3).tolist())
         draw.ellipse((left, top, left + 60, top + 60), fill=colour)
     return picture
 
 
-def test_features_have_length_one_and_are_the_same_alone_and_among_others(embedder):
+def test_features_have_length_one_and_are_the_same_alone_and_among_others(
+    embedder: ProductEmbedder,
+) -> None:
     pictures = [shapes(seed) for seed in range(3)]
     features = embedder.embed(pictures)
     assert features.shape == (3, embedder.dimensions) == (3, 256)
@@ -37,13 +41,13 @@ def test_features_have_length_one_and_are_the_same_alone_and_among_others(embedd
     assert embedder.embed([]).shape == (0, 256)
 
 
-def test_the_same_thing_is_more_alike_than_another(embedder):
+def test_the_same_thing_is_more_alike_than_another(embedder: ProductEmbedder) -> None:
     same = shapes(1).rotate(8, fillcolor=(127, 127, 127))
     one, turned, other = embedder.embed([shapes(1), same, shapes(2)])
     assert one @ turned > one @ other + 0.1
 
 
-def test_a_crop_keeps_its_shape():
+def test_a_crop_keeps_its_shape() -> None:
     pixels = crop_pixels(Image.new("RGB", (100, 50), (255, 0, 0)))[0]
     assert pixels.shape == (3, 256, 256)
     red = (pixels[0] > 0.9).numpy()
@@ -53,7 +57,7 @@ def test_a_crop_keeps_its_shape():
     assert float(pixels[:, :60].abs().max()) == 0
 
 
-def test_both_engines_give_the_same_features():
+def test_both_engines_give_the_same_features() -> None:
     pictures = [shapes(seed) for seed in range(3)]
     one, other = (ProductEmbedder(engine=name) for name in ("torch", "onnxruntime"))
     assert one.fingerprint == other.fingerprint
@@ -61,7 +65,9 @@ def test_both_engines_give_the_same_features():
     assert cosines.min() > 0.99999
 
 
-def test_the_fingerprint_changes_with_the_weights(embedder, tmp_path):
+def test_the_fingerprint_changes_with_the_weights(
+    embedder: ProductEmbedder, tmp_path: Path
+) -> None:
     state = load_file(WEIGHTS_FILE)
     save_file(state, tmp_path / "same")
     state["projection.weight"][0, 0] += 1
@@ -70,7 +76,7 @@ def test_the_fingerprint_changes_with_the_weights(embedder, tmp_path):
     assert ProductEmbedder(str(tmp_path / "other")).fingerprint != embedder.fingerprint
 
 
-def test_a_file_that_holds_no_such_weights_is_refused_in_one_line(tmp_path):
+def test_a_file_that_holds_no_such_weights_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     save_file({"projection.weight": torch.zeros(2, 2)}, tmp_path / "other")
     for name in ("text", "other", "missing"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torchvision
@@ -15,7 +17,7 @@ MODEL = "ssdlite320_mobilenet_v3_large"
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> EfficientNetLite0:
     return EfficientNetLite0()
 
 
@@ -45,7 +47,9 @@ def overlap(one: Box, other: Box) -> float:
 
 @pytest.mark.parametrize("place", [(40, 40), (380, 30), (60, 200), (400, 190), (200, 100)])
 @pytest.mark.parametrize("background", ["white", "wood"])
-def test_the_best_box_is_where_the_object_is(network, place, background):
+def test_the_best_box_is_where_the_object_is(
+    network: EfficientNetLite0, place: tuple[int, int], background: str
+) -> None:
     image = Image.new("RGB", (640, 480), "white" if background == "white" else (150, 110, 70))
     if background == "wood":
         draw = ImageDraw.Draw(image)
@@ -56,7 +60,9 @@ def test_the_best_box_is_where_the_object_is(network, place, background):
     assert overlap(best, truth) > 0.45
 
 
-def test_boxes_lie_within_the_picture_and_the_stronger_object_comes_first(network):
+def test_boxes_lie_within_the_picture_and_the_stronger_object_comes_first(
+    network: EfficientNetLite0,
+) -> None:
     image = Image.new("RGB", (900, 400), "white")
     large, small = bottle(image, 60, 20, 340), bottle(image, 740, 200, 120)
     boxes = ActivationMapDetector(network).detect(image)
@@ -69,35 +75,38 @@ def test_boxes_lie_within_the_picture_and_the_stronger_object_comes_first(networ
 
 
 @pytest.mark.parametrize("colour", ["white", "black", "gray", "red"])
-def test_nothing_is_found_in_a_plain_surface(network, colour):
+def test_nothing_is_found_in_a_plain_surface(network: EfficientNetLite0, colour: str) -> None:
     assert ActivationMapDetector(network).detect(Image.new("RGB", (400, 300), colour)) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (4000, 3)])
-def test_extreme_shapes_give_boxes_within_the_picture(network, size):
+def test_extreme_shapes_give_boxes_within_the_picture(
+    network: EfficientNetLite0, size: tuple[int, int]
+) -> None:
     for box in ActivationMapDetector(network).detect(Image.new("RGB", size, "orange")):
         assert 0 <= box.left < box.right <= size[0]
         assert 0 <= box.top < box.bottom <= size[1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 40.0])
-def test_a_map_without_an_object_gives_no_boxes_or_good_ones(value):
-    class Stub:
-        fingerprint = "stub"
+def test_a_map_without_an_object_gives_no_boxes_or_good_ones(value: float) -> None:
+    class Stub(EfficientNetLite0):
+        def __init__(self) -> None:
+            self.fingerprint = "stub"
 
-        def feature_map(self, _image, side):
+        def feature_map(self, _image: Image.Image, side: int) -> torch.Tensor:
             return torch.full((1280, side // 32, side // 32), value)
 
     assert ActivationMapDetector(Stub()).detect(Image.new("RGB", (300, 300))) == []
 
 
-def test_the_fingerprint_changes_with_the_threshold(network):
+def test_the_fingerprint_changes_with_the_threshold(network: EfficientNetLite0) -> None:
     one, same, other = (ActivationMapDetector(network, threshold=t) for t in (0.4, 0.4, 0.5))
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
 @pytest.fixture(scope="module")
-def weights_file(tmp_path_factory):
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(5)
     model = torchvision.models.get_model(MODEL, weights=None, weights_backbone=None, num_classes=4)
     path = tmp_path_factory.mktemp("weights") / "detector.pth"
@@ -105,7 +114,9 @@ def weights_file(tmp_path_factory):
     return str(path)
 
 
-def test_a_torchvision_detector_loads_a_file_with_its_own_number_of_classes(weights_file):
+def test_a_torchvision_detector_loads_a_file_with_its_own_number_of_classes(
+    weights_file: str,
+) -> None:
     detector = TorchvisionDetector(MODEL, weights_file, score_threshold=0.0)
     image = Image.new("RGB", (500, 300), "white")
     bottle(image, 50, 20, 240)
@@ -117,9 +128,11 @@ def test_a_torchvision_detector_loads_a_file_with_its_own_number_of_classes(weig
     assert boxes == detector.detect(image)
 
 
-def test_a_torchvision_detector_keeps_boxes_over_the_score_best_first(weights_file):
+def test_a_torchvision_detector_keeps_boxes_over_the_score_best_first(
+    weights_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     detector = TorchvisionDetector(MODEL, weights_file, score_threshold=0.5)
-    detector._model = lambda _: [
+    found_by_the_model = [
         {
             "scores": torch.tensor([0.6, 0.9, 0.49, 0.8]),
             "boxes": torch.tensor(
@@ -127,13 +140,14 @@ def test_a_torchvision_detector_keeps_boxes_over_the_score_best_first(weights_fi
             ),
         }
     ]
+    monkeypatch.setattr(detector, "_model", lambda _: found_by_the_model)
     found = detector.detect(Image.new("RGB", (200, 100)))
     assert found == [Box(0, 0, 200, 100), Box(1, 2, 31, 40)]
 
 
 def test_the_fingerprint_of_a_torchvision_detector_changes_with_weights_and_score(
-    weights_file, tmp_path
-):
+    weights_file: str, tmp_path: Path
+) -> None:
     state = torch.load(weights_file, weights_only=True)
     name = next(iter(state))
     state[name] = state[name] + 0.5
@@ -150,7 +164,7 @@ def test_the_fingerprint_of_a_torchvision_detector_changes_with_weights_and_scor
     assert len(fingerprints) == 3
 
 
-def test_an_unknown_model_name_says_how_to_see_the_choices():
+def test_an_unknown_model_name_says_how_to_see_the_choices() -> None:
     with pytest.raises(
         ValueError, match=r"'resnet18'.*list_models\(module=.*detection\)"
     ) as caught:

@@ -8,6 +8,8 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,12 @@ def drawing(width: int = 320, height: int = 240) -> Image.Image:
     return image
 
 
+def pixel(image: Image.Image, x: int, y: int = 0) -> tuple[int, ...]:
+    found = image.getpixel((x, y))
+    assert isinstance(found, tuple)
+    return found
+
+
 @pytest.mark.parametrize("judge", [inspect, decode])
 @pytest.mark.parametrize(
     ("data", "fault"),
@@ -71,7 +79,9 @@ def drawing(width: int = 320, height: int = 240) -> Image.Image:
         (raw_png((0, 300), 8, 2, [b""]), errors.InvalidImageContent),
     ],
 )
-def test_each_fault_of_a_file_has_its_own_error(judge, data, fault):
+def test_each_fault_of_a_file_has_its_own_error(
+    judge: Callable[[bytes, PictureLimits], object], data: bytes, fault: type[errors.ContractError]
+) -> None:
     with pytest.raises(fault) as caught:
         judge(data, LIMITS)
     assert type(caught.value) is fault
@@ -79,13 +89,13 @@ def test_each_fault_of_a_file_has_its_own_error(judge, data, fault):
 
 @pytest.mark.parametrize("size", [(201, 201), (4096, 201), (201, 4096)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_side_at_its_limit_is_accepted(size, kind):
+def test_a_side_at_its_limit_is_accepted(size: tuple[int, int], kind: str) -> None:
     data = saved(Image.new("L", size), kind)
     assert inspect(data, LIMITS) == size
     assert decode(data, LIMITS).size == size
 
 
-def test_a_file_must_be_under_the_limit_of_bytes():
+def test_a_file_must_be_under_the_limit_of_bytes() -> None:
     data = saved(drawing(), "JPEG")
     over = PictureLimits(max_bytes=len(data), min_side=1, max_side=4096)
     under = PictureLimits(max_bytes=len(data) + 1, min_side=1, max_side=4096)
@@ -95,19 +105,19 @@ def test_a_file_must_be_under_the_limit_of_bytes():
     assert inspect(data, PictureLimits(max_bytes=0, min_side=1, max_side=0)) == (320, 240)
 
 
-def test_bytes_are_judged_before_anything_else():
+def test_bytes_are_judged_before_anything_else() -> None:
     with pytest.raises(errors.ImageSizeExceedLimit):
         inspect(bytes(3_932_160), LIMITS)
     with pytest.raises(errors.NotSupportImage):
         inspect(bytes(3_932_159), LIMITS)
 
 
-def test_a_bomb_is_refused_even_without_a_limit_of_sides():
+def test_a_bomb_is_refused_even_without_a_limit_of_sides() -> None:
     with pytest.raises(errors.InvalidImageContent):
         decode(raw_png((60000, 60000), 8, 2, [b""]), PictureLimits(0, 1, 0))
 
 
-def test_inspect_reads_no_pixels():
+def test_inspect_reads_no_pixels() -> None:
     header_only = raw_png((300, 250), 8, 2, [b"far too short"])
     assert inspect(header_only, LIMITS) == (300, 250)
     with pytest.raises(errors.InvalidImageContent):
@@ -115,7 +125,7 @@ def test_inspect_reads_no_pixels():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_a_png_of_each_mode_becomes_the_same_rgb_as_its_opaque_pixels(mode):
+def test_a_png_of_each_mode_becomes_the_same_rgb_as_its_opaque_pixels(mode: str) -> None:
     stored = drawing().convert(mode)
     result = decode(saved(stored), LIMITS)
     assert result.mode == "RGB"
@@ -124,7 +134,7 @@ def test_a_png_of_each_mode_becomes_the_same_rgb_as_its_opaque_pixels(mode):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_of_each_mode_becomes_rgb_of_the_same_look(mode, progressive):
+def test_a_jpeg_of_each_mode_becomes_rgb_of_the_same_look(mode: str, progressive: bool) -> None:
     stored = drawing().convert(mode)
     result = decode(saved(stored, "JPEG", quality=95, progressive=progressive), LIMITS)
     difference = np.abs(np.asarray(result, int) - np.asarray(stored.convert("RGB"), int))
@@ -132,7 +142,7 @@ def test_a_jpeg_of_each_mode_becomes_rgb_of_the_same_look(mode, progressive):
     assert difference.mean() < 3
 
 
-def test_transparent_pixels_become_white_and_half_transparent_ones_are_mixed():
+def test_transparent_pixels_become_white_and_half_transparent_ones_are_mixed() -> None:
     image = Image.new("RGBA", (3, 1))
     image.putpixel((0, 0), (255, 0, 0, 255))
     image.putpixel((1, 0), (255, 0, 0, 0))
@@ -145,15 +155,15 @@ def test_transparent_pixels_become_white_and_half_transparent_ones_are_mixed():
     ]
 
 
-def test_grey_with_alpha_is_flattened_on_white():
+def test_grey_with_alpha_is_flattened_on_white() -> None:
     image = Image.new("LA", (2, 1), (10, 0))
     image.putpixel((1, 0), (10, 255))
     result = decode(saved(image), SMALL)
-    assert [result.getpixel((x, 0))[0] for x in range(2)] == [255, 10]
+    assert [pixel(result, x)[0] for x in range(2)] == [255, 10]
 
 
 @pytest.mark.parametrize("transparency", [0, bytes([0, 255])])
-def test_a_transparent_palette_entry_is_flattened_on_white(transparency):
+def test_a_transparent_palette_entry_is_flattened_on_white(transparency: int | bytes) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([9, 9, 9, 200, 0, 0])
     image.putpixel((1, 0), 1)
@@ -181,20 +191,20 @@ def test_a_transparent_palette_entry_is_flattened_on_white(transparency):
     ],
 )
 def test_a_transparent_sample_value_is_flattened_on_white(
-    depth, colour, row, transparent, expected
-):
+    depth: int, colour: int, row: bytes, transparent: bytes, expected: Any
+) -> None:
     data = raw_png((2, 1), depth, colour, [row], chunk(b"tRNS", transparent))
     result = decode(data, SMALL)
     assert [result.getpixel((x, 0)) for x in range(2)] == [(grey,) * 3 for grey in expected]
 
 
-def test_sixteen_bit_grey_is_scaled_and_not_clipped():
+def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
     samples = [0, 257, 32768, 65535]
     result = decode(raw_png((4, 1), 16, 0, [struct.pack(">4H", *samples)]), SMALL)
-    assert [result.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
+    assert [pixel(result, x)[0] for x in range(4)] == [0, 1, 128, 255]
 
 
-def test_sixteen_bit_colour_and_alpha_keep_their_high_bytes():
+def test_sixteen_bit_colour_and_alpha_keep_their_high_bytes() -> None:
     colour = raw_png((1, 1), 16, 2, [struct.pack(">3H", 65535, 32896, 257)])
     alpha = raw_png((1, 1), 16, 6, [struct.pack(">4H", 0, 0, 0, 0)])
     assert decode(colour, SMALL).getpixel((0, 0)) == (255, 128, 1)
@@ -203,7 +213,7 @@ def test_sixteen_bit_colour_and_alpha_keep_their_high_bytes():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_the_exif_orientation_is_applied(orientation, kind):
+def test_the_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     upright = Image.new("RGB", (48, 32), "black")
     upright.paste((255, 0, 0), (0, 0, 16, 16))
     upright.paste((0, 255, 0), (32, 0, 48, 16))
@@ -231,26 +241,26 @@ def test_the_exif_orientation_is_applied(orientation, kind):
 # Pillow warns of what is broken; the service logs that and goes on.
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
 @pytest.mark.parametrize("exif", [b"Exif\0\0broken", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"x"])
-def test_broken_exif_data_does_not_refuse_the_picture(exif):
+def test_broken_exif_data_does_not_refuse_the_picture(exif: bytes) -> None:
     assert decode(saved(drawing(), "JPEG", exif=exif), LIMITS).size == (320, 240)
 
 
-def test_an_orientation_that_does_not_exist_is_taken_as_upright():
+def test_an_orientation_that_does_not_exist_is_taken_as_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 77
     assert decode(saved(drawing(), "JPEG", exif=exif), LIMITS).size == (320, 240)
 
 
-def test_the_first_frame_of_an_animated_png_and_of_an_mpo_is_taken():
+def test_the_first_frame_of_an_animated_png_and_of_an_mpo_is_taken() -> None:
     red, blue = Image.new("RGB", (210, 210), "red"), Image.new("RGB", (210, 210), "blue")
     for kind in ("PNG", "MPO"):
         data = saved(red, kind, save_all=True, append_images=[blue])
-        left, _, right = decode(data, LIMITS).getpixel((100, 100))
+        left, _, right = pixel(decode(data, LIMITS), 100, 100)
         assert left > 250
         assert right < 5
 
 
-def test_bytes_of_another_format_after_the_picture_do_no_harm():
+def test_bytes_of_another_format_after_the_picture_do_no_harm() -> None:
     for kind in ("JPEG", "PNG"):
         data = saved(drawing(), kind) + b"PK\x03\x04<script>alert(1)</script>" + bytes(50)
         assert decode(data, LIMITS).size == (320, 240)
@@ -258,45 +268,45 @@ def test_bytes_of_another_format_after_the_picture_do_no_harm():
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.99])
-def test_a_truncated_jpeg_is_refused(progressive, kept):
+def test_a_truncated_jpeg_is_refused(progressive: bool, kept: float) -> None:
     data = saved(drawing(), "JPEG", progressive=progressive)
     with pytest.raises(errors.InvalidImageContent):
         decode(data[: int(len(data) * kept)], LIMITS)
 
 
 @pytest.mark.parametrize("missing", [1, 2])
-def test_a_jpeg_without_its_end_marker_is_refused(missing):
+def test_a_jpeg_without_its_end_marker_is_refused(missing: int) -> None:
     with pytest.raises(errors.InvalidImageContent):
         decode(saved(drawing(), "JPEG")[:-missing], LIMITS)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.99])
-def test_a_truncated_png_is_refused(kept):
+def test_a_truncated_png_is_refused(kept: float) -> None:
     data = saved(drawing())
     with pytest.raises(errors.InvalidImageContent):
         decode(data[: int(len(data) * kept)], LIMITS)
 
 
-def test_a_png_without_its_end_chunk_is_refused():
+def test_a_png_without_its_end_chunk_is_refused() -> None:
     with pytest.raises(errors.InvalidImageContent):
         decode(saved(drawing())[:-12], LIMITS)
 
 
-def test_a_png_with_a_wrong_checksum_is_refused():
+def test_a_png_with_a_wrong_checksum_is_refused() -> None:
     data = bytearray(saved(drawing()))
     data[data.index(b"IDAT") + 40] ^= 1
     with pytest.raises(errors.InvalidImageContent):
         decode(bytes(data), LIMITS)
 
 
-def test_a_text_bomb_in_a_png_is_never_inflated():
+def test_a_text_bomb_in_a_png_is_never_inflated() -> None:
     notes = PngImagePlugin.PngInfo()
     notes.add_text("comment", "a" * 20_000_000, zip=True)
     result = decode(saved(drawing(), pnginfo=notes), LIMITS)
     assert np.array_equal(np.asarray(result), np.asarray(drawing()))
 
 
-def test_nothing_of_the_metadata_goes_along():
+def test_nothing_of_the_metadata_goes_along() -> None:
     exif = Image.Exif()
     exif[0x010F] = "Maker of the camera"
     image = decode(saved(drawing(), "JPEG", exif=exif, comment=b"at home"), LIMITS)
@@ -310,13 +320,15 @@ def test_nothing_of_the_metadata_goes_along():
     ("size", "expected"),
     [((1280, 960), (640, 480)), ((300, 1200), (160, 640)), ((300, 200), (300, 200))],
 )
-def test_a_thumbnail_is_a_jpeg_of_at_most_the_long_side(size, expected):
+def test_a_thumbnail_is_a_jpeg_of_at_most_the_long_side(
+    size: tuple[int, int], expected: Any
+) -> None:
     data = thumbnail_jpeg(Image.new("RGB", size, "teal"), 640)
     with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.size, image.mode) == ("JPEG", expected, "RGB")
 
 
-def test_making_a_thumbnail_leaves_the_picture_as_it_is():
+def test_making_a_thumbnail_leaves_the_picture_as_it_is() -> None:
     image = drawing(1280, 960)
     thumbnail_jpeg(image, 100)
     assert image.size == (1280, 960)
@@ -355,7 +367,7 @@ def damaged_files() -> list[bytes]:
 
 # Pillow warns of metadata that it can make nothing of; that is what is fed to it here.
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_no_bytes_raise_anything_but_an_error_of_the_contract():
+def test_no_bytes_raise_anything_but_an_error_of_the_contract() -> None:
     outcomes = set()
     for data in damaged_files():
         for judge in (inspect, decode):
@@ -367,7 +379,7 @@ def test_no_bytes_raise_anything_but_an_error_of_the_contract():
     assert errors.NotSupportImage in outcomes
 
 
-def test_the_module_needs_neither_torch_nor_numpy():
+def test_the_module_needs_neither_torch_nor_numpy() -> None:
     script = (
         "import sys, vision.picture;"
         "print([m for m in ('torch', 'torchvision', 'numpy', 'scipy') if m in sys.modules])"

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from contract.errors import NoAvailableFeature
 from vision.box import Box
+from vision.detector import ActivationMapDetector
+from vision.embedder import EfficientNetLiteEmbedder
 from vision.pipeline import Pipeline, VisionOptions, load_pipeline
 from vision.product_detector import WEIGHTS_FILE as DETECTOR_FILE
 from vision.product_embedder import WEIGHTS_FILE as EMBEDDER_FILE
 
 
 class StubDetector:
-    def __init__(self, boxes=(), fingerprint="detector"):
+    def __init__(self, boxes: Iterable[Box] = (), fingerprint: str = "detector") -> None:
         self.boxes = list(boxes)
         self.fingerprint = fingerprint
 
-    def detect(self, _image):
+    def detect(self, _image: Image.Image) -> list[Box]:
         return self.boxes
 
 
@@ -31,11 +37,11 @@ class StubEmbedder:
 
     dimensions = 5
 
-    def __init__(self, fingerprint="embedder", value=None):
+    def __init__(self, fingerprint: str = "embedder", value: float | None = None) -> None:
         self.fingerprint = fingerprint
         self.value = value
 
-    def embed(self, images):
+    def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         if self.value is not None:
             return np.full((len(images), 5), self.value, dtype=np.float32)
         return np.array(
@@ -52,11 +58,13 @@ def scene() -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def default():
+def default() -> Pipeline:
     return load_pipeline(VisionOptions(threads=1))
 
 
-def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(default):
+def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(
+    default: Pipeline,
+) -> None:
     box, feature = default.describe(scene())
     again_box, again = default.describe(scene())
     boxes, features = default.describe_query(scene(), 3)
@@ -69,13 +77,16 @@ def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(def
     assert np.array_equal(feature, features[0])
 
 
-def test_the_activation_map_and_the_features_share_one_network():
+def test_the_activation_map_and_the_features_share_one_network() -> None:
     options = VisionOptions(detector="activation-map", embedder="efficientnet-lite0", threads=1)
     sharing = load_pipeline(options)
-    assert sharing._detector._network is sharing._embedder._network
+    detector, embedder = sharing._detector, sharing._embedder
+    assert isinstance(detector, ActivationMapDetector)
+    assert isinstance(embedder, EfficientNetLiteEmbedder)
+    assert detector._network is embedder._network
 
 
-def test_both_engines_give_the_same_boxes_and_features(default):
+def test_both_engines_give_the_same_boxes_and_features(default: Pipeline) -> None:
     other = load_pipeline(VisionOptions(threads=1, engine="torch"))
     boxes, features = default.describe_query(scene(), 3)
     other_boxes, other_features = other.describe_query(scene(), 3)
@@ -84,27 +95,27 @@ def test_both_engines_give_the_same_boxes_and_features(default):
     assert not np.array_equal(features, other_features), "one engine ran both"
 
 
-def test_the_plain_embedder_gives_all_numbers_and_is_another_model(default):
+def test_the_plain_embedder_gives_all_numbers_and_is_another_model(default: Pipeline) -> None:
     plain = load_pipeline(VisionOptions(threads=1, embedder="efficientnet-lite0"))
     _, feature = plain.describe(scene())
     assert feature.shape == (1280,) == (plain.dimensions,)
     assert plain.model_id != default.model_id
 
 
-def test_the_default_parts_take_a_file_of_weights(default):
+def test_the_default_parts_take_a_file_of_weights(default: Pipeline) -> None:
     files = VisionOptions(
         detector_weights=str(DETECTOR_FILE), embedder_weights=str(EMBEDDER_FILE), threads=1
     )
     assert load_pipeline(files).model_id == default.model_id
 
 
-def test_a_plain_picture_is_described_as_a_whole(default):
+def test_a_plain_picture_is_described_as_a_whole(default: Pipeline) -> None:
     boxes, features = default.describe_query(Image.new("RGB", (300, 210), "gray"), 3)
     assert boxes == [Box(0, 0, 300, 210)]
     assert features.shape == (1, 256)
 
 
-def test_a_given_box_replaces_detection(default):
+def test_a_given_box_replaces_detection(default: Pipeline) -> None:
     given = Box(150, 90, 331, 301)
     boxes, features = default.describe_query(scene(), 3, given)
     assert boxes == [given]
@@ -124,13 +135,15 @@ def test_a_given_box_replaces_detection(default):
         Box(-9999, -9999, 9999, 9999),
     ],
 )
-def test_no_box_is_too_odd_to_be_described(default, box):
+def test_no_box_is_too_odd_to_be_described(default: Pipeline, box: Box) -> None:
     _, features = default.describe_query(scene(), 1, box)
     assert np.isfinite(features).all()
 
 
 @pytest.mark.parametrize(("searched", "expected"), [(1, 1), (2, 3), (3, 4), (9, 4)])
-def test_all_boxes_are_given_and_the_best_ones_and_the_whole_picture_described(searched, expected):
+def test_all_boxes_are_given_and_the_best_ones_and_the_whole_picture_described(
+    searched: int, expected: int
+) -> None:
     detected = [Box(0, 0, 50, 60), Box(10, 10, 90, 30), Box(5, 5, 9, 9)]
     pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0)
     boxes, features = pipeline.describe_query(scene(), searched)
@@ -140,14 +153,14 @@ def test_all_boxes_are_given_and_the_best_ones_and_the_whole_picture_described(s
     assert searched == 1 or features[-1, :2].tolist() == [500, 400]
 
 
-def test_a_box_that_is_the_whole_picture_is_not_searched_twice():
+def test_a_box_that_is_the_whole_picture_is_not_searched_twice() -> None:
     detected = [Box(0, 0, 500, 400), Box(10, 10, 90, 30)]
     pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0)
     _, features = pipeline.describe_query(scene(), 3)
     assert features[:, :2].tolist() == [[500, 400], [80, 20]]
 
 
-def test_the_crop_is_the_box_with_its_margin_inside_the_picture():
+def test_the_crop_is_the_box_with_its_margin_inside_the_picture() -> None:
     pipeline = Pipeline(StubDetector([Box(0, 100, 100, 300)]), StubEmbedder(), 0.1)
     box, feature = pipeline.describe(scene())
     assert box == Box(0, 100, 100, 300)
@@ -155,7 +168,7 @@ def test_the_crop_is_the_box_with_its_margin_inside_the_picture():
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_a_feature_that_cannot_be_used_is_refused(value):
+def test_a_feature_that_cannot_be_used_is_refused(value: float | None) -> None:
     pipeline = Pipeline(StubDetector(), StubEmbedder(value=value), 0.0)
     with pytest.raises(NoAvailableFeature):
         pipeline.describe(scene())
@@ -163,7 +176,7 @@ def test_a_feature_that_cannot_be_used_is_refused(value):
         pipeline.describe_query(scene(), 2)
 
 
-def test_the_model_id_changes_with_every_part_and_with_nothing_else():
+def test_the_model_id_changes_with_every_part_and_with_nothing_else() -> None:
     ids = [
         Pipeline(StubDetector(fingerprint=one), StubEmbedder(two), margin).model_id
         for one, two, margin in [
@@ -190,12 +203,16 @@ def test_the_model_id_changes_with_every_part_and_with_nothing_else():
         ({"score_threshold": 0.9}, True),
     ],
 )
-def test_the_model_id_follows_the_options_that_change_a_feature(default, change, same):
+def test_the_model_id_follows_the_options_that_change_a_feature(
+    default: Pipeline, change: dict[str, Any], same: bool
+) -> None:
     changed = load_pipeline(dataclasses.replace(VisionOptions(threads=1), **change))
     assert (changed.model_id == default.model_id) is same
 
 
-def test_models_of_torchvision_can_be_combined_with_the_default_ones(tmp_path, default):
+def test_models_of_torchvision_can_be_combined_with_the_default_ones(
+    tmp_path: Path, default: Pipeline
+) -> None:
     torch.manual_seed(1)
     embedder = torchvision.models.get_model("mobilenet_v3_small", weights=None)
     detector = torchvision.models.get_model(
@@ -203,11 +220,11 @@ def test_models_of_torchvision_can_be_combined_with_the_default_ones(tmp_path, d
     )
     torch.save(embedder.state_dict(), tmp_path / "embedder.pth")
     torch.save(detector.state_dict(), tmp_path / "detector.pth")
-    own_embedder = {
+    own_embedder: dict[str, Any] = {
         "embedder": "mobilenet_v3_small",
         "embedder_weights": str(tmp_path / "embedder.pth"),
     }
-    own_detector = {
+    own_detector: dict[str, Any] = {
         "detector": "ssdlite320_mobilenet_v3_large",
         "detector_weights": str(tmp_path / "detector.pth"),
     }
@@ -236,7 +253,7 @@ def test_models_of_torchvision_can_be_combined_with_the_default_ones(tmp_path, d
         {"device": "cuda:99"},
     ],
 )
-def test_options_that_name_nothing_are_refused_in_one_line(options):
+def test_options_that_name_nothing_are_refused_in_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"nothing|cuda:99") as caught:
         load_pipeline(VisionOptions(**options))
     assert "\n" not in str(caught.value)
