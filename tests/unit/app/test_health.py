@@ -22,7 +22,7 @@ from workers.staging import Consumption, IndexReport, IndexReports
 MakeServices = Callable[..., Services]
 
 
-REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", "")
+REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 1)
 
 
 def client_of(services: Services) -> FlaskClient:

@@ -42,7 +42,8 @@ def test_the_document_is_openapi_3_1(told: dict[str, Any]) -> None:
 
 def test_the_document_is_openapi_without_any_limit() -> None:
     limits = [name for name in Settings.model_fields if name.endswith(("_per_call", "_bytes"))]
-    chosen = Settings(**dict.fromkeys(limits, 0), image_info_characters=0)
+    none: dict[str, Any] = dict.fromkeys(limits, 0)
+    chosen = Settings(**none, image_info_characters=0)
     validate(document(OPERATIONS, chosen))
 
 
@@ -130,6 +131,8 @@ def test_codes_that_are_never_answered_are_declared_by_nobody() -> None:
 
 
 #: Requests at a limit and beyond it: operation, what differs from its example, valid or not.
+NO_LISTS: tuple[Any, ...] = (None, "p", {})
+
 EDGES: list[tuple[str, dict[str, Any], bool]] = [
     *(("image_info", {"product_id": "p" * n}, n in (1, 4)) for n in (0, 1, 4, 5)),
     *(("image_info", {"collection_name": "商" * n}, n == 3) for n in (0, 3, 4)),
@@ -153,7 +156,7 @@ EDGES: list[tuple[str, dict[str, Any], bool]] = [
     *(("product_search", {"image_content": text}, text == "x") for text in ("", "x", 7)),
     *(("product_search", {"min_similarity": s}, s in (-1, 0.5, 1)) for s in (-1, 0.5, 1, 1.5, "1")),
     *(("product_search", {"group_by_product": g}, g is True) for g in (True, 1, "true")),
-    *(("create_product", {"product_list": items}, False) for items in (None, "p", {})),
+    *(("create_product", {"product_list": items}, False) for items in NO_LISTS),
 ]
 
 

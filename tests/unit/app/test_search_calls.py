@@ -80,7 +80,7 @@ class BlockedExchange(ScriptedExchange):
     def wait(self, query_id: str, seconds: float) -> dict[str, Any] | None:
         self.waiting.release()
         assert self.go_on.wait(10)
-        return self.answer
+        return super().wait(query_id, seconds)
 
 
 @pytest.fixture

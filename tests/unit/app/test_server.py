@@ -19,7 +19,7 @@ from app.answers import Success
 from app.caller import DEFAULT_USER
 from app.examples import Example
 from app.fields import RequestModel
-from app.operations import Handler, Operation
+from app.operations import Call, Handler, Operation
 from app.server import create_app
 from app.services import Services
 from contract import errors
@@ -327,7 +327,7 @@ def test_a_new_operation_is_served_and_its_fault_is_told(
     status: int,
     code: int,
 ) -> None:
-    def fail(services: Services, call: server.Call) -> dict[str, Any]:
+    def fail(services: Services, call: Call) -> dict[str, Any]:
         raise KeyError("lost")
 
     declared = operation("ours", fail)
@@ -355,9 +355,9 @@ def test_an_error_outside_of_an_operation_is_5000_in_the_envelope(
 def test_an_operation_is_told_who_calls_with_what_and_under_which_id(
     environment: pytest.MonkeyPatch, make_services: MakeServices
 ) -> None:
-    calls: list[server.Call] = []
+    calls: list[Call] = []
 
-    def note(services: Services, call: server.Call) -> dict[str, Any]:
+    def note(services: Services, call: Call) -> dict[str, Any]:
         calls.append(call)
         return {"found": 1}
 
@@ -365,4 +365,4 @@ def test_an_operation_is_told_who_calls_with_what_and_under_which_id(
     client = create_app(make_services()).test_client()
     response = client.post("/v1/ours", json={"a": "小店"})
     assert envelope(response)["result"] == {"code": 0, "message": "SUCCESS", "found": 1}
-    assert calls == [server.Call(DEFAULT_USER, {"a": "小店"}, response.headers["X-Request-Id"])]
+    assert calls == [Call(DEFAULT_USER, {"a": "小店"}, response.headers["X-Request-Id"])]

@@ -213,7 +213,7 @@ def test_a_refusal_shows_no_secret(environment: pytest.MonkeyPatch) -> None:
 
 def test_settings_cannot_be_changed_after_the_start() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        read_settings().port = 1
+        setattr(read_settings(), "port", 1)  # noqa: B010
 
 
 def test_a_bad_setting_ends_the_process_with_one_line_and_the_code_that_forbids_a_restart(

@@ -9,8 +9,8 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
-from workers.catalog_index import CatalogIndex, IndexHealth
-from workers.index_health import HealthReporter
+from workers.catalog_index import CatalogIndex
+from workers.index_health import HealthReporter, IndexHealth
 from workers.staging import IndexReport, IndexReports
 
 REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 5)

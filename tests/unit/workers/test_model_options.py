@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from config.settings import Settings
@@ -14,7 +16,7 @@ def test_the_model_is_loaded_as_the_settings_say(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     seen: list[VisionOptions] = []
     monkeypatch.setattr(pipeline, "load_pipeline", seen.append)
-    chosen = {
+    chosen: dict[str, Any] = {
         "detector": "a",
         "detector_weights": "b",
         "embedder": "c",

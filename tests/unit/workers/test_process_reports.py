@@ -10,6 +10,7 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
+from catalog.database_time import DATABASE_TIME
 from workers import process_reports
 from workers.process_reports import (
     GOOD_SECONDS,
@@ -90,7 +91,7 @@ def test_the_least_free_disk_is_that_of_any_machine(reports: ProcessReports) -> 
 def test_a_process_reports_its_own_clock_and_disk(
     reports: ProcessReports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_reports.DATABASE_TIME, "offset_seconds", lambda: -3.25)
+    monkeypatch.setattr(DATABASE_TIME, "offset_seconds", lambda: -3.25)
     ProcessReporter("fetch", reports, tmp_path / "not there yet").report()
     (found,) = reports.latest()
     assert found.report.process.startswith("fetch process ")

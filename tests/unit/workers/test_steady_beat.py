@@ -24,7 +24,7 @@ class Recorder(Scheduler):
         self.sent = [*getattr(self, "sent", []), entry.name]
 
     @property
-    def producer(self) -> None:  # type: ignore[override]
+    def producer(self) -> None:
         return None
 
 

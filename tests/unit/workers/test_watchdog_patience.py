@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -154,8 +155,8 @@ def test_a_worker_that_does_not_end_when_it_is_told_is_killed(
     done: list[object] = []
     environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setattr(Watchdog, "watch", lambda *_: ["index"])
-    monkeypatch.setattr(watchdog.os, "kill", lambda pid, number: done.append((pid, number)))
-    monkeypatch.setattr(watchdog.time, "sleep", done.append)
+    monkeypatch.setattr(os, "kill", lambda pid, number: done.append((pid, number)))
+    monkeypatch.setattr(time, "sleep", done.append)
     with capture_logs() as lines:
         watchdog._guard(consumer)
     assert done == [(os.getpid(), signal.SIGTERM), END_SECONDS, (os.getpid(), signal.SIGKILL)]
