@@ -14,6 +14,7 @@ from catalog.endings import delete_product, fail_images, vanished
 from catalog.products import NewProduct, ProductRow
 from catalog.store import Catalog
 from contract.errors import (
+    ContractError,
     ExistingProduct,
     InsertImageError,
     NoRelativeCollection,
@@ -66,7 +67,7 @@ def test_every_product_has_a_serial_of_its_own_when_many_insert_at_once(
 ) -> None:
     ids = [f"p{number}" for number in range(10)]
 
-    def insert(_: int) -> set[int]:
+    def insert(_: int) -> dict[int, type[ContractError]]:
         return catalog.products.insert(collection, [NewProduct(i, "n", "其他") for i in ids])
 
     taken = at_once(8, insert)

@@ -100,11 +100,12 @@ def test_what_is_under_way_is_not_taken_for_wrong_where_changes_go_on(
 ) -> None:
     counted: list[str] = []
     count = catalog.products.count
-    monkeypatch.setattr(
-        catalog.products,
-        "count",
-        lambda generation: counted.append(generation) or count(generation),
-    )
+
+    def noted(generation: str) -> tuple[int, int]:
+        counted.append(generation)
+        return count(generation)
+
+    monkeypatch.setattr(catalog.products, "count", noted)
     # Products that are counted and not written yet, at each look.
     under_way = itertools.cycle([3, 1, 0, 2, 0])
     for second in range(0, 13 * 60, SWEEP_SECONDS):

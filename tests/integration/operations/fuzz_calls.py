@@ -28,6 +28,7 @@ from PIL import Image
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
 from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -128,7 +129,8 @@ def fuzz(
         session.headers.update(headers or {})
         document = session.get(f"{url}/openapi.json", timeout=30).json()
         operations = [
-            found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()
+            _operation(found)
+            for found in schemathesis.openapi.from_dict(document).get_all_operations()
         ]
         each = max(1, min(40, calls // (2 * len(operations))))
         for turn in count():
@@ -155,13 +157,18 @@ def fuzz(
     return outcome
 
 
+def _operation(found: Any) -> Any:
+    assert isinstance(found, Ok), found
+    return found.ok()
+
+
 def _send(case: Any, url: str, session: requests.Session, outcome: Outcome) -> None:
     began = time.monotonic()
     try:
         answer = case.call(base_url=url, session=session, timeout=60)
-    except requests.RequestException as fault:
+    except requests.RequestException as lost:
         outcome.calls += 1
-        outcome.faults.append(f"{case.operation.label}: {fault!r} to {case.body!r:.500}")
+        outcome.faults.append(f"{case.operation.label}: {lost!r} to {case.body!r:.500}")
         return
     outcome.calls += 1
     outcome.slowest = max(outcome.slowest, time.monotonic() - began)

@@ -21,6 +21,7 @@ from backup.taking import NothingToBackUpError, read_through, take_backup
 from catalog.changes import ChangeState
 from catalog.collections import CollectionRow
 from catalog.connection import Row, databases
+from catalog.dumping import dump
 from catalog.images import ImageRow
 from catalog.models import ModelRow
 from catalog.products import NewProduct
@@ -203,7 +204,6 @@ def test_a_backup_that_meets_a_switch_is_refused(
     assert catalog.changes.begin(shop.key, "old", "new", accept_losses=False)
     change = catalog.changes.find(shop.key)
     assert change is not None
-    dump = taking.dump
 
     def switch_meanwhile(*arguments: Any) -> Any:
         for part in dump(*arguments):

@@ -125,7 +125,7 @@ def test_chunks_of_version_3_get_the_time_that_belongs_to_their_state(
     rows["schema"].insert_one({"_id": "schema", "version": 3})
     rows["chunks"].create_index([("due_at", 1)], sparse=True)
     rows["chunks"].create_index([("sent_at", 1)], sparse=True)
-    old = [
+    old: list[Row] = [
         {"_id": "running", "state": "running", "stage": "fetch", "due_at": 7},
         {"_id": "waiting", "state": "waiting", "stage": "vision", "due_at": 8},
         {"_id": "unsettled", "state": "done", "stage": "index", "due_at": 9},

@@ -6,6 +6,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -45,7 +46,7 @@ class Host:
 
     def __init__(self, folder: Path, servers: Servers, database: str) -> None:
         self.folder = folder
-        self.named = {
+        self.named: dict[str, Any] = {
             "mongo_url": servers.mongo_url,
             "redis_url": servers.redis_url,
             "mongo_database": database,

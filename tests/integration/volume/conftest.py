@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
@@ -18,7 +19,7 @@ from tests.volume.files import write_catalog
 def written(process_settings: None) -> Iterator[Written]:
     chosen = settings().model_copy(update={"mongo_database": DATABASE})
     generator = Generator(SMALL, MODEL)
-    with MongoClient(chosen.mongo_url.get_secret_value()) as client:
+    with MongoClient[dict[str, Any]](chosen.mongo_url.get_secret_value()) as client:
         for name in (DATABASE, f"{DATABASE}_blobs"):
             client.drop_database(name)
         write_catalog(client, DATABASE, generator)

@@ -79,7 +79,7 @@ class Work:
     def finish(self, *chunks: Chunk) -> None:
         for chunk in chunks:
             for _ in range(8):
-                (found,) = self.catalog.chunks.find([chunk.id]) or [None]
+                found = next(iter(self.catalog.chunks.find([chunk.id])), None)
                 if found is None or found.state == "done":
                     break
                 self.stages(found)

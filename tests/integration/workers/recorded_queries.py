@@ -77,7 +77,7 @@ class Recorder(monitoring.CommandListener):
 
 
 def _queries(name: str, database: str, command: Row) -> Iterator[Query]:
-    table = command.get(name)
+    table = str(command.get(name, ""))
     if name == "find":
         yield Query(database, table, command.get("filter", {}), dict(command.get("sort", {})))
     elif name in ("count", "distinct"):

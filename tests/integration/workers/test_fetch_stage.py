@@ -20,6 +20,7 @@ from catalog.connection import now
 from catalog.endings import delete_images
 from catalog.store import Catalog
 from config.settings import Settings, settings
+from download.client import fetch_all
 from tests.integration.workers.counting_files import serving
 from tests.integration.workers.waiting import until
 from workers import fetch as fetch_stage
@@ -256,7 +257,6 @@ def test_a_redis_that_is_full_of_something_else_counts_against_no_image(
 ) -> None:
     base, _ = files
     (chunk,) = take("a", url=f"{base}/200").chunks
-    fetch_all = fetch_stage.fetch_all
 
     def filling(*arguments: Any, **options: Any) -> Any:
         redis_client.config_set("maxmemory", 1)
@@ -277,7 +277,6 @@ def test_a_worker_that_woke_up_after_the_end_of_an_image_leaves_no_bytes(
     base, _ = files
     (chunk,) = take("deleted", "embedded", "at work", url=f"{base}/200").chunks
     deleted, embedded, at_work = chunk.labels
-    fetch_all = fetch_stage.fetch_all
 
     def stopped(*arguments: Any, **options: Any) -> Any:
         fetched = fetch_all(*arguments, **options)
@@ -299,7 +298,6 @@ def test_a_worker_that_lost_its_lease_splits_nothing_off(
     base, _ = files
     taken = take("busy", url=f"{base}/503")
     (chunk,) = taken.chunks
-    fetch_all = fetch_stage.fetch_all
 
     def stopped(*arguments: Any, **options: Any) -> Any:
         fetched = fetch_all(*arguments, **options)

@@ -120,7 +120,7 @@ def test_an_image_deleted_between_the_reads_never_turns_up(
     chunk = embedded(catalog, take("a").chunks[0])
     add = shards.add
 
-    def add_then_delete(images: Any) -> set[int]:
+    def add_then_delete(images: Any) -> dict[int, set[str]]:
         missing = add(images)
         delete_images(catalog, chunk.labels)
         return missing
@@ -216,7 +216,7 @@ def test_an_image_whose_category_changes_while_it_is_added_ends_in_its_set(
     chunk = embedded(catalog, take("a").chunks[0])
     add = shards.add
 
-    def add_then_change(images: Any) -> set[int]:
+    def add_then_change(images: Any) -> dict[int, set[str]]:
         missing = add(images)
         change_category(catalog, chunk, "服装")
         return missing

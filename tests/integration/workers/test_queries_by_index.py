@@ -132,7 +132,7 @@ def test_every_query_is_answered_by_one_index_without_a_sort(
     services: Services, work: Work, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog, rows = work.catalog, rows_of(work.catalog)
-    answer = {"rectangle": None, "images": []}
+    answer: dict[str, Any] = {"rectangle": None, "images": []}
     monkeypatch.setattr(services.exchange, "wait", lambda *_: answer)
     client = create_app(services).test_client()
     with recorder.recording():

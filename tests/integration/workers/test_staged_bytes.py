@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -130,7 +131,7 @@ def test_asking_putting_and_removing_take_a_round_trip_each(
     trips = 0
     connection = redis_client.connection_pool.get_connection()
     redis_client.connection_pool.release(connection)
-    send = connection.send_packed_command
+    send: Callable[..., None] = connection.send_packed_command
 
     def counting(*arguments: object, **options: object) -> None:
         nonlocal trips

@@ -174,7 +174,7 @@ def test_index_twice_at_once_adds_each_image_once(
     additions: list[int] = []
     add = shards.add
 
-    def counted(images: Any) -> set[int]:
+    def counted(images: Any) -> dict[int, set[str]]:
         additions.extend(image.label for image in images)
         time.sleep(0.1)
         return add(images)

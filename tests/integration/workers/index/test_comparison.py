@@ -114,7 +114,12 @@ def test_an_image_without_a_feature_is_looked_at_in_detail_once(
     world.comparison._last_in_turn = ""
     walks: list[int] = []
     mend = world.comparison._mend
-    monkeypatch.setattr(world.comparison, "_mend", lambda one: (walks.append(1), mend(one))[1])
+
+    def noted(one: Any) -> Any:
+        walks.append(1)
+        return mend(one)
+
+    monkeypatch.setattr(world.comparison, "_mend", noted)
     world.comparison.compare()
     assert len(walks) == 2, "as a suspect, and in turn"
     world.comparison.compare()

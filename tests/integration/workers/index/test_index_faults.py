@@ -108,7 +108,7 @@ def test_sets_that_are_restored_are_not_ready_until_they_are(
     shards = start()
     mark_dead = SetRepair._mark_dead
 
-    def look(*arguments: Any) -> int:
+    def look(*arguments: Any) -> Any:
         seen.append(shards.health())
         return mark_dead(*arguments)
 
@@ -174,10 +174,10 @@ def test_a_second_process_on_the_directory_is_refused_and_told_until_it_takes_ov
     (line,) = second.lines("critical")
     assert line["event"] == "not the only index process, worker stops"
     assert f"owned by process {first.process.pid}" in line["reason"]
-    report, refused = IndexReports(redis_client).latest()
+    owner, refused = IndexReports(redis_client).latest()
     assert refused.startswith(f"process {second.process.pid} on ")
-    assert report is not None
-    assert report.process.split()[1] == str(first.process.pid)
+    assert owner is not None
+    assert owner.process.split()[1] == str(first.process.pid)
 
     first.process.kill()
     first.process.wait(10)

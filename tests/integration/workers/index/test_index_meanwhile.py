@@ -46,7 +46,9 @@ def test_an_image_that_was_added_but_not_yet_ended_is_found_after_its_next_attem
 ) -> None:
     chunk = take("a", "b").chunks[0]
     catalog.vectors.put(MODEL.model_id, {label: feature(label) for label in chunk.labels})
-    chunk = catalog.chunks.resend(chunk, Stage.INDEX)
+    resent = catalog.chunks.resend(chunk, Stage.INDEX)
+    assert resent is not None
+    chunk = resent
     before = start()
     opened(before)
     before.add(catalog.images.find(chunk.labels).values())

@@ -14,6 +14,7 @@ import redis
 from pymongo.errors import ConnectionFailure
 
 from catalog.chunks import Chunk, Stage, State
+from catalog.database_time import steady_seconds
 from catalog.images import SUCCEEDED, Images
 from catalog.ownership import NotOwnerError, Ownership
 from catalog.store import Catalog
@@ -206,7 +207,7 @@ def test_a_process_whose_lease_may_have_ended_answers_no_search_until_it_is_rene
 ) -> None:
     shards.add(put(catalog, [1]))
     assert ask(catalog)["labels"] == [1]
-    steady = module.steady_seconds()
+    steady = steady_seconds()
     monkeypatch.setattr(module, "steady_seconds", lambda: steady + 3600.0)
     assert ask(catalog) == {"busy": True}
     index_stage.ownership._renew()

@@ -15,7 +15,7 @@ def take_long(seconds: float) -> None:
     time.sleep(seconds)
 
 
-@control_command()  # type: ignore[untyped-decorator]
+@control_command()
 def deafen(panel: Any) -> dict[str, str]:
     """Leave the consumer as celery issue 8030 does: its connection stays, nobody reads from it.
 

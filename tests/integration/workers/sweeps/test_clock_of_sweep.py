@@ -146,7 +146,11 @@ def as_the_other_saw_it(catalog: Catalog) -> Callable[[], None]:
     rows, _ = databases(catalog.client, settings().mongo_database)
     noted = rows["clock"].find_one()
     assert noted is not None
-    return lambda: rows["clock"].replace_one({"_id": noted["_id"]}, noted) and None
+
+    def put_back() -> None:
+        rows["clock"].replace_one({"_id": noted["_id"]}, noted)
+
+    return put_back
 
 
 def test_two_that_see_the_same_jump_mend_it_once(
