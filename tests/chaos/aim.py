@@ -11,8 +11,7 @@ import time
 
 from pymongo.errors import PyMongoError
 
-from tests.chaos.rows import DATABASE
-from tests.chaos.servers import Plant, mongo_client
+from tests.chaos.servers import DATABASE, Plant, mongo_client
 
 #: Calls that write.
 WRITES = frozenset({"add_image", "create_product", "delete_image", "delete_product"}) | {

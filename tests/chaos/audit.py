@@ -228,8 +228,8 @@ def audit_index(rows: Rows, plant: Plant, own: set[int]) -> list[Finding]:
             expected.append((labels, label))
     gone = {row["_id"] for row in rows.purges} - rows.generations.keys()
     for generation in sorted(gone) if rows.vectors else ():
-        ask = {"generation": generation, "category": None, "label": next(iter(rows.vectors))}
-        questions.append({**ask, "k": 100})
+        label = next(iter(rows.vectors))
+        questions.append({"generation": generation, "category": None, "label": label, "k": 100})
         expected.append((set(), None))
     if not questions:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Iterable
+from typing import Any
 
 from tests.chaos.actor import SAME
 from tests.chaos.audit import name_of
@@ -39,7 +40,7 @@ def audit_tasks(plant: Plant, ledger: Ledger, rows: Rows, number: int) -> list[F
 
 
 def _task(
-    task_id: str, status: dict, ledger: Ledger, promised: list[Sent] | None
+    task_id: str, status: dict[str, Any], ledger: Ledger, promised: list[Sent] | None
 ) -> Iterable[Finding]:
     succeeded = [image["image_id"] for image in status["succeeded_list"]]
     failed = {image["image_id"]: image["message"] for image in status["failed_list"]}

@@ -170,7 +170,8 @@ def _unrest_of_redis(plant: Plant) -> list[str]:
 
 def unacknowledged(broker: redis.Redis) -> dict[str, str]:
     """Return the queue of each message that was taken and is not acknowledged, by its tag."""
-    return {tag.decode(): json.loads(kept)[2] for tag, kept in broker.hgetall("unacked").items()}
+    rows: dict[bytes, bytes] = broker.hgetall("unacked")  # type: ignore[assignment]  # undecoded
+    return {tag.decode(): json.loads(kept)[2] for tag, kept in rows.items()}
 
 
 def _unrest_of_api(plant: Plant) -> list[str]:

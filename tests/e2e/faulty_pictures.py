@@ -60,6 +60,6 @@ def transparent(cutout: Path) -> tuple[bytes, bytes]:
     """A PNG with alpha, and the same on white without."""
     with Image.open(cutout) as image:
         clear = image.convert("RGBA").resize((512, 512))
-    assert clear.getextrema()[3][0] == 0
+    assert clear.getchannel("A").getextrema()[0] == 0
     white = Image.new("RGBA", clear.size, "white")
     return _saved(clear, "PNG"), _saved(Image.alpha_composite(white, clear).convert("RGB"), "PNG")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -27,7 +28,7 @@ def pictures() -> list[HostilePicture]:
 
 
 def _message(picture: HostilePicture) -> str | None:
-    return picture.fault and picture.fault.message
+    return picture.fault.message if picture.fault else None
 
 
 def _calls(pictures: list[HostilePicture]) -> Iterator[dict[str, HostilePicture]]:
@@ -65,7 +66,8 @@ def test_every_hostile_picture_ends_with_its_code_among_good_ones(
         product_list=[{"product_id": p, "product_name": p, "category": "其他"} for p in products],
     )
     children = _children(stack)
-    tasks, ended = [], {}
+    tasks: list[Any] = []
+    ended: dict[str, Any] = {}
     for product, call in zip(products, calls, strict=True):
         contents = {name: picture.data for name, picture in call.items()}
         contents[f"good-{product}"] = GOOD[0].path.read_bytes()

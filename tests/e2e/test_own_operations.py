@@ -28,6 +28,7 @@ NAMES = {"product_id": COAT.product_id, "image_id": COAT.image_id}
 GOOD = as_base64(COAT.path)
 NOT_LIMITS = (0, 201, -1, "5", 1.5, True)
 NOT_CURSORS = (7, "*", "电", "_w==")
+NOT_BOXES: tuple[Any, ...] = ([], "0,0,9,9", {}, {"left": 0, "top": 0, "right": 9})
 
 
 def done(api: Api, operation: str, **body: Any) -> dict[str, Any]:
@@ -101,10 +102,7 @@ CALLS: list[tuple[str, dict[str, Any], int]] = [
     ("update_product", {"product_id": COAT.product_id, "category": "食品"}, 3005),
     ("update_product", {"product_id": "nobody", "product_name": "n"}, 3007),
     ("update_product", {"product_id": "nobody"}, 3007),
-    *(
-        ("product_search", {"image_content": GOOD, "rectangle": box}, 5001)
-        for box in ([], "0,0,9,9", {}, {"left": 0, "top": 0, "right": 9})
-    ),
+    *(("product_search", {"image_content": GOOD, "rectangle": box}, 5001) for box in NOT_BOXES),
     *(
         ("product_search", _box(**sides), 5001)
         for sides in (

@@ -35,8 +35,8 @@ class _Guarded(OwnServers):
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
         word = SECRETS["password of Redis"]
-        self._commands["redis"] = lambda folder, port: [
-            *valkey_command(folder, port),
+        self._commands["redis"] = lambda data_dir, port: [
+            *valkey_command(data_dir, port),
             *("--requirepass", word),
         ]
         self.redis_url = self.redis_url.replace("redis://", f"redis://:{word}@")

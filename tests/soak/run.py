@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -17,7 +18,7 @@ from tests.soak.judge import Allowance, Verdict, judge
 from tests.soak.load import Load
 
 #: Everything goes after so short a time that a run sees it go many times over.
-RETENTION = {
+RETENTION: dict[str, Any] = {
     "task_seconds": "20",
     "key_seconds": "15",
     "deleted_seconds": "10",

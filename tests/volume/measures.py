@@ -187,7 +187,7 @@ def _finished_tasks(service: Service) -> list[str]:
     """Return tasks of the collections of the user that calls."""
     shape = service.shape
     found: list[str] = []
-    with MongoClient(service.mongo_url) as client:
+    with MongoClient[dict[str, Any]](service.mongo_url) as client:
         for number in range(shape.collections):
             if user_of_collection(shape, number) == DEFAULT_USER:
                 key = f"{DEFAULT_USER}/{collection_name(number)}"

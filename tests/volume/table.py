@@ -106,7 +106,8 @@ class Table:
     def bulk_write(self, steps: Sequence[UpdateOne], ordered: bool) -> None:
         assert not ordered
         for step in steps:
-            self.update_one(step._filter, step._doc)
+            assert isinstance(step._doc, dict)
+            self.update_one(dict(step._filter), step._doc)
 
     def find_one_and_update(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
@@ -70,7 +71,7 @@ def work(own_stack: Stack, tmp_path: Path) -> Iterator[Work]:
 
 @pytest.fixture
 def rows(own_servers: OwnServers) -> Iterator[Rows]:
-    with MongoClient(own_servers.mongo_url) as client:
+    with MongoClient[dict[str, Any]](own_servers.mongo_url) as client:
         yield Rows(client, DATABASE)
 
 

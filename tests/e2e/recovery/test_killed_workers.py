@@ -68,7 +68,7 @@ def slow_server() -> Iterator[str]:
 @pytest.fixture
 def rows(servers: Any) -> Iterator[Rows]:
     """To see at which moment a kill meets the middle of the work."""
-    with MongoClient(servers.mongo_url) as client:
+    with MongoClient[dict[str, Any]](servers.mongo_url) as client:
         yield Rows(client, "snapsku_e2e")
 
 

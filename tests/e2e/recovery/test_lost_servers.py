@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -73,7 +74,7 @@ def own_api(own_stack: Stack) -> Iterator[Api]:
 
 @pytest.fixture
 def rows(own_servers: OwnServers) -> Iterator[Rows]:
-    with MongoClient(own_servers.mongo_url) as client:
+    with MongoClient[dict[str, Any]](own_servers.mongo_url) as client:
         yield Rows(client, DATABASE)
 
 

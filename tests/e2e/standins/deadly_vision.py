@@ -8,6 +8,7 @@ from typing import Any
 from tests.e2e.faulty_pictures import DEADLY_SIZE
 from workers import vision
 from workers.broker import app
+from workers.model import pipeline
 
 __all__ = ["app"]
 
@@ -27,5 +28,8 @@ class _Mortal:
         return self._real.describe(picture)
 
 
-_pipeline = vision.pipeline
-vision.pipeline = lambda *model_id: _Mortal(_pipeline(*model_id))
+def _mortal(*model_id: str) -> _Mortal:
+    return _Mortal(pipeline(*model_id))
+
+
+setattr(vision, "pipeline", _mortal)  # noqa: B010

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import workers.index  # noqa: F401
 from catalog.images import Images
 from config.settings import settings
-from workers.index import app
+from workers.broker import app
 
 __all__ = ["app"]
 
