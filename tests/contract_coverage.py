@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 def declared() -> dict[Row, str]:
-    """Give every row that must be shown, with the number of its code."""
+    """Return every row that must be shown, with the number of its code."""
     from app.answer import SystemCode
     from app.openapi import HTTP_FAULTS
     from app.server import OPERATIONS
@@ -62,7 +62,7 @@ def declared() -> dict[Row, str]:
 
 
 def missing_from_the_declarations(rows: dict[Row, str]) -> list[str]:
-    """Give the rows of the contract's table that no operation declares, and that are not NEVER."""
+    """Return the rows of the contract's table that no operation declares and NEVER lacks."""
     from contract.errors import TABLE, InvalidImageInfoOld
 
     told = {row.answer for row in rows} | {row.answer.rpartition(" ")[2] for row in rows}
@@ -96,7 +96,7 @@ def _rows_of(item: pytest.Item) -> Iterator[Row]:
 
 
 def shown_by_tests() -> dict[Row, set[str]]:
-    """Collect the whole suite and give the tests of each row."""
+    """Collect the whole suite and return the tests of each row."""
     collector = Collector()
     said = io.StringIO()
     arguments = ["--collect-only", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", str(ROOT)]
@@ -109,7 +109,7 @@ def shown_by_tests() -> dict[Row, set[str]]:
 
 
 def main() -> int:
-    """Print every row with its tests, then the holes; give the exit code."""
+    """Print every row with its tests, then the holes; return the exit code."""
     rows, shown = declared(), shown_by_tests()
     faults = [f"nobody declares {message}" for message in missing_from_the_declarations(rows)]
     for row, code in rows.items():

@@ -32,6 +32,7 @@ class HostilePicture:
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    """Return a picture as a file of this format."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()

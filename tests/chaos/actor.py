@@ -108,7 +108,7 @@ class Actor:
         return f"{self._name}-{self._made}"
 
     def add(self, images: Sequence[Sent]) -> str | None:
-        """Submit images of one collection; give the task that was promised."""
+        """Submit images of one collection; return the task that was promised."""
         now = time.monotonic()
         for image in images:
             image.started = min(image.started, now)

@@ -35,7 +35,7 @@ def audit_rows(rows: Rows, ledger: Ledger) -> list[Finding]:
 
 
 def name_of(row: Row) -> str:
-    """Give what a client calls an image; unique in a run."""
+    """Return what a client calls an image; unique in a run."""
     return str(row["image_id"])
 
 

@@ -78,7 +78,7 @@ def plan(
     only: Collection[str] = (),
     weights: Mapping[str, float] = WEIGHTS,
 ) -> list[Fault]:
-    """Give the faults of a round, within `window` seconds; to `only` these kinds, if any."""
+    """Return the faults of a round, within `window` seconds; to `only` these kinds, if any."""
     moments: list[float] = []
     for _ in range(chance.randint(4, 8)):
         moment = chance.uniform(0.5, window)

@@ -135,7 +135,7 @@ class Ledger:
             self.deletions[deletion.collection].remove(deletion)
 
     def deletions_of(self, image: Sent) -> list[Fate]:
-        """Give what each deletion may have done to an image, those left out that did nothing."""
+        """Return what each deletion may have done to an image, those left out that did nothing."""
         with self.guard:
             fates = [
                 deletion.meets(image)
@@ -181,7 +181,7 @@ class Ledger:
         return message in DELETED and bool(self.deletions_of(image))
 
     def twin_groups(self) -> dict[str, list[Sent]]:
-        """Give the images that repeat another's bytes in its product, by group."""
+        """Return the images that repeat another's bytes in its product, by group."""
         groups: dict[str, list[Sent]] = {}
         with self.guard:
             for image in self.images.values():

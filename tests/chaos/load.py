@@ -71,11 +71,11 @@ class Load:
         ]
 
     def collection(self, letter: str, number: int | None = None) -> str:
-        """Give the name of a collection of this round, or another."""
+        """Return the name of a collection of this round, or another."""
         return f"货架-{self._number if number is None else number}-{letter}"
 
     def products(self, letter: str) -> list[str]:
-        """Give the products of a collection."""
+        """Return the products of a collection."""
         return [f"{self._number}-{letter}{place}" for place in range(PRODUCTS)]
 
     def start(self) -> None:

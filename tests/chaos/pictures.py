@@ -113,7 +113,7 @@ class PictureServer(ThreadingHTTPServer):
         self._asked: dict[str, int] = {}
 
     def offer(self, picture: Picture) -> str:
-        """Serve a picture from now on; give its URL."""
+        """Serve a picture from now on; return its URL."""
         with self._guard:
             self._pictures[picture.key] = picture
         return f"http://{HOST}:{self.server_address[1]}/{picture.key}"
@@ -125,7 +125,7 @@ class PictureServer(ThreadingHTTPServer):
             self._asked.clear()
 
     def ask(self, key: str) -> tuple[Picture | None, int]:
-        """Give the picture of a key, and how often it was asked for."""
+        """Return the picture of a key, and how often it was asked for."""
         with self._guard:
             self._asked[key] = self._asked.get(key, 0) + 1
             return self._pictures.get(key), self._asked[key]

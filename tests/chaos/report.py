@@ -17,7 +17,7 @@ from tests.chaos.servers import Plant, running_plant
 
 
 def seed_of(seed: int, number: int) -> int:
-    """Give the seed of a round; that of the first is the run's, so that it repeats one round."""
+    """Return the seed of a round; that of the first is the run's, so that it repeats one round."""
     return seed if number == 0 else random.Random(f"{seed} {number}").randrange(10**9)
 
 
@@ -34,7 +34,7 @@ def run_rounds(
     sweeps: int = 1,
     second_index: bool = False,
 ) -> int:
-    """Do the rounds, print a line for each, and a summary; give the exit code."""
+    """Do the rounds, print a line for each, and a summary; return the exit code."""
     started = time.monotonic()
     done: list[RoundReport] = []
     again = "--rounds 1" + (f" --clocks {clocks_seconds}" if clocks_seconds else "")

@@ -69,7 +69,7 @@ class RoundReport:
         )
 
     def as_dict(self) -> dict[str, object]:
-        """Give all of it for a JSON file."""
+        """Return all of it for a JSON file."""
         return asdict(self)
 
 
@@ -144,7 +144,7 @@ class Run:
         return report
 
     def _await_quiet(self, healed_at: float, waits: dict[str, float]) -> float:
-        """Wait until nothing goes on; give the seconds that it took from the last fault."""
+        """Wait until nothing goes on; return the seconds that it took from the last fault."""
         deadline = time.monotonic() + QUIET_SECONDS
         last: list[str] = []
         at_work, ended_at = -1, time.monotonic()

@@ -94,7 +94,7 @@ def read_rows(plant: Plant) -> Rows:
 
 
 def sizes(plant: Plant) -> dict[str, int]:
-    """Give the rows of each table, the keys of Redis by their beginning, and its memory."""
+    """Return the rows of each table, the keys of Redis by their beginning, and its memory."""
     with mongo_client(plant.mongo_url) as client:
         found = {
             f"rows of {table}": len(list(client[database][table].find({}, ["_id"])))
@@ -119,7 +119,7 @@ def unrest(plant: Plant) -> list[str]:
 
 
 def open_images(plant: Plant) -> int:
-    """Give how many images have not ended, 0 where that can't be read."""
+    """Return how many images have not ended, 0 where that can't be read."""
     try:
         with mongo_client(plant.mongo_url) as client:
             found = client[DATABASE]["images"].find({"outcome": None, "deleted_at": None}, ["_id"])

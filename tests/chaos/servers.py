@@ -114,6 +114,7 @@ class Plant:
 
     @property
     def kinds(self) -> list[str]:
+        """Return what can be killed: processes of the stack, and servers."""
         return [*(kind for kind in self.stack.kinds if kind != SECOND_INDEX), *SERVERS]
 
     @property
@@ -164,7 +165,7 @@ class Plant:
                 time.sleep(0.1)
 
     def parts(self, kind: str) -> list[str]:
-        """Give what of a kind can be hurt by itself."""
+        """Return what of a kind can be hurt by itself."""
         return ["parent", "child", "all"] if kind in POOLS else ["all"]
 
     def kill(self, kind: str, part: str) -> bool:
@@ -197,7 +198,7 @@ class Plant:
             self._down.discard(kind)
 
     def pause(self, kind: str, part: str) -> list[psutil.Process]:
-        """SIGSTOP; give what was stopped."""
+        """SIGSTOP; return what was stopped."""
         members = self.members(kind)
         chosen = {"parent": members[:1], "child": members[1:2], "all": members}[part]
         stopped = []
@@ -214,7 +215,7 @@ class Plant:
                 member.resume()
 
     def members(self, kind: str) -> list[psutil.Process]:
-        """Give the processes of a kind, the parent first."""
+        """Return the processes of a kind, the parent first."""
         if kind not in SERVERS:
             return self.stack.members(kind)
         try:
@@ -223,7 +224,7 @@ class Plant:
             return []
 
     def memory(self) -> dict[str, int]:
-        """Give the resident bytes of each kind."""
+        """Return the resident bytes of each kind."""
         sizes: Counter[str] = Counter()
         for kind in self.kinds:
             for member in self.members(kind):
@@ -232,7 +233,7 @@ class Plant:
         return dict(sizes)
 
     def stop(self) -> dict[str, int]:
-        """Stop everything gently; give the exit codes of the stack."""
+        """Stop everything gently; return the exit codes of the stack."""
         self._over.set()
         if self._supervisor.is_alive():
             self._supervisor.join()
@@ -257,7 +258,7 @@ class Plant:
 
 
 def mongo_client(url: str) -> MongoClient[dict[str, Any]]:
-    """Give a client that fails soon."""
+    """Return a client that fails soon."""
     return MongoClient(url, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000)
 
 

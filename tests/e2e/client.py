@@ -27,6 +27,7 @@ FINISH_SECONDS = 60.0
 
 
 def as_base64(content: Path | bytes) -> str:
+    """Return a file, or bytes, as the text of `image_content`."""
     data = content if isinstance(content, bytes) else content.read_bytes()
     return base64.b64encode(data).decode()
 
@@ -48,6 +49,7 @@ class Api:
         self._session.close()
 
     def post(self, path: str, body: Any) -> requests.Response:
+        """POST a body and return the answer; a 500 and a missing request id are faults."""
         response = self._session.post(f"{self.base_url}{path}", json=body, timeout=60)
         assert response.status_code != 500, response.text
         assert response.headers["X-Request-Id"], response.headers
@@ -64,7 +66,7 @@ class Api:
         )
 
     def call(self, operation: str, **body: Any) -> dict[str, Any]:
-        """Give the result of a call that the service handled, whatever its business code is."""
+        """Return the result of a call that the service handled, whatever its business code is."""
         response = self.post(f"/v1/{operation}", body)
         answer = response.json()
         assert answer["code"] == "10000", answer
@@ -73,7 +75,7 @@ class Api:
         return result
 
     def ok(self, operation: str, **body: Any) -> dict[str, Any]:
-        """Give the result of a call that succeeded."""
+        """Return the result of a call that succeeded."""
         result = self.call(operation, **body)
         assert (result["code"], result["message"]) == (0, "SUCCESS"), result
         return result
@@ -94,14 +96,14 @@ class Api:
         assert created["failed_list"] == []
 
     def add(self, collection: str, images: Sequence[dict[str, Any]]) -> str:
-        """Submit images that are all taken; give the task_id."""
+        """Submit images that are all taken; return the task_id."""
         added = self.ok("add_image", collection_name=collection, image_list=list(images))
         assert added["failed_list"] == []
         task_id: str = added["task_id"]
         return task_id
 
     def add_samples(self, collection: str, samples: Sequence[SampleImage]) -> str:
-        """Submit samples as Base64 under their own ids; give the task_id."""
+        """Submit samples as Base64 under their own ids; return the task_id."""
         return self.add(
             collection,
             [
@@ -117,7 +119,7 @@ class Api:
     def finish(
         self, task_id: str, seconds: float = FINISH_SECONDS, pause: float = 0.1
     ) -> dict[str, Any]:
-        """Poll to the end; give the last status, whose lists hold no image twice."""
+        """Poll to the end; return the last status, whose lists hold no image twice."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             status = self.ok("task_status", task_id=task_id)
@@ -131,7 +133,7 @@ class Api:
         raise AssertionError(f"not finished after {seconds} s: {status}")
 
     def search(self, collection: str, content: Path | bytes, **body: Any) -> list[dict[str, Any]]:
-        """Give the images found for a picture; none where the service says that there are none."""
+        """Return the images found for a picture; an empty list if the service finds none."""
         result = self.call(
             "product_search",
             collection_name=collection,
@@ -147,5 +149,5 @@ class Api:
 
 
 def collection_name() -> str:
-    """Give the name of a collection that nobody else uses."""
+    """Return the name of a collection that nobody else uses."""
     return f"商品库-{uuid.uuid4().hex[:8]}"

@@ -24,6 +24,7 @@ def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def resized(source: Path, width: int, height: int, kind: str = "JPEG") -> bytes:
+    """Return a picture as a file of this size in pixels."""
     with Image.open(source) as image:
         return _saved(image.convert("RGB").resize((width, height)), kind)
 
@@ -35,6 +36,7 @@ def padded(source: Path, size: int) -> bytes:
 
 
 def truncated(source: Path) -> bytes:
+    """Return the first half of a JPEG file."""
     data = resized(source, 640, 480)
     return data[: len(data) // 2]
 

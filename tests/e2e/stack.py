@@ -32,7 +32,7 @@ def clean_environment(**settings: str) -> dict[str, str]:
 
 
 def await_end(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait for processes to end, whoever their parent is; give those that still live."""
+    """Wait for processes to end, whoever their parent is; return those that still live."""
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
@@ -73,6 +73,7 @@ class Stack:
                 )
 
     def await_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until /readyz answers 200; fail with the log of a process that ended."""
         deadline = time.monotonic() + seconds
         answer = "no answer"
         while time.monotonic() < deadline:
@@ -89,7 +90,7 @@ class Stack:
         raise AssertionError(f"not ready: {answer}")
 
     def kill(self, kind: str) -> list[psutil.Process]:
-        """kill -9 the parent process alone, as a crash would; give the children it leaves."""
+        """kill -9 the parent process alone, as a crash would; return the children it leaves."""
         process = self.processes[kind]
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
@@ -98,7 +99,7 @@ class Stack:
         return children
 
     def members(self, kind: str) -> list[psutil.Process]:
-        """Give the processes of a kind that live now, the parent first."""
+        """Return the processes of a kind that live now, the parent first."""
         try:
             parent = psutil.Process(self.processes[kind].pid)
             return [parent, *parent.children(recursive=True)]
@@ -122,7 +123,7 @@ class Stack:
         return (self._logs / f"{kind}.log").read_text(encoding="utf-8", errors="replace")
 
     def terminate(self) -> dict[str, int]:
-        """SIGTERM every process; give the exit codes, -9 for one that had to be killed."""
+        """SIGTERM every process; return the exit codes, -9 for one that had to be killed."""
         for process in self.processes.values():
             process.terminate()
         deadline = time.monotonic() + STOP_SECONDS

@@ -48,7 +48,7 @@ def told(stack: Stack) -> dict[str, Any]:
 
 
 def replaced(value: Any, words: dict[str, str]) -> Any:
-    """Give an example in which these words stand for others."""
+    """Return an example in which these words stand for others."""
     if isinstance(value, dict):
         return {name: replaced(one, words) for name, one in value.items()}
     if isinstance(value, list):
@@ -75,7 +75,7 @@ def assert_alike(answered: Any, shown: Any, where: str = "result") -> None:
 
 
 def valid_against(told: dict[str, Any], schema: dict[str, Any], value: Any) -> Iterator[str]:
-    """Give what a schema of the document finds wrong with a value."""
+    """Return what a schema of the document finds wrong with a value."""
     found = Draft202012Validator({**schema, "components": told["components"]}).iter_errors(value)
     return (f"{error.json_path}: {error.message}" for error in found)
 

@@ -71,7 +71,7 @@ def operator_api(operated: Stack) -> Iterator[Api]:
 
 
 def await_readiness(stack: Stack, status: int, seconds: float) -> tuple[float, dict[str, Any]]:
-    """Give how long it took until /readyz answered `status`, and its answer."""
+    """Return how long it took until /readyz answered `status`, and its answer."""
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         response = requests.get(f"{stack.base_url}/readyz", timeout=5)

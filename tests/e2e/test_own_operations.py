@@ -32,14 +32,14 @@ NOT_BOXES: tuple[Any, ...] = ([], "0,0,9,9", {}, {"left": 0, "top": 0, "right": 
 
 
 def done(api: Api, operation: str, **body: Any) -> dict[str, Any]:
-    """Give the result of a call that succeeded, with exactly the fields of the contract."""
+    """Return the result of a call that succeeded, with exactly the fields of the contract."""
     result = api.ok(operation, **body)
     ANSWERS[operation].model_validate(result)
     return result
 
 
 def pages(api: Api, operation: str, field: str, **body: Any) -> list[list[dict[str, Any]]]:
-    """Give the pages of a list, read by their cursors to the end."""
+    """Return the pages of a list, read by their cursors to the end."""
     found = []
     cursor: str | None = None
     while True:

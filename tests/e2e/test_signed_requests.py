@@ -58,7 +58,7 @@ def closed_stack(
 
 @pytest.fixture(scope="module")
 def users(closed_stack: Stack) -> Users:
-    """Give a function that runs `snapsku users` and gives what it printed."""
+    """Return a function that runs `snapsku users` and gives what it printed."""
 
     def called(*arguments: str) -> Any:
         ended = subprocess.run(
@@ -99,7 +99,7 @@ def send(
 
 
 def signed_twice(stack: Stack, keys: dict[str, str], path: str, body: Any) -> dict[str, Any]:
-    """Send a signed request twice; give the result of the first, the second is refused."""
+    """Send a signed request twice; return the result of the first, the second is refused."""
     data = json.dumps(body, ensure_ascii=False).encode()
     headers = signer(keys)(path, data)
     first, second = (send(stack, path, data, headers) for _ in range(2))
@@ -110,7 +110,7 @@ def signed_twice(stack: Stack, keys: dict[str, str], path: str, body: Any) -> di
 
 
 def filled(value: Any, words: dict[str, str]) -> Any:
-    """Give an example with other words in place of its own."""
+    """Return an example with other words in place of its own."""
     text = json.dumps(value, ensure_ascii=False)
     for word, other in words.items():
         text = text.replace(f'"{word}"', f'"{other}"')

@@ -54,7 +54,7 @@ TABLES_OF_IMAGES = frozenset({"images", "image_names", "image_contents", "pictur
 
 
 def allowance(name: str) -> Allowance:
-    """Give the allowance of a gauge."""
+    """Return the allowance of a gauge."""
     if name.removeprefix(f"{ROWS} of ") in TABLES_OF_IMAGES:
         return LIVING
     return next(found for kind, found in ALLOWANCES.items() if name.startswith(kind))

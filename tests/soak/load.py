@@ -242,7 +242,7 @@ class _Caller:
     def ok(
         self, operation: str, headers: dict[str, str] | None = None, **body: Any
     ) -> dict[str, Any]:
-        """Give the result of a call; raises SoakError where it did not succeed."""
+        """Return the result of a call; raises SoakError where it did not succeed."""
         reply = self._client.call(operation, body, headers=headers)
         if reply.result is None or reply.code != 0 or reply.result.get("failed_list"):
             if operation == "task_status" and reply.code == 0:

@@ -39,7 +39,7 @@ REWRITE_BYTES = 2**20
 
 
 def soak(minutes: float, folder: Path, report: Path | None = None) -> int:
-    """Run for so long after the warm-up, print a table; give the exit code."""
+    """Run for so long after the warm-up, print a table; return the exit code."""
     print(f"soak: logs in {folder / 'logs'}", flush=True)
     loads_before = os.getloadavg()
     with serve_pictures() as server, running_plant(folder, **RETENTION) as plant:
@@ -100,7 +100,7 @@ def judge_all(samples: Sequence[dict[str, float]], *, deleted_collections: int) 
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """Give the figures as lines of text."""
+    """Return the figures as lines of text."""
     lines = [f"{'':44}{'2nd quarter':>12}{'last':>10}{'highest':>10}{'allowed':>10}"]
     for one in verdicts:
         lines.append(

@@ -28,4 +28,5 @@ class Embedded:
         return counted
 
     def twice(self) -> int:
+        """Return how many embeddings were made more than once."""
         return sum(count - 1 for count in self.times().values())

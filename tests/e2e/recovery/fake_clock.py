@@ -40,6 +40,7 @@ class FakeClock:
         self.environment = faked(FAKETIME_TIMESTAMP_FILE=str(self._file), FAKETIME_NO_CACHE="1")
 
     def jump(self, seconds: int) -> None:
+        """Move the wall clock of all processes on at once; the seconds may be negative."""
         self._offset += seconds
         self._write()
 

@@ -37,7 +37,7 @@ class Work:
         return self._pictures / f"{number}.jpg"
 
     def submit(self, numbers: Sequence[int], *, by_url: bool = False) -> tuple[str, list[str]]:
-        """Submit pictures by URL, every fourth as Base64; give the task_id and the image_ids."""
+        """Submit pictures by URL, every fourth as Base64; return the task_id and the image_ids."""
         image_ids = [f"image-{number}" for number in numbers]
         task_id = self._api.add(
             self.collection,
@@ -73,6 +73,7 @@ class Work:
         assert answer["successful_list"] == [named]
 
     def assert_search_is_refused_at_once(self) -> None:
+        """Search while nothing can answer: a 503 with Retry-After comes within 5 s."""
         started = time.monotonic()
         response = self._api.post(
             "/v1/product_search",

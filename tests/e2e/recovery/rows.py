@@ -21,6 +21,7 @@ class Rows:
         return list(self._rows["chunks"].find({"_id": {"$in": task["chunk_ids"]}}))
 
     def states(self, task_id: str) -> set[tuple[str, str]]:
+        """Return stage and state of the chunks of a task."""
         return {(row["stage"], row["state"]) for row in self.chunks(task_id)}
 
     def vectors(self) -> set[int]:
@@ -28,6 +29,7 @@ class Rows:
         return {row["_id"] for row in self._blobs["vectors"].find({}, ["_id"])}
 
     def outcomes(self, labels: Collection[int]) -> list[str | None]:
+        """Return the outcomes of images; None stands for one without an outcome yet."""
         found = self._rows["images"].find({"_id": {"$in": list(labels)}}, ["outcome"])
         return [row["outcome"] for row in found]
 

@@ -80,7 +80,7 @@ def await_searches(api: Api) -> None:
 
 
 def snapsku(environment: dict[str, str], *arguments: object) -> str:
-    """Run the command; give what it says."""
+    """Run the command; return what it says."""
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *map(str, arguments)],
         cwd=ROOT,
@@ -114,7 +114,7 @@ def answers(api: Api, tasks: list[str]) -> dict[str, Any]:
 
 
 def fill(api: Api) -> list[str]:
-    """Put the samples into two collections, and delete an image and a product; give the tasks."""
+    """Put the samples into two collections, and delete an image and a product; return the tasks."""
     tasks = []
     for name, products in STORES.items():
         samples = [image for image in MANIFEST.images if image.product_id in products]

@@ -97,7 +97,7 @@ class Rows:
 
 
 def models(stack: Stack, *arguments: str) -> Any:
-    """Run the command, and give what it prints."""
+    """Run the command, and return what it prints."""
     ran = subprocess.run(
         [sys.executable, "-m", "cli.main", "models", *arguments],
         cwd=ROOT,

@@ -12,6 +12,7 @@ Serve = Callable[..., FlaskClient]
 
 
 def result(client: FlaskClient, operation: str, **body: Any) -> dict[str, Any]:
+    """Call an operation and return `result` of its envelope, whatever its code is."""
     response = client.post(f"/v1/{operation}", json=body)
     assert response.status_code == 200
     found: dict[str, Any] = response.get_json()["result"]

@@ -27,7 +27,7 @@ def made(catalog: Catalog, redis_client: redis.Redis) -> Iterator[list[Services]
 
 @pytest.fixture
 def serve(made: list[Services]) -> Serve:
-    """Give a function that serves the API under limits of the test's own."""
+    """Return a function that serves the API under limits of the test's own."""
 
     def serving(**limits: int) -> FlaskClient:
         made.append(make_services(settings().model_copy(update=limits)))

@@ -71,7 +71,7 @@ CALLERS = 50
 
 
 def at_once(client: FlaskClient, call: Callable[[FlaskClient, int], T]) -> list[T]:
-    """Give what each of many callers is answered who call at the same moment."""
+    """Return what each of many callers is answered who call at the same moment."""
     barrier = threading.Barrier(CALLERS)
 
     def run(number: int) -> T:

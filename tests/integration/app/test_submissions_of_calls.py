@@ -334,7 +334,7 @@ def test_zero_stands_for_no_limit(serve: Serve) -> None:
 
 
 def _until_busy(client: FlaskClient, image_id: str) -> TestResponse:
-    """Give the first answer of busy; a measurement is used for a second."""
+    """Return the first answer of busy; a measurement is used for a second."""
     for number in range(40):
         response = add(client, f"{image_id}{number}")
         if response.status_code == 503:

@@ -61,7 +61,7 @@ class User:
         return self.client.get("/v1/picture", query_string=query, headers=headers).status_code
 
     def fill(self, catalog: Catalog) -> str:
-        """Make a collection with a product that has an image; give the id of its task."""
+        """Make a collection with a product that has an image; return the id of its task."""
         product = {"product_id": PRODUCT, "product_name": f"of {self.name}", "category": "鞋靴"}
         self.call("create_product", collection_name=SHOP, product_list=[product])
         image = {"product_id": PRODUCT, "image_id": IMAGE, "image_content": picture()}

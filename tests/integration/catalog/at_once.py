@@ -13,7 +13,7 @@ SECONDS = 30.0
 
 
 def at_once(count: int, work: Callable[[int], T]) -> list[T]:
-    """Give what `work(0)` to `work(count - 1)` give, all begun together; raises what one raises."""
+    """Return what `work(0)` to `work(count - 1)` return, begun together; raise what one raises."""
     barrier = threading.Barrier(count)
 
     def run(number: int) -> T:

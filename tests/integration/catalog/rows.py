@@ -31,20 +31,20 @@ class Taken:
 def add_products(
     catalog: Catalog, collection: CollectionRow, *product_ids: str
 ) -> dict[str, ProductRow]:
-    """Insert products that are new; give their rows."""
+    """Insert products that are new; return their rows."""
     new = [NewProduct(product_id, f"name of {product_id}", "其他") for product_id in product_ids]
     assert catalog.products.insert(collection, new) == {}
     return catalog.products.find(collection.generation, product_ids)
 
 
 def image_count(catalog: Catalog, product: ProductRow) -> int:
-    """Give how many images the product of that id counts now."""
+    """Return how many images the product of that id counts now."""
     found = catalog.products.find(product.generation, [product.product_id])
     return found[product.product_id].image_count
 
 
 def add_images(catalog: Catalog, product: ProductRow, *image_ids: str) -> list[int]:
-    """Put images into a product as a submission does: named, counted, written; give the labels."""
+    """Put images into a product as a submission does (named, counted, written); return labels."""
     labels = list(catalog.numbers.reserve(len(image_ids)))
     named = dict(zip(image_ids, labels, strict=True))
     assert catalog.names.take({f"{product.generation}/{i}": n for i, n in named.items()}) == set()

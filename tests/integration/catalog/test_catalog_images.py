@@ -207,7 +207,7 @@ def test_a_postponed_purge_waits_longer(catalog: Catalog, product: ProductRow) -
 
 
 def hold_everything(catalog: Catalog, collection: CollectionRow, product: ProductRow) -> list[int]:
-    """Give the labels of two images that hold a name, a place, their bytes and a payload."""
+    """Return the labels of two images that hold a name, a place, their bytes and a payload."""
     images = [by_payload("p", "a", b"one"), by_payload("p", "b", b"two")]
     submission = submit(catalog, collection, {"p": product}, images)
     labels = submission.chunks[0].labels
@@ -218,7 +218,7 @@ def hold_everything(catalog: Catalog, collection: CollectionRow, product: Produc
 def held(
     catalog: Catalog, collection: CollectionRow, product: ProductRow, labels: list[int]
 ) -> int:
-    """Give how many names, bytes, payloads and places are held."""
+    """Return how many names, bytes, payloads and places are held."""
     names = catalog.names.holders([name_key(collection.generation, i) for i in ("a", "b")])
     contents = catalog.contents.holders([content_key(product.serial, f"sha {n}") for n in labels])
     payloads = catalog.payloads.get(labels)

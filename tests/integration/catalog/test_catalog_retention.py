@@ -52,7 +52,7 @@ def forgetful(catalog: Catalog) -> Catalog:
 
 
 def finished_task(catalog: Catalog, collection: CollectionRow) -> tuple[str, list[int]]:
-    """Give a task that ended with one image found and one failed, and their labels."""
+    """Return a task that ended with one image found and one failed, and their labels."""
     products = add_products(catalog, collection, "p")
     taken = submit(catalog, collection, products, [by_url("p", "good"), by_url("p", "bad")])
     (chunk,) = taken.chunks

@@ -67,7 +67,7 @@ def dying(catalog: Catalog, cutter: Cutter) -> Iterator[Catalog]:
 
 
 def left_over(catalog: Catalog) -> dict[str, int]:
-    """Give the tables that have rows which a submission writes, with how many."""
+    """Return the tables that have rows which a submission writes, with how many."""
     name = settings().mongo_database
     found = {}
     for database in (catalog.client[name], catalog.client[f"{name}_blobs"]):

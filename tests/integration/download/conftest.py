@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a file with a key and a certificate for public.test, signed by itself."""
+    """Return a file with a key and a certificate for public.test, signed by itself."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("no openssl command to make a certificate with")

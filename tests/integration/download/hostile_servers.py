@@ -26,6 +26,8 @@ URL = "http://public.test:PORT/"
 
 
 def says(data: bytes) -> Talk:
+    """Return a talk that sends these bytes."""
+
     def talk(world: World, connection: socket.socket, request: bytes) -> None:
         connection.sendall(data)
 
@@ -55,6 +57,8 @@ def stalls(data: bytes) -> Talk:
 
 
 def resets(data: bytes) -> Talk:
+    """Return a talk that sends these bytes, then resets the connection."""
+
     def talk(world: World, connection: socket.socket, request: bytes) -> None:
         connection.sendall(data)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -63,6 +67,7 @@ def resets(data: bytes) -> Talk:
 
 
 def head(status: int, **headers: str) -> bytes:
+    """Return the head of an HTTP answer without a body; an underscore stands for a hyphen."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} X\r\n{lines}Content-Length: 0\r\n\r\n".encode("utf-8", "replace")
 
@@ -82,6 +87,8 @@ def moved(*locations: str, status: int = 302) -> Talk:
 
 
 def slowly(talk: Talk, seconds: float) -> Talk:
+    """Return a talk that waits before it says what another says."""
+
     def later(world: World, connection: socket.socket, request: bytes) -> None:
         world.stopping.wait(seconds)
         talk(world, connection, request)
@@ -90,6 +97,8 @@ def slowly(talk: Talk, seconds: float) -> Talk:
 
 
 def lures(status: int, header: str) -> Talk:
+    """Return a talk that names the trap in a header which must not be followed."""
+
     def talk(world: World, connection: socket.socket, request: bytes) -> None:
         place = world.fill(f"http://{PUBLIC}:TRAP/")
         value = {"Refresh": f"0; url={place}", "Alt_Svc": f'h2="{PUBLIC}:{world.trap}"'}
@@ -99,10 +108,12 @@ def lures(status: int, header: str) -> Talk:
 
 
 def inflated(pack: Callable[[bytes], bytes], megabytes: int) -> bytes:
+    """Return so many megabytes of zeros, packed."""
     return pack(bytes(megabytes * 2**20))
 
 
 def packed(encoding: str, body: bytes) -> Talk:
+    """Return a talk that sends a body which is called compressed."""
     assert len(body) < MAX_BYTES
     length = f"Content-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
     return says(OK + length.encode() + body)

@@ -99,7 +99,7 @@ class World:
         return text
 
     def policy(self) -> FetchPolicy:
-        """Give a policy to which only the public server and the trap are of the internet.
+        """Return a policy to which only the public server and the trap are of the internet.
 
         The public port is open for every global address, so that a forbidden address is
         never refused for its port.
@@ -177,7 +177,7 @@ def _request(connection: socket.socket) -> bytes:
 
 
 def _pair_on_one_port() -> tuple[socket.socket, socket.socket]:
-    """Give listening sockets of the public and of the forbidden address, on one port."""
+    """Return listening sockets of the public and of the forbidden address, on one port."""
     while True:
         public = socket.create_server((PUBLIC, 0))
         try:

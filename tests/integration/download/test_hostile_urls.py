@@ -82,7 +82,7 @@ def _run(row: Hostile, certificate: Path) -> Ending:
 
 @pytest.fixture(scope="module")
 def endings(certificate: Path) -> Iterator[dict[str, Future[Ending]]]:
-    """Run all rows at once; give what becomes of each."""
+    """Run all rows at once; return what becomes of each."""
     with ThreadPoolExecutor(24) as pool:
         yield {
             title: pool.submit(copy_context().run, _run, row, certificate)

@@ -76,6 +76,7 @@ class Busy:
         self.catalog.models.adopt(MODEL)
 
     def victim(self, user: str = "1001") -> Victim:
+        """Return a new collection with images that are done and others that wait."""
         collection = self.catalog.collections.find_or_create(user, uuid.uuid4().hex[:8], 0)
         product = self.add_product(collection, "shirt")
         done = self.submit(collection, product, "first", "second", payload=None)
@@ -140,6 +141,7 @@ class Busy:
         self.catalog.tasks.finish(taken.task.task_id, len(taken.labels), 0)
 
     def fail(self, taken: Taken) -> None:
+        """Let all images that were taken in end with a fault."""
         for chunk in taken.chunks:
             held = self.catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
             assert held is not None
@@ -241,7 +243,7 @@ EVENTS = [name for name in vars(Busy) if "_is_" in name or "_are_" in name or "_
 
 
 def audit(client: MongoClient[Row], name: str) -> dict[int, Row]:
-    """Look whether a restored catalogue is of one piece; give its living images by label."""
+    """Look whether a restored catalogue is of one piece; return its living images by label."""
     rows, blobs = databases(client, name)
     tables: dict[str, dict[Any, Row]] = {
         table: {row["_id"]: row for row in database[table].find()}

@@ -36,6 +36,7 @@ class Cutter(CommandListener):
 
 @contextmanager
 def mortal_client(mongo_url: str) -> Iterator[tuple[MongoClient[Row], Cutter]]:
+    """Return a client, and what ends the process once so many writes are through."""
     cutter = Cutter()
     with MongoClient[Row](mongo_url, event_listeners=[cutter]) as client:
         yield client, cutter

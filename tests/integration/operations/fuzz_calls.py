@@ -104,6 +104,7 @@ def envelope_fault(response: Any) -> str | None:
 
 
 def prepare(url: str, session: requests.Session) -> None:
+    """Make the collections and products that valid calls name."""
     for name in KNOWN["collection_name"]:
         products = [
             {"product_id": one, "product_name": "n", "category": KNOWN["category"][0]}

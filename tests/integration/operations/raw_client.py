@@ -21,6 +21,7 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def connect(self, receive_buffer: int = 0) -> socket.socket:
+        """Open a connection, with a receive buffer of so many bytes where that is not 0."""
         client = socket.socket()
         client.settimeout(20)
         if receive_buffer:
@@ -29,7 +30,7 @@ class Served:
         return client
 
     def say(self, data: bytes) -> bytes:
-        """Send these bytes, and give all that is answered until the connection ends."""
+        """Send these bytes, and return all that is answered until the connection ends."""
         with self.connect() as client:
             client.sendall(data)
             return read_all(client)

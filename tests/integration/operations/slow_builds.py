@@ -68,6 +68,7 @@ def _message(connection: socket.socket) -> bytes:
 
 @contextmanager
 def slow_builds(mongo_url: str, slow: str, seconds: float) -> Iterator[SlowBuilds]:
+    """Run a way to the database that answers the build of the index `slow` so much later."""
     with SlowBuilds(mongo_url, slow, seconds) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

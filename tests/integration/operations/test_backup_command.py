@@ -46,7 +46,7 @@ def file(busy: Busy, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def call(servers: Servers, tmp_path: Path) -> Call:
-    """Give a function that runs the command; no worker is known to its Redis database."""
+    """Return a function that runs the command; no worker is known to its Redis database."""
 
     def called(
         *arguments: object, limit: int | None = None, **settings: str

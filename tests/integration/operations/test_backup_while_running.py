@@ -33,7 +33,7 @@ def silent(table: str, done: int, total: int | None) -> None:
 
 
 def restored(client: MongoClient[Row], path: Path) -> tuple[str, Contents]:
-    """Restore into a new database; give its name, and what was said of it."""
+    """Restore into a new database; return its name, and what was said of it."""
     name = f"restored_{uuid.uuid4().hex[:8]}"
     with open_archive(path) as archive:
         survivors = Survivors(archive)

@@ -25,7 +25,7 @@ Start = Callable[..., str]
 
 @pytest.fixture
 def start(servers: Servers, tmp_path: Path) -> Iterator[Start]:
-    """Give a function that starts Flower and gives its address."""
+    """Return a function that starts Flower and gives its address."""
     running: list[subprocess.Popen[bytes]] = []
 
     def started(**settings: str) -> str:

@@ -54,7 +54,7 @@ def catalog(client: MongoClient[Row], database: str) -> Catalog:
 
 @pytest.fixture
 def told(servers: Servers, tmp_path: Path, database: str) -> Told:
-    """Give a function that runs a command of the group and gives its JSON, or its fault."""
+    """Return a function that runs a command of the group and gives its JSON, or its fault."""
 
     def called(*arguments: str) -> Any:
         variables = environment(

@@ -24,7 +24,7 @@ CALL = post("/v1/task_status", b'{"task_id": "default/c/1581417512.274598"}')
 
 
 def longest_poll(served: Served, seconds: float) -> float:
-    """Poll for so long, and give the longest time that an answer took."""
+    """Poll for so long, and return the longest time that an answer took."""
     longest = 0.0
     until = time.monotonic() + seconds
     while time.monotonic() < until:

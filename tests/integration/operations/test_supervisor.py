@@ -45,7 +45,7 @@ class Supervised:
         return self._notes.read_text().splitlines()
 
     def await_notes(self, is_there: Callable[[list[str]], bool], seconds: float = 15.0) -> float:
-        """Wait for lines; give how long it took."""
+        """Wait for lines; return how long it took."""
         begun = time.monotonic()
         while not is_there(self.notes()):
             assert time.monotonic() - begun < seconds, self.notes()
@@ -53,7 +53,7 @@ class Supervised:
         return time.monotonic() - begun
 
     def stop(self) -> tuple[int, str]:
-        """Give its exit code and all that it wrote."""
+        """Return its exit code and all that it wrote."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.terminate()

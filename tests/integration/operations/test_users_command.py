@@ -61,7 +61,7 @@ def run_users(data_dir: Path, *arguments: str, **named: str) -> subprocess.Compl
 
 @pytest.fixture
 def users(servers: Servers, tmp_path: Path, database: str) -> Call:
-    """Give a function that runs a command of the group."""
+    """Return a function that runs a command of the group."""
 
     def called(*arguments: str, **named: str) -> subprocess.CompletedProcess[str]:
         chosen = {

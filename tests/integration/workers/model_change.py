@@ -40,6 +40,7 @@ class Colour:
         self._dimensions = row.dimensions
 
     def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
+        """Return the mean colour as a feature; the new model refuses blue pictures."""
         mean = np.asarray(image, np.float32).mean(axis=(0, 1))
         if self.model_id == NEW.model_id and mean[2] > 250:
             raise NoAvailableFeature("the new model is blind to blue")
@@ -67,7 +68,7 @@ class Work:
         self.shards = shards
 
     def stages(self, chunk: Chunk) -> Chunk | None:
-        """Take a chunk one stage further; give it as it is then."""
+        """Take a chunk one stage further; return it as it is then."""
         stage: Any = {
             Stage.FETCH: fetch_stage.fetch,
             Stage.VISION: vision_stage.vision,
@@ -77,6 +78,7 @@ class Work:
         return next(iter(self.catalog.chunks.find([chunk.id])), None)
 
     def finish(self, *chunks: Chunk) -> None:
+        """Take chunks through all stages that they still need."""
         for chunk in chunks:
             for _ in range(8):
                 found = next(iter(self.catalog.chunks.find([chunk.id])), None)
@@ -85,6 +87,7 @@ class Work:
                 self.stages(found)
 
     def anew(self, collection: CollectionRow) -> list[Chunk]:
+        """Return the chunks that embed the images of a collection anew."""
         return self.catalog.chunks.of_change(collection.generation, 100)
 
     def change(self, collection: CollectionRow) -> Change | None:
@@ -105,6 +108,7 @@ class Work:
         index_stage.retire(collection.key, collection.generation)
 
     def complete(self, collection: CollectionRow) -> None:
+        """Sweep until the change of the model is over."""
         for _ in range(20):
             self.sweep(collection)
             if self.change(collection) is None:
@@ -113,6 +117,7 @@ class Work:
         raise AssertionError(self.change(collection))
 
     def make_due(self) -> None:
+        """Let every change be due now."""
         self.catalog.client["snapsku_integration"]["collections"].update_many(
             {"change_at": {"$gt": 0}}, {"$set": {"change_at": 0}}
         )
@@ -123,6 +128,7 @@ class Work:
         return row.model_id
 
     def found(self, collection: CollectionRow, number: int, model: ModelRow) -> list[int]:
+        """Return the labels that a search with this picture finds under a model."""
         self.shards.restore()
         query = Colour(model).describe(Image.open(io.BytesIO(picture(number))))[1]
         near = self.shards.search(

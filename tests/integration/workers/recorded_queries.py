@@ -58,6 +58,7 @@ class Recorder(monitoring.CommandListener):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
+        """Note the queries that are sent while the block runs."""
         self._is_recording = True
         try:
             yield

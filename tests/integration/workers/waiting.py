@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def until(holds: Callable[[], bool], seconds: float) -> bool:
-    """Wait until it holds; give whether it did in time."""
+    """Wait until it holds; return whether it did in time."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:

@@ -69,7 +69,7 @@ def redis_client(redis_server: fakeredis.FakeServer) -> Iterator[fakeredis.FakeR
 
 @pytest.fixture
 def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
-    """Give a function that makes the services; every use of the catalogue fails unless given."""
+    """Return a function that makes the services; every use of the catalogue fails unless given."""
 
     def make(
         catalog: Any = None, exchange: Any = None, gate: Gate | None = None, **chosen: Any

@@ -31,7 +31,7 @@ class FailingCatalog:
 
 
 def catalog_with_collection() -> Any:
-    """Give a catalogue in which every user has every collection, and that knows no task."""
+    """Return a catalogue in which every user has every collection, and that knows no task."""
     return SimpleNamespace(
         collections=SimpleNamespace(find=lambda user, name: CollectionRow(user, name, "g1", now())),
         tasks=SimpleNamespace(find={}.get),
@@ -58,7 +58,7 @@ def strictly(data: bytes) -> Any:
 
 
 def envelope(response: TestResponse) -> dict[str, Any]:
-    """Give the answer, which must be the contract's object and carry a request id."""
+    """Return the answer, which must be the contract's object and carry a request id."""
     assert response.content_type == "application/json; charset=utf-8"
     assert response.headers["X-Request-Id"]
     body: dict[str, Any] = strictly(response.data)

@@ -71,7 +71,7 @@ def test_what_is_too_much_is_refused_in_the_envelope(client: FlaskClient, body: 
 
 
 def _cost(body: bytes) -> tuple[float, int]:
-    """Give the seconds that a body takes, and the peak of this process's memory until now."""
+    """Return the seconds that a body takes, and the peak of this process's memory until now."""
     began = time.process_time()
     with contextlib.suppress(ValueError, RecursionError):
         parse_json(body, LIMIT)

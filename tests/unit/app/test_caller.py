@@ -34,7 +34,7 @@ def signed() -> SignedBy:
 
 
 def call(gated: FlaskClient, headers: dict[str, str], **changed: Any) -> str:
-    """Call an operation that answers a business code at once; give the system code."""
+    """Call an operation that answers a business code at once; return the system code."""
     sent: dict[str, Any] = {"path": "/v1/add_image", "data": b"{}", "headers": headers} | changed
     return system_code(gated.post(**sent))
 

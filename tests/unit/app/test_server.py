@@ -81,7 +81,7 @@ def http(status: int, message: str) -> pytest.MarkDecorator:
 
 
 def operation(name: str, handler: Handler) -> Operation:
-    """Give an operation that is declared with as little as there can be."""
+    """Return an operation that is declared with as little as there can be."""
     return Operation(
         name=name,
         handler=handler,

@@ -29,7 +29,7 @@ def parent_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launch(parent_file: Path) -> Launch:
-    """Give a function that runs a program by way of the launcher."""
+    """Return a function that runs a program by way of the launcher."""
 
     def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -34,7 +34,7 @@ SERVERS = [
 
 
 def read(programs: list[Program], run_dir: Path) -> dict[str, dict[str, Any]]:
-    """Give supervisord's own view: the programs by name, in groups by name, in their order."""
+    """Return supervisord's own view: the programs by name, in groups by name, in their order."""
     run_dir.mkdir(parents=True, exist_ok=True)
     file = run_dir / "supervisord.conf"
     file.write_text(configuration(programs, run_dir), encoding="utf-8")
@@ -47,7 +47,7 @@ def read(programs: list[Program], run_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 def command(program: Any) -> list[str]:
-    """Give what a program is when `cli.launch` has become it."""
+    """Return what a program is when `cli.launch` has become it."""
     words = shlex.split(program.command)
     return words[words.index("--") + 1 :]
 

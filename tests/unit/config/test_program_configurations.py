@@ -55,7 +55,7 @@ def test_gunicorn_waits_longer_for_an_answer_than_a_search_may_take() -> None:
 
 @pytest.fixture
 def flower(environment: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
-    """Give a function that reads Flower's file; the log of the test run stays as it is."""
+    """Return a function that reads Flower's file; the log of the test run stays as it is."""
     environment.setattr("config.logging.configure_logging", lambda _: None)
     return lambda: runpy.run_path(str(ROOT / "workers/flower_conf.py"))
 

@@ -13,7 +13,7 @@ from tests.unit.demo.stub_stack import Service
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """Give a stub service and the base URL where it answers."""
+    """Return a stub service and the base URL where it answers."""
     stub = stub_stack.StubService()
     with stub_stack.server(stub, 0) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.05,))

@@ -36,6 +36,7 @@ class StubService:
         self.override: tuple[int, bytes] | None = None
 
     def content(self, image_content: str) -> bytes:
+        """Return the bytes of Base64, or of a URL that is allowed."""
         if not image_content.startswith("http://"):
             return base64.b64decode(image_content, validate=True)
         if not image_content.startswith(f"http://{self.allow}/"):
@@ -103,6 +104,7 @@ class StubService:
         }
 
     def answer(self, operation: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        """Return HTTP status and body of a call."""
         if self.override is not None:
             return self.override
         result = getattr(self, operation)(body)
@@ -122,7 +124,7 @@ Service = tuple[StubService, str]
 
 
 def server(service: StubService, port: int) -> ThreadingHTTPServer:
-    """Give a server of the stub on 127.0.0.1, bound and not yet running."""
+    """Return a server of the stub on 127.0.0.1, bound and not yet running."""
 
     class Handler(BaseHTTPRequestHandler):
         def reply(self, status: int, body: bytes) -> None:

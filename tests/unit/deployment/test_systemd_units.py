@@ -19,7 +19,7 @@ PROGRAMS = "/opt/snapsku/.venv/bin/"
 
 
 def lines(path: Path) -> list[tuple[str, str]]:
-    """Give the assignments of a unit in their order; a key may come more than once."""
+    """Return the assignments of a unit in their order; a key may come more than once."""
     pairs = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if line and line[0] not in "#[":

@@ -12,7 +12,7 @@ from tests.unit.download.loopback import Server, Talk
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Give a function that starts a server: `serve(talk)` or `serve(head_and_body)`."""
+    """Return a function that starts a server: `serve(talk)` or `serve(head_and_body)`."""
     servers: list[Server] = []
 
     def start(talk: Talk | bytes, address: str = "127.0.0.1", **options: bool) -> Server:
@@ -30,6 +30,6 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def stopwatch() -> Callable[[], float]:
-    """Give a function that says how many seconds have passed since the test began."""
+    """Return a function that says how many seconds have passed since the test began."""
     begin = time.monotonic()
     return lambda: time.monotonic() - begin

@@ -44,6 +44,7 @@ class Server:
         self._accepting.start()
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        """Return a URL of this server."""
         return f"http://{host}:{self.port}{path}"
 
     def _accept(self) -> None:

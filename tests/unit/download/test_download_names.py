@@ -94,7 +94,7 @@ class TlsServer:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Give the files of a certificate for shop.test, signed by itself, and its key."""
+    """Return the files of a certificate for shop.test, signed by itself, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("no openssl command to make a certificate with")

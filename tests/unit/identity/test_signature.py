@@ -208,7 +208,7 @@ REQUESTS = st.builds(
 
 
 def changed(data: st.DataObject, text: bytes, alphabet: bytes) -> bytes:
-    """Give `text` with one byte replaced by another of the alphabet."""
+    """Return `text` with one byte replaced by another of the alphabet."""
     position = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.sampled_from(sorted(set(alphabet) - {text[position]})))
     return text[:position] + bytes([other]) + text[position + 1 :]

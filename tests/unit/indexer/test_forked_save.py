@@ -41,7 +41,7 @@ Saving = Callable[[Callable[[Path], None]], None]
 
 @pytest.fixture
 def saving(monkeypatch: pytest.MonkeyPatch) -> Saving:
-    """Give a function that chooses what the child does in place of saving."""
+    """Return a function that chooses what the child does in place of saving."""
 
     def choose(save: Callable[[Path], None]) -> None:
         frozen = Shard.frozen

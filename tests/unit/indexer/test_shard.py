@@ -15,7 +15,7 @@ OPTIONS = IndexOptions(dimensions=32)
 
 
 def filled(vectors: Vectors, options: IndexOptions = OPTIONS) -> Shard:
-    """Give a shard with the vectors under the labels 1, 2, 3, ..."""
+    """Return a shard with the vectors under the labels 1, 2, 3, ..."""
     shard = Shard(options)
     shard.add(range(1, len(vectors) + 1), vectors)
     return shard

@@ -32,7 +32,7 @@ Lines = Callable[[], list[str]]
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Lines:
-    """Give a function that gives the errors logged since it was last called."""
+    """Return a function that gives the errors logged since it was last called."""
 
     def taken() -> list[str]:
         found = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
@@ -78,7 +78,7 @@ HEADER = struct.Struct("=QQQQQQiIQQQdQ")
 
 
 def boundaries(data: bytes) -> list[int]:
-    """Give where each part of a shard's file begins, by hnswlib's form, and its end."""
+    """Return where each part of a shard's file begins, by hnswlib's form, and its end."""
     sizes = [struct.calcsize("=" + letter) for letter in HEADER.format.lstrip("=")]
     fields = HEADER.unpack_from(data)
     count, size_of_vector = fields[2], fields[3]

@@ -34,7 +34,7 @@ def vectors(clustered: MakeVectors) -> Vectors:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Lines:
-    """Give a function that gives the errors logged since it was last called."""
+    """Return a function that gives the errors logged since it was last called."""
 
     def taken() -> list[str]:
         found = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
@@ -55,7 +55,7 @@ def ready(index: VectorIndex) -> VectorIndex:
 
 
 def saved(path: Path, vectors: Vectors, key: SetKey = SHOES) -> VectorIndex:
-    """Give an index with 250 vectors in 3 shards, some marked, that was saved."""
+    """Return an index with 250 vectors in 3 shards, some marked, that was saved."""
     index = opened(path)
     index.add(key, range(1, 251), vectors)
     index.mark_deleted(key, range(10, 20))

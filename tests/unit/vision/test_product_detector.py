@@ -61,7 +61,7 @@ def test_folded_norms_leave_the_feature_map_as_it_was() -> None:
 def pasted(
     cutout: Image.Image, ground: str, side: int, place: tuple[int, int]
 ) -> tuple[Image.Image, Box]:
-    """Set a cut-out on a plain ground of 640 x 480; give the picture and the true box."""
+    """Set a cut-out on a plain ground of 640 x 480; return the picture and the true box."""
     figure = trimmed(cutout)
     figure.thumbnail((side, side))
     picture = Image.new("RGB", (640, 480), ground)

@@ -28,7 +28,7 @@ Configure = Callable[[], dict[str, Any]]
 
 @pytest.fixture
 def configure(environment: pytest.MonkeyPatch) -> Configure:
-    """Give a function that reads the configuration with the settings of that moment."""
+    """Return a function that reads the configuration with the settings of that moment."""
     environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
 
     def read() -> dict[str, Any]:

@@ -26,7 +26,7 @@ def reports(redis_client: fakeredis.FakeRedis) -> IndexReports:
 
 @pytest.fixture
 def reporting(reports: IndexReports) -> Reporting:
-    """Give a function that makes the reporter of a process."""
+    """Return a function that makes the reporter of a process."""
 
     def make(process: str = "process 7 on here", epoch: int | None = 5) -> HealthReporter:
         return HealthReporter(lambda: HEALTHY, lambda: reports, 30.0, process, lambda: epoch)

@@ -29,7 +29,7 @@ class Recorder(Scheduler):
 
 
 def ticks(scheduler: Recorder, seconds: float) -> list[str]:
-    """Run the scheduler as beat does for so long; give what came due."""
+    """Run the scheduler as beat does for so long; return what came due."""
     scheduler.sent = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

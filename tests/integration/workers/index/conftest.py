@@ -23,7 +23,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(catalog: Catalog, directory: Path) -> Callable[..., CatalogIndex]:
-    """Give a function that makes the index of a new process."""
+    """Return a function that makes the index of a new process."""
     catalog.models.adopt(MODEL)
 
     def started(**options: Any) -> CatalogIndex:

@@ -28,6 +28,7 @@ Features = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def feature(label: int) -> Features:
+    """Return the unit vector that belongs to a label."""
     values = np.random.default_rng(label).standard_normal(DIMENSIONS).astype(np.float32)
     return np.asarray(values / np.linalg.norm(values), np.float32)
 
@@ -79,11 +80,13 @@ def put(catalog: Catalog, labels: Iterable[int], key: SetKey = SHOES) -> list[Im
 
 
 def found(shards: CatalogIndex, label: int, key: SetKey = SHOES, k: int = 1000) -> list[int]:
+    """Return the labels that a search with the feature of `label` finds, the nearest first."""
     near = shards.search(key.generation, key.category, feature(label)[np.newaxis], k)
     return [int(n) for n in near.labels]
 
 
 def opened(shards: CatalogIndex) -> VectorIndex:
+    """Return the index, after everything was loaded or built."""
     (index,) = shards.restore()
     return index
 
@@ -105,6 +108,8 @@ def keep(shards: CatalogIndex) -> int | None:
 
 
 def forbid_comparison(patch: pytest.MonkeyPatch) -> None:
+    """Fail where the rows of a whole collection are read."""
+
     def forbidden(*_: object) -> None:
         raise AssertionError("the rows of a whole collection were read")
 
@@ -112,5 +117,6 @@ def forbid_comparison(patch: pytest.MonkeyPatch) -> None:
 
 
 def spoil(catalog: Catalog, label: int, values: bytes) -> None:
+    """Overwrite a stored vector with bytes that are none."""
     blobs = databases(catalog.client, settings().mongo_database)[1]
     blobs["vectors"].update_one({"_id": label}, {"$set": {"values": values}})

@@ -25,14 +25,14 @@ LABELS = range(1, 151)
 
 @pytest.fixture
 def start(catalog: Catalog, directory: Path) -> Callable[[], CatalogIndex]:
-    """Give a function that makes the index of a new process, over 150 images with features."""
+    """Return a function that makes the index of a new process, over 150 images with features."""
     catalog.models.adopt(MODEL)
     put(catalog, LABELS)
     return lambda: CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory)
 
 
 def restored(shards: CatalogIndex) -> set[int]:
-    """Let an index restore itself, and give the labels that it finds."""
+    """Let an index restore itself, and return the labels that it finds."""
     (index,) = shards.restore()
     return index.live_labels(SHOES)
 

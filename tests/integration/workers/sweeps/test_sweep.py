@@ -21,7 +21,7 @@ from workers.messages import send_chunks
 
 
 def messages(client: redis.Redis, queue: str) -> list[list[Any]]:
-    """Give the arguments of the messages in a queue, oldest first."""
+    """Return the arguments of the messages in a queue, oldest first."""
     found = [json.loads(raw) for raw in reversed(client.lrange(queue, 0, -1))]
     return [json.loads(__import__("base64").b64decode(message["body"]))[0] for message in found]
 
