@@ -74,8 +74,7 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
 
 def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     picture = decode_picture(_bytes(query))
-    own = pipeline()
-    chosen = own if query.model_id in (None, own.model_id) else pipeline(query.model_id)
+    chosen = pipeline(query.model_id)
     boxes, features = chosen.describe_query(
         picture, settings().boxes_searched, _given_box(query, picture)
     )

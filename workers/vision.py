@@ -151,8 +151,7 @@ def _lacking(wanted: Sequence[str], labels: Sequence[int]) -> dict[int, set[str]
 
 
 def _describe(picture: Image.Image, model_id: str) -> NDArray[np.float32]:
-    own = pipeline()
-    _, feature = (own if model_id == own.model_id else pipeline(model_id)).describe(picture)
+    _, feature = pipeline(model_id).describe(picture)
     return feature
 
 
