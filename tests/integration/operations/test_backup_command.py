@@ -240,7 +240,7 @@ def test_a_service_that_runs_is_refused(
     url = servers.redis_url.replace("/0", "/6")
     with redis.Redis.from_url(url) as there:
         there.flushdb()
-        Consumption(there).note("vision")
+        Consumption(there, 30.0).note("vision")
         told = refusal(call("restore", file, mongo_database=target, redis_url=url))
         there.flushdb()
     assert re.match(r"queue vision was consumed \d s ago; stop every process", told)

@@ -121,7 +121,7 @@ def test_what_is_there_is_told_and_the_rest_can_be_left_out(
         catalog.models.adopt(ModelRow("model-7", 1280))
         assert catalog.ownership.take("process 7 on there", "/data/index", "lock") is not None
     for queue in QUEUES:
-        Consumption(quiet_queues).note(queue)
+        Consumption(quiet_queues, 30.0).note(queue)
     quiet_queues.close()
     told = doctor("--skip", "api", "--skip", "flower", fetch_allow="10.0.0.0/8")
     assert told.code == 0, told.lines
@@ -233,7 +233,7 @@ def test_images_with_a_bad_vector_are_named(doctor: Doctor, servers: Servers) ->
     report = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 1, 2, "u/shop/a, u/shop/b")
     with redis.Redis.from_url(servers.redis_url) as client:
         try:
-            IndexReports(client).publish(report)
+            IndexReports(client, 30.0).publish(report)
             told = doctor().lines["vectors"]
         finally:
             client.delete("index:report")

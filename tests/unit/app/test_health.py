@@ -38,8 +38,8 @@ def catalog() -> Any:
 def served(redis_client: fakeredis.FakeRedis) -> IndexReports:
     """Every queue is consumed, and the index process says that all is well."""
     for queue in QUEUES:
-        Consumption(redis_client).note(queue)
-    reports = IndexReports(redis_client)
+        Consumption(redis_client, 30.0).note(queue)
+    reports = IndexReports(redis_client, 30.0)
     reports.publish(REPORT)
     return reports
 
@@ -74,7 +74,7 @@ def test_a_queue_that_nobody_consumes_is_named(
 ) -> None:
     for queue in QUEUES:
         if queue != stalled:
-            Consumption(redis_client).note(queue)
+            Consumption(redis_client, 30.0).note(queue)
     response = client_of(make_services(catalog)).get("/readyz")
     assert response.status_code == 503
     answer = response.get_json()

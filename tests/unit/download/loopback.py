@@ -83,9 +83,17 @@ class Server:
 
 MAX_BYTES = 100_000
 
+LIMITS = {
+    "max_bytes": MAX_BYTES,
+    "ports": frozenset({80, 443}),
+    "connect_seconds": 3.0,
+    "read_gap_seconds": 5.0,
+    "total_seconds": 15.0,
+}
+
 
 def policy(*allow: str, **changes) -> FetchPolicy:
-    return FetchPolicy(allow=AllowList.parse(",".join(allow)), **{"max_bytes": MAX_BYTES} | changes)
+    return FetchPolicy(allow=AllowList.parse(",".join(allow)), **LIMITS | changes)
 
 
 def for_server(server, **changes) -> FetchPolicy:

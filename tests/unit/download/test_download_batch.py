@@ -8,16 +8,18 @@ import time
 
 import pytest
 
+from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
-from download.address import AllowList
 from download.client import TransientFetchError, fetch_all
 from download.policy import FetchPolicy
+from tests.unit.download.loopback import policy as policy_for
+from workers.wiring import fetch_policy_of
 
 
 def policy(*servers, **changes) -> FetchPolicy:
-    allow = AllowList.parse(",".join(f"127.0.0.1:{server.port}" for server in servers))
-    return FetchPolicy(allow=allow, **{"max_bytes": 1000} | changes)
+    allow = (f"127.0.0.1:{server.port}" for server in servers)
+    return policy_for(*allow, **{"max_bytes": 1000} | changes)
 
 
 def soon(seconds: float = 3.0) -> float:
@@ -162,7 +164,10 @@ from download.address import AllowList
 hang = lambda *_: time.sleep(20)
 if {stage!r} == "fetch":
     client.fetch = hang
-policy = client.FetchPolicy(allow=AllowList(), max_bytes=10)
+policy = client.FetchPolicy(
+    allow=AllowList(), max_bytes=10, ports=frozenset({{80}}), connect_seconds=3,
+    read_gap_seconds=5, total_seconds=15,
+)
 outcomes = client.fetch_all({{1: "http://a.test/"}}, policy, time.monotonic() + 0.2, resolver=hang)
 assert type(outcomes[1]) is client.TransientFetchError
 """
@@ -173,7 +178,7 @@ assert type(outcomes[1]) is client.TransientFetchError
 
 
 def test_the_default_limits_are_those_of_the_practice():
-    rule = policy()
+    rule = fetch_policy_of(Settings())
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
     assert limits == (3.0, 5.0, 15.0, 3)
     assert rule.ports == {80, 443}

@@ -103,7 +103,9 @@ def test_a_redis_that_is_away_is_a_line_in_the_log() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
     with fakeredis.FakeRedis(server=server) as client, capture_logs() as lines:
-        HealthReporter(lambda: HEALTHY, lambda: IndexReports(client), 30.0, "x", lambda: 5).report()
+        HealthReporter(
+            lambda: HEALTHY, lambda: IndexReports(client, 30.0), 30.0, "x", lambda: 5
+        ).report()
     assert [line["log_level"] for line in lines] == ["warning"]
 
 
