@@ -34,11 +34,10 @@ from workers.changes import drive_on
 from workers.comparison import Comparison
 from workers.endings import conclude
 from workers.index_health import HealthReporter, this_process
-from workers.messages import send_chunks
 from workers.neighbours import answer_neighbours, decline_neighbours
 from workers.ownership import IndexOwnership
 from workers.resources import catalog, index_reports
-from workers.stage import run_stage
+from workers.stage import move_on, run_stage
 
 log = structlog.get_logger(__name__)
 
@@ -169,11 +168,7 @@ def _work(chunk: Chunk) -> None:
         missing = _without_features(chunk, ready)
         if None in missing.values():
             log.info("another model is needed by now, chunk goes back to vision")
-            back = catalog().chunks.advance(chunk, Stage.VISION, chunk.items)
-            if back is None:
-                clear_ended(catalog(), chunk.labels)
-            else:
-                send_chunks(catalog(), [back])
+            move_on(chunk, Stage.VISION, chunk.items)
             return
         faults |= {label: fault for label, fault in missing.items() if fault is not None}
         fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})

@@ -1,7 +1,7 @@
 """What every stage of a chunk has in common: the claim, the lease, and a clean way out.
 
 A stage's own work is a function of the claimed chunk. It reads the rows it is told
-of, writes what it made, and moves the chunk on by its own compare-and-set.
+of, writes what it made, and moves the chunk on by a compare-and-set.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import timedelta
@@ -19,11 +19,13 @@ import structlog
 from celery.signals import worker_shutting_down
 from pymongo.errors import ConnectionFailure, PyMongoError
 
-from catalog.chunks import Chunk, Stage
+from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now, time_of
+from catalog.endings import clear_ended
 from catalog.ownership import NotOwnerError
 from config.settings import settings
 from workers.dependencies import UNREACHABLE
+from workers.messages import send_chunks
 from workers.probe import note_consumption
 from workers.resources import catalog
 
@@ -73,6 +75,19 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
             log.info("worker stops, chunk handed back")
             catalog().chunks.hand_back(chunk, timedelta(0), unclean=False)
             raise
+
+
+def move_on(chunk: Chunk, stage: Stage, items: Sequence[Item]) -> list[int] | None:
+    """Move a running chunk on to `stage` with `items`, send it there, and return None.
+
+    If its lease is lost, images may have ended before this worker wrote something for them.
+    Whatever stands under their labels is removed then, and the labels are returned.
+    """
+    advanced = catalog().chunks.advance(chunk, stage, items)
+    if advanced is None:
+        return clear_ended(catalog(), chunk.labels)
+    send_chunks(catalog(), [advanced])
+    return None
 
 
 def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
