@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +22,7 @@ from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now, time_of
 from catalog.endings import clear_ended
 from catalog.ownership import NotOwnerError
+from catalog.renewal import Renewal
 from config.settings import settings
 from workers.dependencies import UNREACHABLE
 from workers.messages import send_chunks
@@ -134,30 +134,19 @@ def _leased(chunk: Chunk) -> Iterator[None]:
     Each time, its queue counts as consumed, since long work is work. All that no longer than
     a stage may take: a pool of threads can't end one that hangs, so somebody else goes on.
     """
-    over = threading.Event()
     hanging_at = time.monotonic() + settings().time_limit_seconds
 
-    def renew() -> None:
-        while not over.wait(settings().lease_renewal_seconds):
-            if time.monotonic() >= hanging_at:
-                log.error("stage takes too long, its lease is left to run out")
-                return
-            note_consumption(chunk.stage.value)
-            try:
-                time_of(catalog().client)
-                if not catalog().chunks.renew(chunk):
-                    return
-            except PyMongoError as error:
-                # The next turn tries again; if none succeeds, the sweep takes over.
-                log.warning("lease not renewed", chunk=chunk.id, fault=str(error))
+    def renew() -> bool:
+        if time.monotonic() >= hanging_at:
+            log.error("stage takes too long, its lease is left to run out")
+            return False
+        note_consumption(chunk.stage.value)
+        time_of(catalog().client)
+        return catalog().chunks.renew(chunk)
 
-    # With the ids that are bound to log lines here.
-    thread = threading.Thread(
-        target=copy_context().run, args=(renew,), name=f"lease {chunk.id}", daemon=True
-    )
-    thread.start()
-    try:
+    def tell(error: PyMongoError) -> None:
+        # If no later turn succeeds either, the sweep takes over.
+        log.warning("lease not renewed", chunk=chunk.id, fault=str(error))
+
+    with Renewal(f"lease {chunk.id}", settings().lease_renewal_seconds, renew, tell):
         yield
-    finally:
-        over.set()
-        thread.join()
