@@ -26,7 +26,6 @@ from vision.box import Box
 from workers.broker import SEARCH, app, task_name
 from workers.decoding import decode_picture
 from workers.dependencies import UNREACHABLE
-from workers.messages import BrokerUnreachableError
 from workers.model import ModelNotLoadedError, load_model, pipeline
 from workers.neighbours import NoReplyError, ask_neighbours
 from workers.queries import Query
@@ -61,7 +60,7 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
         return _search(query_id, query, deadline)
     except ContractError as fault:
         return {"fault": fault.message}
-    except (*UNREACHABLE, BrokerUnreachableError, NoReplyError) as error:
+    except (*UNREACHABLE, NoReplyError) as error:
         log.warning("search gave up on a dependency", fault=repr(error))
         return {"busy": True}
     except ModelNotLoadedError as error:

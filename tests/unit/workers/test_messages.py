@@ -12,8 +12,8 @@ from kombu.exceptions import OperationalError
 from catalog.chunks import Chunk, Item, Stage
 from workers import messages
 from workers.broker import NEIGHBOURS, QUEUES, REFRESH, SEARCH
+from workers.dependencies import BrokerUnreachableError
 from workers.messages import (
-    BrokerUnreachableError,
     send_chunks,
     send_neighbours,
     send_refresh,
