@@ -82,7 +82,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         seal=Seal(rows["schema"]),
         numbers=numbers,
         collections=Collections(
-            rows["collections"], rows["users"], rows["models"], purges, times.recount
+            rows["collections"], rows["users"], rows["models"], purges, recount=times.recount
         ),
         counters=Counters(rows["collections"], times.recount),
         products=Products(rows["products"], numbers, times.lease),

@@ -86,9 +86,9 @@ _comparison = Comparison(catalog, shards, settings().compare_seconds)
 _reporter = HealthReporter(
     shards.health,
     index_reports,
-    settings().stalled_seconds,
-    this_process(),
-    ownership.trusted_epoch,
+    stalled_seconds=settings().stalled_seconds,
+    process=this_process(),
+    epoch=ownership.trusted_epoch,
 )
 
 
@@ -162,7 +162,7 @@ def _work(chunk: Chunk) -> None:
     ownership.check()
     products = catalog().products.find(chunk.generation, {i.product_id for i in chunk.items})
     images = with_products(catalog(), catalog().images.find(chunk.labels), products)
-    faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items, products)
+    faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items, products=products)
     ready = [row for label, row in images.items() if row.is_open and label not in faults]
     with _succeeding.reading():
         missing = _without_features(chunk, ready)
@@ -383,4 +383,4 @@ def neighbours(query_id: str, generation: str, category: str | None, k: int) -> 
         log.info("lease of the index may have ended, search declined")
         decline_neighbours(query_id)
     else:
-        answer_neighbours(shards, query_id, generation, category, k)
+        answer_neighbours(shards, query_id, generation, category, k=k)

@@ -77,7 +77,7 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     boxes, features = chosen.describe_query(
         picture, settings().boxes_searched, _given_box(query, picture)
     )
-    found = _nearest(query_id, query, chosen.model_id, features, deadline)
+    found = _nearest(query_id, query, chosen.model_id, features, deadline=deadline)
     return {
         "rectangle": [
             {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
@@ -133,10 +133,10 @@ def _nearest(
             f"{query_id}.{wanted}",
             query.generation,
             query.category,
-            model_id,
-            features,
-            wanted,
-            deadline,
+            model_id=model_id,
+            vectors=features,
+            k=wanted,
+            deadline=deadline,
         )
         rows = catalog().images.find([label for label, _ in near])
         found = [

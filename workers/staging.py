@@ -301,7 +301,7 @@ class Consumption:
         return age is None or age > self._stalled_seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IndexReport:
     """How the index is, by the process that keeps it."""
 

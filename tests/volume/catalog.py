@@ -243,7 +243,13 @@ def _new_image(shape: Shape, collection: int, image: int) -> NewImage:
     product = block * PRODUCTS_AT_ONCE + image % PRODUCTS_AT_ONCE
     name = f"i-{image}"
     url = f"http://images.example/{shape.seed}/{collection_name(collection)}/{name}.jpg"
-    return NewImage(f"p-{product}", name, f"image {image} of {collection}", url, None)
+    return NewImage(
+        product_id=f"p-{product}",
+        image_id=name,
+        image_info=f"image {image} of {collection}",
+        url=url,
+        payload=None,
+    )
 
 
 def _sha256(shape: Shape, label: int) -> str:

@@ -65,7 +65,10 @@ def taken(catalog: Catalog, collection: CollectionRow, *names: str) -> str:
     """Take images of one task in; return its id."""
     products = catalog.products.find(collection.generation, ["p"])
     images = {
-        n: NewImage("p", name, "", "http://127.0.0.1:9/x", None) for n, name in enumerate(names)
+        n: NewImage(
+            product_id="p", image_id=name, image_info="", url="http://127.0.0.1:9/x", payload=None
+        )
+        for n, name in enumerate(names)
     }
     draft = begin(catalog, collection, images, products)
     written = write(catalog, draft, images_per_product=0, chunk_images=2)

@@ -249,7 +249,12 @@ def test_items_of_a_chunk_say_what_the_rows_say(
     (chunk,) = submission.chunks
     for item in chunk.items:
         row = catalog.images.find([item.label])[item.label]
-        assert item == Item(row.label, row.product_id, row.product_serial, row.image_id)
+        assert item == Item(
+            label=row.label,
+            product_id=row.product_id,
+            product_serial=row.product_serial,
+            image_id=row.image_id,
+        )
 
 
 def test_images_of_a_product_that_was_deleted_before_the_call_are_refused(

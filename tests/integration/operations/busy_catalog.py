@@ -110,7 +110,16 @@ class Busy:
     ) -> tuple[Draft, Written]:
         """Do all of a submission but its end."""
         url = None if payload else "http://pictures.example/a.jpg"
-        images = [NewImage(product.product_id, i, "info", url, payload) for i in image_ids]
+        images = [
+            NewImage(
+                product_id=product.product_id,
+                image_id=i,
+                image_info="info",
+                url=url,
+                payload=payload,
+            )
+            for i in image_ids
+        ]
         products = {product.product_id: product}
         draft = begin(self.catalog, collection, dict(enumerate(images)), products)
         written = write(self.catalog, draft, images_per_product=0, chunk_images=self.chunk_images)

@@ -230,7 +230,18 @@ def test_fetching_that_waits_for_room_is_told_with_how_long(
 
 
 def test_images_with_a_bad_vector_are_named(doctor: Doctor, servers: Servers) -> None:
-    report = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 1, 2, "u/shop/a, u/shop/b")
+    report = IndexReport(
+        process="process 7 on here",
+        is_complete=True,
+        sets=10,
+        sets_not_ready=0,
+        snapshots_lost=0,
+        sets_not_saved=0,
+        save_fault="",
+        epoch=1,
+        bad_vectors=2,
+        bad_images="u/shop/a, u/shop/b",
+    )
     with redis.Redis.from_url(servers.redis_url) as client:
         try:
             IndexReports(client, 30.0).publish(report)

@@ -22,7 +22,16 @@ from workers.staging import Consumption, IndexReport, IndexReports
 MakeServices = Callable[..., Services]
 
 
-REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", "")
+REPORT = IndexReport(
+    process="process 7 on here",
+    is_complete=True,
+    sets=10,
+    sets_not_ready=0,
+    snapshots_lost=0,
+    sets_not_saved=0,
+    save_fault="",
+    epoch="",
+)
 
 
 def client_of(services: Services) -> FlaskClient:

@@ -13,7 +13,16 @@ from workers.catalog_index import CatalogIndex, IndexHealth
 from workers.index_health import HealthReporter
 from workers.staging import IndexReport, IndexReports
 
-REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 5)
+REPORT = IndexReport(
+    process="process 7 on here",
+    is_complete=True,
+    sets=10,
+    sets_not_ready=0,
+    snapshots_lost=0,
+    sets_not_saved=0,
+    save_fault="",
+    epoch=5,
+)
 HEALTHY = IndexHealth(is_complete=True, sets=10)
 
 Reporting = Callable[..., HealthReporter]

@@ -57,8 +57,16 @@ Use = Callable[[Broker], Broker]
 
 
 def chunk(number: int, stage: Stage = Stage.FETCH) -> Chunk:
-    items = (Item(number, "商品", 1, "图"),)
-    return Chunk(f"chunk{number}", "u/c/1", "u/c", "g", items, stage, attempt=number)
+    items = (Item(label=number, product_id="商品", product_serial=1, image_id="图"),)
+    return Chunk(
+        id=f"chunk{number}",
+        task_id="u/c/1",
+        collection="u/c",
+        generation="g",
+        items=items,
+        stage=stage,
+        attempt=number,
+    )
 
 
 def is_id(value: Any) -> bool:
