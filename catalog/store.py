@@ -66,13 +66,12 @@ class Catalog:
         self.models.current()
 
 
-def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None) -> Catalog:
+def open_catalog(client: MongoClient[Row], name: str, times: Times) -> Catalog:
     """Give the catalogue in the databases `name` and `name`_blobs.
 
     Makes no round trip: the server may come later.
     """
     rows, blobs = databases(client, name)
-    times = times or Times()
     numbers = Numbers(rows["numbers"])
     purges = Purges(rows["purges"])
     return Catalog(

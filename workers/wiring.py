@@ -17,9 +17,9 @@ from vision.picture import PictureLimits
 from workers.staging import StagedBytes
 
 
-def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
-    """Return the catalogue that settings name, with the times that they say."""
-    times = Times(
+def times_of(chosen: Settings) -> Times:
+    """Return the times of a catalogue."""
+    return Times(
         lease=timedelta(seconds=chosen.lease_seconds),
         submission=timedelta(seconds=chosen.submission_seconds),
         recount=timedelta(seconds=chosen.recount_seconds),
@@ -30,7 +30,11 @@ def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
             seconds=max(60.0, chosen.fetch_retry_seconds * 2 ** (chosen.fetch_passes - 1))
         ),
     )
-    return open_catalog(client, chosen.mongo_database, times)
+
+
+def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
+    """Return the catalogue that settings name, with the times that they say."""
+    return open_catalog(client, chosen.mongo_database, times_of(chosen))
 
 
 def staged_bytes_of(chosen: Settings, client: redis.Redis, catalog: Catalog) -> StagedBytes:

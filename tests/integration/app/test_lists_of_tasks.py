@@ -16,9 +16,10 @@ from app.services import Services
 from catalog.chunks import Stage
 from catalog.collections import CollectionRow
 from catalog.products import NewProduct
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from catalog.submission import NewImage, begin, open_task, write
 from config.settings import settings
+from tests.catalogues import default_catalog
 from tests.integration.app.api_in_process import Serve, result
 
 #: One for the page, one for the chunks of those that are open.
@@ -51,7 +52,7 @@ def watched(
     commands = Commands()
     url = settings().mongo_url.get_secret_value()
     with MongoClient[dict[str, Any]](url, event_listeners=[commands]) as client:
-        catalog = open_catalog(client, settings().mongo_database)
+        catalog = default_catalog(client, settings().mongo_database)
         app = create_app(replace(made[-1], catalog=catalog)).test_client()
 
         def sent() -> list[str]:

@@ -23,10 +23,11 @@ from catalog.models import ModelRow
 from catalog.products import NewProduct, ProductRow
 from catalog.schema import Schema
 from catalog.splitting import split_off
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from catalog.submission import Draft, NewImage, Written, begin, open_task, write
 from catalog.tasks import TaskRow, state_fields
 from contract.errors import BrokenBase64OrUrl
+from tests.catalogues import default_catalog
 
 MODEL = ModelRow("model", 4)
 
@@ -72,7 +73,7 @@ class Busy:
         self.name = name
         self.chunk_images = chunk_images
         self.rows, self.blobs = databases(client, name)
-        self.catalog: Catalog = open_catalog(client, name)
+        self.catalog: Catalog = default_catalog(client, name)
         self.catalog.models.adopt(MODEL)
 
     def victim(self, user: str = "1001") -> Victim:

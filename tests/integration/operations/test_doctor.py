@@ -19,10 +19,10 @@ from catalog.connection import connect, databases
 from catalog.indexes import INDEXES, create_indexes
 from catalog.models import ModelRow
 from catalog.schema import SCHEMA, Schema
-from catalog.store import open_catalog
 from cli.processes import ROOT
 from config.embedded import free_port
 from identity.vault import Vault
+from tests.catalogues import default_catalog
 from tests.integration.operations.programs import environment
 from tests.servers import Servers
 from workers.broker import QUEUES
@@ -117,7 +117,7 @@ def test_what_is_there_is_told_and_the_rest_can_be_left_out(
     with connect(servers.mongo_url, 5) as client:
         create_indexes(client, database)
         Schema(*databases(client, database)).bring_up_to_date()
-        catalog = open_catalog(client, database)
+        catalog = default_catalog(client, database)
         catalog.models.adopt(ModelRow("model-7", 1280))
         assert catalog.ownership.take("process 7 on there", "/data/index", "lock") is not None
     for queue in QUEUES:
@@ -214,7 +214,7 @@ def test_fetching_that_waits_for_room_is_told_with_how_long(
     doctor: Doctor, servers: Servers, database: str
 ) -> None:
     with connect(servers.mongo_url, 5) as client, redis.Redis.from_url(servers.redis_url) as r:
-        catalogue = open_catalog(client, database).identity.get()
+        catalogue = default_catalog(client, database).identity.get()
         staged = StagedBytes(r, 100, 60, catalogue)
         notice = RoomNotice(r)
         notice.note()
@@ -269,7 +269,7 @@ def test_users_whose_secrets_cannot_be_read_are_told(
 ) -> None:
     assert doctor().lines["users"].startswith("OK none")
     with connect(servers.mongo_url, 5) as client:
-        accounts = open_catalog(client, database).accounts
+        accounts = default_catalog(client, database).accounts
         sealed = Vault("", tmp_path).seal("AK", "a secret")
         assert accounts.add("shop", NewKeys("AK", sealed, "hash"), None, None)
         assert doctor().lines["users"] == "OK 1, whose secrets can be read"
