@@ -23,7 +23,7 @@ from indexer.snapshots import forked_save
 from indexer.snapshots.forked_save import SnapshotError, check_file, save_shard
 
 ROOT = Path(__file__).resolve().parents[3]
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from indexer.options import IndexOptions
 from indexer.snapshots.directory import SnapshotDirectory
 from indexer.vector_set import VectorSet
 
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 SHARE = 0.2
 MANY, MORE = 500, 4_000
 

@@ -19,7 +19,7 @@ from indexer.options import IndexOptions
 from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.vector_set import SetNotReadyError
 
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 KEYS = [SetKey(str(number), "x") for number in range(3)]
 
 
