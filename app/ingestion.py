@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from app import answers, examples
@@ -15,7 +16,6 @@ from app.answer import Busy, Refused
 from app.content import Content, read_content
 from app.fields import (
     CollectionName,
-    Identifier,
     ImageContent,
     ImageInfo,
     Items,
@@ -56,11 +56,9 @@ DECISION_SECONDS = 2.0
 DECISION_PAUSE = 0.1
 
 
-class NewImageItem(RequestModel):
+class NewImageItem(ImageIdItem):
     """An item of image_list."""
 
-    product_id: Identifier
-    image_id: Identifier
     image_content: ImageContent
     image_info: ImageInfo | None = None
 
@@ -72,7 +70,15 @@ class AddImageRequest(RequestModel):
     image_list: Annotated[Items, ItemsOf(NewImageItem, "images_per_call")]
 
 
-Faults = dict[int, list[type[ContractError]]]
+@dataclass
+class JudgedItem:
+    """An item of image_list, and all that is wrong with it."""
+
+    raw: Any
+    faults: list[type[ContractError]]
+    names: ImageIdItem | None  #: None where one of its names is not valid
+    item: NewImageItem | None  #: None where one of its fields is not valid
+    content: Content | None  #: None where it has none that could be taken
 
 
 def add_image(services: Services, call: Call) -> dict[str, Any]:
@@ -101,24 +107,24 @@ def _take(
     services: Services, user: str, request: AddImageRequest, key: KeyRow | None
 ) -> dict[str, Any]:
     """Take what may be taken; `key` is told of the task before anything else is written."""
-    settings, catalog, image_list = services.settings, services.catalog, request.image_list
+    settings, catalog = services.settings, services.catalog
     collection = services.collection(user, request.collection_name)
     services.backlog.check()
-    faults, contents, items = _judge_items(services, image_list)
-    products = _judge_by_catalog(services, collection, image_list, faults)
+    judged = _judge_items(services, request.image_list)
+    products = _judge_by_catalog(services, collection, judged)
     images = {
         position: NewImage(
-            item.product_id,
-            item.image_id,
-            item.image_info or "",
-            contents[position].url,
-            contents[position].payload,
+            product_id=one.item.product_id,
+            image_id=one.item.image_id,
+            image_info=one.item.image_info or "",
+            url=one.content.url,
+            payload=one.content.payload,
         )
-        for position, item in items.items()
-        if not faults[position]
+        for position, one in enumerate(judged)
+        if one.item is not None and one.content is not None and not one.faults
     }
     if not images:
-        raise Refused(errors.NoInvalidImage, failed_list=_failed_list(image_list, faults))
+        raise Refused(errors.NoInvalidImage, failed_list=_failed_list(judged))
     draft = begin(catalog, collection, images, products)
     try:
         if key is not None and not catalog.keys.note(key, draft.submission.task_id):
@@ -131,8 +137,8 @@ def _take(
         )
         _await_decision(catalog, draft, written)
         for position, fault in written.refused.items():
-            faults[position].append(fault)
-        failed_list = _failed_list(image_list, faults)
+            judged[position].faults.append(fault)
+        failed_list = _failed_list(judged)
         if not written.items:
             raise Refused(errors.NoInvalidImage, failed_list=failed_list)
     except Exception:
@@ -207,74 +213,67 @@ def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[s
     return retaken, None
 
 
-def _failed_list(image_list: list[Any], faults: Faults) -> list[dict[str, Any]]:
+def _failed_list(judged: list[JudgedItem]) -> list[dict[str, Any]]:
     return [
-        {
-            **raw_names(image_list[position]),
-            "message": [fault.message for fault in dict.fromkeys(found)],
-        }
-        for position, found in faults.items()
-        if found
+        {**raw_names(one.raw), "message": [fault.message for fault in dict.fromkeys(one.faults)]}
+        for one in judged
+        if one.faults
     ]
 
 
-def _judge_items(
-    services: Services, raw_items: list[Any]
-) -> tuple[Faults, dict[int, Content], dict[int, NewImageItem]]:
+def _judge_items(services: Services, raw_items: list[Any]) -> list[JudgedItem]:
     """Judge each item by itself: its fields, its content, and whether its name comes again."""
-    faults: Faults = {}
-    contents: dict[int, Content] = {}
-    items: dict[int, NewImageItem] = {}
-    names: set[str] = set()
-    for position, raw in enumerate(raw_items):
-        item, found = judge(NewImageItem, raw, services.settings)
-        faults[position] = found
-        text = raw.get("image_content") if isinstance(raw, dict) else None
-        if isinstance(text, str) and text:
-            try:
-                contents[position] = read_content(
-                    text, services.picture_limits, services.fetch_policy
-                )
-            except ContractError as fault:
-                found.append(type(fault))
+    judged: list[JudgedItem] = []
+    seen: set[str] = set()
+    for raw in raw_items:
+        one = _judge_item(services, raw)
         image_id = raw_names(raw)["image_id"]
         if isinstance(image_id, str):
-            if image_id in names:
-                found.append(errors.RepeatImageNameInParam)
-            names.add(image_id)
-        if item is not None:
-            items[position] = item
-    return faults, contents, items
+            if image_id in seen:
+                one.faults.append(errors.RepeatImageNameInParam)
+            seen.add(image_id)
+        judged.append(one)
+    return judged
+
+
+def _judge_item(services: Services, raw: Any) -> JudgedItem:
+    """Judge fields and content of an item, each though the other is not valid."""
+    item, faults = judge(NewImageItem, raw, services.settings)
+    names = item or judge(ImageIdItem, raw, services.settings)[0]
+    text = raw.get("image_content") if isinstance(raw, dict) else None
+    content = None
+    if isinstance(text, str) and text:
+        try:
+            content = read_content(text, services.picture_limits, services.fetch_policy)
+        except ContractError as fault:
+            faults.append(type(fault))
+    return JudgedItem(raw=raw, faults=faults, names=names, item=item, content=content)
 
 
 def _judge_by_catalog(
-    services: Services, collection: CollectionRow, raw_items: list[Any], faults: Faults
+    services: Services, collection: CollectionRow, judged: list[JudgedItem]
 ) -> dict[str, ProductRow]:
-    """Add what only the catalogue knows; give the products that exist, by id.
+    """Add the faults that only the catalogue knows; return the products that exist, by id.
 
     Names and places are taken later, where two calls at once can't both have them; here
     an image that fails anyway is told all of its faults.
     """
     catalog, limit = services.catalog, image_limit(services.settings.images_per_product)
-    ids: dict[int, ImageIdItem] = {}
-    for position, raw in enumerate(raw_items):
-        names, _ = judge(ImageIdItem, raw, services.settings)
-        if names is not None:
-            ids[position] = names
-    keys = {p: name_key(collection.generation, names.image_id) for p, names in ids.items()}
+    named = [(one, one.names) for one in judged if one.names is not None]
     products = catalog.products.find(
-        collection.generation, {names.product_id for names in ids.values()}
+        collection.generation, {names.product_id for _, names in named}
     )
-    for position, names in ids.items():
+    for one, names in named:
         product = products.get(names.product_id)
         if product is None:
-            faults[position].append(errors.NotExistingProduct)
+            one.faults.append(errors.NotExistingProduct)
         elif product.image_count >= limit:
-            faults[position].append(errors.ImageNumExceedPerProductLimit)
-    held = catalog.names.holders([keys[p] for p in keys if faults[p]])
-    for position, key in keys.items():
-        if key in held and errors.RepeatImageNameInParam not in faults[position]:
-            faults[position].append(errors.RepeatImageNameInDb)
+            one.faults.append(errors.ImageNumExceedPerProductLimit)
+    keys = [(one, name_key(collection.generation, names.image_id)) for one, names in named]
+    held = catalog.names.holders([key for one, key in keys if one.faults])
+    for one, key in keys:
+        if key in held and errors.RepeatImageNameInParam not in one.faults:
+            one.faults.append(errors.RepeatImageNameInDb)
     return products
 
 

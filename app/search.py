@@ -26,7 +26,8 @@ from app.operations import CONTENT_FAULTS, Call, Operation
 from app.services import Services
 from contract import errors
 from contract.errors import BY_MESSAGE
-from workers.messages import BrokerUnreachableError, send_search
+from workers.dependencies import BrokerUnreachableError
+from workers.messages import send_search
 from workers.queries import Query
 
 

@@ -19,22 +19,20 @@ from catalog.store import Catalog
 from config.refusal import refuse
 from config.settings import Settings
 from contract.errors import NoRelativeCollection
-from download.address import AllowList
 from download.policy import FetchPolicy
 from identity.custody import Custody, WrongSecretKeyError
 from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
 from workers.process_reports import ProcessReports
-from workers.resources import catalog_of
 from workers.staging import (
     Consumption,
     Exchange,
     IndexReports,
     RoomNotice,
-    StagedBytes,
     connect_redis,
 )
+from workers.wiring import catalog_of, fetch_policy_of, picture_limits_of, staged_bytes_of
 
 log = structlog.get_logger(__name__)
 
@@ -73,12 +71,7 @@ class Services:
         seconds = self.room_notice.seconds()
         if seconds is None:
             return None
-        staged = StagedBytes(
-            self.redis,
-            self.settings.staged_bytes,
-            self.settings.staged_seconds,
-            self.catalog.identity.get(),
-        )
+        staged = staged_bytes_of(self.settings, self.redis, self.catalog)
         # The notice outlives the wait for some seconds.
         return None if staged.has_room() else seconds
 
@@ -137,12 +130,6 @@ def make_services(settings: Settings) -> Services:
         index_reports=IndexReports(connection, settings.stalled_seconds),
         room_notice=RoomNotice(connection),
         searches=threading.BoundedSemaphore(settings.api_threads // 2),
-        picture_limits=PictureLimits(
-            settings.image_bytes, settings.image_min_side, settings.image_max_side
-        ),
-        fetch_policy=FetchPolicy(
-            allow=AllowList.parse(settings.fetch_allow),
-            max_bytes=settings.image_bytes,
-            ports=frozenset(int(port) for port in settings.fetch_ports),
-        ),
+        picture_limits=picture_limits_of(settings),
+        fetch_policy=fetch_policy_of(settings),
     )

@@ -14,6 +14,7 @@ from catalog.identity import Identity
 from catalog.models import Models
 from catalog.schema import SCHEMA, Schema
 from catalog.survivors import Contents, Survivors
+from config.files import sync_folder
 
 
 class NothingToBackUpError(Exception):
@@ -47,7 +48,7 @@ def take_backup(client: MongoClient[Row], name: str, path: Path, progress: Progr
         contents = check_backup(draft, progress)
         _require_free(path)
         draft.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
     return contents
@@ -110,11 +111,3 @@ def _models(client: MongoClient[Row], name: str) -> dict[str, str | None]:
     """Give whose vectors each collection is searched with, by its generation."""
     found = databases(client, name)[0]["collections"].find({}, ["generation", "model_id"])
     return {row["generation"]: row["model_id"] for row in found}
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

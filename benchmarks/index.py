@@ -29,13 +29,14 @@ from numpy.typing import NDArray
 from catalog.connection import connect
 from catalog.images import ImageRow
 from catalog.models import ModelRow
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from config.embedded import embedded_servers
 from config.endpoints import read_endpoints
 from config.settings import Settings
 from indexer.index import VectorIndex
 from indexer.key import SetKey
 from workers.catalog_index import CatalogIndex
+from workers.wiring import catalog_of
 
 Vectors = NDArray[np.float32]
 
@@ -251,7 +252,7 @@ def main() -> None:
                     chosen.vectors,
                     chosen.dimensions,
                     # Without the catalogue's indexes, which nothing here needs: it fills faster.
-                    open_catalog(client, "benchmark"),
+                    catalog_of(Settings.model_validate({"mongo_database": "benchmark"}), client),
                     folder / "index",
                 )
     finally:

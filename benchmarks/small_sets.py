@@ -56,7 +56,7 @@ def measure(sets: int, vectors: int, dimensions: int, exact_up_to: int) -> str:
     random = np.random.default_rng(1)
     rows = random.standard_normal((vectors, dimensions), np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    shape = IndexOptions(dimensions, exact_up_to=exact_up_to)
+    shape = IndexOptions(dimensions=dimensions, shard_capacity=100_000, exact_up_to=exact_up_to)
     process = psutil.Process()
     with tempfile.TemporaryDirectory() as folder:
         index = VectorIndex(shape, SnapshotDirectory(Path(folder), "model", shape))

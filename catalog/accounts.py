@@ -20,7 +20,7 @@ class MalformedAccountError(Exception):
     """The row of an account is not as this code writes it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Account:
     """A user; limits are None where the settings' apply."""
 
@@ -31,14 +31,44 @@ class Account:
     per_day: int | None
     made_at: datetime
 
+    @classmethod
+    def from_row(cls, row: Row) -> Account:
+        """Return the account of a row; raises MalformedAccountError."""
+        user, access_key = row["_id"], row.get("access_key")
+        limits = [row.get("per_second"), row.get("per_day")]
+        if (
+            not isinstance(user, str)
+            or not isinstance(access_key, str)
+            or not all(one is None or _is_count(one) for one in limits)
+            or not _is_count(row.get("disabled_at"))
+            or not _is_count(row.get("made_at"))
+        ):
+            raise MalformedAccountError(f"the account {user!r} is malformed")
+        return cls(
+            user=user,
+            access_key=access_key,
+            is_disabled=row["disabled_at"] > 0,
+            per_second=limits[0],
+            per_day=limits[1],
+            made_at=moment(row["made_at"]),
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class AccessKey:
     """A pair of keys as its row says: whose, and the encrypted secret."""
 
     access_key: str
     user: str
     secret: bytes
+
+    @classmethod
+    def from_row(cls, row: Row) -> AccessKey:
+        """Return the keys of a row; raises MalformedAccountError."""
+        user, secret = row.get("user"), row.get("secret")
+        if not isinstance(user, str) or not isinstance(secret, bytes):
+            raise MalformedAccountError(f"the keys {row['_id']!r} are malformed")
+        return cls(access_key=row["_id"], user=user, secret=secret)
 
 
 @dataclass(frozen=True)
@@ -64,29 +94,32 @@ class Accounts:
     def find(self, user: str) -> Account | None:
         """Give a user's account, or None; raises MalformedAccountError."""
         row = self._accounts.find_one({"_id": user})
-        return None if row is None else _of(row)
+        return None if row is None else Account.from_row(row)
 
     def key(self, access_key: str) -> AccessKey | None:
         """Give the keys with that access key, or None; raises MalformedAccountError."""
-        return _key_of(self._keys.find_one({"_id": access_key}))
+        row = self._keys.find_one({"_id": access_key})
+        return None if row is None else AccessKey.from_row(row)
 
     def key_of_api(self, api_key_hash: str) -> AccessKey | None:
         """Give the keys whose API key has that hash, or None; raises MalformedAccountError."""
-        return _key_of(self._keys.find_one({"api_key_hash": api_key_hash}))
+        row = self._keys.find_one({"api_key_hash": api_key_hash})
+        return None if row is None else AccessKey.from_row(row)
 
     def all_keys(self) -> Iterator[AccessKey]:
         """Yield every pair of keys but those that are malformed."""
         for row in self._keys.find({}):
             try:
-                key = _key_of(row)
+                key = AccessKey.from_row(row)
             except MalformedAccountError:
                 continue
-            if key is not None:
-                yield key
+            yield key
 
     def all(self) -> list[Account]:
         """Give every account by name; raises MalformedAccountError."""
-        return sorted((_of(row) for row in self._accounts.find({})), key=lambda one: one.user)
+        return sorted(
+            (Account.from_row(row) for row in self._accounts.find({})), key=lambda one: one.user
+        )
 
     def add(self, user: str, keys: NewKeys, per_second: int | None, per_day: int | None) -> bool:
         """Make a user with keys; False, with nothing written, where there is one of that name."""
@@ -139,30 +172,5 @@ class Accounts:
         )
 
 
-def _key_of(row: Row | None) -> AccessKey | None:
-    if row is None:
-        return None
-    user, secret = row.get("user"), row.get("secret")
-    if not isinstance(user, str) or not isinstance(secret, bytes):
-        raise MalformedAccountError(f"the keys {row['_id']!r} are malformed")
-    return AccessKey(row["_id"], user, secret)
-
-
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _of(row: Row) -> Account:
-    user, access_key = row["_id"], row.get("access_key")
-    limits = [row.get("per_second"), row.get("per_day")]
-    if (
-        not isinstance(user, str)
-        or not isinstance(access_key, str)
-        or not all(one is None or _is_count(one) for one in limits)
-        or not _is_count(row.get("disabled_at"))
-        or not _is_count(row.get("made_at"))
-    ):
-        raise MalformedAccountError(f"the account {user!r} is malformed")
-    return Account(
-        user, access_key, row["disabled_at"] > 0, limits[0], limits[1], moment(row["made_at"])
-    )

@@ -33,7 +33,7 @@ class ChangeState(StrEnum):
 END = "end"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """The change of a collection as its row says."""
 
@@ -53,21 +53,22 @@ class Change:
         """The model of which nothing stays, once it is over."""
         return self.target if self.state is ChangeState.CANCELLED else self.source
 
-
-def _of(row: Row) -> Change:
-    change = row["change"]
-    return Change(
-        row["_id"],
-        row["generation"],
-        change["source"],
-        change["target"],
-        ChangeState(change["state"]),
-        change["place"],
-        change["seen"],
-        row["image_count"],
-        change["accepts_losses"],
-        moment(change["begun_at"]),
-    )
+    @classmethod
+    def from_row(cls, row: Row) -> Change:
+        """Return the change of a collection's row, which has one."""
+        change = row["change"]
+        return cls(
+            collection=row["_id"],
+            generation=row["generation"],
+            source=change["source"],
+            target=change["target"],
+            state=ChangeState(change["state"]),
+            place=change["place"],
+            seen=change["seen"],
+            image_count=row["image_count"],
+            accepts_losses=change["accepts_losses"],
+            begun_at=moment(change["begun_at"]),
+        )
 
 
 class Changes:
@@ -84,12 +85,12 @@ class Changes:
         row = self._rows.find_one({"_id": collection})
         if row is None or row.get("change") is None:
             return None
-        return None if generation not in (None, row["generation"]) else _of(row)
+        return None if generation not in (None, row["generation"]) else Change.from_row(row)
 
     def due(self, limit: int) -> list[Change]:
         """Give changes that are to be worked on now."""
         rows = self._rows.find({"change_at": {"$lte": stamp(now())}}).limit(limit)
-        return [_of(row) for row in rows if row.get("change") is not None]
+        return [Change.from_row(row) for row in rows if row.get("change") is not None]
 
     def begin(self, collection: str, source: str, target: str, *, accept_losses: bool) -> bool:
         """Begin a change; False where the collection is gone, has another model, or a change."""
@@ -115,7 +116,7 @@ class Changes:
             {"$set": {"change.place": place}, "$inc": {"change.seen": seen}},
             return_document=ReturnDocument.AFTER,
         )
-        return None if row is None else _of(row)
+        return None if row is None else Change.from_row(row)
 
     def walk_again(self, change: Change) -> None:
         """Look at every product once more."""
@@ -161,7 +162,7 @@ class Changes:
         Or has not the stamp of an `epoch`, where one is given. What belongs to the source
         stays for `grace`, for searches under way.
         """
-        return self._leave(change, change.target, ChangeState.SWITCHED, grace, epoch)
+        return self._leave(change, change.target, ChangeState.SWITCHED, grace, epoch=epoch)
 
     def cancel(self, change: Change) -> bool:
         """Leave everything as it was before the change; False where that is too late."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from pymongo import ReturnDocument
 
@@ -65,7 +66,7 @@ DUE_FIELDS = {
 TIME_FIELDS = (*DUE_FIELDS.values(), *SENT_FIELDS.values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """An image of a chunk, by its label and by the names that its client knows."""
 
@@ -74,8 +75,20 @@ class Item:
     product_serial: int
     image_id: str
 
+    @classmethod
+    def from_row(cls, values: Sequence[Any]) -> Item:
+        """Return the item of an entry in a chunk's row."""
+        label, product_id, product_serial, image_id = values
+        return cls(
+            label=label, product_id=product_id, product_serial=product_serial, image_id=image_id
+        )
 
-@dataclass(frozen=True)
+    def to_row(self) -> list[int | str]:
+        """Return the item's entry in the row of its chunk."""
+        return [self.label, self.product_id, self.product_serial, self.image_id]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chunk:
     """A chunk as its row says."""
 
@@ -99,26 +112,49 @@ class Chunk:
         """The labels of its images, in order."""
         return [item.label for item in self.items]
 
+    @classmethod
+    def from_row(cls, row: Row) -> Chunk:
+        """Return the chunk of a row."""
+        stage, state = Stage(row["stage"]), State(row["state"])
+        at = moment_or_none(row.get(_time_field(stage, state)))
+        sent_at, due_at = (at, None) if state is State.SENT else (None, at)
+        return cls(
+            id=row["_id"],
+            task_id=row["task_id"],
+            collection=row["collection"],
+            generation=row["generation"],
+            items=tuple(Item.from_row(item) for item in row["items"]),
+            stage=stage,
+            state=state,
+            attempt=row["attempt"],
+            unclean=row["unclean"],
+            passes=row["passes"],
+            sent_at=sent_at,
+            due_at=due_at,
+            outcomes=tuple(row.get("outcomes", ())),
+            model_id=row.get("model_id"),
+        )
 
-def _row(chunk: Chunk) -> Row:
-    return {
-        "_id": chunk.id,
-        "task_id": chunk.task_id,
-        "collection": chunk.collection,
-        "generation": chunk.generation,
-        "items": _items(chunk.items),
-        "stage": chunk.stage.value,
-        "state": chunk.state.value,
-        "attempt": chunk.attempt,
-        "unclean": chunk.unclean,
-        "passes": chunk.passes,
-        **_times(chunk),
-        **(
-            {}
-            if chunk.model_id is None
-            else {"model_id": chunk.model_id, "change": chunk.generation}
-        ),
-    }
+    def to_row(self) -> Row:
+        """Return the row of a chunk."""
+        return {
+            "_id": self.id,
+            "task_id": self.task_id,
+            "collection": self.collection,
+            "generation": self.generation,
+            "items": _items(self.items),
+            "stage": self.stage.value,
+            "state": self.state.value,
+            "attempt": self.attempt,
+            "unclean": self.unclean,
+            "passes": self.passes,
+            **_times(self),
+            **(
+                {}
+                if self.model_id is None
+                else {"model_id": self.model_id, "change": self.generation}
+            ),
+        }
 
 
 def _time_field(stage: Stage, state: State) -> str:
@@ -140,29 +176,7 @@ def _to(stage: Stage, state: State, at: datetime, **values: object) -> Row:
 
 
 def _items(items: Sequence[Item]) -> list[list[int | str]]:
-    return [[item.label, item.product_id, item.product_serial, item.image_id] for item in items]
-
-
-def _of(row: Row) -> Chunk:
-    stage, state = Stage(row["stage"]), State(row["state"])
-    at = moment_or_none(row.get(_time_field(stage, state)))
-    sent_at, due_at = (at, None) if state is State.SENT else (None, at)
-    return Chunk(
-        row["_id"],
-        row["task_id"],
-        row["collection"],
-        row["generation"],
-        tuple(Item(*item) for item in row["items"]),
-        stage,
-        state,
-        row["attempt"],
-        row["unclean"],
-        row["passes"],
-        sent_at,
-        due_at,
-        tuple(row.get("outcomes", ())),
-        row.get("model_id"),
-    )
+    return [item.to_row() for item in items]
 
 
 class Chunks:
@@ -174,7 +188,7 @@ class Chunks:
 
     def insert(self, chunks: Sequence[Chunk]) -> None:
         """Write chunks; one that is there already stays as it is."""
-        insert_new(self._rows, [_row(chunk) for chunk in chunks])
+        insert_new(self._rows, [chunk.to_row() for chunk in chunks])
 
     def as_sent(self, chunk: Chunk) -> Chunk:
         """Return the chunk as it is when its message leaves now."""
@@ -193,11 +207,11 @@ class Chunks:
 
     def find(self, ids: Sequence[str]) -> list[Chunk]:
         """Return the chunks that exist among `ids`."""
-        return [_of(row) for row in find_by_id(self._rows, ids).values()]
+        return [Chunk.from_row(row) for row in find_by_id(self._rows, ids).values()]
 
     def of_change(self, generation: str, limit: int) -> list[Chunk]:
         """Return at most `limit` chunks that embed images of a generation anew."""
-        return [_of(row) for row in self._rows.find({"change": generation}).limit(limit)]
+        return [Chunk.from_row(row) for row in self._rows.find({"change": generation}).limit(limit)]
 
     def end(self, chunk: Chunk) -> bool:
         """Remove a chunk that is done with and was no task's; False where the lease is lost."""
@@ -218,7 +232,7 @@ class Chunks:
             return_document=ReturnDocument.BEFORE,
         )
         if row is not None:
-            return replace(_of(row), state=State.RUNNING, due_at=due_at)
+            return replace(Chunk.from_row(row), state=State.RUNNING, due_at=due_at)
         mine = holder and self._rows.find_one({"_id": chunk_id})
         if not mine or (mine.get("holder"), mine["stage"], mine["attempt"], mine["state"]) != (
             holder,
@@ -227,7 +241,7 @@ class Chunks:
             State.RUNNING,
         ):
             return None
-        return _of(mine)
+        return Chunk.from_row(mine)
 
     def renew(self, chunk: Chunk) -> bool:
         """Renew the lease of a running chunk; False where it was taken away meanwhile."""
@@ -287,14 +301,14 @@ class Chunks:
         """
         field = DUE_FIELDS[state]
         found = self._rows.find({field: {"$gt": 0, "$lte": stamp(at)}}).sort(field, 1).limit(limit)
-        return [_of(row) for row in found.batch_size(limit + 1)]
+        return [Chunk.from_row(row) for row in found.batch_size(limit + 1)]
 
     def unstarted(self, stage: Stage, before: datetime, limit: int) -> list[Chunk]:
         """Return chunks sent to a stage before that time whose messages are not started yet."""
         field = SENT_FIELDS[stage]
         sent = {field: {"$gt": 0, "$lt": stamp(before)}}
         found = self._rows.find(sent).sort(field, 1).limit(limit)
-        return [_of(row) for row in found.batch_size(limit + 1)]
+        return [Chunk.from_row(row) for row in found.batch_size(limit + 1)]
 
     def put_off(self, chunk: Chunk) -> None:
         """Have a chunk that is due, and that could not be handled, looked at again later."""
@@ -334,4 +348,4 @@ class Chunks:
 
     def _change(self, expected: Row, update: Row) -> Chunk | None:
         row = self._rows.find_one_and_update(expected, update, return_document=ReturnDocument.AFTER)
-        return None if row is None else _of(row)
+        return None if row is None else Chunk.from_row(row)

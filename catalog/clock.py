@@ -29,7 +29,7 @@ _SWEEP = "sweep"
 _AT_ONCE = timedelta(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """What a look at the clock told."""
 
@@ -72,7 +72,7 @@ class Clock:
         # Last, so that a process that dies halfway leaves the rest to the next.
         seen = {"seen": stamp(at), "steady_since": stamp(steady_since)}
         self._rows["clock"].update_one({"_id": _SWEEP}, {"$set": seen}, upsert=True)
-        return Look(at, at - steady_since, unseen, set_back, rows)
+        return Look(at=at, steady=at - steady_since, unseen=unseen, set_back=set_back, rows=rows)
 
     def _has_jumped(self, at: datetime) -> bool:
         """Return whether the clock may have jumped since the last look of this process.

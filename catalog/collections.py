@@ -27,7 +27,7 @@ from contract.errors import CollectionCountExceedsLimit
 MOST_COLLECTIONS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CollectionRow:
     """A collection as its row says: whose, its name, its generation."""
 
@@ -50,6 +50,20 @@ class CollectionRow:
         """The `_id` of the row; neither a user nor a name has a "/" in it."""
         return collection_key(self.user, self.name)
 
+    @classmethod
+    def from_row(cls, row: Row) -> CollectionRow:
+        """Return the collection of a row."""
+        return cls(
+            user=row["user"],
+            name=row["name"],
+            generation=row["generation"],
+            created_at=moment(row["created_at"]),
+            product_count=row["product_count"],
+            image_count=row["image_count"],
+            model_id=row.get("model_id"),
+            next_model=next_model(row),
+        )
+
 
 def next_model(row: Row) -> str | None:
     """Give the model that the row of a collection says will take over."""
@@ -60,19 +74,6 @@ def next_model(row: Row) -> str | None:
 def collection_key(user: str, name: str) -> str:
     """Give the `_id` of a collection's row."""
     return f"{user}/{name}"
-
-
-def _of(row: Row) -> CollectionRow:
-    return CollectionRow(
-        row["user"],
-        row["name"],
-        row["generation"],
-        moment(row["created_at"]),
-        row["product_count"],
-        row["image_count"],
-        row.get("model_id"),
-        next_model(row),
-    )
 
 
 class Collections:
@@ -91,16 +92,18 @@ class Collections:
     def find(self, user: str, name: str) -> CollectionRow | None:
         """Give the collection of that name, or None."""
         row = self._rows.find_one({"_id": collection_key(user, name)})
-        return None if row is None else _of(row)
+        return None if row is None else CollectionRow.from_row(row)
 
     def of_generation(self, key: str, generation: str) -> CollectionRow | None:
         """Give the collection of a key, None where it is gone or another by now."""
         row = self._rows.find_one({"_id": key})
-        return None if row is None or row["generation"] != generation else _of(row)
+        return (
+            None if row is None or row["generation"] != generation else CollectionRow.from_row(row)
+        )
 
     def all(self) -> list[CollectionRow]:
         """Give the collections of all users."""
-        return [_of(row) for row in self._rows.find({})]
+        return [CollectionRow.from_row(row) for row in self._rows.find({})]
 
     def is_alive(self, key: str, generation: str) -> bool:
         """Tell whether the collection still is the one of that generation."""
@@ -120,7 +123,11 @@ class Collections:
             raise CollectionCountExceedsLimit
         # Never the name of another generation, not even one of a database that was restored since.
         created = CollectionRow(
-            user, name, secrets.token_hex(8), now(), model_id=self._model_of_new_ones()
+            user=user,
+            name=name,
+            generation=secrets.token_hex(8),
+            created_at=now(),
+            model_id=self._model_of_new_ones(),
         )
         # Should this process die before the row is there, the purge gives the place back.
         self._purges.expect(created.generation, created.key)
@@ -186,7 +193,7 @@ class Collections:
         shown, place = cut(names, limit, str)
         keys = [collection_key(user, name) for name in shown]
         found = find_by_id(self._rows, keys)
-        return Page([_of(found[key]) for key in keys if key in found], place)
+        return Page([CollectionRow.from_row(found[key]) for key in keys if key in found], place)
 
     def add_products(self, key: str, generation: str, count: int) -> int:
         """Count `count` more products (fewer, if negative); give how many there are now.

@@ -41,7 +41,7 @@ def without_recount(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in _FIELDS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Counted:
     """The counters of a collection as its row says, and since when they may be wrong."""
 
@@ -55,6 +55,22 @@ class Counted:
     excess: tuple[int, int] | None  #: the least that was seen too much since, of each counter
     looks: int
 
+    @classmethod
+    def from_row(cls, row: Row) -> Counted:
+        """Return the counters of a collection's row."""
+        excess = row.get("excess")
+        return cls(
+            key=row["_id"],
+            generation=row["generation"],
+            products=row["product_count"],
+            images=row["image_count"],
+            changes=row["changes"],
+            changed_at=moment_or_none(row.get("changed_at")),
+            uncounted_since=moment_or_none(row.get("uncounted_since")),
+            excess=None if excess is None else (excess[0], excess[1]),
+            looks=row.get("looks", 0),
+        )
+
 
 class Counters:
     """The counters in the rows of collections."""
@@ -67,12 +83,12 @@ class Counters:
     def due(self, limit: int) -> list[Counted]:
         """Return collections that are to be looked at now."""
         rows = self._rows.find({"recount_at": {"$lte": stamp(now())}}).limit(limit)
-        return [_of(row) for row in rows]
+        return [Counted.from_row(row) for row in rows]
 
     def find(self, key: str, generation: str) -> Counted | None:
         """Return the counters of a collection, None if it is gone."""
         row = self._rows.find_one({"_id": key})
-        return None if row is None or row["generation"] != generation else _of(row)
+        return None if row is None or row["generation"] != generation else Counted.from_row(row)
 
     def is_quiet(self, counted: Counted) -> bool:
         """Return whether nothing has changed for so long that nothing is under way."""
@@ -144,18 +160,3 @@ def _is_within(moment: datetime | None, time: timedelta) -> bool:
     One that is still to come was written before the clock was set back, at a time unknown.
     """
     return moment is not None and timedelta(0) <= now() - moment < time
-
-
-def _of(row: Row) -> Counted:
-    excess = row.get("excess")
-    return Counted(
-        row["_id"],
-        row["generation"],
-        row["product_count"],
-        row["image_count"],
-        row["changes"],
-        moment_or_none(row.get("changed_at")),
-        moment_or_none(row.get("uncounted_since")),
-        None if excess is None else (excess[0], excess[1]),
-        row.get("looks", 0),
-    )

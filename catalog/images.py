@@ -29,7 +29,7 @@ from catalog.times import Times
 SUCCEEDED = "SUCCEEDED"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageRow:
     """An image as its row says; `url` is None where the client sent Base64."""
 
@@ -69,6 +69,47 @@ class ImageRow:
         """What the index makes of this row: it does the same for rows of the same value."""
         return self.category, self.is_findable, self.is_dead
 
+    @classmethod
+    def from_row(cls, row: Row) -> ImageRow:
+        """Return the image of a row."""
+        return cls(
+            label=row["_id"],
+            collection=row["collection"],
+            generation=row["generation"],
+            product_id=row["product_id"],
+            product_serial=row["product_serial"],
+            product_name=row["product_name"],
+            category=row["category"],
+            image_id=row["image_id"],
+            image_info=row["image_info"],
+            url=row["url"],
+            outcome=row["outcome"],
+            deleted_at=moment_or_none(row["deleted_at"]),
+            index_at=moment_or_none(row.get("index_at")),
+            task_id=row.get("task_id"),
+            product_version=row.get("product_version", 0),
+        )
+
+    def to_row(self) -> Row:
+        """Return the row of an image."""
+        return {
+            "_id": self.label,
+            "collection": self.collection,
+            "generation": self.generation,
+            "product_id": self.product_id,
+            "product_serial": self.product_serial,
+            "product_name": self.product_name,
+            "category": self.category,
+            "image_id": self.image_id,
+            "image_info": self.image_info,
+            "url": self.url,
+            "task_id": self.task_id,
+            "outcome": self.outcome,
+            "deleted_at": None if self.deleted_at is None else stamp(self.deleted_at),
+            **({} if self.index_at is None else {"index_at": stamp(self.index_at)}),
+            **_version(self.product_version),
+        }
+
 
 class Place(NamedTuple):
     """Where the index is to have an image, by its row, or nowhere."""
@@ -81,26 +122,6 @@ class Place(NamedTuple):
 
 #: What is read of a row to tell its place.
 _PLACE_FIELDS = ("generation", "category", "outcome", "deleted_at")
-
-
-def _of(row: Row) -> ImageRow:
-    return ImageRow(
-        row["_id"],
-        row["collection"],
-        row["generation"],
-        row["product_id"],
-        row["product_serial"],
-        row["product_name"],
-        row["category"],
-        row["image_id"],
-        row["image_info"],
-        row["url"],
-        row["outcome"],
-        moment_or_none(row["deleted_at"]),
-        moment_or_none(row.get("index_at")),
-        row.get("task_id"),
-        row.get("product_version", 0),
-    )
 
 
 def _version(product_version: int) -> Row:
@@ -121,36 +142,19 @@ class Images:
 
     def insert(self, images: Sequence[ImageRow]) -> None:
         """Write new images."""
-        self._rows.insert_many(
-            [
-                {
-                    "_id": image.label,
-                    "collection": image.collection,
-                    "generation": image.generation,
-                    "product_id": image.product_id,
-                    "product_serial": image.product_serial,
-                    "product_name": image.product_name,
-                    "category": image.category,
-                    "image_id": image.image_id,
-                    "image_info": image.image_info,
-                    "url": image.url,
-                    "task_id": image.task_id,
-                    "outcome": None,
-                    "deleted_at": None,
-                    **_version(image.product_version),
-                }
-                for image in images
-            ],
-            ordered=False,
-        )
+        self._rows.insert_many([image.to_row() for image in images], ordered=False)
 
     def find(self, labels: Sequence[int]) -> dict[int, ImageRow]:
         """Give the images that exist among `labels`, by label."""
-        return {label: _of(row) for label, row in find_by_id(self._rows, labels).items()}
+        return {
+            label: ImageRow.from_row(row) for label, row in find_by_id(self._rows, labels).items()
+        }
 
     def of_product(self, product_serial: int) -> list[ImageRow]:
         """Give every image that the product was ever given and still has a row, oldest first."""
-        found = (_of(row) for row in self._rows.find({"product_serial": product_serial}))
+        found = (
+            ImageRow.from_row(row) for row in self._rows.find({"product_serial": product_serial})
+        )
         return sorted(found, key=lambda image: image.label)
 
     def fail(self, labels: Sequence[int], message: str) -> None:
@@ -241,7 +245,10 @@ class Images:
 
     def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
         """Give some of the images of a generation."""
-        return [_of(row) for row in self._rows.find({"generation": generation}).limit(limit)]
+        return [
+            ImageRow.from_row(row)
+            for row in self._rows.find({"generation": generation}).limit(limit)
+        ]
 
     def count_findable(self, generation: str) -> dict[str, int]:
         """Return how many images of a generation a search may answer, by category."""
@@ -284,7 +291,8 @@ class Images:
     def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
         """Give images that the index should have looked at again before that time."""
         return [
-            _of(row) for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)
+            ImageRow.from_row(row)
+            for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)
         ]
 
     def index_is_right(self, images: Iterable[ImageRow]) -> None:
@@ -315,4 +323,7 @@ class Images:
     def to_be_removed(self, at: datetime, limit: int) -> list[ImageRow]:
         """Return images whose rows are to go by that time."""
         due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
-        return [_of(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)]
+        return [
+            ImageRow.from_row(row)
+            for row in self._rows.find(due).limit(limit).batch_size(limit + 1)
+        ]

@@ -16,7 +16,7 @@ from catalog.connection import Row, Rows, delete_by_id, moment, now, stamp
 from catalog.times import Times
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KeyRow:
     """A key as its row says: what was sent with it, and the task that came of it."""
 
@@ -30,6 +30,17 @@ class KeyRow:
     def is_overdue(self) -> bool:
         """Whether the call that works on it must be taken for dead."""
         return self.due_at <= now()
+
+    @classmethod
+    def from_row(cls, row: Row) -> KeyRow:
+        """Return the key of a row."""
+        return cls(
+            key=row["_id"],
+            body=row["body"],
+            holder=row["holder"],
+            task_id=row["task_id"],
+            due_at=moment(row["due_at"]),
+        )
 
 
 class Keys:
@@ -57,9 +68,9 @@ class Keys:
             except DuplicateKeyError:
                 found = self._rows.find_one({"_id": row["_id"]})
                 if found is not None:
-                    return _of(found), False
+                    return KeyRow.from_row(found), False
             else:
-                return _of(row), True
+                return KeyRow.from_row(row), True
 
     def retake(self, row: KeyRow) -> KeyRow | None:
         """Take over a key from a call that was cut off; None where somebody else did."""
@@ -70,7 +81,7 @@ class Keys:
         )
         if taken.matched_count == 0:
             return None
-        return KeyRow(row.key, row.body, holder, None, due_at)
+        return KeyRow(key=row.key, body=row.body, holder=holder, task_id=None, due_at=due_at)
 
     def note(self, row: KeyRow, task_id: str) -> bool:
         """Note the task that a key stands for; False where another call took the key over."""
@@ -94,7 +105,3 @@ class Keys:
         One that another process removed before may have been sent again, and then counts anew.
         """
         delete_by_id(self._rows, ids, {"remove_at": {"$lte": stamp(at)}})
-
-
-def _of(row: Row) -> KeyRow:
-    return KeyRow(row["_id"], row["body"], row["holder"], row["task_id"], moment(row["due_at"]))

@@ -5,7 +5,6 @@ A row beside the version of the rows. It names the work, so that processes that 
 
 from __future__ import annotations
 
-import threading
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from catalog.connection import Rows, now, stamp
+from catalog.renewal import Renewal
 
 log = structlog.get_logger(__name__)
 
@@ -71,11 +71,10 @@ class Holding:
     def __init__(self, kept: Rows, holder: str) -> None:
         self.holder = holder
         self._kept = kept
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="catalogue lease", daemon=True)
+        self._renewal = Renewal("catalogue lease", RENEWAL_SECONDS, lambda: self._extend({}), _tell)
 
     def __enter__(self) -> Holding:
-        self._thread.start()
+        self._renewal.start()
         return self
 
     def __exit__(
@@ -84,8 +83,7 @@ class Holding:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._renewal.stop()
         self._kept.delete_one({"_id": _ID, "holder": self.holder})
 
     def say(self, work: str) -> None:
@@ -101,10 +99,7 @@ class Holding:
         later = {"until": stamp(now() + LEASE), **change}
         return self._kept.update_one(mine, {"$set": later}).matched_count == 1
 
-    def _renew(self) -> None:
-        while not self._over.wait(RENEWAL_SECONDS):
-            try:
-                self._extend({})
-            except PyMongoError as error:
-                # The next turn tries again; the lease outlives two that fail.
-                log.warning("lease of the catalogue not renewed", fault=str(error))
+
+def _tell(error: PyMongoError) -> None:
+    # The lease outlives two renewals that fail.
+    log.warning("lease of the catalogue not renewed", fault=str(error))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from catalog.connection import Row, Rows, delete_by_id, find_by_id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loss:
     """An image that can't be embedded by a model; `reason` is a message of the contract."""
 
@@ -19,6 +19,16 @@ class Loss:
     generation: str
     model_id: str
     reason: str
+
+    @classmethod
+    def from_row(cls, row: Row) -> Loss:
+        """Return the loss of a row."""
+        return cls(
+            label=row["_id"],
+            generation=row["generation"],
+            model_id=row["model_id"],
+            reason=row["reason"],
+        )
 
 
 class Losses:
@@ -40,7 +50,7 @@ class Losses:
 
     def of_generation(self, generation: str, model_id: str) -> list[Loss]:
         """Give the losses of a generation, in the order of their labels."""
-        found = (_of(row) for row in self._rows.find({"generation": generation}))
+        found = (Loss.from_row(row) for row in self._rows.find({"generation": generation}))
         losses = [loss for loss in found if loss.model_id == model_id]
         return sorted(losses, key=lambda loss: loss.label)
 
@@ -51,7 +61,3 @@ class Losses:
     def remove(self, labels: Iterable[int]) -> None:
         """Forget the losses of these images."""
         delete_by_id(self._rows, labels)
-
-
-def _of(row: Row) -> Loss:
-    return Loss(row["_id"], row["generation"], row["model_id"], row["reason"])

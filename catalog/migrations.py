@@ -6,6 +6,7 @@ Knows nothing of who runs it, and when.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from pymongo import UpdateOne
 from pymongo.database import Database
@@ -15,7 +16,6 @@ from catalog.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.connection import Row, now, stamp
 from catalog.images import SUCCEEDED
 from catalog.tasks import state_fields
-from catalog.times import Times
 
 #: Makes rows and blobs of the version before into those of its own. It may have to run again
 #: after it was killed halfway.
@@ -23,6 +23,10 @@ Migration = Callable[[Database[Row], Database[Row]], None]
 
 #: Rows that a migration reads and changes at a time.
 PAGE = 1000
+
+#: How long finished tasks and deleted images are kept that version 1 had. A migration knows no
+#: settings.
+_KEPT_BY_2 = timedelta(days=7)
 
 #: Indexes by which no query goes any more.
 _UNUSED_FROM_4 = (
@@ -53,7 +57,7 @@ def _to_2(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
     rows["collections"].update_many({}, {"$set": {"changes": 0, "recount_at": moment}})
     rows["tasks"].update_many({}, {"$set": {"payload_bytes": 0, "refusals": []}})
     rows["tasks"].update_many({"finished_at": None}, {"$set": {"open_since": moment}})
-    later = stamp(now() + Times.task)
+    later = stamp(now() + _KEPT_BY_2)
     rows["tasks"].update_many({"finished_at": {"$gt": 0}}, {"$set": {"remove_at": later}})
     rows["images"].update_many({"deleted_at": {"$gt": 0}}, {"$set": {"remove_at": later}})
     rows["chunks"].update_many({"state": {"$ne": State.SENT.value}}, {"$unset": {"sent_at": 1}})

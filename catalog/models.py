@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from catalog.collections import next_model
-from catalog.connection import Rows, insert_new
+from catalog.connection import Row, Rows, insert_new
 
 _CURRENT = "current"
 _NEXT = "next"
@@ -22,6 +22,11 @@ class ModelRow:
 
     model_id: str
     dimensions: int
+
+    @classmethod
+    def from_row(cls, row: Row) -> ModelRow:
+        """Return the model of a row."""
+        return cls(row["model_id"], row["dimensions"])
 
 
 class ModelMismatchError(Exception):
@@ -49,11 +54,11 @@ class Models:
 
     def _named(self, role: str) -> ModelRow | None:
         row = self._rows.find_one({"_id": role})
-        return None if row is None else ModelRow(row["model_id"], row["dimensions"])
+        return None if row is None else ModelRow.from_row(row)
 
     def known(self) -> dict[str, ModelRow]:
         """Give every model that a worker ever loaded, by its id."""
-        found = (ModelRow(row["model_id"], row["dimensions"]) for row in self._rows.find({}))
+        found = (ModelRow.from_row(row) for row in self._rows.find({}))
         return {model.model_id: model for model in found}
 
     def in_use(self) -> set[str]:

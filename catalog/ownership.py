@@ -22,7 +22,7 @@ class NotOwnerError(Exception):
     """The index is owned by another process, or by none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Owner:
     """The owner of the index as its row says."""
 
@@ -42,6 +42,28 @@ class Owner:
         """Whether the lease has run out or was released."""
         return self.is_released or self.until <= now()
 
+    @classmethod
+    def from_row(cls, row: Row) -> Owner:
+        """Return the owner of a row."""
+        return cls(
+            epoch=row["epoch"],
+            process=row["process"],
+            directory=row["directory"],
+            lock=row["lock"],
+            until=moment(row["until"]),
+        )
+
+    def to_row(self) -> Row:
+        """Return the row of an owner."""
+        return {
+            "_id": _INDEX,
+            "epoch": self.epoch,
+            "process": self.process,
+            "directory": self.directory,
+            "lock": self.lock,
+            "until": stamp(self.until),
+        }
+
 
 class Ownership:
     """The row of the owner; every write is one compare-and-set."""
@@ -54,7 +76,7 @@ class Ownership:
     def current(self) -> Owner | None:
         """Return the owner, also one whose lease has ended; None if there never was one."""
         row = self._rows.find_one({"_id": _INDEX})
-        return None if row is None else _of(row)
+        return None if row is None else Owner.from_row(row)
 
     def take(
         self,
@@ -75,13 +97,25 @@ class Ownership:
         """
         held = self.current()
         if held is None:
-            first = Owner(stamp(now()) // 1000, process, directory, lock, now() + self._lease)
-            return None if insert_new(self._rows, [_row(first)]) else first
+            first = Owner(
+                epoch=stamp(now()) // 1000,
+                process=process,
+                directory=directory,
+                lock=lock,
+                until=now() + self._lease,
+            )
+            return None if insert_new(self._rows, [first.to_row()]) else first
         is_free = held.is_released or held.lock == lock or held == silent
         if not is_free and not (by_clock and held.has_ended):
             return None
-        taken = Owner(held.epoch + 1, process, directory, lock, now() + self._lease)
-        written = self._rows.replace_one(_held(held), _row(taken))
+        taken = Owner(
+            epoch=held.epoch + 1,
+            process=process,
+            directory=directory,
+            lock=lock,
+            until=now() + self._lease,
+        )
+        written = self._rows.replace_one(_held(held), taken.to_row())
         return taken if written.matched_count else None
 
     def renew(self, owner: Owner) -> Owner | None:
@@ -101,18 +135,3 @@ class Ownership:
 
 def _held(owner: Owner) -> Row:
     return {"_id": _INDEX, "epoch": owner.epoch, "until": stamp(owner.until)}
-
-
-def _row(owner: Owner) -> Row:
-    return {
-        "_id": _INDEX,
-        "epoch": owner.epoch,
-        "process": owner.process,
-        "directory": owner.directory,
-        "lock": owner.lock,
-        "until": stamp(owner.until),
-    }
-
-
-def _of(row: Row) -> Owner:
-    return Owner(row["epoch"], row["process"], row["directory"], row["lock"], moment(row["until"]))

@@ -43,7 +43,7 @@ MOST_IMAGES = 3000
 LAST_SERIAL = 2**63
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProductRow:
     """A product as its row says; `places` are the labels of its images when it was read."""
 
@@ -60,6 +60,20 @@ class ProductRow:
     def image_count(self) -> int:
         """How many images the product has, those on their way too."""
         return len(self.places)
+
+    @classmethod
+    def from_row(cls, row: Row) -> ProductRow:
+        """Return the product of a row."""
+        return cls(
+            collection=row["collection"],
+            generation=row["generation"],
+            product_id=row["product_id"],
+            serial=row["serial"],
+            product_name=row["product_name"],
+            category=row["category"],
+            places=tuple(row["places"]),
+            version=row.get("version", 0),
+        )
 
 
 @dataclass(frozen=True)
@@ -98,19 +112,6 @@ def _at_version(product: ProductRow) -> Row:
     return {"_id": _key(product), "serial": product.serial, "version": product.version}
 
 
-def _of(row: Row) -> ProductRow:
-    return ProductRow(
-        row["collection"],
-        row["generation"],
-        row["product_id"],
-        row["serial"],
-        row["product_name"],
-        row["category"],
-        tuple(row["places"]),
-        row.get("version", 0),
-    )
-
-
 class Products:
     """The rows of products."""
 
@@ -124,13 +125,15 @@ class Products:
         """Give the products that exist among `product_ids`, by product_id."""
         keys = [product_key(generation, product_id) for product_id in set(product_ids)]
         rows = find_by_id(self._rows, keys).values()
-        return {row["product_id"]: _of(row) for row in rows if row["deleted_at"] is None}
+        return {
+            row["product_id"]: ProductRow.from_row(row) for row in rows if row["deleted_at"] is None
+        }
 
     def being_deleted(self, generation: str, product_ids: Iterable[str]) -> list[ProductRow]:
         """Give those among `product_ids` whose deletion has begun and not ended."""
         keys = [product_key(generation, product_id) for product_id in set(product_ids)]
         rows = find_by_id(self._rows, keys).values()
-        return [_of(row) for row in rows if row["deleted_at"] is not None]
+        return [ProductRow.from_row(row) for row in rows if row["deleted_at"] is not None]
 
     def page(self, generation: str, after: str, limit: int) -> Page[ProductRow]:
         """Give at most `limit` products in the order of their creation, those after a place.
@@ -144,7 +147,7 @@ class Products:
         }
         found = list(self._rows.find({"listing": span}).sort("listing", 1).limit(limit + 1))
         rows, place = cut(found, limit, lambda row: str(row["listing"]))
-        return Page([_of(row) for row in rows if row["deleted_at"] is None], place)
+        return Page([ProductRow.from_row(row) for row in rows if row["deleted_at"] is None], place)
 
     def change(self, product: ProductRow, values: Mapping[str, str]) -> ProductRow | None:
         """Change name or category of a product; return it as it is then, None if it is gone.
@@ -157,7 +160,7 @@ class Products:
             {"$set": {**values, "copy_at": self._copy_at()}, "$inc": {"version": 1}},
             return_document=ReturnDocument.AFTER,
         )
-        return None if row is None else _of(row)
+        return None if row is None else ProductRow.from_row(row)
 
     def _copy_at(self) -> int:
         return stamp(now() + self._lease)
@@ -169,7 +172,7 @@ class Products:
     def to_be_copied(self, at: datetime, limit: int) -> list[ProductRow]:
         """Return products whose images should have had their changes by that time."""
         due = {"copy_at": {"$gt": 0, "$lte": stamp(at)}}
-        return [_of(row) for row in self._rows.find(due).limit(limit)]
+        return [ProductRow.from_row(row) for row in self._rows.find(due).limit(limit)]
 
     def put_off_copy(self, product: ProductRow) -> None:
         """Have a product whose change could not be copied looked at again after a lease."""
@@ -296,10 +299,11 @@ class Products:
     def end_deletion(self, product: ProductRow) -> ProductRow | None:
         """Remove the row of a flagged product; give it, None where another call removed it."""
         row = self._rows.find_one_and_delete({"_id": _key(product), "serial": product.serial})
-        return None if row is None else _of(row)
+        return None if row is None else ProductRow.from_row(row)
 
     def unfinished_deletions(self, before: datetime, limit: int) -> list[ProductRow]:
         """Give products whose deletion began before that time and has not ended."""
         return [
-            _of(row) for row in self._rows.find({"deleted_at": {"$lt": stamp(before)}}).limit(limit)
+            ProductRow.from_row(row)
+            for row in self._rows.find({"deleted_at": {"$lt": stamp(before)}}).limit(limit)
         ]

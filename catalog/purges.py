@@ -20,13 +20,22 @@ LINGER = timedelta(minutes=15)
 PAUSE = timedelta(minutes=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Purge:
     """A generation that is being removed."""
 
     generation: str
     collection: str
     deleted_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Row) -> Purge:
+        """Return the purge of a row."""
+        return cls(
+            generation=row["_id"],
+            collection=row["collection"],
+            deleted_at=moment(row["deleted_at"]),
+        )
 
 
 class Purges:
@@ -71,12 +80,12 @@ class Purges:
     def find(self, generation: str) -> Purge | None:
         """Give the purge of a generation, None where that is not being removed."""
         row = self._rows.find_one({"_id": generation})
-        return None if row is None else _of(row)
+        return None if row is None else Purge.from_row(row)
 
     def due(self, limit: int) -> list[Purge]:
         """Give purges that are to be worked on now."""
         rows = self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
-        return [_of(row) for row in rows]
+        return [Purge.from_row(row) for row in rows]
 
     def found_nothing(self, purge: Purge) -> bool:
         """Note that nothing was left of a generation; True where it is done with for good.
@@ -96,7 +105,3 @@ class Purges:
     def end(self, generation: str) -> bool:
         """Forget a purge; tell whether it was there."""
         return self._rows.delete_one({"_id": generation}).deleted_count == 1
-
-
-def _of(row: Row) -> Purge:
-    return Purge(row["_id"], row["collection"], moment(row["deleted_at"]))

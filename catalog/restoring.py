@@ -111,7 +111,7 @@ def restore(
         if not mark.resume(rows, blobs):
             _clear(client, name, mark)
         identity = Identity(rows["schema"])
-        made = RestoredRows(rows, blobs, source, survivors, (catalogue, identity.get()))
+        made = RestoredRows(rows, blobs, source, survivors, catalogues=(catalogue, identity.get()))
         for step in made.steps():
             _write(step, source, mark, progress)
         last = {"$set": {"last": survivors.highest}}

@@ -66,13 +66,12 @@ class Catalog:
         self.models.current()
 
 
-def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None) -> Catalog:
+def open_catalog(client: MongoClient[Row], name: str, times: Times) -> Catalog:
     """Give the catalogue in the databases `name` and `name`_blobs.
 
     Makes no round trip: the server may come later.
     """
     rows, blobs = databases(client, name)
-    times = times or Times()
     numbers = Numbers(rows["numbers"])
     purges = Purges(rows["purges"])
     return Catalog(
@@ -82,7 +81,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times | None = None
         seal=Seal(rows["schema"]),
         numbers=numbers,
         collections=Collections(
-            rows["collections"], rows["users"], rows["models"], purges, times.recount
+            rows["collections"], rows["users"], rows["models"], purges, recount=times.recount
         ),
         counters=Counters(rows["collections"], times.recount),
         products=Products(rows["products"], numbers, times.lease),

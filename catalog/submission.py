@@ -33,7 +33,7 @@ class SubmissionCutOffError(Exception):
     """A submission took so long that it was taken for cut off; nothing of it is left."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NewImage:
     """A valid image of an add_image call: either a URL or the bytes that its Base64 stood for."""
 
@@ -44,7 +44,7 @@ class NewImage:
     payload: bytes | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Draft:
     """The images of a call on their way into a task, by their positions in the call."""
 
@@ -55,7 +55,7 @@ class Draft:
     products: Mapping[str, ProductRow]  #: as they were when the call was judged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Written:
     """What became of the images of a draft, by their positions in the call."""
 
@@ -82,7 +82,13 @@ def begin(
             for p, image in images.items()
         ],
     )
-    return Draft(submission, collection, images, labels, products)
+    return Draft(
+        submission=submission,
+        collection=collection,
+        images=images,
+        labels=labels,
+        products=products,
+    )
 
 
 def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_images: int) -> Written:
@@ -95,19 +101,19 @@ def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_imag
     taken = {p: image for p, image in draft.images.items() if p not in refused}
     items = {
         position: Item(
-            draft.labels[position],
-            image.product_id,
-            draft.products[image.product_id].serial,
-            image.image_id,
+            label=draft.labels[position],
+            product_id=image.product_id,
+            product_serial=draft.products[image.product_id].serial,
+            image_id=image.image_id,
         )
         for position, image in taken.items()
     }
-    chunks = _cut(catalog, draft, taken, items, chunk_images)
+    chunks = _cut(catalog, draft, taken, items, size=chunk_images)
     if taken:
         catalog.chunks.insert(chunks)
         _write_images(catalog, draft, taken, items)
     size = sum(len(image.payload) for image in taken.values() if image.payload is not None)
-    return Written(items, chunks, refused, size)
+    return Written(items=items, chunks=chunks, refused=refused, payload_bytes=size)
 
 
 def undecided(catalog: Catalog, draft: Draft, refused: Collection[int]) -> set[int]:
@@ -134,10 +140,10 @@ def open_task(
     """
     task = catalog.tasks.open(
         draft.submission,
-        [chunk.id for chunk in written.chunks],
-        len(written.items),
-        written.payload_bytes,
-        refusals,
+        chunk_ids=[chunk.id for chunk in written.chunks],
+        image_count=len(written.items),
+        payload_bytes=written.payload_bytes,
+        refusals=refusals,
     )
     if task is None:
         _undo(catalog, draft.submission)

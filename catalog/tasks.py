@@ -24,7 +24,7 @@ _STATES = {False: "open", True: "finished"}
 _TASK_ID = re.compile(r"(?P<user>[^/]+)/(?P<name>[^/]+)/[0-9]{10}\.[0-9]{6}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ending:
     """How a finished task ended."""
 
@@ -33,7 +33,7 @@ class Ending:
     finished_at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskRow:
     """A task as its row says."""
 
@@ -48,8 +48,28 @@ class TaskRow:
     #: Outcomes by label that no row of an image tells any more, of chunks that were not done then.
     ended: Mapping[int, str] = field(default_factory=dict)
 
+    @classmethod
+    def from_row(cls, row: Row) -> TaskRow:
+        """Return the task of a row."""
+        finished_at = row["finished_at"]
+        return cls(
+            task_id=row["_id"],
+            user=row["user"],
+            collection=row["collection"],
+            image_count=row["image_count"],
+            chunk_ids=tuple(row["chunk_ids"]),
+            created_at=moment(row["created_at"]),
+            ending=None
+            if finished_at is None
+            else Ending(
+                succeeded=row["succeeded"], failed=row["failed"], finished_at=moment(finished_at)
+            ),
+            refusals=tuple(row["refusals"]),
+            ended={int(label): outcome for label, outcome in row.get("ended", {}).items()},
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Submission:
     """A task whose images are being written, of which its client does not know yet.
 
@@ -66,6 +86,19 @@ class Submission:
     def is_overdue(self) -> bool:
         """Whether whoever wrote it must be taken for dead."""
         return self.due_at <= now()
+
+    @classmethod
+    def from_row(cls, row: Row) -> Submission:
+        """Return the submission of a task's row, which has one."""
+        return cls(
+            task_id=row["_id"],
+            collection=row["collection"],
+            generation=row["generation"],
+            images=tuple(
+                (label, name, product_id) for label, name, product_id in row["submission"]
+            ),
+            due_at=moment(row["submission_at"]),
+        )
 
 
 class Standing(Enum):
@@ -134,7 +167,13 @@ class Tasks:
             except DuplicateKeyError:
                 microseconds += 1
             else:
-                return Submission(task_id, collection, generation, tuple(images), due_at)
+                return Submission(
+                    task_id=task_id,
+                    collection=collection,
+                    generation=generation,
+                    images=tuple(images),
+                    due_at=due_at,
+                )
 
     def open(
         self,
@@ -164,12 +203,12 @@ class Tasks:
             },
             return_document=ReturnDocument.AFTER,
         )
-        return None if row is None else _of(row)
+        return None if row is None else TaskRow.from_row(row)
 
     def submission(self, task_id: str) -> Submission | None:
         """Give the submission of that id, if it is there and was not opened."""
         row = self._rows.find_one({"_id": task_id})
-        return None if row is None or "submission" not in row else _submission(row)
+        return None if row is None or "submission" not in row else Submission.from_row(row)
 
     def standing(self, task_id: str) -> Standing:
         """Return whether there is a task, a submission or nothing of that id."""
@@ -181,11 +220,11 @@ class Tasks:
     def overdue_submissions(self, limit: int) -> list[Submission]:
         """Give submissions that were cut off."""
         found = self._rows.find({"submission_at": {"$lte": stamp(now())}}).limit(limit)
-        return [_submission(row) for row in found]
+        return [Submission.from_row(row) for row in found]
 
     def unopened(self) -> list[Submission]:
         """Give all submissions that are under way, or were cut off and are still to be undone."""
-        return [_submission(row) for row in self._rows.find({"submission_at": {"$gt": 0}})]
+        return [Submission.from_row(row) for row in self._rows.find({"submission_at": {"$gt": 0}})]
 
     def take_back(self, submission: Submission) -> Submission | None:
         """Keep a submission from ever being opened; None where it was, or is taken back already.
@@ -216,7 +255,7 @@ class Tasks:
     def find(self, task_id: str) -> TaskRow | None:
         """Give the task, or None."""
         row = self._rows.find_one({"_id": task_id})
-        return None if row is None or "submission" in row else _of(row)
+        return None if row is None or "submission" in row else TaskRow.from_row(row)
 
     def unfinished(self, task_ids: Sequence[str]) -> set[str]:
         """Return those among `task_ids` whose end is not noted."""
@@ -253,7 +292,9 @@ class Tasks:
     def to_be_removed(self, at: datetime, limit: int) -> list[TaskRow]:
         """Return finished tasks that are to be forgotten by that time."""
         due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
-        return [_of(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)]
+        return [
+            TaskRow.from_row(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)
+        ]
 
     def backlog(self) -> Backlog:
         """Give what the tasks hold that are not finished."""
@@ -294,7 +335,7 @@ class Tasks:
         span = {"$gt": prefix, "$lt": prefix + (moment or AFTER_DIGITS)}
         found = list(self._rows.find({field: span}).sort(field, -1).limit(limit + 1))
         rows, place = cut(found, limit, lambda row: str(row[place_field]))
-        return Page([_of(row) for row in rows], place)
+        return Page([TaskRow.from_row(row) for row in rows], place)
 
 
 def state_fields(task_id: str, *, is_finished: bool) -> dict[str, str]:
@@ -313,30 +354,3 @@ def _ended(outcomes: Mapping[int, str]) -> Row:
 
 def _listing(user: str, microseconds: int) -> str:
     return f"{user}/{microseconds:016d}"
-
-
-def _submission(row: Row) -> Submission:
-    return Submission(
-        row["_id"],
-        row["collection"],
-        row["generation"],
-        tuple((label, name, product_id) for label, name, product_id in row["submission"]),
-        moment(row["submission_at"]),
-    )
-
-
-def _of(row: Row) -> TaskRow:
-    finished_at = row["finished_at"]
-    return TaskRow(
-        row["_id"],
-        row["user"],
-        row["collection"],
-        row["image_count"],
-        tuple(row["chunk_ids"]),
-        moment(row["created_at"]),
-        None
-        if finished_at is None
-        else Ending(row["succeeded"], row["failed"], moment(finished_at)),
-        tuple(row["refusals"]),
-        {int(label): outcome for label, outcome in row.get("ended", {}).items()},
-    )

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Times:
     """The times of a catalogue; the settings say them in seconds."""
 
     #: Whoever is silent so long is dead: a stage, a deletion, a message to the index.
-    lease: timedelta = timedelta(seconds=30)
+    lease: timedelta
     #: An add_image that has not answered after it was cut off, and is rolled back.
-    submission: timedelta = timedelta(minutes=2)
+    submission: timedelta
     #: A collection's counters are recounted so long after their last change.
-    recount: timedelta = timedelta(minutes=1)
+    recount: timedelta
     #: A finished task is forgotten after it, with the rows of its failed images.
-    task: timedelta = timedelta(days=7)
+    task: timedelta
     #: The row of a deleted image is removed after it.
-    deleted: timedelta = timedelta(hours=1)
+    deleted: timedelta
     #: The answer to a call with an Idempotency-Key is kept so long.
-    key: timedelta = timedelta(days=1)
+    key: timedelta
     #: A chunk waits for its next try no longer than this.
-    retry: timedelta = timedelta(minutes=3)
+    retry: timedelta

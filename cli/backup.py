@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.progress import (
@@ -20,23 +19,18 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from backup.archive import BackupFileError, open_archive
-from backup.taking import NothingToBackUpError, check_backup, read_through, take_backup
+from backup.archive import open_archive
+from backup.taking import check_backup, read_through, take_backup
 from catalog.connection import connect_patiently
 from catalog.dumping import Progress as Told
-from catalog.restoring import RestoreRefusedError, require_room, restore
-from catalog.schema import MissingMigrationError
+from catalog.restoring import require_room, restore
 from catalog.survivors import Contents
+from cli.faults import told_in_one_line
 from cli.servers import connected, running_servers
 from config.logging import configure_logging
-from config.redaction import clean_text
-from config.settings import Settings, SettingsError, read_settings
+from config.settings import Settings, read_settings
 
 FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-
-
-class _StillRunningError(Exception):
-    """A process of the service is at work."""
 
 
 @click.command("backup")
@@ -47,7 +41,7 @@ def backup_command(file: Path) -> None:
     The service may run meanwhile. Tables are read one after the other; what is deleted while
     they are is not in the backup.
     """
-    with _one_line_for_a_fault():
+    with told_in_one_line():
         settings = read_settings()
         with running_servers(settings) as found, connected(found) as client, _progress() as told:
             contents = take_backup(client, found.mongo_database, file, told)
@@ -62,7 +56,7 @@ def restore_command(file: Path, check: bool) -> None:
 
     A restore that was cut off goes on where it stopped when it is run again with the same FILE.
     """
-    with _one_line_for_a_fault():
+    with told_in_one_line():
         if check:
             with _progress() as told:
                 contents = check_backup(file, told)
@@ -105,23 +99,6 @@ def _sum(contents: Contents) -> str:
     )
 
 
-@contextmanager
-def _one_line_for_a_fault() -> Iterator[None]:
-    try:
-        yield
-    except (
-        BackupFileError,
-        NothingToBackUpError,
-        RestoreRefusedError,
-        MissingMigrationError,
-        SettingsError,
-        _StillRunningError,
-    ) as error:
-        raise click.ClickException(str(error)) from error
-    except (PyMongoError, OSError) as error:
-        raise click.ClickException(clean_text(" ".join(str(error).split()), 300)) from error
-
-
 def _require_stopped(settings: Settings) -> None:
     """Make sure that no worker was at work just now, as far as Redis can be asked."""
     # Celery reads the settings as soon as it is loaded.
@@ -139,7 +116,7 @@ def _require_stopped(settings: Settings) -> None:
     busy = {name: age for name, age in ages.items() if not consumption.is_stalled(age)}
     if busy:
         name, age = min(busy.items(), key=lambda pair: pair[1] or 0)
-        raise _StillRunningError(
+        raise click.ClickException(
             f"queue {name} was consumed {age:.0f} s ago; stop every process of the service, and "
             f"try again {settings.stalled_seconds:.0f} s later"
         )

@@ -34,8 +34,8 @@ from identity.vault import Vault
 from workers.broker import QUEUES
 from workers.dependencies import refusal_of_writes
 from workers.process_reports import ProcessReports
-from workers.resources import catalog_of
-from workers.staging import Consumption, IndexReports, RoomNotice, StagedBytes, connect_redis
+from workers.staging import Consumption, IndexReports, RoomNotice, connect_redis
+from workers.wiring import catalog_of, staged_bytes_of
 
 #: Less free disk than this is told: a snapshot needs room for a second copy.
 FREE_BYTES = 2**30
@@ -241,12 +241,11 @@ def room(client: redis.Redis, settings: Settings) -> str:
     if seconds is not None:
         url = settings.mongo_url.get_secret_value()
         with connect(url, settings.mongo_timeout_seconds) as mongo:
-            catalogue = catalog_of(settings, mongo).identity.get()
-        budget = settings.staged_bytes
-        if not StagedBytes(client, budget, settings.staged_seconds, catalogue).has_room():
+            staged = staged_bytes_of(settings, client, catalog_of(settings, mongo))
+        if not staged.has_room():
             raise Wrong(
-                f"{budget / 2**20:.0f} MiB wait for vision, and fetching has waited for "
-                f"{seconds:.0f} s; look at the vision workers, run more of them, or raise "
+                f"{settings.staged_bytes / 2**20:.0f} MiB wait for vision, and fetching has waited "
+                f"for {seconds:.0f} s; look at the vision workers, run more of them, or raise "
                 "SNAPSKU_STAGED_BYTES"
             )
     return "fetching does not wait"

@@ -12,20 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from pymongo.errors import PyMongoError
 
 from catalog.changes import Change, ChangeState
 from catalog.collections import CollectionRow
 from catalog.models import ModelRow
-from catalog.schema import (
-    MissingMigrationError,
-    RestoreUnfinishedError,
-    SchemaTooNewError,
-)
-from catalog.store import Catalog, open_catalog
-from cli.servers import running_servers, upgraded
-from config.redaction import clean_text
-from config.settings import SettingsError, read_settings
+from catalog.store import Catalog
+from cli.faults import told_in_one_line
+from cli.servers import opened_catalog
 
 #: Chunks of a change that are counted as under way; there are fewer.
 CHUNKS = 1000
@@ -37,19 +30,8 @@ ALL = click.option("--all", "of_all", is_flag=True, help="Of every collection, n
 @contextmanager
 def _catalog() -> Iterator[Catalog]:
     """Open the catalogue, started for this time if need be; a fault is one line."""
-    try:
-        settings = read_settings()
-        with running_servers(settings) as found, upgraded(found) as client:
-            yield open_catalog(client, found.mongo_database)
-    except (
-        MissingMigrationError,
-        RestoreUnfinishedError,
-        SchemaTooNewError,
-        SettingsError,
-    ) as error:
-        raise click.ClickException(str(error)) from error
-    except (PyMongoError, OSError) as error:
-        raise click.ClickException(clean_text(" ".join(str(error).split()), 300)) from error
+    with told_in_one_line(), opened_catalog() as (_, catalog):
+        yield catalog
 
 
 def _chosen(catalog: Catalog, collection: str | None, of_all: bool) -> list[CollectionRow]:

@@ -12,8 +12,10 @@ from pymongo import MongoClient
 
 from catalog.connection import Row, connect
 from catalog.schema import bring_up_to_date
+from catalog.store import Catalog
 from config.embedded import DataDirectoryInUseError, embedded_servers
-from config.settings import Settings, with_embedded_servers
+from config.settings import Settings, read_settings, with_embedded_servers
+from workers.wiring import catalog_of
 
 
 @contextmanager
@@ -35,6 +37,16 @@ def running_servers(settings: Settings, *, alone: bool = False) -> Iterator[Sett
         if not found.mongo_url.get_secret_value():
             raise
         yield found
+
+
+@contextmanager
+def opened_catalog() -> Iterator[tuple[Settings, Catalog]]:
+    """Return the settings and their catalogue, brought up to date and started if need be.
+
+    Raises what `upgraded` raises, and SettingsError.
+    """
+    with running_servers(read_settings()) as found, upgraded(found) as client:
+        yield found, catalog_of(found, client)
 
 
 @contextmanager

@@ -9,21 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from pymongo.errors import PyMongoError
 
-from catalog.accounts import Accounts, MalformedAccountError, NewKeys
-from catalog.schema import (
-    MissingMigrationError,
-    RestoreUnfinishedError,
-    SchemaTooNewError,
-)
-from catalog.store import open_catalog
-from cli.servers import running_servers, upgraded
-from config.redaction import clean_text
-from config.settings import SettingsError, read_settings
+from catalog.accounts import Accounts, NewKeys
+from cli.faults import told_in_one_line
+from cli.servers import opened_catalog
 from identity.custody import Custody
 from identity.keys import KeyPair, hash_of, is_user_name, make_keys
-from identity.vault import Vault, VaultError
+from identity.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -45,24 +37,10 @@ class _Office:
 @contextmanager
 def _office() -> Iterator[_Office]:
     """Open the catalogue, started for this time if need be; a fault is one line."""
-    try:
-        settings = read_settings()
-        with running_servers(settings) as found, upgraded(found) as client:
-            catalog = open_catalog(client, found.mongo_database)
-            vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
-            custody = Custody(catalog.accounts, catalog.seal, vault)
-            yield _Office(catalog.accounts, vault, custody)
-    except (
-        MalformedAccountError,
-        MissingMigrationError,
-        RestoreUnfinishedError,
-        SchemaTooNewError,
-        SettingsError,
-        VaultError,
-    ) as error:
-        raise click.ClickException(str(error)) from error
-    except (PyMongoError, OSError) as error:
-        raise click.ClickException(clean_text(" ".join(str(error).split()), 300)) from error
+    with told_in_one_line(), opened_catalog() as (settings, catalog):
+        vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
+        custody = Custody(catalog.accounts, catalog.seal, vault)
+        yield _Office(catalog.accounts, vault, custody)
 
 
 def _user_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

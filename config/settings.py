@@ -33,6 +33,9 @@ PREFIX = "SNAPSKU_"
 SETTINGS_FILE_VARIABLE = "SNAPSKU_SETTINGS_FILE"
 DEFAULT_SETTINGS_FILE = "snapsku.env"
 
+#: Names the weights that come with a detector or an embedder.
+DEFAULT_WEIGHTS = "DEFAULT"
+
 
 class SettingsError(Exception):
     """A setting has a value that can't be used; the text is one line for a person."""
@@ -207,12 +210,12 @@ class Settings(BaseSettings):
     detector: str = Field(
         "product-detector", description="or activation-map, or a torchvision detection model"
     )
-    detector_weights: str = Field("DEFAULT", description="name of a weight, or a file")
+    detector_weights: str = Field(DEFAULT_WEIGHTS, description="name of a weight, or a file")
     embedder: str = Field(
         "product-embedder",
         description="or efficientnet-lite0 (1280 numbers), or a torchvision model",
     )
-    embedder_weights: str = Field("DEFAULT", description="name of a weight, or a file")
+    embedder_weights: str = Field(DEFAULT_WEIGHTS, description="name of a weight, or a file")
     next_detector: str = Field(
         "", description="to change the model: the detector to come; empty: the same"
     )

@@ -15,6 +15,12 @@ class ContractError(Exception):
     code: ClassVar[int | None]
     message: ClassVar[str]
 
+    #: All subclasses, in the order of their definition.
+    registered: ClassVar[list[type[ContractError]]] = []
+
+    def __init_subclass__(cls) -> None:
+        ContractError.registered.append(cls)
+
     def __init__(self, detail: str = "") -> None:
         """Keep `detail` for the log; clients get the class's message only."""
         super().__init__(detail or self.message)
@@ -384,61 +390,8 @@ class NoAvailableFeature(ContractError):
     message = "NO_AVAILABLE_FEATURE"
 
 
-#: Every row of the table, in the contract's order.
-TABLE: tuple[type[ContractError], ...] = (
-    TaskNotExist,
-    NoRelativeCollection,
-    NoRelativeImage,
-    RepeatImageNameInDb,
-    RepeatImageNameInParam,
-    InvalidParamTopK,
-    ImageTooSmall,
-    BrokenBase64OrUrl,
-    ImageTooLarge,
-    InvalidDocs,
-    InvalidCollectionName,
-    InvalidImageInfoOld,
-    CollectionCountExceedsLimit,
-    InvalidProductList,
-    ProductEmpty,
-    DuplicateProduct,
-    InvalidProductId,
-    InvalidProductName,
-    InvalidProductCategory,
-    ExistingProduct,
-    NotExistingProduct,
-    InsertProductError,
-    NoMatchedProduct,
-    InvalidImageList,
-    EmptyImageList,
-    DuplicateImage,
-    InvalidImageId,
-    InvalidImageContent,
-    InvalidImageInfo,
-    ImageNumExceedTotalLimit,
-    ImageNumExceedPerProductLimit,
-    InsertImageError,
-    NoInvalidImage,
-    InvalidUserId,
-    InvalidTaskId,
-    QueryTaskStatusError,
-    SearchProductImageError,
-    DeleteImageError,
-    QueryImageInfoError,
-    DeleteCollectionError,
-    InvalidSearchTopk,
-    SearchTopkExceedLimit,
-    InvalidImageIdList,
-    EmptyImageIdList,
-    DuplicateImageId,
-    NoInvalidImageId,
-    NotSupportImage,
-    ProductNumExceedLimit,
-    ImageSizeExceedLimit,
-    InternalServerError,
-    InvalidParameterJson,
-    NoAvailableFeature,
-)
+#: Every row of the table, in the contract's order: that in which the classes stand here.
+TABLE: tuple[type[ContractError], ...] = tuple(ContractError.registered)
 
 #: The class of a message that an image's outcome names. INVALID_IMAGE_INFO stands
 #: twice in the table; the number that the operations answer (3015) wins.

@@ -307,8 +307,9 @@ def fetch_all(
     urls: Mapping[Label, str],
     policy: FetchPolicy,
     deadline: float,
-    workers: int = 16,
-    per_host: int = 4,
+    *,
+    workers: int,
+    per_host: int,
     resolver: Resolver = system_resolver,
 ) -> dict[Label, FetchOutcome]:
     """Fetch many URLs at once in threads; give bytes or a fault for every label.

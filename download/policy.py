@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from download.address import AllowList
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FetchPolicy:
     """The limits of every fetch; times are seconds, sizes are bytes."""
 
@@ -21,13 +21,13 @@ class FetchPolicy:
     #: A file must be smaller than this, after any content encoding is undone.
     max_bytes: int
     #: Ports that every global address may be asked on.
-    ports: frozenset[int] = frozenset({80, 443})
+    ports: frozenset[int]
     #: Longest time to connect to one address, TLS handshake not included.
-    connect_seconds: float = 3.0
+    connect_seconds: float
     #: Longest silence of a server that is connected.
-    read_gap_seconds: float = 5.0
+    read_gap_seconds: float
     #: Longest time of one fetch with all of its redirects.
-    total_seconds: float = 15.0
+    total_seconds: float
     #: Redirects that are followed; one more is refused.
     redirects: int = 3
     #: How the client names itself.

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from config.files import sync_folder
+
 KEY_FILE = "secret.key"
 
 _NONCE_BYTES = 12
@@ -92,19 +94,10 @@ class Vault:
                     os.fsync(file.fileno())
                 # Unlike a rename it never takes the place of a file that another process made.
                 os.link(draft, self._path)
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
             except FileExistsError:
                 pass
             finally:
                 draft.unlink(missing_ok=True)
         except OSError as error:
             raise VaultError(f"{self._path} can't be written: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ class IndexOptions:
     dimensions: int
     """Numbers in a vector."""
 
-    shard_capacity: int = 100_000
+    shard_capacity: int
     """Vectors in a shard, marked ones included, before the set opens a new one."""
 
     vectors_per_write: int = 8

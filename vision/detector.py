@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 import torchvision
-from scipy import ndimage
 
 from vision.backbone import STRIDE, EfficientNetLite0
 from vision.box import Box
@@ -82,14 +81,14 @@ class ActivationMapDetector:
         return self._boxes(fine[0, 0].numpy(), image.size)
 
     def _boxes(self, strength: NDArray[np.float32], size: tuple[int, int]) -> list[Box]:
-        labels, count = ndimage.label(strength > self._threshold)
-        sums = ndimage.sum_labels(strength, labels, index=np.arange(1, count + 1))
-        places = ndimage.find_objects(labels)
+        regions = number_regions(strength > self._threshold)
+        # Index 0 is what belongs to no region.
+        sums = np.bincount(regions.ravel(), weights=strength.ravel())[1:]
         boxes = []
         for index in np.argsort(-sums, kind="stable")[:MOST_BOXES]:
             if sums[index] < LEAST_SHARE * sums.max():
                 break
-            rows, columns = places[index]
+            rows, columns = np.nonzero(regions == index + 1)
             left, right = _shrunk(columns, len(strength), size[0])
             top, bottom = _shrunk(rows, len(strength), size[1])
             boxes.append(Box(left, top, right, bottom))
@@ -158,9 +157,34 @@ def _stretched(values: torch.Tensor) -> torch.Tensor:
     return (values - values.min()) / reach if reach > 0 else torch.zeros_like(values)
 
 
-def _shrunk(cells: slice, count: int, side: int) -> tuple[int, int]:
-    """Turn a run of cells out of `count` into pixels of `side`, less the spill."""
-    spill = SPILL * (cells.stop - cells.start)
-    start = math.floor((cells.start + spill) * side / count)
-    stop = math.ceil((cells.stop - spill) * side / count)
+def number_regions(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the number of each cell's region, 0 for a cell that is not set.
+
+    Regions are numbered from 1 on, in the order of their first cells, row by row. Two cells
+    are of one region if a path of set cells joins them that goes up, down, left or right,
+    never diagonally.
+    """
+    outside = mask.size
+    # Each cell takes the least number that a neighbour has, until all of a region have that of
+    # its first cell.
+    numbers = np.where(mask, np.arange(mask.size).reshape(mask.shape), outside)
+    while True:
+        framed = np.pad(numbers, 1, constant_values=outside)
+        neighbours = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
+        least = np.where(mask, np.minimum.reduce([numbers, *neighbours]), outside)
+        # A number names a cell of the same region, which may know a smaller one by now.
+        least = np.append(least, outside)[least]
+        if np.array_equal(least, numbers):
+            break
+        numbers = least
+    firsts = np.unique(numbers[mask])
+    return np.where(mask, np.searchsorted(firsts, numbers) + 1, 0)
+
+
+def _shrunk(cells: NDArray[np.intp], count: int, side: int) -> tuple[int, int]:
+    """Turn the reach of cells, out of `count`, into pixels of `side`, less the spill."""
+    first, end = int(cells.min()), int(cells.max()) + 1
+    spill = SPILL * (end - first)
+    start = math.floor((first + spill) * side / count)
+    stop = math.ceil((end - spill) * side / count)
     return max(start, 0), min(stop, side)

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from contract.errors import NoAvailableFeature
-from vision.backbone import PACKAGED_WEIGHTS, EfficientNetLite0
+from vision.backbone import EfficientNetLite0
 from vision.box import Box
 from vision.detector import ActivationMapDetector, Detector, TorchvisionDetector
 from vision.embedder import EfficientNetLiteEmbedder, Embedder, TorchvisionEmbedder
 from vision.engine import ONNXRUNTIME
 from vision.product_detector import ProductDetector
 from vision.product_embedder import ProductEmbedder
+from vision.weights import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,13 +41,13 @@ class VisionOptions:
 
     #: "product-detector", "activation-map", or a model of torchvision's detection registry.
     detector: str = PRODUCT_DETECTOR
-    #: "DEFAULT", another registered name, or the path of a file of weights.
-    detector_weights: str = PACKAGED_WEIGHTS
+    #: DEFAULT_WEIGHTS, another registered name, or the path of a file of weights.
+    detector_weights: str = DEFAULT_WEIGHTS
     #: "product-embedder", "efficientnet-lite0", or a classification model of torchvision's
     #: registry.
     embedder: str = PRODUCT_EMBEDDER
-    #: "DEFAULT", another registered name, or the path of a file of weights.
-    embedder_weights: str = PACKAGED_WEIGHTS
+    #: DEFAULT_WEIGHTS, another registered name, or the path of a file of weights.
+    embedder_weights: str = DEFAULT_WEIGHTS
     #: A device of torch, such as "cpu" or "cuda:0".
     device: str = "cpu"
     #: Threads of torch in this process; 0 leaves torch's own choice.

@@ -17,15 +17,13 @@ from vision.backbone import square_pixels
 from vision.box import Box
 from vision.engine import TORCH, compiled
 from vision.product_network import INPUT_SIDE, ProductBoxes, product_network
-from vision.weights import content_hash, fill, read_safetensors
+from vision.weights import DEFAULT_WEIGHTS, content_hash, fill, read_safetensors
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
-#: The weights that come with the project, in place of a file's path.
-COMMITTED_WEIGHTS = "DEFAULT"
 WEIGHTS_FILE = Path(__file__).parent / "trained" / "product-detector.safetensors"
 #: Boxes of a lower score are left out.
 SCORE_THRESHOLD = 0.3
@@ -40,18 +38,18 @@ class ProductDetector:
 
     def __init__(
         self,
-        weights: str = COMMITTED_WEIGHTS,
+        weights: str = DEFAULT_WEIGHTS,
         device: str = "cpu",
         engine: str = TORCH,
         score_threshold: float = SCORE_THRESHOLD,
     ) -> None:
-        """Load `weights`, "DEFAULT" for those of the project or the path of a safetensors file.
+        """Load `weights`: DEFAULT_WEIGHTS, the project's own, or the path of a safetensors file.
 
         `engine` is one of `vision.engine`. Boxes with a score under `score_threshold` are
         left out. Raises ValueError for a file that can't be read or does not fit, and for
         an engine that can't be used.
         """
-        path = str(WEIGHTS_FILE) if weights == COMMITTED_WEIGHTS else weights
+        path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
         network = product_network(EfficientNet.from_name("efficientnet-lite0"))
         fill(network, read_safetensors(path), path)
         boxes = ProductBoxes(network.eval()).eval().to(device)

@@ -17,13 +17,11 @@ from PIL import Image
 from vision.backbone import square_pixels
 from vision.engine import TORCH, compiled
 from vision.feature_network import DIMENSIONS, INPUT_SIDE, FeatureNetwork
-from vision.weights import content_hash, fill, read_safetensors
+from vision.weights import DEFAULT_WEIGHTS, content_hash, fill, read_safetensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The weights that come with the project, in place of a file's path.
-COMMITTED_WEIGHTS = "DEFAULT"
 WEIGHTS_FILE = Path(__file__).parent / "trained" / "product-embedder.safetensors"
 #: What is beside a crop that is no square: the value that the network takes for zero.
 GREY = (127, 127, 127)
@@ -35,14 +33,14 @@ class ProductEmbedder:
     dimensions = DIMENSIONS
 
     def __init__(
-        self, weights: str = COMMITTED_WEIGHTS, device: str = "cpu", engine: str = TORCH
+        self, weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORCH
     ) -> None:
-        """Load `weights`, "DEFAULT" for those of the project or the path of a safetensors file.
+        """Load `weights`: DEFAULT_WEIGHTS, the project's own, or the path of a safetensors file.
 
         `engine` is one of `vision.engine`. Raises ValueError for a file that can't be read or
         does not fit, and for an engine that can't be used.
         """
-        path = str(WEIGHTS_FILE) if weights == COMMITTED_WEIGHTS else weights
+        path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
         network = FeatureNetwork(EfficientNet.from_name("efficientnet-lite0"))
         fill(network, read_safetensors(path), path)
         network = network.eval().to(device)

@@ -18,6 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+#: Names the weights that come with a network's package, or with this project.
+DEFAULT_WEIGHTS = "DEFAULT"
+
 #: A counter of training steps in batch normalisation; evaluation never reads it,
 #: and torchvision's frozen layers do not have it.
 _TRAINING_COUNTER = "num_batches_tracked"

@@ -81,7 +81,12 @@ def _chunk(change: Change, images: Sequence[ImageRow]) -> Chunk:
         collection=change.collection,
         generation=change.generation,
         items=tuple(
-            Item(image.label, image.product_id, image.product_serial, image.image_id)
+            Item(
+                label=image.label,
+                product_id=image.product_id,
+                product_serial=image.product_serial,
+                image_id=image.image_id,
+            )
             for image in images
         ),
         stage=Stage.VISION,

@@ -16,6 +16,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 PROBE_SECONDS = 60
 
 
+class BrokerUnreachableError(Exception):
+    """A message could not be sent, and no other can be at this moment."""
+
+
 class WritesStoppedError(ResponseError):
     """Redis takes no writes: its last save failed, or it has too few replicas."""
 
@@ -27,7 +31,13 @@ BaseParser.EXCEPTION_CLASSES |= {"MISCONF": WritesStoppedError, "NOREPLICAS": Wr
 WRITES_REFUSED = (OutOfMemoryError, ReadOnlyError, MasterDownError, WritesStoppedError)
 
 #: A server that can't be reached, or takes no writes.
-UNREACHABLE = (ConnectionFailure, RedisConnectionError, RedisTimeoutError, *WRITES_REFUSED)
+UNREACHABLE = (
+    ConnectionFailure,
+    RedisConnectionError,
+    RedisTimeoutError,
+    BrokerUnreachableError,
+    *WRITES_REFUSED,
+)
 
 
 def refusal_of_writes(client: redis.Redis) -> str | None:

@@ -10,16 +10,15 @@ import structlog
 
 from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now
-from catalog.endings import clear_ended, fail_images
+from catalog.endings import fail_images
 from catalog.reembedding import to_embed_anew
 from catalog.splitting import split_off
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, ContractError
 from download.client import FetchOutcome, TransientFetchError, fetch_all
 from workers.broker import app, task_name
-from workers.messages import send_chunks
 from workers.resources import catalog, fetch_policy, room_notice, staged_bytes
-from workers.stage import run_stage, stopping
+from workers.stage import move_on, run_stage, stopping
 
 log = structlog.get_logger(__name__)
 
@@ -72,14 +71,12 @@ def _work(chunk: Chunk) -> None:
             chunk.passes + 1,
         )
     rest = [item for item in chunk.items if item not in pauses]
-    advanced = catalog().chunks.advance(chunk, Stage.VISION, rest)
-    if advanced is None:
+    ended = move_on(chunk, Stage.VISION, rest)
+    if ended is not None:
         # Vision forgets bytes after it wrote a feature, so one of the two sees the other.
         models = () if chunk.model_id is None else (chunk.model_id,)
         embedded = catalog().vectors.present(chunk.labels, models)
-        staged_bytes().remove([*clear_ended(catalog(), chunk.labels), *embedded])
-    else:
-        send_chunks(catalog(), [advanced])
+        staged_bytes().remove([*ended, *embedded])
 
 
 def _await_room() -> bool:

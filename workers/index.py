@@ -34,11 +34,10 @@ from workers.changes import drive_on
 from workers.comparison import Comparison
 from workers.endings import conclude
 from workers.index_health import HealthReporter, this_process
-from workers.messages import send_chunks
 from workers.neighbours import answer_neighbours, decline_neighbours
 from workers.ownership import IndexOwnership
 from workers.resources import catalog, index_reports
-from workers.stage import run_stage
+from workers.stage import move_on, run_stage
 
 log = structlog.get_logger(__name__)
 
@@ -87,9 +86,9 @@ _comparison = Comparison(catalog, shards, settings().compare_seconds)
 _reporter = HealthReporter(
     shards.health,
     index_reports,
-    settings().stalled_seconds,
-    this_process(),
-    ownership.trusted_epoch,
+    stalled_seconds=settings().stalled_seconds,
+    process=this_process(),
+    epoch=ownership.trusted_epoch,
 )
 
 
@@ -163,17 +162,13 @@ def _work(chunk: Chunk) -> None:
     ownership.check()
     products = catalog().products.find(chunk.generation, {i.product_id for i in chunk.items})
     images = with_products(catalog(), catalog().images.find(chunk.labels), products)
-    faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items, products)
+    faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items, products=products)
     ready = [row for label, row in images.items() if row.is_open and label not in faults]
     with _succeeding.reading():
         missing = _without_features(chunk, ready)
         if None in missing.values():
             log.info("another model is needed by now, chunk goes back to vision")
-            back = catalog().chunks.advance(chunk, Stage.VISION, chunk.items)
-            if back is None:
-                clear_ended(catalog(), chunk.labels)
-            else:
-                send_chunks(catalog(), [back])
+            move_on(chunk, Stage.VISION, chunk.items)
             return
         faults |= {label: fault for label, fault in missing.items() if fault is not None}
         fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})
@@ -388,4 +383,4 @@ def neighbours(query_id: str, generation: str, category: str | None, k: int) -> 
         log.info("lease of the index may have ended, search declined")
         decline_neighbours(query_id)
     else:
-        answer_neighbours(shards, query_id, generation, category, k)
+        answer_neighbours(shards, query_id, generation, category, k=k)

@@ -14,16 +14,12 @@ from kombu.exceptions import OperationalError
 from catalog.chunks import Chunk, Stage
 from catalog.store import Catalog
 from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SEARCH, SWITCH, app, task_name
-from workers.dependencies import WRITES_REFUSED
+from workers.dependencies import WRITES_REFUSED, BrokerUnreachableError
 
 log = structlog.get_logger(__name__)
 
 #: The broker can't be reached, or takes no writes, which kombu passes on as it is.
 NOT_SENT = (OperationalError, *WRITES_REFUSED)
-
-
-class BrokerUnreachableError(Exception):
-    """A message could not be sent, and no other can be at this moment."""
 
 
 def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> bool:

@@ -16,7 +16,7 @@ from celery.signals import worker_shutdown
 
 from catalog.models import ModelMismatchError, ModelRow
 from config.refusal import REFUSED
-from config.settings import Settings, settings
+from config.settings import DEFAULT_WEIGHTS, Settings, settings
 from workers.resources import catalog
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def next_of(chosen: Settings) -> Settings | None:
     ):
         return None
     # The weights of another part are none for this one.
-    detector_weights = "DEFAULT" if chosen.next_detector else chosen.detector_weights
-    embedder_weights = "DEFAULT" if chosen.next_embedder else chosen.embedder_weights
+    detector_weights = DEFAULT_WEIGHTS if chosen.next_detector else chosen.detector_weights
+    embedder_weights = DEFAULT_WEIGHTS if chosen.next_embedder else chosen.embedder_weights
     return chosen.model_copy(
         update={
             "detector": chosen.next_detector or chosen.detector,

@@ -69,7 +69,9 @@ def answer_neighbours(
     vectors = np.frombuffer(left["vectors"], "<f4").reshape(int(left["count"]), -1)
     try:
         model_id = left["model_id"].decode() if "model_id" in left else None
-        found = shards.search(generation, category, vectors.astype(np.float32), k, model_id)
+        found = shards.search(
+            generation, category, vectors.astype(np.float32), k, model_id=model_id
+        )
     except SetNotReadyError as error:
         log.info("search comes too soon", reason=str(error))
         exchange().reply(query_id, {"busy": True})

@@ -20,6 +20,7 @@ from pymongo.errors import PyMongoError
 
 from catalog.database_time import steady_seconds
 from catalog.ownership import NotOwnerError, Owner
+from catalog.renewal import Renewal
 from catalog.store import Catalog
 from indexer.ownership import DirectoryOwnership
 
@@ -62,7 +63,7 @@ class IndexOwnership:
         self._owner: Owner | None = None
         self._deadline = float("-inf")
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="index ownership", daemon=True)
+        self._renewal = Renewal("index ownership", renewal_seconds, self._renew, _tell)
 
     @property
     def epoch(self) -> int:
@@ -102,7 +103,7 @@ class IndexOwnership:
         """
         with _ended_by_signals():
             self._wait_for_lease(directory, standing_by)
-        self._thread.start()
+        self._renewal.start()
 
     def _wait_for_lease(
         self, directory: DirectoryOwnership, standing_by: Callable[[Owner], None]
@@ -160,9 +161,7 @@ class IndexOwnership:
     def release(self) -> None:
         """Let another process take the lease at once; for a process that has stopped working."""
         self._stopping.set()
-        if self._thread.is_alive():
-            # A renewal under way would give the lease back its time.
-            self._thread.join(RELEASE_SECONDS)
+        self._renewal.stop(RELEASE_SECONDS)
         with self._changing:
             owner, self._owner = self._owner, None
         if owner is None:
@@ -172,25 +171,19 @@ class IndexOwnership:
         except PyMongoError as error:
             log.warning("lease of the index not released, it runs out", fault=str(error))
 
-    def _keep(self) -> None:
-        while not self._stopping.wait(self._renewal_seconds) and self._owner is not None:
-            try:
-                self._renew()
-            except PyMongoError as error:
-                log.warning("lease of the index not renewed", fault=str(error))
-
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
         owner, began = self._owner, steady_seconds()
         if owner is None:
-            return
+            return False
         renewed = self._catalog().ownership.renew(owner)
         if renewed is None:
             self._lose(self._catalog().ownership.current())
-            return
+            return False
         with self._changing:
             if self._owner is owner:
                 self._owner = renewed
                 self._deadline = began + TRUSTED_SHARE * self._lease_seconds
+        return True
 
     def _lose(self, found: Owner | None) -> None:
         with self._changing:
@@ -203,6 +196,10 @@ class IndexOwnership:
                 epoch_of_owner=None if found is None else found.epoch,
             )
             self._on_loss()
+
+
+def _tell(error: PyMongoError) -> None:
+    log.warning("lease of the index not renewed", fault=str(error))
 
 
 @contextmanager

@@ -7,17 +7,13 @@ MongoClient nor a torch model survives a fork.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from functools import cache
 
 import redis
-from pymongo import MongoClient
 
-from catalog.connection import Row, connect
-from catalog.store import Catalog, open_catalog
-from catalog.times import Times
-from config.settings import Settings, settings
-from download.address import AllowList
+from catalog.connection import connect
+from catalog.store import Catalog
+from config.settings import settings
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
 from workers.staging import (
@@ -28,6 +24,7 @@ from workers.staging import (
     StagedBytes,
     connect_redis,
 )
+from workers.wiring import catalog_of, fetch_policy_of, picture_limits_of, staged_bytes_of
 
 
 @cache
@@ -37,22 +34,6 @@ def catalog() -> Catalog:
     return catalog_of(
         chosen, connect(chosen.mongo_url.get_secret_value(), chosen.mongo_timeout_seconds)
     )
-
-
-def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
-    """Give the catalogue that settings name, with the times that they say."""
-    times = Times(
-        lease=timedelta(seconds=chosen.lease_seconds),
-        submission=timedelta(seconds=chosen.submission_seconds),
-        recount=timedelta(seconds=chosen.recount_seconds),
-        task=timedelta(seconds=chosen.task_seconds),
-        deleted=timedelta(seconds=chosen.deleted_seconds),
-        key=timedelta(seconds=chosen.key_seconds),
-        retry=timedelta(
-            seconds=max(60.0, chosen.fetch_retry_seconds * 2 ** (chosen.fetch_passes - 1))
-        ),
-    )
-    return open_catalog(client, chosen.mongo_database, times)
 
 
 @cache
@@ -69,10 +50,7 @@ def redis_client() -> redis.Redis:
 @cache
 def staged_bytes() -> StagedBytes:
     """Give the fetched pictures that wait for the vision stage."""
-    chosen = settings()
-    return StagedBytes(
-        redis_client(), chosen.staged_bytes, chosen.staged_seconds, catalog().identity.get()
-    )
+    return staged_bytes_of(settings(), redis_client(), catalog())
 
 
 @cache
@@ -102,22 +80,13 @@ def index_reports() -> IndexReports:
 @cache
 def picture_limits() -> PictureLimits:
     """Give the limits of a picture."""
-    chosen = settings()
-    return PictureLimits(chosen.image_bytes, chosen.image_min_side, chosen.image_max_side)
+    return picture_limits_of(settings())
 
 
 @cache
 def fetch_policy() -> FetchPolicy:
     """Give what a fetch of a product's picture may do."""
-    chosen = settings()
-    return FetchPolicy(
-        allow=AllowList.parse(chosen.fetch_allow),
-        max_bytes=chosen.image_bytes,
-        ports=frozenset(int(port) for port in chosen.fetch_ports),
-        connect_seconds=chosen.fetch_connect_seconds,
-        read_gap_seconds=chosen.fetch_gap_seconds,
-        total_seconds=chosen.fetch_image_seconds,
-    )
+    return fetch_policy_of(settings())
 
 
 def query_fetch_policy() -> FetchPolicy:

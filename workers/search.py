@@ -26,7 +26,6 @@ from vision.box import Box
 from workers.broker import SEARCH, app, task_name
 from workers.decoding import decode_picture
 from workers.dependencies import UNREACHABLE
-from workers.messages import BrokerUnreachableError
 from workers.model import ModelNotLoadedError, load_model, pipeline
 from workers.neighbours import NoReplyError, ask_neighbours
 from workers.queries import Query
@@ -61,7 +60,7 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
         return _search(query_id, query, deadline)
     except ContractError as fault:
         return {"fault": fault.message}
-    except (*UNREACHABLE, BrokerUnreachableError, NoReplyError) as error:
+    except (*UNREACHABLE, NoReplyError) as error:
         log.warning("search gave up on a dependency", fault=repr(error))
         return {"busy": True}
     except ModelNotLoadedError as error:
@@ -74,12 +73,11 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
 
 def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     picture = decode_picture(_bytes(query))
-    own = pipeline()
-    chosen = own if query.model_id in (None, own.model_id) else pipeline(query.model_id)
+    chosen = pipeline(query.model_id)
     boxes, features = chosen.describe_query(
         picture, settings().boxes_searched, _given_box(query, picture)
     )
-    found = _nearest(query_id, query, chosen.model_id, features, deadline)
+    found = _nearest(query_id, query, chosen.model_id, features, deadline=deadline)
     return {
         "rectangle": [
             {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
@@ -135,10 +133,10 @@ def _nearest(
             f"{query_id}.{wanted}",
             query.generation,
             query.category,
-            model_id,
-            features,
-            wanted,
-            deadline,
+            model_id=model_id,
+            vectors=features,
+            k=wanted,
+            deadline=deadline,
         )
         rows = catalog().images.find([label for label, _ in near])
         found = [

@@ -1,7 +1,7 @@
 """What every stage of a chunk has in common: the claim, the lease, and a clean way out.
 
 A stage's own work is a function of the claimed chunk. It reads the rows it is told
-of, writes what it made, and moves the chunk on by its own compare-and-set.
+of, writes what it made, and moves the chunk on by a compare-and-set.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -19,11 +18,14 @@ import structlog
 from celery.signals import worker_shutting_down
 from pymongo.errors import ConnectionFailure, PyMongoError
 
-from catalog.chunks import Chunk, Stage
+from catalog.chunks import Chunk, Item, Stage
 from catalog.connection import now, time_of
+from catalog.endings import clear_ended
 from catalog.ownership import NotOwnerError
+from catalog.renewal import Renewal
 from config.settings import settings
 from workers.dependencies import UNREACHABLE
+from workers.messages import send_chunks
 from workers.probe import note_consumption
 from workers.resources import catalog
 
@@ -75,6 +77,19 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
             raise
 
 
+def move_on(chunk: Chunk, stage: Stage, items: Sequence[Item]) -> list[int] | None:
+    """Move a running chunk on to `stage` with `items`, send it there, and return None.
+
+    If its lease is lost, images may have ended before this worker wrote something for them.
+    Whatever stands under their labels is removed then, and the labels are returned.
+    """
+    advanced = catalog().chunks.advance(chunk, stage, items)
+    if advanced is None:
+        return clear_ended(catalog(), chunk.labels)
+    send_chunks(catalog(), [advanced])
+    return None
+
+
 def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
     """Claim a chunk, if need be when the database is there again.
 
@@ -119,30 +134,19 @@ def _leased(chunk: Chunk) -> Iterator[None]:
     Each time, its queue counts as consumed, since long work is work. All that no longer than
     a stage may take: a pool of threads can't end one that hangs, so somebody else goes on.
     """
-    over = threading.Event()
     hanging_at = time.monotonic() + settings().time_limit_seconds
 
-    def renew() -> None:
-        while not over.wait(settings().lease_renewal_seconds):
-            if time.monotonic() >= hanging_at:
-                log.error("stage takes too long, its lease is left to run out")
-                return
-            note_consumption(chunk.stage.value)
-            try:
-                time_of(catalog().client)
-                if not catalog().chunks.renew(chunk):
-                    return
-            except PyMongoError as error:
-                # The next turn tries again; if none succeeds, the sweep takes over.
-                log.warning("lease not renewed", chunk=chunk.id, fault=str(error))
+    def renew() -> bool:
+        if time.monotonic() >= hanging_at:
+            log.error("stage takes too long, its lease is left to run out")
+            return False
+        note_consumption(chunk.stage.value)
+        time_of(catalog().client)
+        return catalog().chunks.renew(chunk)
 
-    # With the ids that are bound to log lines here.
-    thread = threading.Thread(
-        target=copy_context().run, args=(renew,), name=f"lease {chunk.id}", daemon=True
-    )
-    thread.start()
-    try:
+    def tell(error: PyMongoError) -> None:
+        # If no later turn succeeds either, the sweep takes over.
+        log.warning("lease not renewed", chunk=chunk.id, fault=str(error))
+
+    with Renewal(f"lease {chunk.id}", settings().lease_renewal_seconds, renew, tell):
         yield
-    finally:
-        over.set()
-        thread.join()

@@ -20,9 +20,6 @@ from redis.retry import Retry
 #: How long a reply waits for its reader.
 REPLY_SECONDS = 30
 
-#: How long a queue counts as consumed after one of its messages was worked on, unless told.
-STALLED_SECONDS = 30.0
-
 #: How long it is remembered when a queue was consumed last.
 REMEMBERED_SECONDS = 86_400
 
@@ -273,7 +270,7 @@ class Exchange:
 class Consumption:
     """Which queues were worked on lately: the proof that somebody consumes them."""
 
-    def __init__(self, client: redis.Redis, stalled_seconds: float = STALLED_SECONDS) -> None:
+    def __init__(self, client: redis.Redis, stalled_seconds: float) -> None:
         """`stalled_seconds` is how long a queue counts as consumed after work on it."""
         self._client = client
         self._stalled_seconds = stalled_seconds
@@ -303,12 +300,8 @@ class Consumption:
         """Tell whether a queue of this age has nobody who consumes it."""
         return age is None or age > self._stalled_seconds
 
-    def stalled(self, queues: Sequence[str]) -> list[str]:
-        """Give the queues that nobody worked on lately."""
-        return [queue for queue, age in self.ages(queues).items() if self.is_stalled(age)]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IndexReport:
     """How the index is, by the process that keeps it."""
 
@@ -327,7 +320,7 @@ class IndexReport:
 class IndexReports:
     """What the owner of the index says of itself, what standbys say, and one that was refused."""
 
-    def __init__(self, client: redis.Redis, stalled_seconds: float = STALLED_SECONDS) -> None:
+    def __init__(self, client: redis.Redis, stalled_seconds: float) -> None:
         """Let each report be good for `stalled_seconds`."""
         self._client = client
         self._good_seconds = stalled_seconds

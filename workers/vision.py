@@ -29,11 +29,10 @@ from contract.errors import (
 from vision.picture import PictureLimits, thumbnail_jpeg
 from workers.broker import app, task_name
 from workers.decoding import decode_picture
-from workers.messages import send_chunks
 from workers.model import ModelNotLoadedError, load_model, pipeline
 from workers.priority import give_way
 from workers.resources import catalog, staged_bytes
-from workers.stage import run_stage
+from workers.stage import move_on, run_stage
 
 log = structlog.get_logger(__name__)
 
@@ -76,9 +75,7 @@ def _take_in(chunk: Chunk) -> None:
     pictures = _bytes(todo)
     if any(todo[label].url is not None for label in todo.keys() - pictures.keys()):
         log.info("fetched bytes are gone, chunk goes back to fetch")
-        back = catalog().chunks.advance(chunk, Stage.FETCH, chunk.items)
-        if back is not None:
-            send_chunks(catalog(), [back])
+        move_on(chunk, Stage.FETCH, chunk.items)
         return
     # A Base64 payload goes away only after the end of its image, which may have come since the
     # rows were read. Of one that is open still it was never written: its submission died halfway.
@@ -122,11 +119,7 @@ def _take_in(chunk: Chunk) -> None:
         catalog().losses.put(chunk.generation, model_id, reasons)
     fail_images(catalog(), faults)
     staged_bytes().remove(chunk.labels)
-    advanced = catalog().chunks.advance(chunk, Stage.INDEX, chunk.items)
-    if advanced is None:
-        clear_ended(catalog(), chunk.labels)
-    else:
-        send_chunks(catalog(), [advanced])
+    move_on(chunk, Stage.INDEX, chunk.items)
 
 
 def _wanted(chunk: Chunk) -> tuple[str, ...]:
@@ -151,8 +144,7 @@ def _lacking(wanted: Sequence[str], labels: Sequence[int]) -> dict[int, set[str]
 
 
 def _describe(picture: Image.Image, model_id: str) -> NDArray[np.float32]:
-    own = pipeline()
-    _, feature = (own if model_id == own.model_id else pipeline(model_id)).describe(picture)
+    _, feature = pipeline(model_id).describe(picture)
     return feature
 
 
@@ -180,13 +172,7 @@ def _embed_anew(chunk: Chunk, model_id: str) -> None:
     if features:
         log.info("embedded anew", labels=list(features), model=model_id)
     to_fetch = any(todo[label].url is not None for label in absent)
-    advanced = catalog().chunks.advance(
-        chunk, Stage.FETCH if to_fetch else Stage.INDEX, chunk.items
-    )
-    if advanced is None:
-        clear_ended(catalog(), chunk.labels)
-    else:
-        send_chunks(catalog(), [advanced])
+    move_on(chunk, Stage.FETCH if to_fetch else Stage.INDEX, chunk.items)
 
 
 def _bytes(images: Mapping[int, ImageRow]) -> dict[int, bytes]:

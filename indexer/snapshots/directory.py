@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
 import time
 import uuid
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from config.files import sync_folder
 from indexer.exact_shard import ExactShard, ShardBytesError, pack
 from indexer.key import SetKey
 from indexer.options import IndexOptions
@@ -80,12 +80,12 @@ class SetSnapshot:
         manifest = Manifest(self._key, self._parameters, time.time(), tuple(shards), is_whole)
         try:
             # Their names must be on the disk before the manifest that says them.
-            _sync(self._folder)
+            sync_folder(self._folder)
             write_whole(self._folder / MANIFEST, manifest.pack())
         except OSError as error:
             raise SnapshotError(str(error)) from error
-        _sync(self._folder)
-        _sync(self._folder.parent)
+        sync_folder(self._folder)
+        sync_folder(self._folder.parent)
         self.remove_all_but(manifest)
         return manifest
 
@@ -244,11 +244,3 @@ def _save_rows(shard: ExactShard, path: Path) -> tuple[int, ShardRecord]:
         tuple(rows.marked),
     )
     return rows.changes, record
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

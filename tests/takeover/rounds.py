@@ -127,7 +127,13 @@ class Rounds:
             catalog(),
             collection,
             {
-                n: NewImage("shoe", str(n), "", "http://127.0.0.1:9/x.jpg", None)
+                n: NewImage(
+                    product_id="shoe",
+                    image_id=str(n),
+                    image_info="",
+                    url="http://127.0.0.1:9/x.jpg",
+                    payload=None,
+                )
                 for n in range(CHUNKS * CHUNK_IMAGES)
             },
             catalog().products.find(collection.generation, ["shoe"]),

@@ -29,8 +29,8 @@ from catalog.products import NewProduct
 from catalog.store import open_catalog
 from catalog.submission import NewImage, begin, open_task, write
 from catalog.tasks import TaskRow
-from catalog.times import Times
 from contract.errors import ImageTooSmall
+from tests.catalogues import default_times
 from tests.volume.table import MemoryClient
 
 USERS = 20
@@ -119,7 +119,7 @@ class Generator:
         self._shape = shape
         self._model = model
         self._client = MemoryClient()
-        self._catalog = open_catalog(cast(Any, self._client), "volume", Times(task=KEPT))
+        self._catalog = open_catalog(cast(Any, self._client), "volume", default_times(task=KEPT))
         self.open_tasks = 0
         self.failed_images = 0
 
@@ -243,7 +243,13 @@ def _new_image(shape: Shape, collection: int, image: int) -> NewImage:
     product = block * PRODUCTS_AT_ONCE + image % PRODUCTS_AT_ONCE
     name = f"i-{image}"
     url = f"http://images.example/{shape.seed}/{collection_name(collection)}/{name}.jpg"
-    return NewImage(f"p-{product}", name, f"image {image} of {collection}", url, None)
+    return NewImage(
+        product_id=f"p-{product}",
+        image_id=name,
+        image_info=f"image {image} of {collection}",
+        url=url,
+        payload=None,
+    )
 
 
 def _sha256(shape: Shape, label: int) -> str:

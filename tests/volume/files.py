@@ -16,8 +16,9 @@ from catalog.connection import Row, databases
 from catalog.indexes import create_indexes
 from catalog.models import ModelRow
 from catalog.schema import SCHEMA, Schema
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from config.settings import Settings
+from tests.catalogues import default_catalog
 from tests.e2e.own_servers import OwnServers
 from tests.volume.catalog import Generator, Shape
 from workers.catalog_index import CatalogIndex
@@ -85,7 +86,7 @@ def made(folder: Path, shape: Shape) -> Path:
     with _mongo(kept) as client:
         counts = write_catalog(client, DATABASE, generator)
         print(f"rows written, {time.monotonic() - begun:.0f} s: {counts}", flush=True)
-        build_index(open_catalog(client, DATABASE), kept / "data")
+        build_index(default_catalog(client, DATABASE), kept / "data")
     seal = {
         "schema": SCHEMA,
         "model": model.model_id,

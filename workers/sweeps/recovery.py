@@ -21,8 +21,9 @@ from catalog.tasks import Standing, Submission
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError
 from workers.broker import RECOVERY, app
+from workers.dependencies import BrokerUnreachableError
 from workers.endings import conclude, settle
-from workers.messages import BrokerUnreachableError, send_chunks, send_refresh
+from workers.messages import send_chunks, send_refresh
 from workers.resources import catalog, redis_client, staged_bytes
 from workers.sweeps.step import Share, Step, take_steps
 

@@ -7,7 +7,6 @@ that two processes share the steps; where nothing is due, a step costs one query
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,9 +18,9 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from catalog.clock import Look
+from catalog.renewal import Renewal
 from catalog.turns import TURN
-from workers.dependencies import UNREACHABLE
-from workers.messages import BrokerUnreachableError
+from workers.dependencies import UNREACHABLE, BrokerUnreachableError
 from workers.resources import catalog
 from workers.sweeps.clock import look_at_clock
 
@@ -32,9 +31,6 @@ SLICE_SECONDS = 0.5
 
 #: Rows that are read at a time.
 ROWS = 500
-
-#: What ends a step for now: the rows behind would meet the same.
-_ENDS_STEP = (*UNREACHABLE, BrokerUnreachableError)
 
 T = TypeVar("T")
 
@@ -114,7 +110,8 @@ class Share:
     ) -> None:
         try:
             handle(rows)
-        except _ENDS_STEP:
+        except UNREACHABLE:
+            # It ends the step for now: the rows behind would meet the same.
             raise
         except Exception:
             if len(rows) == 1:
@@ -171,22 +168,16 @@ def turn(name: str, share: Share) -> Iterator[bool]:
     if holder is None:
         yield False
         return
-    over = threading.Event()
 
-    def renew() -> None:
-        while not over.wait(TURN.total_seconds() / 4):
-            try:
-                if not turns.renew(name, holder):
-                    share.is_overtaken = True
-                    return
-            except PyMongoError as error:
-                log.warning("turn not renewed", step=name, fault=str(error))
+    def renew() -> bool:
+        share.is_overtaken = not turns.renew(name, holder)
+        return not share.is_overtaken
 
-    thread = threading.Thread(target=renew, name=f"turn {name}", daemon=True)
-    thread.start()
+    def tell(error: PyMongoError) -> None:
+        log.warning("turn not renewed", step=name, fault=str(error))
+
     try:
-        yield True
+        with Renewal(f"turn {name}", TURN.total_seconds() / 4, renew, tell):
+            yield True
     finally:
-        over.set()
-        thread.join()
         turns.give_back(name, holder)

@@ -16,9 +16,10 @@ from app.services import Services
 from catalog.chunks import Stage
 from catalog.collections import CollectionRow
 from catalog.products import NewProduct
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from catalog.submission import NewImage, begin, open_task, write
 from config.settings import settings
+from tests.catalogues import default_catalog
 from tests.integration.app.api_in_process import Serve, result
 
 #: One for the page, one for the chunks of those that are open.
@@ -51,7 +52,7 @@ def watched(
     commands = Commands()
     url = settings().mongo_url.get_secret_value()
     with MongoClient[dict[str, Any]](url, event_listeners=[commands]) as client:
-        catalog = open_catalog(client, settings().mongo_database)
+        catalog = default_catalog(client, settings().mongo_database)
         app = create_app(replace(made[-1], catalog=catalog)).test_client()
 
         def sent() -> list[str]:
@@ -65,7 +66,10 @@ def taken(catalog: Catalog, collection: CollectionRow, *names: str) -> str:
     """Take images of one task in; return its id."""
     products = catalog.products.find(collection.generation, ["p"])
     images = {
-        n: NewImage("p", name, "", "http://127.0.0.1:9/x", None) for n, name in enumerate(names)
+        n: NewImage(
+            product_id="p", image_id=name, image_info="", url="http://127.0.0.1:9/x", payload=None
+        )
+        for n, name in enumerate(names)
     }
     draft = begin(catalog, collection, images, products)
     written = write(catalog, draft, images_per_product=0, chunk_images=2)

@@ -76,11 +76,15 @@ def write_images(catalog: Catalog, product: ProductRow, named: Mapping[str, int]
 
 
 def by_url(product_id: str, image_id: str) -> NewImage:
-    return NewImage(product_id, image_id, "", PICTURE, None)
+    return NewImage(
+        product_id=product_id, image_id=image_id, image_info="", url=PICTURE, payload=None
+    )
 
 
 def by_payload(product_id: str, image_id: str, payload: bytes = b"picture") -> NewImage:
-    return NewImage(product_id, image_id, "", None, payload)
+    return NewImage(
+        product_id=product_id, image_id=image_id, image_info="", url=None, payload=payload
+    )
 
 
 def submit(

@@ -20,7 +20,10 @@ from tests.integration.catalog.rows import open_task
 
 LEASE = timedelta(minutes=1)
 AT_ONCE = timedelta(0)
-ITEMS = (Item(1, "p", 3, "a"), Item(2, "商/品", 4, "b.$"))
+ITEMS = (
+    Item(label=1, product_id="p", product_serial=3, image_id="a"),
+    Item(label=2, product_id="商/品", product_serial=4, image_id="b.$"),
+)
 
 
 @pytest.fixture
@@ -36,7 +39,14 @@ def hasty(rows: Database[dict[str, Any]]) -> Chunks:
 
 
 def plain(chunk_id: str = "c") -> Chunk:
-    return Chunk(chunk_id, "u/c/1234567890.123456", "u/c", "1f", ITEMS, Stage.FETCH)
+    return Chunk(
+        id=chunk_id,
+        task_id="u/c/1234567890.123456",
+        collection="u/c",
+        generation="1f",
+        items=ITEMS,
+        stage=Stage.FETCH,
+    )
 
 
 def sent(chunks: Chunks, chunk_id: str = "c") -> Chunk:

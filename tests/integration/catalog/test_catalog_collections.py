@@ -87,7 +87,7 @@ def test_who_looked_before_another_created_the_same_name_gets_that_collection(
     def created_just_after(user: str, name: str) -> CollectionRow | None:
         if created:
             return find(user, name)
-        created.append(CollectionRow(user, name, "", now()))
+        created.append(CollectionRow(user=user, name=name, generation="", created_at=now()))
         created[0] = catalog.collections.find_or_create(user, name, 1)
         return None
 

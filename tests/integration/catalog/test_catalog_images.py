@@ -37,8 +37,30 @@ def image(catalog: Catalog, label: int) -> ImageRow:
 
 def test_an_image_comes_back_as_it_was_written(catalog: Catalog) -> None:
     rows = [
-        ImageRow(1, "u/c", "1f", "p", 9, "商品", "鞋靴", "图/1", "正面 '\"", "http://h/a?b=c"),
-        ImageRow(2, "u/c", "1f", "p", 9, "商品", "鞋靴", "b", "", None),
+        ImageRow(
+            label=1,
+            collection="u/c",
+            generation="1f",
+            product_id="p",
+            product_serial=9,
+            product_name="商品",
+            category="鞋靴",
+            image_id="图/1",
+            image_info="正面 '\"",
+            url="http://h/a?b=c",
+        ),
+        ImageRow(
+            label=2,
+            collection="u/c",
+            generation="1f",
+            product_id="p",
+            product_serial=9,
+            product_name="商品",
+            category="鞋靴",
+            image_id="b",
+            image_info="",
+            url=None,
+        ),
     ]
     catalog.images.insert(rows)
     assert catalog.images.find([1, 2, 3]) == {1: rows[0], 2: rows[1]}

@@ -258,7 +258,10 @@ def test_an_image_that_comes_late_for_the_first_product_is_failed_for_the_second
 ) -> None:
     first = add_products(catalog, collection, "p")["p"]
     second = recreate(catalog, collection, first)
-    items = [Item(1, "p", first.serial, "late"), Item(2, "p", second.serial, "new")]
+    items = [
+        Item(label=1, product_id="p", product_serial=first.serial, image_id="late"),
+        Item(label=2, product_id="p", product_serial=second.serial, image_id="new"),
+    ]
     faults = vanished(catalog, collection.key, collection.generation, items)
     assert faults == {1: NotExistingProduct}
 
@@ -279,7 +282,7 @@ def test_images_of_a_collection_of_another_generation_have_vanished(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
     product = add_products(catalog, collection, "p")["p"]
-    items = [Item(1, "p", product.serial, "a")]
+    items = [Item(label=1, product_id="p", product_serial=product.serial, image_id="a")]
     assert vanished(catalog, collection.key, collection.generation, items) == {}
     assert vanished(catalog, collection.key, "0", items) == {1: NoRelativeCollection}
     assert vanished(catalog, "1001/none", collection.generation, items) == {1: NoRelativeCollection}

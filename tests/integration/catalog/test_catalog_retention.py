@@ -18,9 +18,9 @@ from catalog.images import SUCCEEDED
 from catalog.keys import Keys
 from catalog.store import Catalog, open_catalog
 from catalog.tasks import Backlog
-from catalog.times import Times
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
+from tests.catalogues import default_times
 from tests.integration.catalog.at_once import at_once
 from tests.integration.catalog.rows import (
     add_images,
@@ -47,7 +47,7 @@ def forget_images(catalog: Catalog, limit: int) -> int:
 @pytest.fixture
 def forgetful(catalog: Catalog) -> Catalog:
     """The same catalogue, in which every time is over at once."""
-    times = Times(task=AT_ONCE, deleted=AT_ONCE, key=AT_ONCE, submission=AT_ONCE)
+    times = default_times(task=AT_ONCE, deleted=AT_ONCE, key=AT_ONCE, submission=AT_ONCE)
     return open_catalog(catalog.client, settings().mongo_database, times)
 
 

@@ -22,8 +22,8 @@ from catalog.submission import (
     roll_back,
     write,
 )
-from catalog.times import Times
 from config.settings import settings
+from tests.catalogues import default_catalog, default_times
 from tests.integration.catalog.rows import add_products, by_payload, by_url, image_count, recount
 
 #: Rows that outlive a submission that was undone.
@@ -63,7 +63,7 @@ def dying(catalog: Catalog, cutter: Cutter) -> Iterator[Catalog]:
     with MongoClient[dict[str, Any]](
         settings().mongo_url.get_secret_value(), event_listeners=[cutter]
     ) as client:
-        yield open_catalog(client, settings().mongo_database)
+        yield default_catalog(client, settings().mongo_database)
 
 
 def left_over(catalog: Catalog) -> dict[str, int]:
@@ -185,7 +185,9 @@ def test_a_submission_is_overdue_after_its_time_and_not_before(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
     hasty = open_catalog(
-        catalog.client, settings().mongo_database, Times(submission=timedelta(milliseconds=80))
+        catalog.client,
+        settings().mongo_database,
+        default_times(submission=timedelta(milliseconds=80)),
     )
     slow = catalog.tasks.begin("1001", collection.key, collection.generation, [])
     draft = hasty.tasks.begin("1001", collection.key, collection.generation, [])

@@ -13,13 +13,14 @@ from catalog.collections import CollectionRow
 from catalog.connection import connect
 from catalog.endings import delete_product
 from catalog.images import Images
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import (
     ImageNumExceedPerProductLimit,
     NotExistingProduct,
     RepeatImageNameInDb,
 )
+from tests.catalogues import default_catalog
 from tests.integration.catalog.at_once import at_once
 from tests.integration.catalog.rows import (
     Taken,
@@ -215,7 +216,7 @@ def test_every_row_is_there_for_another_process_when_the_call_returns(
     submission = submit(catalog, collection, products, images)
     assert submission.task is not None
     client = connect(settings().mongo_url.get_secret_value(), 5.0)
-    other = open_catalog(client, settings().mongo_database)
+    other = default_catalog(client, settings().mongo_database)
     try:
         task = other.tasks.find(submission.task.task_id)
         assert task == submission.task
@@ -249,7 +250,12 @@ def test_items_of_a_chunk_say_what_the_rows_say(
     (chunk,) = submission.chunks
     for item in chunk.items:
         row = catalog.images.find([item.label])[item.label]
-        assert item == Item(row.label, row.product_id, row.product_serial, row.image_id)
+        assert item == Item(
+            label=row.label,
+            product_id=row.product_id,
+            product_serial=row.product_serial,
+            image_id=row.image_id,
+        )
 
 
 def test_images_of_a_product_that_was_deleted_before_the_call_are_refused(

@@ -111,6 +111,7 @@ class World:
             ports=frozenset({80, 443, self.port}),
             connect_seconds=5.0,
             read_gap_seconds=5.0,
+            total_seconds=15.0,
             ca_file=str(self._certificate) if trusts else None,
         )
 

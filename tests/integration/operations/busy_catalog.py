@@ -23,10 +23,11 @@ from catalog.models import ModelRow
 from catalog.products import NewProduct, ProductRow
 from catalog.schema import Schema
 from catalog.splitting import split_off
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from catalog.submission import Draft, NewImage, Written, begin, open_task, write
 from catalog.tasks import TaskRow, state_fields
 from contract.errors import BrokenBase64OrUrl
+from tests.catalogues import default_catalog
 
 MODEL = ModelRow("model", 4)
 
@@ -72,7 +73,7 @@ class Busy:
         self.name = name
         self.chunk_images = chunk_images
         self.rows, self.blobs = databases(client, name)
-        self.catalog: Catalog = open_catalog(client, name)
+        self.catalog: Catalog = default_catalog(client, name)
         self.catalog.models.adopt(MODEL)
 
     def victim(self, user: str = "1001") -> Victim:
@@ -111,7 +112,16 @@ class Busy:
     ) -> tuple[Draft, Written]:
         """Do all of a submission but its end."""
         url = None if payload else "http://pictures.example/a.jpg"
-        images = [NewImage(product.product_id, i, "info", url, payload) for i in image_ids]
+        images = [
+            NewImage(
+                product_id=product.product_id,
+                image_id=i,
+                image_info="info",
+                url=url,
+                payload=payload,
+            )
+            for i in image_ids
+        ]
         products = {product.product_id: product}
         draft = begin(self.catalog, collection, dict(enumerate(images)), products)
         written = write(self.catalog, draft, images_per_product=0, chunk_images=self.chunk_images)

@@ -22,12 +22,12 @@ from catalog.connection import Row, databases
 from catalog.dumping import BLOBS
 from catalog.restoring import USED, RestoreRefusedError, require_room, restore
 from catalog.schema import RESTORE, SCHEMA
-from catalog.store import open_catalog
 from catalog.survivors import Survivors
 from cli.processes import ROOT
 from config.embedded import embedded_servers, free_port
 from config.endpoints import read_endpoints
 from config.settings import Settings
+from tests.catalogues import default_catalog
 from tests.integration.operations.busy_catalog import Busy, audit
 from tests.integration.operations.programs import environment, run
 from tests.servers import Servers
@@ -121,7 +121,7 @@ def test_a_restored_catalogue_is_another_one_than_its_origin(
     ids = []
     for name in (target, f"{target}_2"):
         assert call("restore", file, mongo_database=name).returncode == 0
-        ids.append(open_catalog(client, name).identity.get())
+        ids.append(default_catalog(client, name).identity.get())
     with open_archive(file) as archive:
         assert len({*ids, archive.manifest.catalogue}) == 3
 
@@ -240,7 +240,7 @@ def test_a_service_that_runs_is_refused(
     url = servers.redis_url.replace("/0", "/6")
     with redis.Redis.from_url(url) as there:
         there.flushdb()
-        Consumption(there).note("vision")
+        Consumption(there, 30.0).note("vision")
         told = refusal(call("restore", file, mongo_database=target, redis_url=url))
         there.flushdb()
     assert re.match(r"queue vision was consumed \d s ago; stop every process", told)

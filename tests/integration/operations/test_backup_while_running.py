@@ -20,8 +20,8 @@ from catalog.connection import Row, databases
 from catalog.counters import without_recount
 from catalog.dumping import BLOBS, TABLES
 from catalog.restoring import restore
-from catalog.store import open_catalog
 from catalog.survivors import Contents, Survivors
+from tests.catalogues import default_catalog
 from tests.integration.operations.busy_catalog import EVENTS, Busy, Victim, audit
 
 #: The tables before which something happens: all that anything depends on.
@@ -188,7 +188,7 @@ def test_chunks_have_the_names_of_another_catalogue(
     old = busy.catalog.identity.get()
     take_backup(client, busy.name, tmp_path / "file", silent)
     name, _ = restored(client, tmp_path / "file")
-    new = open_catalog(client, name).identity.get()
+    new = default_catalog(client, name).identity.get()
     assert new != old
     ids = [row["_id"] for row in databases(client, name)[0]["chunks"].find()]
     assert len(ids) == 2

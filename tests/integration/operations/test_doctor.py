@@ -19,10 +19,10 @@ from catalog.connection import connect, databases
 from catalog.indexes import INDEXES, create_indexes
 from catalog.models import ModelRow
 from catalog.schema import SCHEMA, Schema
-from catalog.store import open_catalog
 from cli.processes import ROOT
 from config.embedded import free_port
 from identity.vault import Vault
+from tests.catalogues import default_catalog
 from tests.integration.operations.programs import environment
 from tests.servers import Servers
 from workers.broker import QUEUES
@@ -117,11 +117,11 @@ def test_what_is_there_is_told_and_the_rest_can_be_left_out(
     with connect(servers.mongo_url, 5) as client:
         create_indexes(client, database)
         Schema(*databases(client, database)).bring_up_to_date()
-        catalog = open_catalog(client, database)
+        catalog = default_catalog(client, database)
         catalog.models.adopt(ModelRow("model-7", 1280))
         assert catalog.ownership.take("process 7 on there", "/data/index", "lock") is not None
     for queue in QUEUES:
-        Consumption(quiet_queues).note(queue)
+        Consumption(quiet_queues, 30.0).note(queue)
     quiet_queues.close()
     told = doctor("--skip", "api", "--skip", "flower", fetch_allow="10.0.0.0/8")
     assert told.code == 0, told.lines
@@ -214,7 +214,7 @@ def test_fetching_that_waits_for_room_is_told_with_how_long(
     doctor: Doctor, servers: Servers, database: str
 ) -> None:
     with connect(servers.mongo_url, 5) as client, redis.Redis.from_url(servers.redis_url) as r:
-        catalogue = open_catalog(client, database).identity.get()
+        catalogue = default_catalog(client, database).identity.get()
         staged = StagedBytes(r, 100, 60, catalogue)
         notice = RoomNotice(r)
         notice.note()
@@ -230,10 +230,21 @@ def test_fetching_that_waits_for_room_is_told_with_how_long(
 
 
 def test_images_with_a_bad_vector_are_named(doctor: Doctor, servers: Servers) -> None:
-    report = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 1, 2, "u/shop/a, u/shop/b")
+    report = IndexReport(
+        process="process 7 on here",
+        is_complete=True,
+        sets=10,
+        sets_not_ready=0,
+        snapshots_lost=0,
+        sets_not_saved=0,
+        save_fault="",
+        epoch=1,
+        bad_vectors=2,
+        bad_images="u/shop/a, u/shop/b",
+    )
     with redis.Redis.from_url(servers.redis_url) as client:
         try:
-            IndexReports(client).publish(report)
+            IndexReports(client, 30.0).publish(report)
             told = doctor().lines["vectors"]
         finally:
             client.delete("index:report")
@@ -258,7 +269,7 @@ def test_users_whose_secrets_cannot_be_read_are_told(
 ) -> None:
     assert doctor().lines["users"].startswith("OK none")
     with connect(servers.mongo_url, 5) as client:
-        accounts = open_catalog(client, database).accounts
+        accounts = default_catalog(client, database).accounts
         sealed = Vault("", tmp_path).seal("AK", "a secret")
         assert accounts.add("shop", NewKeys("AK", sealed, "hash"), None, None)
         assert doctor().lines["users"] == "OK 1, whose secrets can be read"

@@ -27,8 +27,9 @@ from catalog.models import ModelRow
 from catalog.products import NewProduct
 from catalog.restoring import restore
 from catalog.schema import SCHEMA, Schema
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from cli.main import main
+from tests.catalogues import default_catalog
 from tests.integration.operations.programs import environment
 from tests.servers import Servers
 
@@ -49,7 +50,7 @@ def database(client: MongoClient[Row]) -> Iterator[str]:
 @pytest.fixture
 def catalog(client: MongoClient[Row], database: str) -> Catalog:
     Schema(*databases(client, database)).bring_up_to_date()
-    return open_catalog(client, database)
+    return default_catalog(client, database)
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_a_backup_in_the_middle_of_a_change_brings_both_vectors_back(
             checksum=archive.checksum,
             progress=lambda *_: None,
         )
-    restored = open_catalog(client, target)
+    restored = default_catalog(client, target)
     assert restored.vectors.models(labels) == {
         labels[0]: {"old", "new"},
         labels[1]: {"old"},
@@ -235,7 +236,7 @@ def test_rows_of_version_2_say_which_model_their_collections_use(
         }
     )
     Schema(*databases(client, database)).bring_up_to_date()
-    catalog = open_catalog(client, database)
+    catalog = default_catalog(client, database)
     found = catalog.collections.find("u", "shop")
     assert found is not None
     assert found.models == ("old",)

@@ -15,13 +15,14 @@ from pymongo import MongoClient
 from app.services import await_secret_key
 from catalog.accounts import Accounts, NewKeys
 from catalog.connection import Row, databases
-from catalog.store import Catalog, open_catalog
+from catalog.store import Catalog
 from cli.main import main
 from config.embedded import free_port
 from config.refusal import REFUSED
 from config.settings import Settings
 from identity.custody import Custody, WrongSecretKeyError
 from identity.vault import KEY_FILE, Vault
+from tests.catalogues import default_catalog
 from tests.integration.operations.programs import environment, run
 from tests.servers import Servers
 
@@ -38,7 +39,7 @@ def database(client: MongoClient[Row]) -> Iterator[str]:
 
 @pytest.fixture
 def catalog(client: MongoClient[Row], database: str) -> Catalog:
-    return open_catalog(client, database)
+    return default_catalog(client, database)
 
 
 class Host:

@@ -22,11 +22,11 @@ from catalog.connection import Row, databases
 from catalog.indexes import missing_indexes
 from catalog.restoring import RestoreRefusedError, require_room, restore
 from catalog.schema import RESTORE, SCHEMA
-from catalog.store import open_catalog
 from cli.main import main
 from cli.processes import ROOT
 from identity.keys import hash_of
 from identity.vault import KEY_FILE, Vault
+from tests.catalogues import default_catalog
 from tests.integration.operations.busy_catalog import Busy
 from tests.integration.operations.programs import environment
 from tests.servers import Servers
@@ -44,7 +44,7 @@ def database(client: MongoClient[Row]) -> Iterator[str]:
 
 @pytest.fixture
 def accounts(client: MongoClient[Row], database: str) -> Accounts:
-    return open_catalog(client, database).accounts
+    return default_catalog(client, database).accounts
 
 
 def run_users(data_dir: Path, *arguments: str, **named: str) -> subprocess.CompletedProcess[str]:
@@ -240,8 +240,8 @@ def test_users_come_back_with_a_backup_and_their_keys_work(
             checksum=archive.checksum,
             progress=lambda *_: None,
         )
-    restored = open_catalog(client, target).accounts
-    before = open_catalog(client, database).accounts
+    restored = default_catalog(client, target).accounts
+    before = default_catalog(client, database).accounts
     assert restored.all() == before.all()
     key = restored.key_of_api(hash_of(made["api_key"]))
     assert key is not None

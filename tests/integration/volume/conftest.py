@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from catalog.store import open_catalog
 from config.settings import settings
+from tests.catalogues import default_catalog
 from tests.integration.volume.generated import DATABASE, MODEL, SMALL, Written
 from tests.volume.catalog import Generator
 from tests.volume.files import write_catalog
@@ -23,4 +23,4 @@ def written(process_settings: None) -> Iterator[Written]:
         for name in (DATABASE, f"{DATABASE}_blobs"):
             client.drop_database(name)
         write_catalog(client, DATABASE, generator)
-        yield Written(client, open_catalog(client, DATABASE), chosen, generator)
+        yield Written(client, default_catalog(client, DATABASE), chosen, generator)

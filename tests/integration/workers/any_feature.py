@@ -16,6 +16,9 @@ class AnyFeature:
 
     model_id = "any"
 
+    def __init__(self, model_id: str | None = None) -> None:
+        assert model_id in (None, self.model_id)
+
     def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
         return [box or Box(0, 0, *image.size)], np.ones((1, 3), np.float32)
 

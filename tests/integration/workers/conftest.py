@@ -63,7 +63,13 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
             catalog,
             collection,
             {
-                position: NewImage(product, name, "", None if payload else url, payload)
+                position: NewImage(
+                    product_id=product,
+                    image_id=name,
+                    image_info="",
+                    url=None if payload else url,
+                    payload=payload,
+                )
                 for position, name in enumerate(names)
             },
             catalog.products.find(collection.generation, [product]),

@@ -215,7 +215,12 @@ def cut_off_submission(catalog: Catalog) -> None:
     collection = catalog.collections.find_or_create("user", "cut off", 0)
     catalog.products.insert(collection, [NewProduct("p", "P", "鞋靴")])
     products = catalog.products.find(collection.generation, ["p"])
-    draft = begin(catalog, collection, {0: NewImage("p", "i", "", None, picture(0))}, products)
+    draft = begin(
+        catalog,
+        collection,
+        {0: NewImage(product_id="p", image_id="i", image_info="", url=None, payload=picture(0))},
+        products,
+    )
     write(catalog, draft, images_per_product=0, chunk_images=16)
 
 

@@ -26,10 +26,10 @@ def ask(catalog: Catalog, redis_client: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(search_stage, "pipeline", AnyFeature)
 
     def asked(near: list[tuple[int, float]] | Exception, **fields: Any) -> dict[str, Any]:
-        def ask_neighbours(*arguments: Any) -> list[tuple[int, float]]:
+        def ask_neighbours(*_: Any, k: int, **__: Any) -> list[tuple[int, float]]:
             if isinstance(near, Exception):
                 raise near
-            return near[: arguments[5]]
+            return near[:k]
 
         monkeypatch.setattr(search_stage, "ask_neighbours", ask_neighbours)
         query = Query(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from pymongo.errors import AutoReconnect
@@ -12,12 +13,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from catalog.chunks import Chunk, Chunks, Stage, State
 from catalog.connection import now
+from catalog.endings import delete_images
 from catalog.store import Catalog
 from config.settings import settings
 from workers import probe
 from workers.broker import QUEUES
 from workers.resources import consumption
-from workers.stage import run_stage
+from workers.stage import move_on, run_stage
 
 
 def the_chunk(catalog: Catalog, chunk: Chunk) -> Chunk:
@@ -132,8 +134,9 @@ def test_long_work_counts_as_consumption_of_its_queue_until_it_must_be_hanging(
 
     def work(_: Chunk) -> None:
         time.sleep(0.5)  # leases are renewed every 0.2 s in these tests
-        others = {queue for queue in QUEUES if queue != Stage.FETCH}
-        assert set(consumption().stalled(QUEUES)) == others | (set() if noted else {"fetch"})
+        ages = consumption().ages(QUEUES)
+        consumed = {queue for queue, age in ages.items() if not consumption().is_stalled(age)}
+        assert consumed == ({"fetch"} if noted else set())
 
     run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
     assert the_chunk(catalog, chunk).unclean == 0, "what the work asserted held"
@@ -223,3 +226,33 @@ def test_a_worker_that_woke_up_too_late_changes_nothing(catalog: Catalog, take: 
     assert catalog.chunks.advance(claimed, Stage.VISION, claimed.items) is None
     assert catalog.chunks.finish(claimed, ["SUCCEEDED"]) is False
     assert catalog.chunks.renew(claimed) is False
+
+
+def test_a_chunk_that_moves_on_is_sent_to_its_next_stage(
+    catalog: Catalog, redis_client: redis.Redis, take: Any
+) -> None:
+    (chunk,) = take("a", "b").chunks
+    claimed = catalog.chunks.claim(chunk.id, Stage.FETCH, chunk.attempt)
+    assert claimed is not None
+    before = redis_client.llen("vision")
+    assert move_on(claimed, Stage.VISION, claimed.items[1:]) is None
+    found = the_chunk(catalog, chunk)
+    assert (found.stage, found.state, found.items) == (Stage.VISION, State.SENT, chunk.items[1:])
+    assert redis_client.llen("vision") == before + 1
+
+
+def test_a_chunk_that_lost_its_lease_does_not_move_on_and_clears_what_ended(
+    catalog: Catalog, redis_client: redis.Redis, take: Any
+) -> None:
+    (chunk,) = take("a", "b").chunks
+    claimed = catalog.chunks.claim(chunk.id, Stage.FETCH, chunk.attempt)
+    assert claimed is not None
+    assert catalog.chunks.expire(claimed) is not None
+    deleted, kept = chunk.labels
+    delete_images(catalog, [deleted])
+    catalog.vectors.put("m", dict.fromkeys(chunk.labels, np.ones(3, np.float32)))
+    before = redis_client.llen("vision")
+    assert move_on(claimed, Stage.VISION, claimed.items) == [deleted]
+    assert catalog.vectors.present(chunk.labels) == {kept}
+    assert the_chunk(catalog, chunk).stage is Stage.FETCH
+    assert redis_client.llen("vision") == before

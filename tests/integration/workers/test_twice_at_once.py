@@ -56,7 +56,7 @@ def bound_tasks(process_settings: None) -> None:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> SlowColour:
     found = SlowColour()
-    monkeypatch.setattr(vision_stage, "pipeline", lambda: found)
+    monkeypatch.setattr(vision_stage, "pipeline", lambda _=None: found)
     return found
 
 

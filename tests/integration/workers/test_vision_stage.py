@@ -27,6 +27,9 @@ class MeanColour:
     model_id = "mean-colour"
     dimensions = 3
 
+    def __init__(self, model_id: str | None = None) -> None:
+        assert model_id in (None, self.model_id)
+
     def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
         mean = np.asarray(image, np.float32).mean(axis=(0, 1))
         if not mean.any():

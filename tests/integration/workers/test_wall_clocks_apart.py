@@ -108,8 +108,8 @@ def test_a_search_is_given_what_its_asker_has_left_wherever_the_clock_of_the_wor
 ) -> None:
     left: list[float] = []
 
-    def no_neighbours(*arguments: Any) -> None:
-        left.append(arguments[-1] - time.monotonic())
+    def no_neighbours(*_: Any, deadline: float, **__: Any) -> None:
+        left.append(deadline - time.monotonic())
         raise NoReplyError
 
     monkeypatch.setattr(search_stage, "pipeline", AnyFeature)

@@ -26,8 +26,15 @@ class Rows:
     """Accounts in memory, one user with keys."""
 
     def __init__(self, vault: Vault) -> None:
-        self.account: Any = Account("shop", "AK", False, None, None, NOW)
-        self.keys = {"AK": AccessKey("AK", "shop", vault.seal("AK", SECRET))}
+        self.account: Any = Account(
+            user="shop",
+            access_key="AK",
+            is_disabled=False,
+            per_second=None,
+            per_day=None,
+            made_at=NOW,
+        )
+        self.keys = {"AK": AccessKey(access_key="AK", user="shop", secret=vault.seal("AK", SECRET))}
         self.asked = 0
 
     def is_anybody(self) -> bool:

@@ -21,15 +21,13 @@ from app.quotas import Quotas
 from app.server import create_app
 from app.services import Services
 from config.settings import Settings, settings
-from download.address import AllowList
-from download.policy import FetchPolicy
 from identity.nonces import Nonces
 from identity.vault import Vault
 from tests.unit.app.caller_standins import NOW, Rows
 from tests.unit.app.standins import FailingCatalog
-from vision.picture import PictureLimits
 from workers.process_reports import ProcessReports
 from workers.staging import Consumption, Exchange, IndexReports, RoomNotice
+from workers.wiring import fetch_policy_of, picture_limits_of
 
 #: The accounts of a service that never made a key.
 NOBODY: Any = SimpleNamespace(is_anybody=lambda: False)
@@ -85,16 +83,14 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
             quotas=Quotas(redis_client),
             redis=redis_client,
             exchange=exchange or Exchange(redis_client),
-            consumption=Consumption(redis_client),
+            consumption=Consumption(redis_client, values.stalled_seconds),
             backlog=Backlog(catalog, values, ProcessReports(redis_client)),
             process_reports=ProcessReports(redis_client),
-            index_reports=IndexReports(redis_client),
+            index_reports=IndexReports(redis_client, values.stalled_seconds),
             room_notice=RoomNotice(redis_client),
             searches=threading.BoundedSemaphore(values.api_threads // 2),
-            picture_limits=PictureLimits(
-                values.image_bytes, values.image_min_side, values.image_max_side
-            ),
-            fetch_policy=FetchPolicy(AllowList.parse(""), values.image_bytes),
+            picture_limits=picture_limits_of(values),
+            fetch_policy=fetch_policy_of(values),
         )
 
     return make

@@ -33,7 +33,11 @@ class FailingCatalog:
 def catalog_with_collection() -> Any:
     """Return a catalogue in which every user has every collection, and that knows no task."""
     return SimpleNamespace(
-        collections=SimpleNamespace(find=lambda user, name: CollectionRow(user, name, "g1", now())),
+        collections=SimpleNamespace(
+            find=lambda user, name: CollectionRow(
+                user=user, name=name, generation="g1", created_at=now()
+            )
+        ),
         tasks=SimpleNamespace(find={}.get),
     )
 

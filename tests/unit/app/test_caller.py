@@ -170,7 +170,7 @@ def test_a_nonce_counts_for_its_own_key_and_only_with_a_good_signature(
     gated: FlaskClient, signed: SignedBy, rows: Rows, vault: Vault
 ) -> None:
     nonce = {"x-jdcloud-nonce": "n"}
-    rows.keys["AK2"] = AccessKey("AK2", "shop", vault.seal("AK2", SECRET))
+    rows.keys["AK2"] = AccessKey(access_key="AK2", user="shop", secret=vault.seal("AK2", SECRET))
     forged = dataclasses.replace(signed, secret="other")
     assert call(gated, forged("/v1/add_image", b"{}", **nonce)) == "10047"
     assert call(gated, signed("/v1/add_image", b"{}", **nonce)) == "10000"
@@ -256,7 +256,9 @@ def test_without_redis_a_signature_is_busy_and_a_bearer_key_goes_on(
 def test_without_the_key_of_the_secrets_a_signature_is_busy(
     gated: FlaskClient, signed: SignedBy, rows: Rows, tmp_path: Path, log_lines: list[Any]
 ) -> None:
-    rows.keys["AK"] = AccessKey("AK", "shop", Vault("y" * 32, tmp_path).seal("AK", SECRET))
+    rows.keys["AK"] = AccessKey(
+        access_key="AK", user="shop", secret=Vault("y" * 32, tmp_path).seal("AK", SECRET)
+    )
     assert_busy(gated.post("/v1/add_image", data=b"{}", headers=signed("/v1/add_image", b"{}")))
     assert any("SNAPSKU_SECRET_KEY" in str(line) for line in log_lines)
 

@@ -7,15 +7,15 @@ import textwrap
 import pytest
 
 from app.content import Content, read_content
+from config.settings import Settings
 from contract import errors
 from contract.errors import ContractError
-from download.address import AllowList
-from download.policy import FetchPolicy
 from tests.unit.app.standins import image_file, in_base64
 from vision.picture import PictureLimits
+from workers.wiring import fetch_policy_of
 
 LIMITS = PictureLimits(max_bytes=3_932_160, min_side=201, max_side=4096)
-POLICY = FetchPolicy(AllowList.parse(""), LIMITS.max_bytes)
+POLICY = fetch_policy_of(Settings())
 JPEG = image_file()
 PNG = image_file("PNG")
 

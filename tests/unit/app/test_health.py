@@ -22,7 +22,16 @@ from workers.staging import Consumption, IndexReport, IndexReports
 MakeServices = Callable[..., Services]
 
 
-REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 1)
+REPORT = IndexReport(
+    process="process 7 on here",
+    is_complete=True,
+    sets=10,
+    sets_not_ready=0,
+    snapshots_lost=0,
+    sets_not_saved=0,
+    save_fault="",
+    epoch=1,
+)
 
 
 def client_of(services: Services) -> FlaskClient:
@@ -38,8 +47,8 @@ def catalog() -> Any:
 def served(redis_client: fakeredis.FakeRedis) -> IndexReports:
     """Every queue is consumed, and the index process says that all is well."""
     for queue in QUEUES:
-        Consumption(redis_client).note(queue)
-    reports = IndexReports(redis_client)
+        Consumption(redis_client, 30.0).note(queue)
+    reports = IndexReports(redis_client, 30.0)
     reports.publish(REPORT)
     return reports
 
@@ -74,7 +83,7 @@ def test_a_queue_that_nobody_consumes_is_named(
 ) -> None:
     for queue in QUEUES:
         if queue != stalled:
-            Consumption(redis_client).note(queue)
+            Consumption(redis_client, 30.0).note(queue)
     response = client_of(make_services(catalog)).get("/readyz")
     assert response.status_code == 503
     answer = response.get_json()

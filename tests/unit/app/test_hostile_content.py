@@ -7,13 +7,13 @@ import base64
 import pytest
 
 from app.content import read_content
+from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ContractError
-from download.address import AllowList
-from download.policy import FetchPolicy
 from tests.hostile_pictures import LIMIT_BYTES, HostilePicture, hostile_pictures
 from vision.picture import PictureLimits
+from workers.wiring import fetch_policy_of
 
-POLICY = FetchPolicy(allow=AllowList.parse(""), max_bytes=LIMIT_BYTES)
+POLICY = fetch_policy_of(Settings(image_bytes=LIMIT_BYTES))
 LIMITS = PictureLimits(LIMIT_BYTES, min_side=201, max_side=4096)
 
 

@@ -29,7 +29,7 @@ from tests.unit.app.standins import (
     image_file,
     in_base64,
 )
-from workers.messages import BrokerUnreachableError
+from workers.dependencies import BrokerUnreachableError
 from workers.queries import Query
 from workers.staging import Exchange
 

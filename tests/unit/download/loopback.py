@@ -93,11 +93,18 @@ class Server:
 
 MAX_BYTES = 100_000
 
+LIMITS: dict[str, Any] = {
+    "max_bytes": MAX_BYTES,
+    "ports": frozenset({80, 443}),
+    "connect_seconds": 3.0,
+    "read_gap_seconds": 5.0,
+    "total_seconds": 15.0,
+}
+
 
 def policy(*allow: str, **changes: Any) -> FetchPolicy:
     """Return the default policy with these hosts allowed and these fields changed."""
-    changes = {"max_bytes": MAX_BYTES} | changes
-    return FetchPolicy(allow=AllowList.parse(",".join(allow)), **changes)
+    return FetchPolicy(allow=AllowList.parse(",".join(allow)), **LIMITS | changes)
 
 
 def for_server(server: Server, **changes: Any) -> FetchPolicy:

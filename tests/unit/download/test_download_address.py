@@ -10,11 +10,7 @@ import pytest
 
 from contract.errors import BrokenBase64OrUrl
 from download.address import AllowList, check_url, is_global_address, judge_url
-from download.policy import FetchPolicy
-
-
-def policy(allow: str = "") -> FetchPolicy:
-    return FetchPolicy(allow=AllowList.parse(allow), max_bytes=1000)
+from tests.unit.download.loopback import policy
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,25 @@ from typing import Any
 
 import pytest
 
+from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
-from download.address import AllowList
 from download.client import TransientFetchError, fetch_all
 from download.policy import FetchPolicy
 from tests.unit.download.loopback import Serve, Server, Stopwatch, Talk
+from tests.unit.download.loopback import policy as policy_for
+from workers.wiring import fetch_policy_of
 
 
 def policy(*servers: Server, **changes: Any) -> FetchPolicy:
-    allow = AllowList.parse(",".join(f"127.0.0.1:{server.port}" for server in servers))
-    changes = {"max_bytes": 1000} | changes
-    return FetchPolicy(allow=allow, **changes)
+    allow = (f"127.0.0.1:{server.port}" for server in servers)
+    return policy_for(*allow, **{"max_bytes": 1000} | changes)
+
+
+def fetch_many(
+    *arguments: Any, workers: int = 16, per_host: int = 4, **options: Any
+) -> dict[Any, Any]:
+    return fetch_all(*arguments, workers=workers, per_host=per_host, **options)
 
 
 def soon(seconds: float = 3.0) -> float:
@@ -58,7 +65,7 @@ def test_each_url_has_its_own_outcome_and_a_stuck_server_delays_none(
     }
     urls = {label: server.url() for label, server in servers.items()}
     urls |= {7: "ftp://a.test/", 8: "http://10.0.0.1/", 9: "", 10: fine.url("/again")}
-    outcomes = fetch_all(urls, policy(*servers.values()), soon(0.7))
+    outcomes = fetch_many(urls, policy(*servers.values()), soon(0.7))
     assert 0.6 < stopwatch() < 1.2
     assert list(outcomes) == list(urls)
     assert outcomes.pop(1) == outcomes.pop(10) == b"fine"
@@ -74,20 +81,20 @@ def test_without_a_stuck_server_nobody_waits_for_the_deadline(
 ) -> None:
     server = serve(answering(b"fine"))
     urls = {number: server.url(f"/{number}") for number in range(12)}
-    outcomes = fetch_all(urls, policy(server), soon(10))
+    outcomes = fetch_many(urls, policy(server), soon(10))
     assert set(outcomes.values()) == {b"fine"}
     assert stopwatch() < 2
 
 
 def test_no_url_is_an_empty_answer() -> None:
-    assert fetch_all({}, policy(), soon()) == {}
+    assert fetch_many({}, policy(), soon()) == {}
 
 
 def test_one_host_has_four_requests_at_a_time_and_others_go_on(serve: Serve) -> None:
     slow, quick = serve(answering(b"slow", wait=0.1)), serve(answering(b"quick"))
     urls = {("slow", number): slow.url(host="slow.test") for number in range(10)}
     urls |= {("quick", number): quick.url(host="quick.test") for number in range(4)}
-    outcomes = fetch_all(urls, policy(slow, quick), soon(), workers=16, resolver=loopback)
+    outcomes = fetch_many(urls, policy(slow, quick), soon(), workers=16, resolver=loopback)
     assert all(outcome == label[0].encode() for label, outcome in outcomes.items())
     assert slow.most_running == 4
 
@@ -103,7 +110,7 @@ def test_redirects_from_many_hosts_are_four_at_a_time_at_the_host_that_they_lead
     server = serve(to(goal.url(host="goal.test")))
     urls = {str(number): server.url(host=f"{number}.a.test") for number in range(10)}
     urls |= {"direct": goal.url(host="goal.test")}
-    outcomes = fetch_all(urls, policy(server, goal), soon(), workers=16, resolver=loopback)
+    outcomes = fetch_many(urls, policy(server, goal), soon(), workers=16, resolver=loopback)
     assert set(outcomes.values()) == {b"goal"}
     assert goal.most_running == 4
 
@@ -119,7 +126,7 @@ def test_hosts_that_lead_to_each_other_do_not_wait_for_each_other(
 
     server = serve(talk)
     urls = {number: server.url(host=f"{'ab'[number % 2]}.test") for number in range(8)}
-    outcomes = fetch_all(urls, policy(server), soon(), per_host=1, resolver=loopback)
+    outcomes = fetch_many(urls, policy(server), soon(), per_host=1, resolver=loopback)
     assert set(outcomes.values()) == {b"there"}
     assert stopwatch() < 2
 
@@ -128,7 +135,7 @@ def test_a_redirect_that_finds_no_room_by_the_deadline_is_transient(serve: Serve
     stuck = serve(answering(b"late", wait=3))
     server = serve(to(stuck.url(host="stuck.test")))
     urls = {number: server.url(host=f"{number}.a.test") for number in range(3)}
-    outcomes = fetch_all(urls, policy(server, stuck), soon(0.4), per_host=1, resolver=loopback)
+    outcomes = fetch_many(urls, policy(server, stuck), soon(0.4), per_host=1, resolver=loopback)
     assert {type(outcome) for outcome in outcomes.values()} == {TransientFetchError}
     assert stuck.connections == 1
 
@@ -136,7 +143,7 @@ def test_a_redirect_that_finds_no_room_by_the_deadline_is_transient(serve: Serve
 def test_no_more_than_the_workers_run_at_once(serve: Serve) -> None:
     server = serve(answering(b"fine", wait=0.05))
     urls = {number: server.url(host=f"{number}.a.test") for number in range(6)}
-    outcomes = fetch_all(urls, policy(server), soon(), workers=2, resolver=loopback)
+    outcomes = fetch_many(urls, policy(server), soon(), workers=2, resolver=loopback)
     assert set(outcomes.values()) == {b"fine"}
     assert server.most_running == 2
 
@@ -146,7 +153,7 @@ def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(
 ) -> None:
     server = serve(answering(b"late", wait=0.6))
     urls = {number: server.url() for number in range(5)}
-    outcomes = fetch_all(urls, policy(server), soon(0.3), per_host=1)
+    outcomes = fetch_many(urls, policy(server), soon(0.3), per_host=1)
     assert {type(outcome) for outcome in outcomes.values()} == {TransientFetchError}
     time.sleep(0.3)
     assert server.connections == 1
@@ -163,7 +170,7 @@ def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(
         return ["127.0.0.1"]
 
     urls = {1: server.url(host="odd.test"), 2: server.url(host="fine.test")}
-    outcomes = fetch_all(urls, policy(server), soon(), workers=1, resolver=resolver)
+    outcomes = fetch_many(urls, policy(server), soon(), workers=1, resolver=resolver)
     assert isinstance(outcomes[1], TransientFetchError)
     assert outcomes[2] == b"fine"
     assert "ZeroDivisionError" in caplog.text
@@ -178,8 +185,13 @@ from download.address import AllowList
 hang = lambda *_: time.sleep(20)
 if {stage!r} == "fetch":
     client.fetch = hang
-policy = client.FetchPolicy(allow=AllowList(), max_bytes=10)
-outcomes = client.fetch_all({{1: "http://a.test/"}}, policy, time.monotonic() + 0.2, resolver=hang)
+policy = client.FetchPolicy(
+    allow=AllowList(), max_bytes=10, ports=frozenset({{80}}), connect_seconds=3,
+    read_gap_seconds=5, total_seconds=15,
+)
+outcomes = client.fetch_all(
+    {{1: "http://a.test/"}}, policy, time.monotonic() + 0.2, workers=16, per_host=4, resolver=hang,
+)
 assert type(outcomes[1]) is client.TransientFetchError
 """
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
@@ -189,7 +201,7 @@ assert type(outcomes[1]) is client.TransientFetchError
 
 
 def test_the_default_limits_are_those_of_the_practice() -> None:
-    rule = policy()
+    rule = fetch_policy_of(Settings())
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
     assert limits == (3.0, 5.0, 15.0, 3)
     assert rule.ports == {80, 443}

@@ -383,7 +383,7 @@ def test_no_answer_leaves_its_socket_to_the_garbage_collector(
     monkeypatch.setattr(client, "dial", dial_noted)
     server = serve(reply)
     # A fault is kept as the outcome of its URL, and holds on to all that its frames held.
-    outcomes = fetch_all({"a": server.url()}, for_server(server), soon())
+    outcomes = fetch_all({"a": server.url()}, for_server(server), soon(), workers=1, per_host=1)
     assert [sock.fileno() for sock in dialled] == [-1], outcomes
 
 

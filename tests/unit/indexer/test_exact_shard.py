@@ -20,7 +20,7 @@ from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.vector_set import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
-OPTIONS = IndexOptions(dimensions=32, exact_up_to=50)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000, exact_up_to=50)
 KEY = SetKey("1", "x")
 
 
@@ -118,7 +118,7 @@ def test_what_is_bad_is_refused_whole(shard: ExactShard, clustered: MakeVectors)
 
 def test_few_vectors_take_little_more_memory_than_their_numbers(clustered: MakeVectors) -> None:
     numbers = 10 * 4 * 256
-    index = VectorIndex(IndexOptions(256))
+    index = VectorIndex(IndexOptions(dimensions=256, shard_capacity=100_000))
     index.add(KEY, range(1, 11), clustered(10, dimensions=256))
     assert numbers < index.memory_bytes < 1.2 * numbers + 700
 

@@ -24,7 +24,7 @@ from indexer.snapshots.forked_save import SnapshotError, check_file, save_shard
 from tests.unit.indexer.vectors import MakeVectors
 
 ROOT = Path(__file__).resolve().parents[3]
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_threads_that_add_the_same_labels_add_them_once(clustered: MakeVectors) 
 
 def test_a_held_set_does_not_stall_another(clustered: MakeVectors) -> None:
     vectors = clustered(10)
-    index = VectorIndex(IndexOptions(dimensions=32))
+    index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=100_000))
     other = SetKey("generation", "other")
     index.add(KEY, [1], vectors[:1])
     held = index._sets[KEY]

@@ -19,7 +19,7 @@ from indexer.snapshots.directory import SetSnapshot, SnapshotDirectory
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 KEY = SetKey("1", "x")
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 RARELY = KeeperOptions(
     snapshot_seconds=3600, snapshot_changes=10**9, deleted_share=0.99, pause_seconds=0.01
 )

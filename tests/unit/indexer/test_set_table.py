@@ -18,7 +18,7 @@ from indexer.snapshots.directory import SnapshotDirectory
 from indexer.vector_set import VectorSet
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 SHARE = 0.2
 MANY, MORE = 500, 4_000
 

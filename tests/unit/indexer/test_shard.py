@@ -11,7 +11,7 @@ from indexer.options import IndexOptions
 from indexer.shard import FIRST_SIZE, Shard
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 
 
 def filled(vectors: Vectors, options: IndexOptions = OPTIONS) -> Shard:
@@ -116,7 +116,9 @@ def test_deletions_never_shorten_the_list(
     clustered: MakeVectors, exact_up_to: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     vectors = clustered(600)
-    shard = filled(vectors, IndexOptions(dimensions=32, exact_up_to=exact_up_to))
+    shard = filled(
+        vectors, IndexOptions(dimensions=32, shard_capacity=100_000, exact_up_to=exact_up_to)
+    )
     nearest = shard.search(vectors[:1], 590).labels[0].tolist()
     shard.mark_deleted(nearest)
     for k in (1, 9, 10, 11, 200):
@@ -147,7 +149,7 @@ def test_what_the_graph_does_not_reach_is_found_exactly(
     clustered: MakeVectors, caplog: pytest.LogCaptureFixture
 ) -> None:
     vectors = clustered(700)
-    poor_graph = IndexOptions(dimensions=32, m=2, ef_construction=1)
+    poor_graph = IndexOptions(dimensions=32, shard_capacity=100_000, m=2, ef_construction=1)
     shard = filled(vectors, poor_graph)
     shard.mark_deleted(range(1, 101))
     with caplog.at_level(logging.WARNING):
@@ -220,7 +222,7 @@ def test_a_k_under_1_is_refused(clustered: MakeVectors) -> None:
 def test_labels_above_2_to_the_53_stay_apart(clustered: MakeVectors, exact_up_to: int) -> None:
     vectors = clustered(4)
     labels = [2**53, 2**53 + 1, 2**63 - 2, 2**63 - 1]
-    shard = Shard(IndexOptions(dimensions=32, exact_up_to=exact_up_to))
+    shard = Shard(IndexOptions(dimensions=32, shard_capacity=100_000, exact_up_to=exact_up_to))
     shard.add(labels, vectors)
     assert shard.search(vectors, 1).labels[:, 0].tolist() == labels
     shard.mark_deleted([2**63 - 2])

@@ -18,7 +18,7 @@ from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.vector_set import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
-OPTIONS = IndexOptions(dimensions=32)
+OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
 KEYS = [SetKey(str(number), "x") for number in range(3)]
 
 

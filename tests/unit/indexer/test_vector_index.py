@@ -199,6 +199,8 @@ def test_a_write_lock_is_held_for_few_vectors(
         return add(shard, labels, vectors)
 
     monkeypatch.setattr(Shard, "add", counted)
-    index = VectorIndex(IndexOptions(dimensions=32, vectors_per_write=3, exact_up_to=1))
+    index = VectorIndex(
+        IndexOptions(dimensions=32, shard_capacity=100_000, vectors_per_write=3, exact_up_to=1)
+    )
     index.add(SHOES, range(1, 9), clustered(8))
     assert lengths == [3, 3, 2]

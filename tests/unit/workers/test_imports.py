@@ -66,7 +66,7 @@ def modules_of_the_api(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 @pytest.mark.parametrize(
     "heavy",
     [
-        *("torch", "torchvision", "onnxruntime", "hnswlib", "scipy", "indexer", "vision.pipeline"),
+        *("torch", "torchvision", "onnxruntime", "hnswlib", "indexer", "vision.pipeline"),
         *("download.client", "download.resolver", "download.connection", "requests"),
         *(f"workers.{stage}" for stage in STAGES),
     ],

@@ -13,7 +13,16 @@ from workers.catalog_index import CatalogIndex
 from workers.index_health import HealthReporter, IndexHealth
 from workers.staging import IndexReport, IndexReports
 
-REPORT = IndexReport("process 7 on here", True, 10, 0, 0, 0, "", 5)
+REPORT = IndexReport(
+    process="process 7 on here",
+    is_complete=True,
+    sets=10,
+    sets_not_ready=0,
+    snapshots_lost=0,
+    sets_not_saved=0,
+    save_fault="",
+    epoch=5,
+)
 HEALTHY = IndexHealth(is_complete=True, sets=10)
 
 Reporting = Callable[..., HealthReporter]
@@ -103,7 +112,9 @@ def test_a_redis_that_is_away_is_a_line_in_the_log() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
     with fakeredis.FakeRedis(server=server) as client, capture_logs() as lines:
-        HealthReporter(lambda: HEALTHY, lambda: IndexReports(client), 30.0, "x", lambda: 5).report()
+        HealthReporter(
+            lambda: HEALTHY, lambda: IndexReports(client, 30.0), 30.0, "x", lambda: 5
+        ).report()
     assert [line["log_level"] for line in lines] == ["warning"]
 
 

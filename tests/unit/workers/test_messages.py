@@ -12,8 +12,8 @@ from kombu.exceptions import OperationalError
 from catalog.chunks import Chunk, Item, Stage
 from workers import messages
 from workers.broker import NEIGHBOURS, QUEUES, REFRESH, SEARCH
+from workers.dependencies import BrokerUnreachableError
 from workers.messages import (
-    BrokerUnreachableError,
     send_chunks,
     send_neighbours,
     send_refresh,
@@ -57,8 +57,16 @@ Use = Callable[[Broker], Broker]
 
 
 def chunk(number: int, stage: Stage = Stage.FETCH) -> Chunk:
-    items = (Item(number, "商品", 1, "图"),)
-    return Chunk(f"chunk{number}", "u/c/1", "u/c", "g", items, stage, attempt=number)
+    items = (Item(label=number, product_id="商品", product_serial=1, image_id="图"),)
+    return Chunk(
+        id=f"chunk{number}",
+        task_id="u/c/1",
+        collection="u/c",
+        generation="g",
+        items=items,
+        stage=stage,
+        attempt=number,
+    )
 
 
 def is_id(value: Any) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from config import settings
 from config.settings import Settings
-from vision import pipeline
+from vision import pipeline, weights
 from vision.pipeline import VisionOptions
 from workers.model import load_from
 
@@ -26,3 +27,7 @@ def test_the_model_is_loaded_as_the_settings_say(monkeypatch: pytest.MonkeyPatch
     }
     load_from(Settings(torch_threads=7, **chosen))
     assert seen == [VisionOptions(threads=7, **chosen)]
+
+
+def test_the_settings_name_the_default_weights_as_the_networks_do() -> None:
+    assert settings.DEFAULT_WEIGHTS == weights.DEFAULT_WEIGHTS

@@ -16,7 +16,14 @@ from config.settings import settings
 from workers import stage
 from workers.stage import run_stage
 
-CHUNK = Chunk("chunk-1", "task-1", "shop", "g-1", (Item(7, "p", 1, "i"),), Stage.FETCH)
+CHUNK = Chunk(
+    id="chunk-1",
+    task_id="task-1",
+    collection="shop",
+    generation="g-1",
+    items=(Item(label=7, product_id="p", product_serial=1, image_id="i"),),
+    stage=Stage.FETCH,
+)
 IDS = {"task_id": "task-1", "chunk": "chunk-1", "stage": "fetch", "attempt": 3}
 
 

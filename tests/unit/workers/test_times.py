@@ -1,20 +1,39 @@
-"""The times of a catalogue are said twice, for those who open one without settings: alike."""
+"""The times of a catalogue are those of the settings."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from pymongo import MongoClient
 
 from catalog.times import Times
 from config.settings import Settings
-from workers import resources
+from workers.wiring import times_of
 
 
-def test_the_times_of_a_catalogue_are_those_that_the_settings_have_by_default(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    opened: list[Times] = []
-    monkeypatch.setattr(resources, "open_catalog", lambda _, __, times: opened.append(times))
-    with MongoClient[dict[str, object]](connect=False) as client:
-        resources.catalog_of(Settings(), client)
-    assert opened == [Times()]
+def test_each_time_of_a_catalogue_comes_from_its_setting() -> None:
+    chosen = Settings(
+        lease_seconds=31,
+        submission_seconds=2,
+        recount_seconds=3,
+        task_seconds=86_404,
+        deleted_seconds=5,
+        key_seconds=86_400,
+        fetch_retry_seconds=50,
+        fetch_passes=3,
+    )
+    assert times_of(chosen) == Times(
+        lease=timedelta(seconds=31),
+        submission=timedelta(seconds=2),
+        recount=timedelta(seconds=3),
+        task=timedelta(seconds=86_404),
+        deleted=timedelta(seconds=5),
+        key=timedelta(days=1),
+        retry=timedelta(seconds=200),
+    )
+
+
+@pytest.mark.parametrize(("pause", "passes"), [(1, 1), (10, 3)])
+def test_a_chunk_waits_for_its_next_try_up_to_a_minute_at_least(pause: float, passes: int) -> None:
+    chosen = Settings(fetch_retry_seconds=pause, fetch_passes=passes)
+    assert times_of(chosen).retry == timedelta(minutes=1)

@@ -78,7 +78,7 @@ def reported(
     """Wait until the index says something."""
     deadline = time.monotonic() + 60
     while True:
-        report, _ = IndexReports(client).latest()
+        report, _ = IndexReports(client, 30.0).latest()
         if report is not None and holds(report):
             return report
         assert time.monotonic() < deadline, (report, process.log)

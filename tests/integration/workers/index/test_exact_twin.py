@@ -234,7 +234,7 @@ def test_a_search_gives_the_images_of_an_exact_comparison_in_their_order(
             model_id: str,
             vectors: np.ndarray,
             k: int,
-            _deadline: float,
+            **_: float,
         ) -> list[tuple[int, float]]:
             near = twins.index.search(generation, category, vectors, k, model_id)
             return list(zip(near.labels.tolist(), near.similarities.tolist(), strict=True))

@@ -174,7 +174,7 @@ def test_a_second_process_on_the_directory_is_refused_and_told_until_it_takes_ov
     (line,) = second.lines("critical")
     assert line["event"] == "not the only index process, worker stops"
     assert f"owned by process {first.process.pid}" in line["reason"]
-    owner, refused = IndexReports(redis_client).latest()
+    owner, refused = IndexReports(redis_client, 30.0).latest()
     assert refused.startswith(f"process {second.process.pid} on ")
     assert owner is not None
     assert owner.process.split()[1] == str(first.process.pid)
@@ -184,7 +184,7 @@ def test_a_second_process_on_the_directory_is_refused_and_told_until_it_takes_ov
     third = process()
     pid = str(third.process.pid)
     reported(redis_client, lambda report: report.process.split()[1] == pid, third)
-    assert IndexReports(redis_client).latest()[1] == ""
+    assert IndexReports(redis_client, 30.0).latest()[1] == ""
 
 
 def test_a_directory_that_cannot_be_used_stops_the_process_with_a_line(

@@ -247,7 +247,7 @@ def test_a_standby_waits_and_follows_an_owner_that_stops_at_once(
     second = process("two")
     waiting = second.await_event("index is owned, standing by")
     assert waiting["owner"].startswith(f"process {first.process.pid} on ")
-    (standby,) = IndexReports(redis_client).standbys()
+    (standby,) = IndexReports(redis_client, 30.0).standbys()
     assert standby.startswith(f"process {second.process.pid} on ")
 
     assert first.end(signal.SIGTERM)[0] == 0
@@ -256,7 +256,7 @@ def test_a_standby_waits_and_follows_an_owner_that_stops_at_once(
     pid = str(second.process.pid)
     report = reported(redis_client, lambda report: report.process.split()[1] == pid, second)
     assert report.epoch == owned["epoch"]
-    assert IndexReports(redis_client).standbys() == []
+    assert IndexReports(redis_client, 30.0).standbys() == []
 
 
 def test_a_standby_ends_at_once_when_it_is_told_to(

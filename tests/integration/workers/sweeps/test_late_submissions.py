@@ -32,7 +32,7 @@ def collection(catalog: Catalog, redis_client: redis.Redis) -> CollectionRow:
 
 def begun(catalog: Catalog, collection: CollectionRow) -> Draft:
     products = catalog.products.find(collection.generation, ["shoe"])
-    image = NewImage("shoe", "a", "", None, b"picture")
+    image = NewImage(product_id="shoe", image_id="a", image_info="", url=None, payload=b"picture")
     return begin(catalog, collection, {0: image}, products)
 
 

@@ -1,0 +1,64 @@
+"""The thread that renews a lease while its holder works."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Self
+
+from pymongo.errors import PyMongoError
+
+
+class Renewal:
+    """Renews a lease every so many seconds, from `start` to `stop` or until the lease is lost."""
+
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        renew: Callable[[], bool],
+        on_fault: Callable[[PyMongoError], None],
+    ) -> None:
+        """Take the name of the thread, and `renew`, which returns False to end the renewal.
+
+        Where `renew` raises PyMongoError, `on_fault` is told, and the next turn tries again.
+        """
+        self._name = name
+        self._seconds = seconds
+        self._renew = renew
+        self._on_fault = on_fault
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, with the first renewal after the first pause."""
+        # With the ids that are bound to log lines here.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=self._name, daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, seconds: float | None = None) -> None:
+        """End, and wait for a renewal under way, at most so many seconds, or until it is over.
+
+        A renewal that ends later could give a lease that was released its time back.
+        """
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            try:
+                if not self._renew():
+                    return
+            except PyMongoError as error:
+                self._on_fault(error)
