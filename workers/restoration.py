@@ -1,7 +1,8 @@
 """What a new index process does until every set holds what the rows say, and is ready.
 
 A set whose snapshot is good answers as soon as what came after the checkpoint was added to it.
-Everything else is compared with the rows, one collection after the other, the smallest first.
+Everything else is compared with the rows, one collection after the other: what searches wait for
+first, then the smallest.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Restoration:
         if not of.index.is_begun and not self._begin(of, collections, stopping):
             return
         todo = [collections[g] for g in self._waiting(of) & collections.keys()]
-        for collection in sorted(todo, key=lambda one: one.image_count):
+        todo.sort(key=lambda one: one.image_count)
+        for collection in of.index.asked.first(todo):
             if not self._compare(of, collection.generation, stopping):
                 return
         if of.index.is_complete and not of.index.not_ready():
@@ -117,7 +119,7 @@ class Restoration:
             of.index.now_ready(key)
         behind = vouched & later.keys()
         log.info("snapshots used", sets=len(vouched), behind=len(behind), unknown=len(unknown))
-        for key in sorted(behind, key=lambda key: len(later[key])):
+        for key in of.index.asked.first(sorted(behind, key=lambda key: len(later[key]))):
             labels = later[key].tolist()
             if not self._make_ready(of, key, partial(self._catch_up, of, key, labels), stopping):
                 return False
