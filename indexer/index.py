@@ -191,6 +191,11 @@ class VectorIndex:
         """Return the same of one generation."""
         return self._sets.not_ready_of(generation)
 
+    def is_ready(self, key: SetKey) -> bool:
+        """Tell whether there is a set of that key which holds all that it should."""
+        vector_set = self._sets.find(key)
+        return vector_set is not None and vector_set.ready
+
     def whole(self) -> list[SetKey]:
         """Return the sets that are not ready, but held all that they should when saved."""
         found = ((key, self._sets.find(key)) for key in self._sets.not_ready())
@@ -218,12 +223,12 @@ class VectorIndex:
         What is added to that generation later is not kept, if it is gone `for_ever`.
         """
         dropped = self._sets.drop(generation, for_ever=for_ever)
+        self.asked.forget(generation)
         for vector_set in dropped.values():
             vector_set.drop()
         return len(dropped)
 
     def count(self, key: SetKey) -> int:
-        self.asked.forget(generation)
         """Give how many labels of the set are not deleted; 0 for an unknown set."""
         vector_set = self._sets.find(key)
         return 0 if vector_set is None else vector_set.statistics().live

@@ -52,15 +52,19 @@ class Restoration:
         self._catalog = catalog
         self._repair = repair
         self._memory_bytes = memory_bytes
+        self._between_sets: Callable[[], None] = lambda: None
         # By model and generation.
         self._again_at: dict[tuple[str, str], float] = {}
 
-    def restore(self, of: ModelIndex, stopping: threading.Event) -> None:
+    def restore(
+        self, of: ModelIndex, stopping: threading.Event, between_sets: Callable[[], None]
+    ) -> None:
         """Make the sets of an index ready that are not; end early when `stopping` is set.
 
-        A set that can't be made ready is logged and left for a later call. Raises
-        ConnectionFailure.
+        `between_sets` is called after each set that was made ready. One that can't be made ready
+        is logged and left for a later call. Raises ConnectionFailure.
         """
+        self._between_sets = between_sets
         began = time.monotonic()
         waiting = self._waiting(of)
         if not waiting and of.index.is_begun:
@@ -143,8 +147,7 @@ class Restoration:
                 if len(others):
                     hidden = self._repair.hide(of, key, others.tolist())
                     log.info("images hidden that are gone", **named(key), images=hidden)
-                if self._memory_bytes:
-                    of.index.unload_beyond(self._memory_bytes, idle_seconds=0)
+                self._end_set(of)
         return True
 
     def _catch_up(
@@ -194,9 +197,13 @@ class Restoration:
             self._put_off(of, key)
             return True
         of.index.now_ready(key)
+        self._end_set(of)
+        return True
+
+    def _end_set(self, of: ModelIndex) -> None:
         if self._memory_bytes:
             of.index.unload_beyond(self._memory_bytes, idle_seconds=0)
-        return True
+        self._between_sets()
 
     def _put_off(self, of: ModelIndex, key: SetKey) -> None:
         log.exception("a set can't be made ready, the others go on", **named(key))
