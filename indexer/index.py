@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.generations import KnownGenerations
+from indexer.generations import AskedGenerations, KnownGenerations
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
 from indexer.set_table import SetTable
@@ -62,6 +62,8 @@ class VectorIndex:
         self._faults = snapshots.faults if snapshots else SnapshotFaults()
         self._sets = SetTable()
         self._known = KnownGenerations(all_known=is_complete)
+        #: What searches wait for.
+        self.asked = AskedGenerations()
         for manifest in snapshots.find() if snapshots else ():
             self._open(manifest.key, ready=False, manifest=manifest)
         kept = snapshots.checkpoint() if snapshots else None
@@ -109,7 +111,7 @@ class VectorIndex:
         with its similarity to the vector that it is nearest to. Shorter than
         `k` only where less is live; empty where there is nothing. Raises
         ValueError for bad vectors or a k under 1, SetNotReadyError where one of the
-        sets does not yet hold all that it should.
+        sets does not yet hold all that it should; its generation is `asked` for then.
         """
         check_query(vectors, k, self._options.dimensions)
         answers: list[Neighbours] = []
@@ -118,18 +120,25 @@ class VectorIndex:
             known = self.is_known(key.generation)
             vector_set = self._sets.use(key)
             if vector_set is None and not known:
+                self.asked.note(key.generation)
                 raise SetNotReadyError(f"{key} may hold vectors that are not known yet")
             if vector_set is None:
                 continue
             try:
                 answers.extend(vector_set.search(vectors, k, LOAD_PATIENCE))
             except SetNotReadyError as error:
+                if not vector_set.ready:
+                    self.asked.note(key.generation)
                 raise SetNotReadyError(f"{key} is being loaded or built") from error
         return merge(answers, k)
 
     def keys_of(self, generation: str) -> list[SetKey]:
-        """Give the keys of all sets of a generation; SetNotReadyError if not all are known yet."""
+        """Return the keys of all sets of a generation.
+
+        Raises SetNotReadyError if not all are known yet; the generation is `asked` for then.
+        """
         if not self.is_known(generation):
+            self.asked.note(generation)
             raise SetNotReadyError(f"the sets of {generation} are not all known yet")
         return self._sets.of_generation(generation)
 
@@ -182,6 +191,11 @@ class VectorIndex:
         """Return the same of one generation."""
         return self._sets.not_ready_of(generation)
 
+    def is_ready(self, key: SetKey) -> bool:
+        """Tell whether there is a set of that key which holds all that it should."""
+        vector_set = self._sets.find(key)
+        return vector_set is not None and vector_set.ready
+
     def whole(self) -> list[SetKey]:
         """Return the sets that are not ready, but held all that they should when saved."""
         found = ((key, self._sets.find(key)) for key in self._sets.not_ready())
@@ -209,6 +223,7 @@ class VectorIndex:
         What is added to that generation later is not kept, if it is gone `for_ever`.
         """
         dropped = self._sets.drop(generation, for_ever=for_ever)
+        self.asked.forget(generation)
         for vector_set in dropped.values():
             vector_set.drop()
         return len(dropped)

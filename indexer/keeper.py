@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 FAULT_PAUSE = 5.0
 """Seconds without any work after a fault."""
 
+LOOK_SHARE = 0.1
+"""The share of the time in which sets are made ready that looks for what to save may take."""
+
+Indexes = Sequence["VectorIndex"]
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,13 +56,14 @@ class Keeper:
 
     def __init__(
         self,
-        restore: Callable[[threading.Event], Sequence[VectorIndex]],
+        restore: Callable[[threading.Event, Callable[[Indexes], None]], Indexes],
         options: KeeperOptions,
         keep_checkpoints: Callable[[], None] = lambda: None,
     ) -> None:
-        """`restore` makes sets ready that are not, and gives all indexes there are by then.
+        """`restore` makes sets ready that are not, and returns all indexes there are by then.
 
-        It ends early when the event that it is given is set. `keep_checkpoints` is called after
+        It ends early when the event that it is given is set. Its other argument is called with
+        the indexes between two sets, and saves what is due. `keep_checkpoints` is called after
         every look, and when all was saved in the end.
         """
         self._restore = restore
@@ -66,8 +72,9 @@ class Keeper:
         self._stopping = threading.Event()
         self._looked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index keeper", daemon=True)
-        self._indexes: Sequence[VectorIndex] = ()
-        self._due: dict[VectorIndex, dict[SetKey, float]] = {}
+        self._indexes: Indexes = ()
+        self._save_meanwhile_at = float("-inf")
+        self._dues: dict[VectorIndex, dict[SetKey, float]] = {}
         self._failed: dict[VectorIndex, set[SetKey]] = {}
 
     def start(self) -> None:
@@ -109,36 +116,61 @@ class Keeper:
             self._stopping.wait(self._options.pause_seconds)
 
     def _look(self) -> None:
-        self._indexes = self._restore(self._stopping)
+        self._indexes = self._restore(self._stopping, self._save_meanwhile)
         self._looked.set()
         for index in self._indexes:
             if self._stopping.is_set():
                 return
             index.compact(self._options.deleted_share, self._stopping)
-            self._save_what_is_due(index)
+            self._save(index, self._due_of(index))
             if self._options.memory_bytes:
                 others = sum(one.memory_bytes for one in self._indexes if one is not index)
                 left = max(0, self._options.memory_bytes - others)
                 index.unload_beyond(left, self._options.idle_seconds)
         self._keep_checkpoints()
 
-    def _save_what_is_due(self, index: VectorIndex) -> None:
+    def _save_meanwhile(self, indexes: Indexes) -> None:
+        """Save what is due of the sets that are ready, while others are made ready.
+
+        Does nothing where the last time was a moment ago. A set that is not ready stays as it
+        was saved: its snapshot may be whole, and the next one would not be.
+        """
+        began = time.monotonic()
+        if began < self._save_meanwhile_at:
+            return
+        self._indexes = indexes
+        due = [(index, self._due_of(index, only_ready=True)) for index in indexes]
+        looked = time.monotonic() - began
+        for index, keys in due:
+            self._save(index, keys)
+        pause = max(self._options.pause_seconds, looked / LOOK_SHARE)
+        self._save_meanwhile_at = time.monotonic() + pause
+
+    def _due_of(self, index: VectorIndex, *, only_ready: bool = False) -> list[SetKey]:
+        """Return the sets of an index that are to be saved now."""
         unsaved = index.unsaved()
-        dues = self._due[index] = {
-            key: when for key, when in self._due.get(index, {}).items() if key in unsaved
+        if only_ready:
+            unsaved = {key: changes for key, changes in unsaved.items() if index.is_ready(key)}
+        dues = self._dues[index] = {
+            key: when for key, when in self._dues.get(index, {}).items() if key in unsaved
         }
         failed = self._failed[index] = self._failed.get(index, set()) & unsaved.keys()
+        now = time.monotonic()
+        found = []
         for key, changes in unsaved.items():
-            if self._stopping.is_set():
-                return
-            now = time.monotonic()
             due = dues.setdefault(key, now + self._options.snapshot_seconds)
             many = changes >= self._options.snapshot_changes and key not in failed
-            if now < due and not many:
-                continue
-            del dues[key]
+            if now >= due or many:
+                found.append(key)
+        return found
+
+    def _save(self, index: VectorIndex, keys: Sequence[SetKey]) -> None:
+        for key in keys:
+            if self._stopping.is_set():
+                return
             if index.save(key):
-                failed.discard(key)
+                del self._dues[index][key]
+                self._failed[index].discard(key)
             else:
-                dues[key] = now + self._options.snapshot_seconds
-                failed.add(key)
+                self._dues[index][key] = time.monotonic() + self._options.snapshot_seconds
+                self._failed[index].add(key)

@@ -98,17 +98,26 @@ class CatalogIndex:
         self._repair = SetRepair(catalog, self._bad)
         self._restoration = Restoration(catalog, self._repair, memory_bytes)
 
-    def restore(self, stopping: threading.Event | None = None) -> list[VectorIndex]:
+    def restore(
+        self,
+        stopping: threading.Event | None = None,
+        between_sets: Callable[[list[VectorIndex]], None] = lambda _: None,
+    ) -> list[VectorIndex]:
         """Make every set hold what the rows say, and ready; end early when `stopping` is set.
 
-        Return the index of each model, none while there is no model or no database. Other
-        threads may use the indexes meanwhile. For one thread at a time.
+        Return the index of each model, none while there is no model or no database, and call
+        `between_sets` with the same after each set. Other threads may use the indexes
+        meanwhile. For one thread at a time.
         """
         stopping = stopping or threading.Event()
+
+        def between() -> None:
+            between_sets(list(self._opened.values()))
+
         try:
             for model_id, index in self._all().items():
                 if not stopping.is_set():
-                    self._restoration.restore(self._of(model_id, index), stopping)
+                    self._restoration.restore(self._of(model_id, index), stopping, between)
         except ConnectionFailure as error:
             log.warning("database unreachable, sets are not restored", fault=str(error))
             stopping.wait(UNREACHABLE_PAUSE)

@@ -1,7 +1,8 @@
 """What a new index process does until every set holds what the rows say, and is ready.
 
 A set whose snapshot is good answers as soon as what came after the checkpoint was added to it.
-Everything else is compared with the rows, one collection after the other, the smallest first.
+Everything else is compared with the rows, one collection after the other: what searches wait for
+first, then the smallest.
 """
 
 from __future__ import annotations
@@ -51,15 +52,19 @@ class Restoration:
         self._catalog = catalog
         self._repair = repair
         self._memory_bytes = memory_bytes
+        self._between_sets: Callable[[], None] = lambda: None
         # By model and generation.
         self._again_at: dict[tuple[str, str], float] = {}
 
-    def restore(self, of: ModelIndex, stopping: threading.Event) -> None:
+    def restore(
+        self, of: ModelIndex, stopping: threading.Event, between_sets: Callable[[], None]
+    ) -> None:
         """Make the sets of an index ready that are not; end early when `stopping` is set.
 
-        A set that can't be made ready is logged and left for a later call. Raises
-        ConnectionFailure.
+        `between_sets` is called after each set that was made ready. One that can't be made ready
+        is logged and left for a later call. Raises ConnectionFailure.
         """
+        self._between_sets = between_sets
         began = time.monotonic()
         waiting = self._waiting(of)
         if not waiting and of.index.is_begun:
@@ -72,7 +77,8 @@ class Restoration:
         if not of.index.is_begun and not self._begin(of, collections, stopping):
             return
         todo = [collections[g] for g in self._waiting(of) & collections.keys()]
-        for collection in sorted(todo, key=lambda one: one.image_count):
+        todo.sort(key=lambda one: one.image_count)
+        for collection in of.index.asked.first(todo):
             if not self._compare(of, collection.generation, stopping):
                 return
         if of.index.is_complete and not of.index.not_ready():
@@ -117,7 +123,7 @@ class Restoration:
             of.index.now_ready(key)
         behind = vouched & later.keys()
         log.info("snapshots used", sets=len(vouched), behind=len(behind), unknown=len(unknown))
-        for key in sorted(behind, key=lambda key: len(later[key])):
+        for key in of.index.asked.first(sorted(behind, key=lambda key: len(later[key]))):
             labels = later[key].tolist()
             if not self._make_ready(of, key, partial(self._catch_up, of, key, labels), stopping):
                 return False
@@ -141,8 +147,7 @@ class Restoration:
                 if len(others):
                     hidden = self._repair.hide(of, key, others.tolist())
                     log.info("images hidden that are gone", **named(key), images=hidden)
-                if self._memory_bytes:
-                    of.index.unload_beyond(self._memory_bytes, idle_seconds=0)
+                self._end_set(of)
         return True
 
     def _catch_up(
@@ -192,9 +197,13 @@ class Restoration:
             self._put_off(of, key)
             return True
         of.index.now_ready(key)
+        self._end_set(of)
+        return True
+
+    def _end_set(self, of: ModelIndex) -> None:
         if self._memory_bytes:
             of.index.unload_beyond(self._memory_bytes, idle_seconds=0)
-        return True
+        self._between_sets()
 
     def _put_off(self, of: ModelIndex, key: SetKey) -> None:
         log.exception("a set can't be made ready, the others go on", **named(key))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def keep(index: VectorIndex) -> Iterator[Keep]:
     keepers = []
 
     def start(
-        restore: Callable[[threading.Event], Sequence[VectorIndex]] = lambda _: [index],
+        restore: Callable[..., Sequence[VectorIndex]] = lambda *_: [index],
         **options: Any,
     ) -> Keeper:
         keeper = Keeper(restore, replace(RARELY, **options))
@@ -131,7 +132,7 @@ def test_a_stop_takes_no_longer_than_it_may(
 
     graphs = replace(OPTIONS, exact_up_to=1)
     index = VectorIndex(graphs, SnapshotDirectory(tmp_path, "model", graphs))
-    keeper = keep(lambda _: [index])
+    keeper = keep(lambda *_: [index])
     wait_until(lambda: list(keeper._indexes) == [index])
     for number in range(4):
         index.add(SetKey(str(number), "x"), [1, 2], vectors[:2])
@@ -178,7 +179,7 @@ def test_a_fault_is_logged_and_the_work_goes_on(
     monkeypatch.setattr(keeper_module, "FAULT_PAUSE", 0.05)
     calls = []
 
-    def restore(_: threading.Event) -> Sequence[VectorIndex]:
+    def restore(*_: object) -> Sequence[VectorIndex]:
         calls.append(1)
         if len(calls) == 1:
             raise KeyError("first")
@@ -193,7 +194,7 @@ def test_a_fault_is_logged_and_the_work_goes_on(
 def test_a_stop_interrupts_what_restores(keep: Keep) -> None:
     begun = threading.Event()
 
-    def restore(stopping: threading.Event) -> Sequence[VectorIndex]:
+    def restore(stopping: threading.Event, _: object) -> Sequence[VectorIndex]:
         begun.set()
         stopping.wait(60)
         return []
@@ -204,3 +205,55 @@ def test_a_stop_interrupts_what_restores(keep: Keep) -> None:
     started = time.monotonic()
     keeper.stop(30)
     assert time.monotonic() - started < 5
+
+
+def test_what_is_ready_is_saved_while_other_sets_are_restored_and_what_is_not_ready_is_not(
+    index: VectorIndex, vectors: Vectors, keep: Keep, tmp_path: Path
+) -> None:
+    """As it must be when the process is killed then: nothing is stopped before the look."""
+    other = SetKey("2", "x")
+    built, seen = threading.Event(), threading.Event()
+
+    def restore(_: object, between_sets: Callable[[list[VectorIndex]], None]) -> list[VectorIndex]:
+        index.add(KEY, range(1, 201), vectors)
+        index.open(other)
+        index.add(other, [1], vectors[:1])
+        between_sets([index])
+        built.set()
+        assert seen.wait(10)
+        return [index]
+
+    keep(restore, snapshot_seconds=0)
+    assert built.wait(10)
+    again = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
+    seen.set()
+    assert (again.keys(), again.whole(), again.count(KEY)) == ([KEY], [KEY], 200)
+
+
+def test_sets_that_are_restored_fast_are_looked_through_once_a_pause(
+    index: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: a look that takes long makes the pause longer."""
+    clock, looked, look_seconds = 0.0, [], 0.0
+
+    def unsaved(_: VectorIndex) -> dict[SetKey, int]:
+        nonlocal clock
+        looked.append(clock)
+        clock += look_seconds
+        return {}
+
+    monkeypatch.setattr(keeper_module, "time", SimpleNamespace(monotonic=lambda: clock))
+    monkeypatch.setattr(VectorIndex, "unsaved", unsaved)
+    keeper = Keeper(lambda *_: [index], replace(RARELY, pause_seconds=2.0))
+
+    def make_ready(sets: int) -> list[float]:
+        nonlocal clock
+        looked.clear()
+        for _ in range(sets):
+            keeper._save_meanwhile([index])
+            clock += 0.5
+        return list(looked)
+
+    assert make_ready(8) == [0.0, 2.0]
+    look_seconds = 1.0
+    assert make_ready(40) == [4.0, 15.0]

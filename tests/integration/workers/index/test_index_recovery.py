@@ -22,7 +22,9 @@ from tests.integration.workers.index.rows import (
     OTHER,
     SHOES,
     feature,
+    forbid_comparison,
     found,
+    keep,
     opened,
     put,
     rows,
@@ -30,6 +32,7 @@ from tests.integration.workers.index.rows import (
 )
 from workers import set_repair
 from workers.catalog_index import CatalogIndex
+from workers.set_repair import SetRepair
 
 
 def test_a_restart_finds_the_same_from_snapshots_alone(
@@ -165,6 +168,77 @@ def test_a_stop_in_the_middle_keeps_what_was_built(
     opened(after)
     assert len(read) == 100, "only what the snapshot of the half-built set lacks"
     assert set(found(after, 1)) == set(range(1, 201))
+
+
+def test_a_kill_in_the_middle_keeps_the_sets_that_were_built(
+    catalog: Catalog, start: Callable[..., CatalogIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process hangs while it builds the last set, until the next one is done."""
+    keys = [SetKey(f"{name}1", "x") for name in "abc"]
+    for number, key in enumerate(keys):
+        put(catalog, range(100 * number + 1, 100 * number + 12 + number), key)
+    is_hanging, go_on = threading.Event(), threading.Event()
+    read: list[int] = []
+    get = Vectors.get
+
+    def hang(vectors: Vectors, labels: Any, model_id: str) -> Any:
+        read.extend(labels)
+        if not is_hanging.is_set() and 201 in labels:
+            is_hanging.set()
+            assert go_on.wait(60)
+        return get(vectors, labels, model_id)
+
+    monkeypatch.setattr(Vectors, "get", hang)
+    # One change is enough for a set to be due.
+    keeper = Keeper(start().restore, KeeperOptions(3600, 1, 0.2, pause_seconds=0))
+    keeper.start()
+    assert is_hanging.wait(30)
+    keeper.begin_stop()
+    read.clear()
+    after = start()
+    index = opened(after)
+    assert index.checkpoint is None
+    assert set(read) == set(range(201, 214)), "what was built was saved"
+    for number, key in enumerate(keys):
+        label = 100 * number + 1
+        assert set(found(after, label, key)) == set(range(label, label + 11 + number))
+    go_on.set()
+    keeper._thread.join(30)
+
+
+def test_a_kill_while_sets_are_caught_up_leaves_none_to_be_compared(
+    catalog: Catalog,
+    start: Callable[..., CatalogIndex],
+    no_margin: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An image came to a set that is behind: it isn't saved half caught up, as not whole."""
+    keys = [SetKey(f"{name}1", "x") for name in "ab"]
+    for number, key in enumerate(keys):
+        put(catalog, [100 * number + 1], key)
+    keep(start())
+    for number, key in enumerate(keys):
+        put(catalog, range(100 * number + 2, 100 * number + 4 + number), key)
+    killed = start()
+    supply = SetRepair.supply
+
+    def die_at_the_second(repair: SetRepair, of: Any, key: SetKey, *arguments: Any) -> Any:
+        if key == keys[1]:
+            raise KeyboardInterrupt
+        killed.add(put(catalog, [150], keys[1]))
+        return supply(repair, of, key, *arguments)
+
+    keeper = Keeper(killed.restore, KeeperOptions(3600, 1, 0.2, pause_seconds=0))
+    with monkeypatch.context() as patch:
+        patch.setattr(SetRepair, "supply", die_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            keeper._look()
+    forbid_comparison(monkeypatch)
+    after = start()
+    index = opened(after)
+    assert index.not_ready() == []
+    assert set(found(after, 1, keys[0])) == {1, 2, 3}
+    assert set(found(after, 101, keys[1])) == {101, 102, 103, 104, 150}
 
 
 def test_a_deleted_collection_leaves_nothing(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from catalog.connection import databases, now, stamp
@@ -21,6 +22,7 @@ from tests.integration.workers.index.rows import (
     CLOTHES,
     OTHER,
     SHOES,
+    feature,
     forbid_comparison,
     found,
     keep,
@@ -272,6 +274,36 @@ def test_without_snapshots_sets_are_built_the_smallest_collection_first_each_rea
         (keys[1], [True, False, False]),
         (keys[0], [True, True, False]),
     ]
+
+
+@pytest.mark.parametrize("category", ["x", None])
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_a_set_that_is_searched_before_it_is_ready_is_the_next_to_be_made_ready(
+    catalog: Catalog, start: Start, monkeypatch: Patch, *, is_behind: bool, category: str | None
+) -> None:
+    """Behind its snapshot, or without one; the rest goes on smallest first."""
+    keys = [SetKey(f"{name}1", "x") for name in "abcd"]
+    if is_behind:
+        for number, key in enumerate(keys):
+            put(catalog, [1000 + number], key)
+        keep(start())
+    for number, key in enumerate(keys):
+        put(catalog, range(100 * number + 1, 100 * number + 2 + number), key)
+    shards = start()
+    order: list[SetKey] = []
+    supply = SetRepair.supply
+
+    def look(repair: SetRepair, of: Any, key: SetKey, *arguments: Any) -> Any:
+        order.append(key)
+        if len(order) == 1:
+            with pytest.raises(SetNotReadyError):
+                shards.search(keys[3].generation, category, feature(1)[np.newaxis], 5)
+        return supply(repair, of, key, *arguments)
+
+    monkeypatch.setattr(SetRepair, "supply", look)
+    opened(shards)
+    assert order == [keys[0], keys[3], keys[1], keys[2]]
+    assert len(found(shards, 301, keys[3])) == (5 if is_behind else 4)
 
 
 def test_a_collection_made_while_others_are_built_is_searched_at_once(
