@@ -17,6 +17,7 @@ from catalog.connection import Row, connect
 from catalog.store import Catalog, open_catalog
 from catalog.times import Times
 from config.settings import Settings, settings
+from config.version import VERSION
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
@@ -117,6 +118,7 @@ def fetch_policy() -> FetchPolicy:
         connect_seconds=chosen.fetch_connect_seconds,
         read_gap_seconds=chosen.fetch_gap_seconds,
         total_seconds=chosen.fetch_image_seconds,
+        user_agent=f"snapsku/{VERSION} (+product image search)",
     )
 
 
