@@ -22,8 +22,8 @@ CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint unit docs chaos takeover soak volume fuzz audit bench-retrieval
-.PHONY: bench-sweeps bench-start witness
+.PHONY: demo test run setup lint format unit coverage docs chaos takeover soak volume fuzz audit
+.PHONY: bench-retrieval bench-sweeps bench-start witness
 
 setup: $(VENV)/.ready
 
@@ -48,6 +48,12 @@ witness: setup
 
 unit: setup
 	$(BIN)/python -m pytest -n 2 tests/unit
+
+# The lines that unit and integration tests reach. Processes that tests start are not looked into.
+coverage: setup
+	$(BIN)/python -m pytest $(PYTEST) -n 2 --cov --cov-report= tests/unit
+	$(BIN)/python -m pytest $(PYTEST) --cov --cov-append --cov-report=term-missing:skip-covered \
+		tests/integration
 
 # Breaks the real stack on purpose and audits what is left; see docs/reliability.md.
 chaos: setup
@@ -93,6 +99,11 @@ bench-start: setup
 
 docs: setup
 	$(BIN)/python docs/make_reference.py
+
+# Writes what `lint` checks of style, as far as ruff can.
+format: setup
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ from app.answers import Handled, NotServed, Refusal
 from app.fields import described_by
 from app.operations import IDEMPOTENCY_HEADER, KEY_CHARACTERS, Operation
 from config.settings import Settings
+from config.version import VERSION
 from contract import errors
 from contract.errors import ContractError
 
@@ -109,7 +110,7 @@ def document(operations: Sequence[Operation], settings: Settings) -> Schema:
         "openapi": "3.1.0",
         "info": {
             "title": "snapsku",
-            "version": "1",
+            "version": VERSION,
             "summary": "Self-hosted product-image search",
             "description": _INTRODUCTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},

@@ -19,6 +19,7 @@ from config.settings import (
     read_settings,
     with_embedded_servers,
 )
+from config.version import VERSION
 
 
 class Refusal(click.ClickException):
@@ -35,6 +36,7 @@ def _settings() -> Settings:
 
 
 @click.group()
+@click.version_option(VERSION, prog_name="snapsku", message="%(prog)s %(version)s")
 def main() -> None:
     """Self-hosted product-image search: a snapshot in, a SKU out."""
 

@@ -30,7 +30,7 @@ class FetchPolicy:
     total_seconds: float
     #: Redirects that are followed; one more is refused.
     redirects: int = 3
-    #: How the client names itself.
-    user_agent: str = "snapsku/0.1 (+product image search)"
+    #: How the client names itself; the workers add the version of the program.
+    user_agent: str = "snapsku"
     #: A PEM file of certificate authorities to trust instead of the public ones.
     ca_file: str | None = None

@@ -11,6 +11,7 @@ from catalog.connection import Row
 from catalog.store import Catalog, open_catalog
 from catalog.times import Times
 from config.settings import Settings
+from config.version import VERSION
 from download.address import AllowList
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits
@@ -63,4 +64,5 @@ def fetch_policy_of(chosen: Settings) -> FetchPolicy:
         connect_seconds=chosen.fetch_connect_seconds,
         read_gap_seconds=chosen.fetch_gap_seconds,
         total_seconds=chosen.fetch_image_seconds,
+        user_agent=f"snapsku/{VERSION} (+product image search)",
     )

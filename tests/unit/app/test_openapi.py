@@ -17,6 +17,7 @@ from app.openapi import HTTP_FAULTS, document
 from app.operations import Operation
 from app.server import OPERATIONS
 from config.settings import Settings
+from config.version import VERSION
 from contract.errors import BY_MESSAGE, InvalidDocs, InvalidImageInfoOld, InvalidParamTopK
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
@@ -38,6 +39,10 @@ def schema_of(operation: Operation, settings: Settings) -> Draft202012Validator:
 def test_the_document_is_openapi_3_1(told: dict[str, Any]) -> None:
     assert told["openapi"] == "3.1.0"
     validate(told)
+
+
+def test_the_document_has_the_version_of_the_program(told: dict[str, Any]) -> None:
+    assert told["info"]["version"] == VERSION
 
 
 def test_the_document_is_openapi_without_any_limit() -> None:

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from cli import main as command
 from config.refusal import REFUSED
 from config.settings import Settings, SettingsError
+from config.version import VERSION
 
 SECRETS = {
     "SNAPSKU_REDIS_URL": "redis://:hunter2@redis.internal:6379/0",
@@ -24,6 +25,10 @@ def shown() -> dict[str, str]:
     code, output = run("config", "show")
     assert code == 0, output
     return dict(line.split("=", 1) for line in output.splitlines())
+
+
+def test_version_prints_the_name_and_the_version_of_the_program() -> None:
+    assert run("--version") == (0, f"snapsku {VERSION}\n")
 
 
 def test_config_show_lists_every_setting_with_its_meaning() -> None:

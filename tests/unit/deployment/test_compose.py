@@ -10,6 +10,7 @@ import yaml
 
 from cli.processes import ROOT, procfile
 from config.settings import PREFIX, Settings
+from config.version import VERSION
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -38,8 +39,10 @@ def test_a_service_runs_the_command_of_the_procfile_without_a_shell(kind: str) -
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_process_is_of_the_one_image_that_is_built_here(name: str) -> None:
-    assert SERVICES[name]["image"] == "snapsku:0.1.0"
+def test_every_process_is_of_the_one_image_that_is_built_here_tagged_with_the_version(
+    name: str,
+) -> None:
+    assert SERVICES[name]["image"] == f"snapsku:{VERSION}"
     assert SERVICES[name]["build"]["context"] == "."
 
 
