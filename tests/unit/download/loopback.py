@@ -92,7 +92,7 @@ def for_server(server, **changes) -> FetchPolicy:
     return policy(f"127.0.0.1:{server.port}", **changes)
 
 
-def soon(seconds: float = 3.0) -> float:
+def soon(seconds: float = 30.0) -> float:
     return time.monotonic() + seconds
 
 
