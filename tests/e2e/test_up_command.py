@@ -163,10 +163,8 @@ def test_with_its_supervisor_killed_nothing_stays_and_it_can_be_started_again(
 def test_a_signal_stops_all_in_order_and_leaves_nothing(up: Up) -> None:
     family = up.family()
     began = len(up.log())
-    started = time.monotonic()
     up.process.send_signal(signal.SIGTERM)
     up.process.wait(STOP_SECONDS)
-    assert time.monotonic() - started < STOP_SECONDS
     assert up.process.returncode == 0
     assert await_end(family, 1) == []
     stopped = [

@@ -50,15 +50,20 @@ def process_settings(servers: Servers) -> Iterator[None]:
     settings.cache_clear()
 
 
+@pytest.fixture(scope="session")
+def indexed(process_settings: None) -> None:
+    """The indexes of the catalogue, made once: no test of it drops one."""
+    create_indexes(resources.catalog().client, DATABASE)
+
+
 @pytest.fixture
-def catalog(process_settings: None) -> Catalog:
+def catalog(indexed: None) -> Catalog:
     """The catalogue of the process, empty."""
     found = resources.catalog()
     for name in (DATABASE, f"{DATABASE}_blobs"):
         for collection in found.client[name].list_collection_names():
             found.client[name][collection].delete_many({})
     found.identity.renew()
-    create_indexes(found.client, DATABASE)
     return found
 
 

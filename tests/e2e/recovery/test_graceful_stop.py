@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import psutil
 
 from demo.manifest import load
@@ -34,15 +32,13 @@ def test_a_stop_in_the_middle_of_a_task_and_a_restart_lose_nothing(
         for process in stack.processes.values()
         for child in psutil.Process(process.pid).children(recursive=True)
     ]
-    started = time.monotonic()
+    # What goes on for 40 s is killed, and has another code.
     codes = stack.terminate()
-    seconds = time.monotonic() - started
     left = await_end(children, 5)
     # Before any verdict: the tests after this one need the stack.
     stack.start()
     stack.await_ready()
     assert codes == dict.fromkeys(codes, 0)
-    assert seconds < 30
     assert left == []
 
     api = Api(stack.base_url)

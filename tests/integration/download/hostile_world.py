@@ -27,7 +27,7 @@ PUBLIC = "127.0.0.1"
 FORBIDDEN = "127.0.0.2"
 MAX_BYTES = 200_000
 #: What has no end ends all the same, so that a missing deadline fails a row and hangs no run.
-ENDLESS_SECONDS = 4.0
+ENDLESS_SECONDS = 60.0
 
 Talk = Callable[["World", socket.socket, bytes], None]
 
@@ -109,8 +109,8 @@ class World:
             allow=AllowList.parse(f"{PUBLIC}:{self.port},{PUBLIC}:{self.trap}"),
             max_bytes=MAX_BYTES,
             ports=frozenset({80, 443, self.port}),
-            connect_seconds=5.0,
-            read_gap_seconds=5.0,
+            connect_seconds=60.0,
+            read_gap_seconds=60.0,
             total_seconds=15.0,
             ca_file=str(self._certificate) if trusts else None,
         )

@@ -16,10 +16,10 @@ from cli.processes import ROOT
 from config.embedded import free_port
 from tests.integration.operations.busy_catalog import Busy
 from tests.integration.operations.programs import command, environment
-from tests.integration.operations.raw_client import Served
+from tests.integration.operations.raw_client import CLIENT_SECONDS, Served
 from tests.servers import Servers
 
-START_SECONDS = 30.0
+START_SECONDS = 100.0
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def served(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 mongo_database="snapsku_surface",
                 port=str(port),
                 log_format="json",
-                client_seconds="6",
+                client_seconds=str(CLIENT_SECONDS),
                 clients_bytes=str(32 * 2**20),
                 clients_per_process="200",
                 search_seconds="0.2",

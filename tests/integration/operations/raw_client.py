@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: A request must be there in that time; more than fifty times what an answer takes.
+CLIENT_SECONDS = 6.0
+
 
 @dataclass(frozen=True)
 class Served:
@@ -23,7 +26,7 @@ class Served:
     def connect(self, receive_buffer: int = 0) -> socket.socket:
         """Open a connection, with a receive buffer of so many bytes where that is not 0."""
         client = socket.socket()
-        client.settimeout(20)
+        client.settimeout(60)
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         client.connect(("127.0.0.1", self.port))

@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from tests.integration.operations.raw_client import Served, enveloped, post
+from tests.integration.operations.raw_client import CLIENT_SECONDS, Served, enveloped, post
 
 OVER = 8 * 2**20 + 1
 
@@ -50,11 +50,10 @@ def test_what_is_no_http_is_answered_in_the_envelope(served: Served, said: bytes
 
 
 def test_a_body_over_the_limit_is_refused_by_its_length_alone(served: Served) -> None:
-    began = time.monotonic()
     answer = served.say(post("/v1/add_image", b"{", length=OVER))
     status, _, result = enveloped(answer)
+    # A body that is waited for ends in 400.
     assert (status, result["code"]) == (413, 3056)
-    assert time.monotonic() - began < 4
 
 
 def test_a_client_that_sends_all_of_a_body_over_the_limit_still_gets_the_answer(
@@ -86,7 +85,7 @@ def test_very_many_small_chunks_are_refused(served: Served) -> None:
     began = time.monotonic()
     status, _, result = enveloped(served.say(said))
     assert (status, result["code"]) == (400, 5001)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < CLIENT_SECONDS
 
 
 def test_nothing_after_a_body_that_was_not_read_is_taken_for_a_request(served: Served) -> None:

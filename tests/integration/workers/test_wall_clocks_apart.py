@@ -87,7 +87,7 @@ def test_a_wall_clock_that_jumps_in_one_process_changes_no_time_of_a_row(
     assert held is not None
     before = now()
     with wall_clock(step):
-        assert (now() - before).total_seconds() < 1
+        assert (now() - before).total_seconds() < 10
         sweep()
         assert catalog.chunks.renew(held)
         seconds = int(take("b").task.task_id.rpartition("/")[2].partition(".")[0])
@@ -95,7 +95,7 @@ def test_a_wall_clock_that_jumps_in_one_process_changes_no_time_of_a_row(
     found = the_chunk(catalog, chunk)
     assert (found.state, found.unclean) == (State.RUNNING, 0)
     assert found.due_at is not None
-    assert (found.due_at - before).total_seconds() < 5
+    assert (found.due_at - before).total_seconds() < 10
 
 
 @pytest.mark.parametrize("off", [25.0, -25.0], ids=["ahead", "behind"])
@@ -115,8 +115,8 @@ def test_a_search_is_given_what_its_asker_has_left_wherever_the_clock_of_the_wor
     monkeypatch.setattr(search_stage, "pipeline", AnyFeature)
     monkeypatch.setattr(search_stage, "ask_neighbours", no_neighbours)
     query = Query(picture(), None, "g", None, 5, None, -1.0, False, "r")
-    exchange().leave("query", query.pack(), 10.0)
+    exchange().leave("query", query.pack(), 100.0)
     with wall_clock(off):
         search_stage.search("query")
     (seconds,) = left
-    assert 5 < seconds <= 10
+    assert 90 < seconds <= 100

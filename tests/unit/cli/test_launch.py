@@ -110,7 +110,7 @@ def test_a_program_that_ended_soon_after_its_start_is_started_after_a_pause(
     assert pauses == [PAUSE_SECONDS] * 2
 
 
-@pytest.mark.parametrize("age", [60, -60])
+@pytest.mark.parametrize("age", [600, -600])
 def test_a_program_that_lived_or_whose_clock_was_set_back_is_started_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_program_that_lived_or_whose_clock_was_set_back_is_started_at_once(
     started.touch()
     os.utime(started, (time.time() - age, time.time() - age))
     pause_after_short_life(started)
-    assert abs(started.stat().st_mtime - time.time()) < 5
+    assert abs(started.stat().st_mtime - time.time()) < 50
 
 
 def test_a_server_holds_the_data_directory_until_it_ends(parent_file: Path, tmp_path: Path) -> None:

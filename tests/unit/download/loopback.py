@@ -112,7 +112,7 @@ def for_server(server: Server, **changes: Any) -> FetchPolicy:
     return policy(f"127.0.0.1:{server.port}", **changes)
 
 
-def soon(seconds: float = 3.0) -> float:
+def soon(seconds: float = 30.0) -> float:
     """Return the deadline that is so many seconds away, on the monotonic clock."""
     return time.monotonic() + seconds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -31,7 +32,7 @@ def fetch_many(
     return fetch_all(*arguments, workers=workers, per_host=per_host, **options)
 
 
-def soon(seconds: float = 3.0) -> float:
+def soon(seconds: float = 30.0) -> float:
     return time.monotonic() + seconds
 
 
@@ -54,7 +55,7 @@ def test_each_url_has_its_own_outcome_and_a_stuck_server_delays_none(
 ) -> None:
     fine, empty = serve(answering(b"fine")), serve(answering(b""))
     gone, busy = serve(answering(b"", b"404 X")), serve(answering(b"", b"503 X"))
-    large, stuck = serve(answering(bytes(1000))), serve(answering(b"late", wait=5))
+    large, stuck = serve(answering(bytes(1000))), serve(answering(b"late", wait=60))
     servers = {
         1: fine,
         2: empty,
@@ -65,8 +66,8 @@ def test_each_url_has_its_own_outcome_and_a_stuck_server_delays_none(
     }
     urls = {label: server.url() for label, server in servers.items()}
     urls |= {7: "ftp://a.test/", 8: "http://10.0.0.1/", 9: "", 10: fine.url("/again")}
-    outcomes = fetch_many(urls, policy(*servers.values()), soon(0.7))
-    assert 0.6 < stopwatch() < 1.2
+    outcomes = fetch_many(urls, policy(*servers.values()), soon(2.0))
+    assert 1.9 < stopwatch() < 20
     assert list(outcomes) == list(urls)
     assert outcomes.pop(1) == outcomes.pop(10) == b"fine"
     assert outcomes.pop(2) == b""
@@ -81,9 +82,9 @@ def test_without_a_stuck_server_nobody_waits_for_the_deadline(
 ) -> None:
     server = serve(answering(b"fine"))
     urls = {number: server.url(f"/{number}") for number in range(12)}
-    outcomes = fetch_many(urls, policy(server), soon(10))
+    outcomes = fetch_many(urls, policy(server), soon(100))
     assert set(outcomes.values()) == {b"fine"}
-    assert stopwatch() < 2
+    assert stopwatch() < 20
 
 
 def test_no_url_is_an_empty_answer() -> None:
@@ -128,14 +129,14 @@ def test_hosts_that_lead_to_each_other_do_not_wait_for_each_other(
     urls = {number: server.url(host=f"{'ab'[number % 2]}.test") for number in range(8)}
     outcomes = fetch_many(urls, policy(server), soon(), per_host=1, resolver=loopback)
     assert set(outcomes.values()) == {b"there"}
-    assert stopwatch() < 2
+    assert stopwatch() < 20
 
 
 def test_a_redirect_that_finds_no_room_by_the_deadline_is_transient(serve: Serve) -> None:
-    stuck = serve(answering(b"late", wait=3))
+    stuck = serve(answering(b"late", wait=60))
     server = serve(to(stuck.url(host="stuck.test")))
     urls = {number: server.url(host=f"{number}.a.test") for number in range(3)}
-    outcomes = fetch_many(urls, policy(server, stuck), soon(0.4), per_host=1, resolver=loopback)
+    outcomes = fetch_many(urls, policy(server, stuck), soon(1.0), per_host=1, resolver=loopback)
     assert {type(outcome) for outcome in outcomes.values()} == {TransientFetchError}
     assert stuck.connections == 1
 
@@ -151,10 +152,17 @@ def test_no_more_than_the_workers_run_at_once(serve: Serve) -> None:
 def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(
     serve: Serve,
 ) -> None:
-    server = serve(answering(b"late", wait=0.6))
+    over = threading.Event()
+
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
+        over.wait(60)
+        answering(b"late")(server, connection, request)
+
+    server = serve(talk)
     urls = {number: server.url() for number in range(5)}
-    outcomes = fetch_many(urls, policy(server), soon(0.3), per_host=1)
+    outcomes = fetch_many(urls, policy(server), soon(1.0), per_host=1)
     assert {type(outcome) for outcome in outcomes.values()} == {TransientFetchError}
+    over.set()
     time.sleep(0.3)
     assert server.connections == 1
 
@@ -182,7 +190,7 @@ def test_threads_that_hang_do_not_keep_the_interpreter(stage: str) -> None:
 import time
 from download import client
 from download.address import AllowList
-hang = lambda *_: time.sleep(20)
+hang = lambda *_: time.sleep(120)
 if {stage!r} == "fetch":
     client.fetch = hang
 policy = client.FetchPolicy(
@@ -195,9 +203,8 @@ outcomes = client.fetch_all(
 assert type(outcomes[1]) is client.TransientFetchError
 """
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
-    begin = time.monotonic()
-    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, check=True)
-    assert time.monotonic() - begin < 8
+    command = [sys.executable, "-W", "error", "-c", code]
+    subprocess.run(command, env=environment, check=True, timeout=80)
 
 
 def test_the_default_limits_are_those_of_the_practice() -> None:

@@ -123,8 +123,10 @@ def test_retry_after_is_seconds_or_a_date_of_half_a_minute_at_most(
 
 
 def test_retry_after_as_a_near_date_is_the_time_until_it() -> None:
-    value = email.utils.formatdate(time.time() + 10, usegmt=True)
-    assert retry_after_seconds(value) == pytest.approx(10, abs=1.5)
+    value = email.utils.formatdate(time.time() + 20, usegmt=True)
+    seconds = retry_after_seconds(value)
+    assert seconds is not None
+    assert 5 < seconds <= 20
 
 
 # Redirects
@@ -211,7 +213,7 @@ def test_the_body_of_a_redirect_is_not_read(serve: Serve, stopwatch: Stopwatch) 
 
     server = serve(talk)
     assert fetch(server.url(), for_server(server), soon()) == b"there"
-    assert stopwatch() < 1
+    assert stopwatch() < 10
 
 
 def test_a_redirect_without_a_location_is_a_fault_for_good(serve: Serve) -> None:
@@ -243,12 +245,12 @@ def test_an_announced_size_at_the_limit_is_refused_unread(
 ) -> None:
     def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {MAX_BYTES}\r\n\r\n".encode())
-        server.stopping.wait(3)
+        server.stopping.wait(60)
 
     server = serve(talk)
     with pytest.raises(ImageSizeExceedLimit):
         fetch(server.url(), for_server(server), soon())
-    assert stopwatch() < 1
+    assert stopwatch() < 10
 
 
 @pytest.mark.parametrize("length", ["9" * 30, "9" * 5000])
@@ -266,7 +268,7 @@ def test_an_endless_body_is_cut_at_the_limit(
     server = serve(trickle(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n", piece, 0.0))
     with pytest.raises(ImageSizeExceedLimit):
         fetch(server.url(), for_server(server), soon())
-    assert stopwatch() < 2
+    assert stopwatch() < 20
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "X-GZIP", "deflate"])

@@ -22,12 +22,16 @@ def test_threads_that_add_search_and_mark_lose_nothing(clustered: MakeVectors) -
     index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=1_500, exact_up_to=300))
     added: list[dict[int, int]] = [{}, {}]
     marked: set[int] = set()
-    end = time.monotonic() + SECONDS
+    begun = time.monotonic()
     searches = 0
+
+    def goes_on() -> bool:
+        # A loaded machine has until later to show something.
+        return time.monotonic() < begun + (SECONDS if searches > 5 and marked else 100)
 
     def add(number: int) -> None:
         start = number * 10_000
-        while time.monotonic() < end and start + 16 <= (number + 1) * 10_000:
+        while goes_on() and start + 16 <= (number + 1) * 10_000:
             places = range(start, start + 16)
             labels = [number * OWN_SHARE + place + 1 for place in places]
             assert index.add(KEY, labels, vectors[places]) == 16
@@ -36,7 +40,7 @@ def test_threads_that_add_search_and_mark_lose_nothing(clustered: MakeVectors) -
             start += 16
 
     def mark() -> None:
-        while time.monotonic() < end:
+        while goes_on():
             for label in [label for label in list(added[0])[-64:] if label % 7 == 0]:
                 assert index.mark_deleted(KEY, [label]) == 0
                 marked.add(label)
@@ -44,7 +48,7 @@ def test_threads_that_add_search_and_mark_lose_nothing(clustered: MakeVectors) -
 
     def search() -> None:
         nonlocal searches
-        while time.monotonic() < end:
+        while goes_on():
             gone = set(marked)
             labels, similarities = index.search([KEY], vectors[:2], 20)
             assert gone.isdisjoint(labels.tolist())

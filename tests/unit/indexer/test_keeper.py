@@ -145,14 +145,14 @@ def test_a_stop_takes_no_longer_than_it_may(
         @contextmanager
         def held() -> Iterator[object]:
             with frozen(shard) as found:
-                yield replace(found, save=lambda _: time.sleep(30))
+                yield replace(found, save=lambda _: time.sleep(60))
 
         return held()
 
     monkeypatch.setattr(Shard, "frozen", slow)
     started = time.monotonic()
     keeper.stop(1)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
     assert "not done in time" in caplog.text
     assert "no time left" in caplog.text
 
@@ -193,18 +193,18 @@ def test_a_fault_is_logged_and_the_work_goes_on(
 
 def test_a_stop_interrupts_what_restores(keep: Keep) -> None:
     begun = threading.Event()
+    interrupted: list[bool] = []
 
     def restore(stopping: threading.Event, _: object) -> Sequence[VectorIndex]:
         begun.set()
-        stopping.wait(60)
+        interrupted.append(stopping.wait(60))
         return []
 
     keeper = keep(restore)
     begun.wait(10)
     assert not keeper.wait(0.1)
-    started = time.monotonic()
     keeper.stop(30)
-    assert time.monotonic() - started < 5
+    assert interrupted == [True]
 
 
 def test_what_is_ready_is_saved_while_other_sets_are_restored_and_what_is_not_ready_is_not(

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.lock import ReadWriteLock
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 def start(target: Callable[[], None]) -> threading.Thread:

@@ -36,7 +36,7 @@ def test_reports_are_read_as_they_were_written(reports: ProcessReports) -> None:
         reports.publish(report)
     found = reports.latest()
     assert [one.report for one in found] == [OTHER, REPORT]
-    assert all(0 <= one.age_seconds < 5 for one in found)
+    assert all(0 <= one.age_seconds < 50 for one in found)
 
 
 def test_a_report_outlives_three_that_fail() -> None:

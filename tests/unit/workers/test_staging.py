@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import fakeredis
 import pytest
@@ -119,8 +121,8 @@ def test_a_reply_that_comes_while_somebody_waits_is_heard_at_once(
     answerer = threading.Timer(0.1, exchange.reply, ("q", {"busy": True}))
     answerer.start()
     began = time.monotonic()
-    assert exchange.wait("q", 10) == {"busy": True}
-    assert time.monotonic() - began < 5
+    assert exchange.wait("q", 100) == {"busy": True}
+    assert time.monotonic() - began < 50
     answerer.join()
 
 
@@ -147,11 +149,12 @@ def stalled(consumption: Consumption, queues: list[str]) -> list[str]:
 def test_a_queue_is_consumed_for_a_while_after_it_was_worked_on(
     redis_client: fakeredis.FakeRedis,
 ) -> None:
-    consumption = Consumption(redis_client, stalled_seconds=0.3)
+    consumption = Consumption(redis_client, stalled_seconds=300)
     assert stalled(consumption, ["fetch", "vision"]) == ["fetch", "vision"]
     consumption.note("vision")
     assert stalled(consumption, ["fetch", "vision"]) == ["fetch"]
-    time.sleep(0.45)
+    (key,) = redis_client.keys()
+    redis_client.pexpire(key, redis_client.pttl(key) - 301_000)
     assert stalled(consumption, ["fetch", "vision"]) == ["fetch", "vision"]
     consumption.note("vision")
     assert stalled(consumption, ["fetch", "vision"]) == ["fetch"]
@@ -169,12 +172,23 @@ def test_the_age_of_the_last_work_is_told_long_after_a_queue_stalled(
     assert stalled(consumption, ["vision"]) == ["vision"]
 
 
-def test_a_redis_that_is_not_there_is_told_at_once() -> None:
-    with connect_redis("redis://127.0.0.1:1/0", 0.5, 0.5) as client:
-        began = time.monotonic()
-        with pytest.raises(redis.ConnectionError):
-            client.ping()
-        assert time.monotonic() - began < 2
+def test_a_redis_that_is_not_there_is_told_without_another_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[object] = []
+    look_up = socket.getaddrinfo
+
+    def counted(host: str, *arguments: Any) -> Any:
+        tries.append(host)
+        return look_up(host, *arguments)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counted)
+    with (
+        connect_redis("redis://127.0.0.1:1/0", 0.5, 0.5) as client,
+        pytest.raises(redis.ConnectionError, match="refused"),
+    ):
+        client.ping()
+    assert len(tries) == 1
 
 
 def test_a_clock_of_redis_that_was_set_back_proves_no_work(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from celery import Celery
 from celery.utils.imports import symbol_by_name
 
 import workers
+from workers import clock
 from workers.clock import every
 from workers.scheduler import Scheduler
 
@@ -28,12 +28,23 @@ class Recorder(Scheduler):
         return None
 
 
-def ticks(scheduler: Recorder, seconds: float) -> list[str]:
-    """Run the scheduler as beat does for so long; return what came due."""
+class SteadyClock:
+    """The clock of `every`, which goes when the test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def ticks(scheduler: Recorder, steady: SteadyClock, seconds: float) -> list[str]:
+    """Run the scheduler as beat does for so long; give what came due."""
     scheduler.sent = []
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        time.sleep(min(max(scheduler.tick(), 0.0), 0.02))
+    deadline = steady.seconds + seconds
+    while steady.seconds < deadline:
+        scheduler.tick()
+        steady.seconds += 0.02
     return list(scheduler.sent)
 
 
@@ -41,14 +52,16 @@ def ticks(scheduler: Recorder, seconds: float) -> list[str]:
 def test_a_clock_that_jumps_neither_stops_nor_hurries_beat(
     monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
+    steady = SteadyClock()
+    monkeypatch.setattr(clock, "time", steady)
     app = Celery("beat", broker="memory://", set_as_current=False)
     app.conf.beat_schedule = {"sweep": {"task": "sweep", "schedule": every(0.1)}}
     scheduler = Recorder(app)
-    assert 2 <= len(ticks(scheduler, 0.45)) <= 5
+    assert 2 <= len(ticks(scheduler, steady, 0.45)) <= 5
     # The clock that Celery's own schedules go by.
     jumped = timedelta(seconds=step)
     monkeypatch.setattr(app, "now", lambda: datetime.now(UTC) + jumped)
-    assert 2 <= len(ticks(scheduler, 0.45)) <= 5
+    assert 2 <= len(ticks(scheduler, steady, 0.45)) <= 5
 
 
 def test_beat_keeps_no_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from workers import broker
 def valkey(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = free_port()
     with subprocess.Popen(valkey_command(tmp_path, port)) as process:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -94,7 +94,7 @@ def test_one_that_died_while_it_looked_for_unacknowledged_messages_keeps_others_
             queues=[app.amqp.queues["work"]],
             callbacks=[lambda _, message: taken.append(message)],
         ).consume()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(taken) < 2 and time.monotonic() < deadline:
             try:
                 other.drain_events(timeout=0.5)

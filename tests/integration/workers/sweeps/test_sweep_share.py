@@ -140,7 +140,7 @@ def test_a_step_with_endless_work_leaves_the_others_their_turn(catalog: Catalog)
     assert turns[:2] == ["endless", "short"]
     assert turns.count("endless") >= 2, "it goes on when the others had theirs"
     assert turns.count("short") == 1
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 12
 
 
 def test_a_step_that_fails_keeps_no_other_from_its_turn(catalog: Catalog) -> None:
