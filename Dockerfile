@@ -27,7 +27,7 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
         --constraint constraints.txt --requirement /tmp/requirements.txt
 COPY . .
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps --editable . \
-    && python -m compileall -q app catalog cli config contract download identity indexer vision workers
+    && python -m compileall -q app broker catalog cli config contract download identity indexer vision workers
 
 
 FROM python:3.11-slim-bookworm
@@ -50,4 +50,4 @@ WORKDIR /srv/snapsku
 USER 10001:10001
 VOLUME /data
 EXPOSE 8000 5555
-CMD ["gunicorn", "-c", "app/gunicorn_conf.py"]
+CMD ["gunicorn", "-c", "app/serving/configuration.py"]

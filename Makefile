@@ -37,7 +37,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/python -m demo --output demo-output
+	$(BIN)/python -m tools.demo --output demo-output
 
 # Units, real servers on loopback, and the real stack over HTTP. A module's tests share servers,
 # so they stay together; modules begin in the order of their names, the longest first.
@@ -96,16 +96,16 @@ audit: setup
 # How well products are found, with the model that the settings name; see docs/retrieval.md.
 # Fetches GPL packages into a folder that is never committed. CROWD=20000 takes an hour more.
 bench-retrieval: setup
-	$(BIN)/python -m benchmarks.retrieval --crowd $(CROWD)
+	$(BIN)/python -m tools.benchmarks.retrieval --crowd $(CROWD)
 
 # How soon dead workers' chunks are sent again behind 100,000 messages, and how fast what had its
 # time goes; see docs/reliability.md.
 bench-sweeps: setup
-	$(BIN)/python -m benchmarks.sweeps
+	$(BIN)/python -m tools.benchmarks.sweeps
 
 # How soon a new index process answers, with snapshots and without; see docs/sizing.md.
 bench-start: setup
-	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m tools.benchmarks.start
 
 docs: setup
 	$(BIN)/python docs/make_reference.py

@@ -15,11 +15,11 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from app.services import Services
-from catalog.chunks import Stage
-from workers.broker import QUEUES
-from workers.dependencies import refusal_of_writes
-from workers.process_reports import ProcessReport
-from workers.staging import IndexReport
+from broker.availability import refusal_of_writes
+from broker.index_reports import IndexReport
+from broker.process_reports import ProcessReport
+from broker.queues import QUEUES
+from catalog.rows.chunks import Stage
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 

@@ -13,16 +13,17 @@ import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from app import collections, images, ingestion, products, search, tasks
-from app.answer import Busy, Refused, SystemCode, not_served, refused, succeeded
-from app.body import read_body
-from app.caller import Caller, NotAdmitted
-from app.headers import REQUEST_ID_HEADER, harden
+from app.auth.gate import Caller, NotAdmitted
 from app.health import HEALTH_PATHS, add_health
-from app.operations import IDEMPOTENCY_HEADER, Call, Operation
-from app.pictures import add_pictures
-from app.reference import add_reference
+from app.http.body import read_body
+from app.http.envelope import Busy, Refused, SystemCode, not_served, refused, succeeded
+from app.http.headers import REQUEST_ID_HEADER, harden
+from app.operations import collections, images, ingestion, products, search, tasks
+from app.operations.base import IDEMPOTENCY_HEADER, Call, Operation
+from app.operations.pictures import add_pictures
+from app.reference.page import add_reference
 from app.services import Services, make_services
+from broker.availability import UNREACHABLE
 from config.logging import configure_logging
 from config.settings import settings
 from contract.errors import (
@@ -32,7 +33,6 @@ from contract.errors import (
     InvalidParameterJson,
     InvalidUserId,
 )
-from workers.dependencies import UNREACHABLE
 
 log = structlog.get_logger(__name__)
 

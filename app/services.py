@@ -10,12 +10,19 @@ import redis
 import structlog
 from pymongo.errors import ConnectionFailure, PyMongoError
 
-from app.backlog import Backlog
-from app.caller import Gate
-from app.quotas import Quotas
-from catalog.collections import CollectionRow
-from catalog.connection import connect
-from catalog.store import Catalog
+from app.auth.backlog import Backlog
+from app.auth.gate import Gate
+from app.auth.quotas import Quotas
+from broker.heartbeats import Consumption
+from broker.index_reports import IndexReports
+from broker.process_reports import ProcessReports
+from broker.redis_connection import connect_redis
+from broker.search_exchange import Exchange
+from broker.staged_bytes import RoomNotice, staged_bytes_of
+from catalog.database.connection import connect
+from catalog.rows.collections import CollectionRow
+from catalog.store import Catalog, catalog_of
+from config.limits import fetch_policy_of, picture_limits_of
 from config.refusal import refuse
 from config.settings import Settings
 from contract.errors import NoRelativeCollection
@@ -24,15 +31,6 @@ from identity.custody import Custody, WrongSecretKeyError
 from identity.nonces import Nonces
 from identity.vault import Vault
 from vision.picture import PictureLimits
-from workers.process_reports import ProcessReports
-from workers.staging import (
-    Consumption,
-    Exchange,
-    IndexReports,
-    RoomNotice,
-    connect_redis,
-)
-from workers.wiring import catalog_of, fetch_policy_of, picture_limits_of, staged_bytes_of
 
 log = structlog.get_logger(__name__)
 

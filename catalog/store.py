@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pymongo import MongoClient
 
-from catalog.accounts import Accounts
-from catalog.blobs import Blobs, Vectors
-from catalog.changes import Changes
-from catalog.chunks import Chunks
-from catalog.claims import Claims
-from catalog.clock import Clock
-from catalog.collections import Collections
-from catalog.connection import Row, databases
-from catalog.counters import Counters
-from catalog.identity import Identity
-from catalog.images import Images
-from catalog.keys import Keys
-from catalog.losses import Losses
-from catalog.models import Models
-from catalog.numbers import Numbers
-from catalog.ownership import Ownership
-from catalog.products import Products
-from catalog.purges import Purges
-from catalog.queues import Queues
-from catalog.seal import Seal
-from catalog.tasks import Tasks
-from catalog.times import Times
-from catalog.turns import Turns
+from catalog.coordination.catalogue_id import Identity
+from catalog.coordination.index_ownership import Ownership
+from catalog.coordination.numbers import Numbers
+from catalog.coordination.queue_progress import Queues
+from catalog.coordination.seal import Seal
+from catalog.coordination.turns import Turns
+from catalog.database.connection import Row, databases
+from catalog.database.durations import Times
+from catalog.rows.accounts import Accounts
+from catalog.rows.blobs import Blobs, Vectors
+from catalog.rows.changes import Changes
+from catalog.rows.chunks import Chunks
+from catalog.rows.claims import Claims
+from catalog.rows.collections import Collections
+from catalog.rows.counters import Counters
+from catalog.rows.idempotency_keys import Keys
+from catalog.rows.images import Images
+from catalog.rows.losses import Losses
+from catalog.rows.models import Models
+from catalog.rows.products import Products
+from catalog.rows.purges import Purges
+from catalog.rows.row_clock import Clock
+from catalog.rows.tasks import Tasks
+from config.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,23 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times) -> Catalog:
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),
     )
+
+
+def times_of(chosen: Settings) -> Times:
+    """Return the times of a catalogue."""
+    return Times(
+        lease=timedelta(seconds=chosen.lease_seconds),
+        submission=timedelta(seconds=chosen.submission_seconds),
+        recount=timedelta(seconds=chosen.recount_seconds),
+        task=timedelta(seconds=chosen.task_seconds),
+        deleted=timedelta(seconds=chosen.deleted_seconds),
+        key=timedelta(seconds=chosen.key_seconds),
+        retry=timedelta(
+            seconds=max(60.0, chosen.fetch_retry_seconds * 2 ** (chosen.fetch_passes - 1))
+        ),
+    )
+
+
+def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
+    """Return the catalogue that settings name, with the times that they say."""
+    return open_catalog(client, chosen.mongo_database, times_of(chosen))

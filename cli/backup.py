@@ -19,12 +19,12 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from backup.archive import open_archive
-from backup.taking import check_backup, read_through, take_backup
-from catalog.connection import connect_patiently
-from catalog.dumping import Progress as Told
-from catalog.restoring import require_room, restore
-from catalog.survivors import Contents
+from catalog.backup.archive import open_archive
+from catalog.backup.consistent_rows import Contents
+from catalog.backup.dumping import Progress as Told
+from catalog.backup.restoring import require_room, restore
+from catalog.backup.taking import check_backup, read_through, take_backup
+from catalog.database.connection import connect_patiently
 from cli.faults import told_in_one_line
 from cli.servers import connected, running_servers
 from config.logging import configure_logging
@@ -102,8 +102,9 @@ def _sum(contents: Contents) -> str:
 def _require_stopped(settings: Settings) -> None:
     """Make sure that no worker was at work just now, as far as Redis can be asked."""
     # Celery reads the settings as soon as it is loaded.
-    from workers.broker import QUEUES
-    from workers.staging import Consumption, connect_redis
+    from broker.heartbeats import Consumption
+    from broker.queues import QUEUES
+    from broker.redis_connection import connect_redis
 
     seconds = settings.redis_timeout_seconds
     url = settings.redis_url.get_secret_value()

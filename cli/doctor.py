@@ -20,22 +20,24 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from catalog.changes import ChangeState
-from catalog.connection import Row, connect, databases, now
-from catalog.indexes import missing_indexes
-from catalog.schema import SCHEMA, Schema
-from catalog.store import Catalog
+from broker.availability import refusal_of_writes
+from broker.heartbeats import Consumption
+from broker.index_reports import IndexReports
+from broker.process_reports import ProcessReports
+from broker.queues import QUEUES
+from broker.redis_connection import connect_redis
+from broker.staged_bytes import RoomNotice, staged_bytes_of
+from catalog.database.connection import Row, connect, databases, now
+from catalog.rows.changes import ChangeState
+from catalog.schema.indexes import missing_indexes
+from catalog.schema.version import SCHEMA, Schema
+from catalog.store import Catalog, catalog_of
 from cli.findings import Finding, Wrong, find
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
 from download.address import AllowList
 from identity.custody import Custody
 from identity.vault import Vault
-from workers.broker import QUEUES
-from workers.dependencies import refusal_of_writes
-from workers.process_reports import ProcessReports
-from workers.staging import Consumption, IndexReports, RoomNotice, connect_redis
-from workers.wiring import catalog_of, staged_bytes_of
 
 #: Less free disk than this is told: a snapshot needs room for a second copy.
 FREE_BYTES = 2**30
@@ -363,7 +365,7 @@ def flower(settings: Settings) -> str:
 
 def weights(settings: Settings) -> str:
     """Load the model of the settings, and compare it with that of the catalogue."""
-    from workers.model import load_from, next_of
+    from workers.support.model import load_from, next_of
 
     try:
         loaded = load_from(settings)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import click
 from pymongo.errors import PyMongoError
 
-from backup.archive import BackupFileError
-from backup.taking import NothingToBackUpError
-from catalog.accounts import MalformedAccountError
-from catalog.restoring import RestoreRefusedError
-from catalog.schema import MissingMigrationError, RestoreUnfinishedError, SchemaTooNewError
+from catalog.backup.archive import BackupFileError
+from catalog.backup.restoring import RestoreRefusedError
+from catalog.backup.taking import NothingToBackUpError
+from catalog.rows.accounts import MalformedAccountError
+from catalog.schema.version import MissingMigrationError, RestoreUnfinishedError, SchemaTooNewError
 from config.redaction import clean_text
 from config.settings import SettingsError
 from identity.vault import VaultError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from catalog.accounts import MalformedAccountError
+from catalog.rows.accounts import MalformedAccountError
 from config.redaction import clean_text
 from identity.vault import VaultError
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from catalog.changes import Change, ChangeState
-from catalog.collections import CollectionRow
-from catalog.models import ModelRow
+from catalog.rows.changes import Change, ChangeState
+from catalog.rows.collections import CollectionRow
+from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from cli.faults import told_in_one_line
 from cli.servers import opened_catalog

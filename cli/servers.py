@@ -10,12 +10,11 @@ from contextlib import contextmanager
 
 from pymongo import MongoClient
 
-from catalog.connection import Row, connect
-from catalog.schema import bring_up_to_date
-from catalog.store import Catalog
+from catalog.database.connection import Row, connect
+from catalog.schema.version import bring_up_to_date
+from catalog.store import Catalog, catalog_of
 from config.embedded import DataDirectoryInUseError, embedded_servers
 from config.settings import Settings, read_settings, with_embedded_servers
-from workers.wiring import catalog_of
 
 
 @contextmanager
@@ -62,7 +61,7 @@ def connected(
 def upgraded(settings: Settings) -> Iterator[MongoClient[Row]]:
     """Bring the catalogue up to date, and return a client of it, closed in the end.
 
-    Raises what `catalog.schema.bring_up_to_date` raises.
+    Raises what `catalog.schema.version.bring_up_to_date` raises.
     """
     bring_up_to_date(
         settings.mongo_url.get_secret_value(),

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from catalog.accounts import Accounts, NewKeys
+from catalog.rows.accounts import Accounts, NewKeys
 from cli.faults import told_in_one_line
 from cli.servers import opened_catalog
 from identity.custody import Custody

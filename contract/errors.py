@@ -1,7 +1,7 @@
 """The table of business codes: one class per row of the contract.
 
 Every part of the service names a fault by its class here. The module knows of
-no transport: how an error becomes an HTTP answer is `app.answer`'s business.
+no transport: how an error becomes an HTTP answer is `app.http.envelope`'s business.
 """
 
 from __future__ import annotations

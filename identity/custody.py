@@ -6,8 +6,8 @@ check signatures of users that another made.
 
 from __future__ import annotations
 
-from catalog.accounts import AccessKey, Accounts
-from catalog.seal import Seal
+from catalog.coordination.seal import Seal
+from catalog.rows.accounts import AccessKey, Accounts
 from identity.vault import Vault, VaultError
 
 #: What is sealed: bound to a name that no access key has.

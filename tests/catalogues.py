@@ -6,10 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from catalog.store import Catalog, open_catalog
-from catalog.times import Times
+from catalog.database.durations import Times
+from catalog.store import Catalog, open_catalog, times_of
 from config.settings import Settings
-from workers.wiring import times_of
 
 
 def default_times(**changes: timedelta) -> Times:

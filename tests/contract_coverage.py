@@ -1,6 +1,6 @@
 """Which test shows which code of which operation: python -m tests.contract_coverage.
 
-The operations declare what they answer (app/operations.py); a test says what it shows by the
+The operations declare what they answer (app/operations/base.py); a test says what it shows by the
 marker `answers`. A code that is declared and shown by no test is a hole, and the script ends
 with 1; so it does where a test claims what nobody declares. A test that is skipped or expected
 to fail shows nothing.
@@ -41,8 +41,8 @@ class Row(NamedTuple):
 
 def declared() -> dict[Row, str]:
     """Return every row that must be shown, with the number of its code."""
-    from app.answer import SystemCode
-    from app.openapi import HTTP_FAULTS
+    from app.http.envelope import SystemCode
+    from app.reference.openapi import HTTP_FAULTS
     from app.server import OPERATIONS
     from contract.errors import InvalidUserId
 

@@ -18,11 +18,15 @@ import torch
 from contract.errors import NoAvailableFeature
 from vision.backbone import EfficientNetLite0
 from vision.box import Box
-from vision.detector import ActivationMapDetector, Detector, TorchvisionDetector
-from vision.embedder import EfficientNetLiteEmbedder, Embedder, TorchvisionEmbedder
+from vision.detectors.activation_map import ActivationMapDetector
+from vision.detectors.detector import Detector
+from vision.detectors.product import ProductDetector
+from vision.detectors.torchvision_registry import TorchvisionDetector
+from vision.embedders.efficientnet_lite import EfficientNetLiteEmbedder
+from vision.embedders.embedder import Embedder
+from vision.embedders.product import ProductEmbedder
+from vision.embedders.torchvision_registry import TorchvisionEmbedder
 from vision.engine import ONNXRUNTIME
-from vision.product_detector import ProductDetector
-from vision.product_embedder import ProductEmbedder
 from vision.weights import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:

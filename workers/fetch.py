@@ -8,17 +8,18 @@ from datetime import timedelta
 
 import structlog
 
-from catalog.chunks import Chunk, Item, Stage
-from catalog.connection import now
-from catalog.endings import fail_images
-from catalog.reembedding import to_embed_anew
-from catalog.splitting import split_off
+from broker.celery_app import app
+from broker.queues import task_name
+from catalog.database.connection import now
+from catalog.flows.reembedding import to_embed_anew
+from catalog.flows.removal import fail_images
+from catalog.flows.splitting import split_off
+from catalog.rows.chunks import Chunk, Item, Stage
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, ContractError
 from download.client import FetchOutcome, TransientFetchError, fetch_all
-from workers.broker import app, task_name
-from workers.resources import catalog, fetch_policy, room_notice, staged_bytes
-from workers.stage import move_on, run_stage, stopping
+from workers.support.resources import catalog, fetch_policy, room_notice, staged_bytes
+from workers.support.stage import move_on, run_stage, stopping
 
 log = structlog.get_logger(__name__)
 

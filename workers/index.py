@@ -15,29 +15,30 @@ import structlog
 from celery.signals import celeryd_after_setup, worker_init, worker_shutdown, worker_shutting_down
 from redis.exceptions import RedisError
 
-from catalog.changes import END, Change, ChangeState
-from catalog.chunks import Chunk, Stage
-from catalog.claims import name_key
-from catalog.copies import with_products
-from catalog.endings import clear_ended, fail_images, release_images, remove_traces, vanished
-from catalog.images import ImageRow
-from catalog.ownership import NotOwnerError
-from catalog.reembedding import pages_of_images
+from broker.celery_app import app
+from broker.queues import DROP, NEIGHBOURS, REFRESH, RETIRE, SWITCH, task_name
+from catalog.coordination.index_ownership import NotOwnerError
+from catalog.flows.product_copies import with_products
+from catalog.flows.reembedding import pages_of_images
+from catalog.flows.removal import clear_ended, fail_images, release_images, remove_traces, vanished
+from catalog.rows.changes import END, Change, ChangeState
+from catalog.rows.chunks import Chunk, Stage
+from catalog.rows.claims import name_key
+from catalog.rows.images import ImageRow
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError, NoAvailableFeature, NoRelativeImage
-from indexer.keeper import Keeper, KeeperOptions
-from indexer.lock import ReadWriteLock
-from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
-from workers.broker import DROP, NEIGHBOURS, REFRESH, RETIRE, SWITCH, app, task_name
-from workers.catalog_index import CatalogIndex
-from workers.changes import drive_on
-from workers.comparison import Comparison
-from workers.endings import conclude
-from workers.index_health import HealthReporter, this_process
-from workers.neighbours import answer_neighbours, decline_neighbours
-from workers.ownership import IndexOwnership
-from workers.resources import catalog, index_reports
-from workers.stage import move_on, run_stage
+from indexer.hnsw.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
+from indexer.hnsw.keeper import Keeper, KeeperOptions
+from indexer.hnsw.lock import ReadWriteLock
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.comparison import Comparison
+from workers.index_process.health import HealthReporter, this_process
+from workers.index_process.neighbours import answer_neighbours, decline_neighbours
+from workers.index_process.ownership import IndexOwnership
+from workers.support.chunk_end import conclude
+from workers.support.model_change import drive_on
+from workers.support.resources import catalog, index_reports
+from workers.support.stage import move_on, run_stage
 
 log = structlog.get_logger(__name__)
 

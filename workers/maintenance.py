@@ -6,7 +6,8 @@ several; the kinds do not wait for each other.
 
 from __future__ import annotations
 
-from workers.broker import SWEEP, app
+from broker.celery_app import app
+from broker.queues import SWEEP
 from workers.sweeps.deletions import end_deletions
 from workers.sweeps.model_changes import change_models
 from workers.sweeps.recounts import recount_collections

@@ -11,7 +11,11 @@ from celery.signals import worker_process_init
 from numpy.typing import NDArray
 from PIL import Image
 
-from catalog.images import ImageRow
+from broker.availability import UNREACHABLE
+from broker.celery_app import app
+from broker.queries import Query
+from broker.queues import SEARCH, task_name
+from catalog.rows.images import ImageRow
 from config.settings import settings
 from contract.errors import (
     BrokenBase64OrUrl,
@@ -23,13 +27,10 @@ from contract.errors import (
 )
 from download.client import TransientFetchError, fetch
 from vision.box import Box
-from workers.broker import SEARCH, app, task_name
-from workers.decoding import decode_picture
-from workers.dependencies import UNREACHABLE
-from workers.model import ModelNotLoadedError, load_model, pipeline
-from workers.neighbours import NoReplyError, ask_neighbours
-from workers.queries import Query
-from workers.resources import catalog, exchange, query_fetch_policy
+from workers.index_process.neighbours import NoReplyError, ask_neighbours
+from workers.support.decoding import decode_picture
+from workers.support.model import ModelNotLoadedError, load_model, pipeline
+from workers.support.resources import catalog, exchange, query_fetch_policy
 
 log = structlog.get_logger(__name__)
 

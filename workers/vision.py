@@ -13,12 +13,14 @@ from celery.signals import worker_process_init
 from numpy.typing import NDArray
 from PIL import Image
 
-from catalog.chunks import Chunk, Stage
-from catalog.claims import content_key
-from catalog.endings import clear_ended, fail_images
-from catalog.holders import take_contents
-from catalog.images import ImageRow
-from catalog.reembedding import to_embed_anew
+from broker.celery_app import app
+from broker.queues import task_name
+from catalog.flows.claiming import take_contents
+from catalog.flows.reembedding import to_embed_anew
+from catalog.flows.removal import clear_ended, fail_images
+from catalog.rows.chunks import Chunk, Stage
+from catalog.rows.claims import content_key
+from catalog.rows.images import ImageRow
 from config.settings import settings
 from contract.errors import (
     BrokenBase64OrUrl,
@@ -27,12 +29,11 @@ from contract.errors import (
     InvalidImageContent,
 )
 from vision.picture import PictureLimits, thumbnail_jpeg
-from workers.broker import app, task_name
-from workers.decoding import decode_picture
-from workers.model import ModelNotLoadedError, load_model, pipeline
-from workers.priority import give_way
-from workers.resources import catalog, staged_bytes
-from workers.stage import move_on, run_stage
+from workers.support.decoding import decode_picture
+from workers.support.model import ModelNotLoadedError, load_model, pipeline
+from workers.support.priority import give_way
+from workers.support.resources import catalog, staged_bytes
+from workers.support.stage import move_on, run_stage
 
 log = structlog.get_logger(__name__)
 

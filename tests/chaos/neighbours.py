@@ -17,7 +17,7 @@ import numpy as np
 from pymongo import MongoClient
 
 from config.settings import settings
-from workers.neighbours import NoReplyError, ask_neighbours
+from workers.index_process.neighbours import NoReplyError, ask_neighbours
 
 THREADS = 4
 #: A set that is loaded at this moment answers later.

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from demo.manifest import SAMPLES
+from tools.demo.manifest import SAMPLES
 
 HOST = "127.0.0.1"
 #: Sides of a picture, in pixels; the service takes 201 and more.

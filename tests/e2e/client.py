@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from demo.manifest import SampleImage
+from tools.demo.manifest import SampleImage
 
 PATHS_OF_OLD_CLIENTS = {
     "create_product": "/jdai/product_image_create_product",

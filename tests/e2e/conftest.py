@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.fileserver import serve
-from demo.manifest import SAMPLES
 from tests.e2e.client import Api, collection_name
 from tests.e2e.stack import Stack, running
 from tests.servers import Servers
+from tools.demo.fileserver import serve
+from tools.demo.manifest import SAMPLES
 
 #: Times that a test can wait for.
 SHORT_TIMES = {

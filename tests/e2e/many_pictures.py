@@ -6,7 +6,7 @@ import io
 
 from PIL import Image, ImageEnhance
 
-from demo.manifest import load
+from tools.demo.manifest import load
 
 MANIFEST = load()
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from contract.errors import TABLE
-from demo.manifest import load
 from tests.e2e.client import PATHS_OF_OLD_CLIENTS, Api, as_base64, ids
 from tests.e2e.faulty_pictures import LIMIT_BYTES, gif, padded, resized
 from tests.e2e.stack import Stack
+from tools.demo.manifest import load
 
 MANIFEST = load()
 SAMPLE = next(image for image in MANIFEST.images if image.category == "服装")

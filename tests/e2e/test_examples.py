@@ -12,11 +12,11 @@ import requests
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from app import examples
+from app.operations import examples
 from cli.processes import ROOT
-from demo.manifest import SAMPLES
 from tests.e2e.client import Api, as_base64
 from tests.e2e.stack import Stack
+from tools.demo.manifest import SAMPLES
 
 #: The operations in an order in which their examples can be run.
 ORDER = (

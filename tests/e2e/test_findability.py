@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from demo.manifest import SampleImage, load
 from tests.e2e.client import Api, as_base64, ids
+from tools.demo.manifest import SampleImage, load
 
 MANIFEST = load()
 

@@ -9,11 +9,11 @@ from typing import Any
 import psutil
 import pytest
 
-from demo.manifest import load
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.faulty_pictures import GREEDY_SIZE, resized
 from tests.e2e.stack import Stack, replaced
 from tests.hostile_pictures import HostilePicture, hostile_pictures
+from tools.demo.manifest import load
 
 MANIFEST = load()
 GOOD = list(MANIFEST.first_images().values())[:16]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from demo.manifest import load
 from tests.e2e.client import Api, as_base64, ids
+from tools.demo.manifest import load
 
 MANIFEST = load()
 

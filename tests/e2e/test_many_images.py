@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from demo.fileserver import serve
-from demo.manifest import load
 from tests.e2e.client import Api, collection_name, ids
 from tests.e2e.many_pictures import variant
+from tools.demo.fileserver import serve
+from tools.demo.manifest import load
 
 MANIFEST = load()
 TASKS = 10

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from config.embedded import free_port
-from demo.fileserver import serve
-from demo.manifest import SampleImage, load
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.faulty_pictures import (
     LIMIT_BYTES,
@@ -24,6 +22,8 @@ from tests.e2e.faulty_pictures import (
     turned_by_exif,
 )
 from tests.e2e.stack import Stack
+from tools.demo.fileserver import serve
+from tools.demo.manifest import SampleImage, load
 
 MANIFEST = load()
 SOURCE = MANIFEST.images[1].path

@@ -18,13 +18,14 @@ import requests
 from celery import Celery
 from kombu import Exchange, Queue
 
+from broker.celery_app import VERSION_HEADER
+from broker.queues import PROBE, QUEUES
 from cli.processes import ROOT
 from config.embedded import free_port
-from demo.manifest import load
 from tests.e2e.client import Api, as_base64, collection_name, ids
 from tests.e2e.stack import Stack, running
 from tests.servers import Servers
-from workers.broker import PROBE, QUEUES, VERSION_HEADER
+from tools.demo.manifest import load
 
 IMAGES = list(load().first_images().values())[:6]
 STALLED_SECONDS = 6.0

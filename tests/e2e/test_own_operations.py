@@ -11,10 +11,10 @@ import pytest
 from app.server import OPERATIONS
 from config.embedded import free_port
 from contract.errors import TABLE
-from demo.manifest import load
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.faulty_pictures import truncated
 from tests.e2e.stack import Stack
+from tools.demo.manifest import load
 
 MANIFEST = load()
 MESSAGES = {error.code: error.message for error in TABLE if error.code not in (None, 3031)}

@@ -7,8 +7,8 @@ import io
 import requests
 from PIL import Image
 
-from demo.manifest import load
 from tests.e2e.client import Api
+from tools.demo.manifest import load
 
 SAMPLE = load().images[0]
 

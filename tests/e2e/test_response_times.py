@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from demo.manifest import load
 from tests.e2e.client import Api, collection_name
+from tools.demo.manifest import load
 
 MANIFEST = load()
 CALLS = 16

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from demo.manifest import SampleImage, load
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.stack import Stack
+from tools.demo.manifest import SampleImage, load
 
 MANIFEST = load()
 

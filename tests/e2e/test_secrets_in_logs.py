@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from config.embedded import valkey_command
-from demo.manifest import load
 from tests.e2e.client import Api, as_base64
 from tests.e2e.own_servers import OwnServers
 from tests.e2e.stack import Stack, running
+from tools.demo.manifest import load
 
 SAMPLE = load().images[0]
 

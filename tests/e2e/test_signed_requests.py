@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from app import examples
+from app.operations import examples
 from app.server import OPERATIONS
 from cli.processes import ROOT
 from identity.vault import KEY_FILE

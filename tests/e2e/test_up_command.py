@@ -17,9 +17,9 @@ import requests
 
 from cli.processes import ROOT, procfile
 from config.embedded import free_port
-from demo.manifest import load
 from tests.e2e.client import Api, collection_name, ids
 from tests.e2e.stack import READY_SECONDS, await_end, clean_environment
+from tools.demo.manifest import load
 
 STOP_SECONDS = 40.0
 #: Beside other work on the machine, too.

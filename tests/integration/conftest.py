@@ -9,13 +9,15 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from catalog.database_time import DATABASE_TIME
-from catalog.indexes import create_indexes
+from broker import celery_settings as celery_conf
+from broker import redis_connection
+from broker.celery_app import app
+from catalog.database.database_time import DATABASE_TIME
+from catalog.schema.indexes import create_indexes
 from catalog.store import Catalog
 from config.settings import settings
 from tests.servers import Servers
-from workers import celery_conf, resources
-from workers.broker import app
+from workers.support import resources
 
 DATABASE = "snapsku_integration"
 
@@ -46,7 +48,7 @@ def process_settings(servers: Servers) -> Iterator[None]:
         app.conf.update({k: v for k, v in configuration.items() if k.islower() and k[0] != "_"})
         yield
         resources.catalog().client.close()
-        resources.redis_client().close()
+        redis_connection.redis_client().close()
     settings.cache_clear()
 
 
@@ -70,7 +72,7 @@ def catalog(indexed: None) -> Catalog:
 @pytest.fixture
 def redis_client(process_settings: None) -> redis.Redis:
     """The Redis of the process, empty."""
-    client = resources.redis_client()
+    client = redis_connection.redis_client()
     client.flushdb()
     return client
 

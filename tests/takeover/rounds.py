@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.collections import CollectionRow
-from catalog.connection import databases
-from catalog.images import SUCCEEDED
-from catalog.indexes import create_indexes
-from catalog.models import ModelRow
-from catalog.products import NewProduct
-from catalog.schema import Schema
-from catalog.submission import NewImage, begin, open_task, write
+from broker.messages import send_chunks
+from catalog.database.connection import databases
+from catalog.flows.submission import NewImage, begin, open_task, write
+from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import SUCCEEDED
+from catalog.rows.models import ModelRow
+from catalog.rows.products import NewProduct
+from catalog.schema.indexes import create_indexes
+from catalog.schema.version import Schema
 from config.settings import settings
 from tests.takeover.stack import LEASE_SECONDS, PATIENCE_SECONDS, Process, Stack, wait_until
-from workers.messages import send_chunks
-from workers.neighbours import NoReplyError, ask_neighbours
-from workers.resources import catalog, index_reports
+from workers.index_process.neighbours import NoReplyError, ask_neighbours
+from workers.support.resources import catalog, index_reports
 
 MODEL = ModelRow("takeover", 32)
 CATEGORY = "鞋靴"

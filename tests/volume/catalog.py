@@ -17,18 +17,18 @@ from unittest.mock import patch
 
 import numpy as np
 
-from app.caller import DEFAULT_USER
-from catalog.chunks import Chunk, Stage
-from catalog.claims import content_key
-from catalog.collections import CollectionRow
-from catalog.database_time import DATABASE_TIME
-from catalog.endings import fail_images
-from catalog.images import SUCCEEDED
-from catalog.models import ModelRow
-from catalog.products import NewProduct
+from app.auth.gate import DEFAULT_USER
+from catalog.database.database_time import DATABASE_TIME
+from catalog.flows.removal import fail_images
+from catalog.flows.submission import NewImage, begin, open_task, write
+from catalog.rows.chunks import Chunk, Stage
+from catalog.rows.claims import content_key
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import SUCCEEDED
+from catalog.rows.models import ModelRow
+from catalog.rows.products import NewProduct
+from catalog.rows.tasks import TaskRow
 from catalog.store import open_catalog
-from catalog.submission import NewImage, begin, open_task, write
-from catalog.tasks import TaskRow
 from contract.errors import ImageTooSmall
 from tests.catalogues import default_times
 from tests.volume.table import MemoryClient

@@ -12,16 +12,16 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from catalog.connection import Row, databases
-from catalog.indexes import create_indexes
-from catalog.models import ModelRow
-from catalog.schema import SCHEMA, Schema
+from catalog.database.connection import Row, databases
+from catalog.rows.models import ModelRow
+from catalog.schema.indexes import create_indexes
+from catalog.schema.version import SCHEMA, Schema
 from catalog.store import Catalog
 from config.settings import Settings
 from tests.catalogues import default_catalog
 from tests.e2e.own_servers import OwnServers
 from tests.volume.catalog import Generator, Shape
-from workers.catalog_index import CatalogIndex
+from workers.index_process.catalog_index import CatalogIndex
 
 DATABASE = "snapsku"
 #: Rows sent at a time.
@@ -33,7 +33,7 @@ SEAL = "made.json"
 
 def default_model() -> ModelRow:
     """Load the model of the default settings, and return what the catalogue keeps of it."""
-    from workers.model import load_from
+    from workers.support.model import load_from
 
     found = load_from(Settings())
     return ModelRow(found.model_id, found.dimensions)

@@ -10,12 +10,12 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from app.caller import DEFAULT_USER
-from catalog.tasks import AFTER_DIGITS
-from demo.manifest import load
+from app.auth.gate import DEFAULT_USER
+from catalog.rows.tasks import AFTER_DIGITS
 from tests.volume.catalog import PRODUCTS_AT_ONCE, Shape, collection_name, user_of_collection
 from tests.volume.files import DATABASE
 from tests.volume.service import Service
+from tools.demo.manifest import load
 
 #: No median may be more times that of the small service.
 ALLOWED = 1.5

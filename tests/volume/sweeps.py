@@ -11,7 +11,8 @@ import sys
 import time
 
 import workers.maintenance  # noqa: F401
-from workers.broker import MAINTENANCE, app
+from broker.celery_app import app
+from broker.queues import MAINTENANCE
 
 
 def main() -> None:

@@ -8,17 +8,19 @@ from functools import partial
 
 import structlog
 
-from catalog.chunks import Stage
-from catalog.connection import now
-from catalog.endings import delete_product, purge_piece, release_images
-from catalog.images import ImageRow
-from catalog.products import ProductRow
-from catalog.purges import Purge
+from broker.availability import UNREACHABLE
+from broker.celery_app import app
+from broker.messages import send_drop, send_refresh
+from broker.queues import DELETIONS
+from broker.redis_connection import redis_client
+from catalog.database.connection import now
+from catalog.flows.removal import delete_product, purge_piece, release_images
+from catalog.rows.chunks import Stage
+from catalog.rows.images import ImageRow
+from catalog.rows.products import ProductRow
+from catalog.rows.purges import Purge
 from config.settings import settings
-from workers.broker import DELETIONS, app
-from workers.dependencies import UNREACHABLE
-from workers.messages import send_drop, send_refresh
-from workers.resources import catalog, redis_client
+from workers.support.resources import catalog
 from workers.sweeps.step import ROWS, Share, Step, take_steps, turn
 
 log = structlog.get_logger(__name__)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from catalog.changes import Change
+from broker.celery_app import app
+from broker.queues import MODEL_CHANGES
+from catalog.rows.changes import Change
 from config.settings import settings
-from workers.broker import MODEL_CHANGES, app
-from workers.changes import drive
-from workers.resources import catalog
+from workers.support.model_change import drive
+from workers.support.resources import catalog
 from workers.sweeps.step import Share, Step, take_steps
 
 

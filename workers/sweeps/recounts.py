@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from catalog.counters import Counted
-from catalog.recounts import recount_one
+from broker.celery_app import app
+from broker.queues import RECOUNTS
+from catalog.flows.recount import recount_one
+from catalog.rows.counters import Counted
 from config.settings import settings
-from workers.broker import RECOUNTS, app
-from workers.resources import catalog
+from workers.support.resources import catalog
 from workers.sweeps.step import Share, Step, take_steps
 
 log = structlog.get_logger(__name__)

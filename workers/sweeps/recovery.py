@@ -9,22 +9,24 @@ from functools import partial
 import structlog
 from redis.exceptions import RedisError
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.connection import now
-from catalog.copies import copy_product
-from catalog.endings import fail_images, vanished
-from catalog.products import ProductRow
-from catalog.reembedding import give_up
-from catalog.splitting import split_off
-from catalog.submission import drop_orphan, roll_back
-from catalog.tasks import Standing, Submission
+from broker.availability import BrokerUnreachableError
+from broker.celery_app import app
+from broker.messages import send_chunks, send_refresh
+from broker.queues import RECOVERY
+from broker.redis_connection import redis_client
+from catalog.database.connection import now
+from catalog.flows.product_copies import copy_product
+from catalog.flows.reembedding import give_up
+from catalog.flows.removal import fail_images, vanished
+from catalog.flows.splitting import split_off
+from catalog.flows.submission import drop_orphan, roll_back
+from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.products import ProductRow
+from catalog.rows.tasks import Standing, Submission
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError
-from workers.broker import RECOVERY, app
-from workers.dependencies import BrokerUnreachableError
-from workers.endings import conclude, settle
-from workers.messages import send_chunks, send_refresh
-from workers.resources import catalog, redis_client, staged_bytes
+from workers.support.chunk_end import conclude, settle
+from workers.support.resources import catalog, staged_bytes
 from workers.sweeps.step import Share, Step, take_steps
 
 log = structlog.get_logger(__name__)

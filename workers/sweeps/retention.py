@@ -8,12 +8,13 @@ from functools import partial
 
 import structlog
 
-from catalog.images import ImageRow
-from catalog.retention import forget_images, forget_tasks
-from catalog.tasks import TaskRow
+from broker.celery_app import app
+from broker.queues import RETENTION
+from catalog.flows.retention import forget_images, forget_tasks
+from catalog.rows.images import ImageRow
+from catalog.rows.tasks import TaskRow
 from config.settings import settings
-from workers.broker import RETENTION, app
-from workers.resources import catalog
+from workers.support.resources import catalog
 from workers.sweeps.step import Share, Step, take_steps
 
 log = structlog.get_logger(__name__)

@@ -17,12 +17,12 @@ from typing import TypeVar
 import structlog
 from pymongo.errors import PyMongoError
 
-from catalog.clock import Look
-from catalog.renewal import Renewal
-from catalog.turns import TURN
-from workers.dependencies import UNREACHABLE, BrokerUnreachableError
-from workers.resources import catalog
-from workers.sweeps.clock import look_at_clock
+from broker.availability import UNREACHABLE, BrokerUnreachableError
+from catalog.coordination.turns import TURN
+from catalog.database.renewal import Renewal
+from catalog.rows.row_clock import Look
+from workers.support.resources import catalog
+from workers.sweeps.clock_check import look_at_clock
 
 log = structlog.get_logger(__name__)
 

@@ -18,10 +18,10 @@ from pydantic import SecretStr
 from cli.processes import ROOT
 from config.embedded import embedded_servers
 from config.settings import Settings
-from demo.manifest import load
-from demo.queries import make_queries
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.stack import Stack, clean_environment
+from tools.demo.manifest import load
+from tools.demo.queries import make_queries
 
 MANIFEST = load()
 QUERIES = make_queries(MANIFEST)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from demo.fileserver import serve
 from tests.e2e.client import Api
 from tests.e2e.own_servers import OwnServers
 from tests.e2e.recovery.fake_clock import FakeClock
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
 from tests.e2e.stack import Stack, running
+from tools.demo.fileserver import serve
 
 DATABASE = "snapsku_clock"
 HOUR = 3600

@@ -10,13 +10,13 @@ import pytest
 import requests
 from pymongo import MongoClient
 
-from demo.fileserver import serve
 from tests.e2e.client import Api, ids
 from tests.e2e.own_servers import OwnServers
 from tests.e2e.recovery.fake_clock import clock_off
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
 from tests.e2e.stack import Stack, running
+from tools.demo.fileserver import serve
 
 DATABASE = "snapsku_apart"
 FINISH_SECONDS = 120.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psutil
 
-from demo.manifest import load
 from tests.e2e.client import Api, ids
 from tests.e2e.stack import Stack, await_end
+from tools.demo.manifest import load
 
 MANIFEST = load()
 IMAGES = list(MANIFEST.first_images().values())[:48]

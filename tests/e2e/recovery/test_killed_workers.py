@@ -15,11 +15,11 @@ import pytest
 import requests
 from pymongo import MongoClient
 
-from demo.fileserver import HOST, QuietHandler
-from demo.manifest import SAMPLES, load
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.recovery.rows import Rows
 from tests.e2e.stack import Stack, await_end
+from tools.demo.fileserver import HOST, QuietHandler
+from tools.demo.manifest import SAMPLES, load
 
 MANIFEST = load()
 #: One of each product's pictures.

@@ -14,7 +14,7 @@ import pytest
 import redis
 from pymongo import MongoClient
 
-from demo.fileserver import serve
+from broker.celery_app import VERSION_HEADER
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.faulty_pictures import DEADLY_SIZE, resized
 from tests.e2e.own_servers import OwnServers, kill_everything
@@ -22,7 +22,7 @@ from tests.e2e.recovery.embedded_images import Embedded
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
 from tests.e2e.stack import Stack, replaced, running
-from workers.broker import VERSION_HEADER
+from tools.demo.fileserver import serve
 
 DATABASE = "snapsku_lost"
 #: For a run by hand with more of them.

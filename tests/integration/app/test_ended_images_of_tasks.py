@@ -10,15 +10,15 @@ import redis
 from flask.testing import FlaskClient
 
 from app.services import Services
-from catalog.chunks import Chunk
-from catalog.connection import databases
-from catalog.endings import fail_images, purge_piece
-from catalog.retention import forget_images
+from catalog.database.connection import databases
+from catalog.flows.removal import fail_images, purge_piece
+from catalog.flows.retention import forget_images
+from catalog.rows.chunks import Chunk
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
 from tests.integration.app.api_in_process import Serve, result
-from workers.endings import conclude
+from workers.support.chunk_end import conclude
 
 PRODUCT = {"product_id": "p", "product_name": "P", "category": "鞋靴"}
 NAMES = ("good", "bad", "open")

@@ -9,9 +9,9 @@ import redis
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect
 
-from app import ingestion
+from app.operations import ingestion
 from app.services import Services
-from catalog.collections import CollectionRow
+from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog
 from config.settings import settings
 from tests.integration.app.api_in_process import Serve, result

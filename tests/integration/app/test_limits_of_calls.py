@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from pymongo.errors import BulkWriteError
 
 from app.services import Services
-from catalog.collections import MOST_COLLECTIONS
-from catalog.endings import fail_images
-from catalog.products import MOST_IMAGES
+from catalog.flows.removal import fail_images
+from catalog.rows.collections import MOST_COLLECTIONS
+from catalog.rows.products import MOST_IMAGES
 from catalog.store import Catalog
 from config.settings import Settings, settings
 from contract.errors import ContractError, InsertImageError, NoAvailableFeature
 from tests.integration.app.api_in_process import Serve, result
-from workers.endings import conclude
+from workers.support.chunk_end import conclude
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def test_fifty_callers_at_once_never_give_a_product_one_image_too_many(serve: Se
 def test_a_product_without_a_limit_takes_as_many_images_as_its_row_carries(
     serve: Serve, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.products.MOST_IMAGES", 3)
+    monkeypatch.setattr("catalog.rows.products.MOST_IMAGES", 3)
     client = serve(images_per_product=0)
     result(client, "create_product", collection_name="c", product_list=products("p"))
 
@@ -135,7 +135,7 @@ def test_a_product_without_a_limit_takes_as_many_images_as_its_row_carries(
 def test_a_user_without_a_limit_has_as_many_collections_as_a_row_carries(
     serve: Serve, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.collections.MOST_COLLECTIONS", 2)
+    monkeypatch.setattr("catalog.rows.collections.MOST_COLLECTIONS", 2)
     client = serve(collections_per_user=0)
 
     def create(name: str) -> int:

@@ -13,11 +13,11 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.server import create_app
 from app.services import Services
-from catalog.chunks import Stage
-from catalog.collections import CollectionRow
-from catalog.products import NewProduct
+from catalog.flows.submission import NewImage, begin, open_task, write
+from catalog.rows.chunks import Stage
+from catalog.rows.collections import CollectionRow
+from catalog.rows.products import NewProduct
 from catalog.store import Catalog
-from catalog.submission import NewImage, begin, open_task, write
 from config.settings import settings
 from tests.catalogues import default_catalog
 from tests.integration.app.api_in_process import Serve, result

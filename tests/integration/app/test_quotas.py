@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from app.answer import UNLIMITED, SystemCode
-from app.quotas import Charge, Quotas
-from workers.staging import connect_redis
+from app.auth.quotas import Charge, Quotas
+from app.http.envelope import UNLIMITED, SystemCode
+from broker.redis_connection import connect_redis
 
 CALLS = 60
 

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.services import Services
-from catalog.accounts import NewKeys
+from catalog.rows.accounts import NewKeys
 from identity.keys import hash_of
 from tests.contract_coverage import ANY
 from tests.integration.app.api_in_process import Serve, result

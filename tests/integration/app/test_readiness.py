@@ -12,11 +12,11 @@ from pydantic import SecretStr
 
 from app.server import create_app
 from app.services import make_services
+from broker.staged_bytes import RoomNotice, StagedBytes
 from catalog.store import Catalog
 from config.embedded import free_port
 from config.settings import settings
 from tests.integration.app.api_in_process import Serve
-from workers.staging import RoomNotice, StagedBytes
 
 #: Ten times what is meant; pymongo by itself tries for 30 s.
 SECONDS = 20.0

@@ -15,13 +15,13 @@ import redis
 from flask.testing import FlaskClient
 
 from app.server import OPERATIONS
-from catalog.chunks import State
+from broker.availability import WritesStoppedError, refusal_of_writes
+from broker.queues import QUEUES
+from broker.search_exchange import Exchange
+from catalog.rows.chunks import State
 from catalog.store import Catalog
 from config.embedded import free_port, valkey_command
 from tests.integration.app.api_in_process import Serve, result
-from workers.broker import QUEUES
-from workers.dependencies import WritesStoppedError, refusal_of_writes
-from workers.staging import Exchange
 
 #: Operations in an order in which their examples can be run.
 ORDER = [

@@ -6,10 +6,10 @@ from typing import Any
 
 import redis
 
+from broker.results import Outcome, read_outcomes, store_outcomes
 from catalog.store import Catalog
 from config.settings import settings
 from tests.integration.app.api_in_process import Serve, result
-from workers.results import Outcome, read_outcomes, store_outcomes
 
 PRODUCT = {"product_id": "p", "product_name": "P", "category": "鞋靴"}
 OUTCOMES = ("SUCCEEDED", "BROKEN_BASE64_OR_URL")

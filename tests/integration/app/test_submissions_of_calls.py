@@ -14,9 +14,9 @@ from pymongo.errors import AutoReconnect
 from werkzeug.test import TestResponse
 
 from app.services import Services
-from catalog.connection import now, stamp
+from catalog.database.connection import now, stamp
+from catalog.flows.submission import roll_back
 from catalog.store import Catalog
-from catalog.submission import roll_back
 from config.settings import settings
 from tests.integration.app.api_in_process import Serve, result
 

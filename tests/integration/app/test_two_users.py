@@ -16,15 +16,15 @@ from PIL import Image
 
 from app.server import OPERATIONS
 from app.services import Services
-from catalog.accounts import NewKeys
-from catalog.connection import now
-from catalog.lookup import labels_of
+from broker.messages import send_chunks
+from catalog.database.connection import now
+from catalog.flows.lookup import labels_of
+from catalog.rows.accounts import NewKeys
 from catalog.store import Catalog
 from config.settings import settings
 from identity.keys import hash_of
 from tests.integration.app.api_in_process import Serve
 from tests.request_signer import bearer
-from workers.messages import send_chunks
 
 SHOP, PRODUCT, IMAGE = "小店", "boot-1", "front"
 PATHS = [pytest.param(o.name, path, id=path) for o in OPERATIONS for path in o.paths]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from catalog.collections import CollectionRow
-from catalog.connection import databases
+from catalog.database.connection import databases
+from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog
 from config.settings import settings
 

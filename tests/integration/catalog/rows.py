@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from catalog import submission
-from catalog.chunks import Chunk
-from catalog.collections import CollectionRow
-from catalog.images import ImageRow
-from catalog.products import NewProduct, ProductRow
-from catalog.recounts import Recount, recount_one
+from catalog.flows import submission
+from catalog.flows.recount import Recount, recount_one
+from catalog.flows.submission import NewImage, begin, roll_back, write
+from catalog.rows.chunks import Chunk
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import ImageRow
+from catalog.rows.products import NewProduct, ProductRow
+from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
-from catalog.submission import NewImage, begin, roll_back, write
-from catalog.tasks import TaskRow
 from contract.errors import ContractError
 
 PICTURE = "http://pictures.example/a.jpg"

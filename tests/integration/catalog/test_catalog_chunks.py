@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from catalog.chunks import Chunk, Chunks, Item, Stage, State
-from catalog.connection import now
-from catalog.splitting import split_off
+from catalog.database.connection import now
+from catalog.flows.splitting import split_off
+from catalog.rows.chunks import Chunk, Chunks, Item, Stage, State
 from catalog.store import Catalog
 from tests.integration.catalog.at_once import at_once
 from tests.integration.catalog.rows import open_task

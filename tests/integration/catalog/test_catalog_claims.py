@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from catalog.claims import Claims, content_key, name_key
+from catalog.rows.claims import Claims, content_key, name_key
 from catalog.store import Catalog
 from tests.integration.catalog.at_once import at_once
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from catalog.collections import CollectionRow
-from catalog.connection import now
-from catalog.endings import delete_collection, purge_piece
-from catalog.products import NewProduct
+from catalog.database.connection import now
+from catalog.flows.removal import delete_collection, purge_piece
+from catalog.rows.collections import CollectionRow
+from catalog.rows.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import CollectionCountExceedsLimit
 from tests.integration.catalog.at_once import at_once

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from pymongo.errors import BulkWriteError
 
-from catalog.claims import content_key, name_key
-from catalog.collections import CollectionRow
-from catalog.connection import databases, now
-from catalog.endings import clear_ended, delete_images, fail_images, release_images
-from catalog.images import SUCCEEDED, ImageRow
-from catalog.products import ProductRow
+from catalog.database.connection import databases, now
+from catalog.flows.removal import clear_ended, delete_images, fail_images, release_images
+from catalog.rows.claims import content_key, name_key
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import SUCCEEDED, ImageRow
+from catalog.rows.products import ProductRow
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, DuplicateImage

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from catalog import purges
-from catalog.collections import CollectionRow
-from catalog.connection import now
-from catalog.endings import delete_collection, fail_images, purge_piece, vanished
+from catalog.database.connection import now
+from catalog.flows.removal import delete_collection, fail_images, purge_piece, vanished
+from catalog.rows import purges
+from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog
 from contract.errors import BrokenBase64OrUrl
 from tests.integration.catalog.rows import add_products, by_payload, by_url, open_task, submit

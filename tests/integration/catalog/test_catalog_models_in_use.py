@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from catalog.models import ModelMismatchError, ModelRow
+from catalog.rows.models import ModelMismatchError, ModelRow
 from catalog.store import Catalog
 
 OLD, NEW = ModelRow("old", 8), ModelRow("new", 16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from catalog.models import ModelMismatchError, ModelRow
+from catalog.rows.models import ModelMismatchError, ModelRow
 from catalog.store import Catalog
 from tests.integration.catalog.at_once import at_once
 

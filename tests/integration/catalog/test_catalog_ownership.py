@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from catalog.ownership import Owner, Ownership
+from catalog.coordination.index_ownership import Owner, Ownership
 from catalog.store import Catalog
 from config.settings import settings
 

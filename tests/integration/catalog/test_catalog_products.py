@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from catalog.chunks import Item
-from catalog.claims import name_key
-from catalog.collections import CollectionRow
-from catalog.connection import now
-from catalog.endings import delete_product, fail_images, vanished
-from catalog.products import NewProduct, ProductRow
+from catalog.database.connection import now
+from catalog.flows.removal import delete_product, fail_images, vanished
+from catalog.rows.chunks import Item
+from catalog.rows.claims import name_key
+from catalog.rows.collections import CollectionRow
+from catalog.rows.products import NewProduct, ProductRow
 from catalog.store import Catalog
 from contract.errors import (
     ContractError,

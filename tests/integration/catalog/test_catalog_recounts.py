@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from catalog.collections import CollectionRow
-from catalog.products import ProductRow
+from catalog.rows.collections import CollectionRow
+from catalog.rows.products import ProductRow
 from catalog.store import Catalog
 from tests.integration.catalog.rows import add_products, image_count, recount
 

@@ -8,16 +8,16 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from catalog import retention
-from catalog.chunks import Chunks
-from catalog.collections import CollectionRow
-from catalog.connection import now
-from catalog.endings import delete_images, fail_images
-from catalog.identity import Identity
-from catalog.images import SUCCEEDED
-from catalog.keys import Keys
+from catalog.coordination.catalogue_id import Identity
+from catalog.database.connection import now
+from catalog.flows import retention
+from catalog.flows.removal import delete_images, fail_images
+from catalog.rows.chunks import Chunks
+from catalog.rows.collections import CollectionRow
+from catalog.rows.idempotency_keys import Keys
+from catalog.rows.images import SUCCEEDED
+from catalog.rows.tasks import Backlog
 from catalog.store import Catalog, open_catalog
-from catalog.tasks import Backlog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
 from tests.catalogues import default_times

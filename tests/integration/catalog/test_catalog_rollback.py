@@ -11,10 +11,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
-from catalog.collections import CollectionRow
-from catalog.connection import now
-from catalog.store import Catalog, open_catalog
-from catalog.submission import (
+from catalog.database.connection import now
+from catalog.flows.submission import (
     NewImage,
     SubmissionCutOffError,
     begin,
@@ -22,6 +20,8 @@ from catalog.submission import (
     roll_back,
     write,
 )
+from catalog.rows.collections import CollectionRow
+from catalog.store import Catalog, open_catalog
 from config.settings import settings
 from tests.catalogues import default_catalog, default_times
 from tests.integration.catalog.rows import add_products, by_payload, by_url, image_count, recount

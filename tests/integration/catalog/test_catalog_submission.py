@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from catalog.chunks import Chunk, Item, Stage, State
-from catalog.claims import name_key
-from catalog.collections import CollectionRow
-from catalog.connection import connect
-from catalog.endings import delete_product
-from catalog.images import Images
+from catalog.database.connection import connect
+from catalog.flows.removal import delete_product
+from catalog.rows.chunks import Chunk, Item, Stage, State
+from catalog.rows.claims import name_key
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import Images
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import (

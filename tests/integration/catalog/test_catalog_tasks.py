@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from catalog.connection import now
-from catalog.database_time import DATABASE_TIME
-from catalog.queues import Queues
+from catalog.coordination.queue_progress import Queues
+from catalog.database.connection import now
+from catalog.database.database_time import DATABASE_TIME
+from catalog.rows.tasks import user_of
 from catalog.store import Catalog
-from catalog.tasks import user_of
 from tests.integration.catalog.at_once import at_once
 from tests.integration.catalog.rows import open_task
 

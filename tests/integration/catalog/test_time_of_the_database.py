@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from catalog import connection
-from catalog.connection import connect, now, time_of
-from catalog.database_time import DatabaseTime
+from catalog.database import connection
+from catalog.database.connection import connect, now, time_of
+from catalog.database.database_time import DatabaseTime
 from catalog.store import Catalog
 from config.settings import settings
 

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from pymongo import MongoClient
 
-from catalog.chunks import TIME_FIELDS, Chunk, Stage, State
-from catalog.claims import content_key
-from catalog.collections import CollectionRow
-from catalog.connection import Row, databases, now, stamp
-from catalog.copies import copy_product
-from catalog.endings import delete_collection, delete_images, delete_product, fail_images
-from catalog.images import SUCCEEDED
-from catalog.indexes import create_indexes
-from catalog.models import ModelRow
-from catalog.products import NewProduct, ProductRow
-from catalog.schema import Schema
-from catalog.splitting import split_off
+from catalog.database.connection import Row, databases, now, stamp
+from catalog.flows.product_copies import copy_product
+from catalog.flows.removal import delete_collection, delete_images, delete_product, fail_images
+from catalog.flows.splitting import split_off
+from catalog.flows.submission import Draft, NewImage, Written, begin, open_task, write
+from catalog.rows.chunks import TIME_FIELDS, Chunk, Stage, State
+from catalog.rows.claims import content_key
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import SUCCEEDED
+from catalog.rows.models import ModelRow
+from catalog.rows.products import NewProduct, ProductRow
+from catalog.rows.tasks import TaskRow, state_fields
+from catalog.schema.indexes import create_indexes
+from catalog.schema.version import Schema
 from catalog.store import Catalog
-from catalog.submission import Draft, NewImage, Written, begin, open_task, write
-from catalog.tasks import TaskRow, state_fields
 from contract.errors import BrokenBase64OrUrl
 from tests.catalogues import default_catalog
 

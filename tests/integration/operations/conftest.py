@@ -11,7 +11,7 @@ import pytest
 import requests
 from pymongo import MongoClient
 
-from catalog.connection import Row, connect
+from catalog.database.connection import Row, connect
 from cli.processes import ROOT
 from config.embedded import free_port
 from tests.integration.operations.busy_catalog import Busy

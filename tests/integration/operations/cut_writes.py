@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
-from catalog.connection import Row
+from catalog.database.connection import Row
 
 
 class Cut(BaseException):

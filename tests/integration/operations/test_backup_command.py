@@ -16,13 +16,14 @@ import redis
 from pydantic import SecretStr
 from pymongo import MongoClient
 
-from backup.archive import ArchiveWriter, Manifest, open_archive
-from backup.taking import take_backup
-from catalog.connection import Row, databases
-from catalog.dumping import BLOBS
-from catalog.restoring import USED, RestoreRefusedError, require_room, restore
-from catalog.schema import RESTORE, SCHEMA
-from catalog.survivors import Survivors
+from broker.heartbeats import Consumption
+from catalog.backup.archive import ArchiveWriter, Manifest, open_archive
+from catalog.backup.consistent_rows import Survivors
+from catalog.backup.dumping import BLOBS
+from catalog.backup.restoring import USED, RestoreRefusedError, require_room, restore
+from catalog.backup.taking import take_backup
+from catalog.database.connection import Row, databases
+from catalog.schema.version import RESTORE, SCHEMA
 from cli.processes import ROOT
 from config.embedded import embedded_servers, free_port
 from config.endpoints import read_endpoints
@@ -31,7 +32,6 @@ from tests.catalogues import default_catalog
 from tests.integration.operations.busy_catalog import Busy, audit
 from tests.integration.operations.programs import environment, run
 from tests.servers import Servers
-from workers.staging import Consumption
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
-from backup.archive import open_archive
-from backup.taking import take_backup
-from catalog.chunks import TIME_FIELDS, State
-from catalog.connection import Row, databases
-from catalog.counters import without_recount
-from catalog.dumping import BLOBS, TABLES
-from catalog.restoring import restore
-from catalog.survivors import Contents, Survivors
+from catalog.backup.archive import open_archive
+from catalog.backup.consistent_rows import Contents, Survivors
+from catalog.backup.dumping import BLOBS, TABLES
+from catalog.backup.restoring import restore
+from catalog.backup.taking import take_backup
+from catalog.database.connection import Row, databases
+from catalog.rows.chunks import TIME_FIELDS, State
+from catalog.rows.counters import without_recount
 from tests.catalogues import default_catalog
 from tests.integration.operations.busy_catalog import EVENTS, Busy, Victim, audit
 

@@ -14,20 +14,22 @@ from pathlib import Path
 import pytest
 import redis
 
-from catalog.accounts import NewKeys
-from catalog.connection import connect, databases
-from catalog.indexes import INDEXES, create_indexes
-from catalog.models import ModelRow
-from catalog.schema import SCHEMA, Schema
+from broker.heartbeats import Consumption
+from broker.index_reports import IndexReport, IndexReports
+from broker.process_reports import ProcessReport, ProcessReports
+from broker.queues import QUEUES
+from broker.staged_bytes import RoomNotice, StagedBytes
+from catalog.database.connection import connect, databases
+from catalog.rows.accounts import NewKeys
+from catalog.rows.models import ModelRow
+from catalog.schema.indexes import INDEXES, create_indexes
+from catalog.schema.version import SCHEMA, Schema
 from cli.processes import ROOT
 from config.embedded import free_port
 from identity.vault import Vault
 from tests.catalogues import default_catalog
 from tests.integration.operations.programs import environment
 from tests.servers import Servers
-from workers.broker import QUEUES
-from workers.process_reports import ProcessReport, ProcessReports
-from workers.staging import Consumption, IndexReport, IndexReports, RoomNotice, StagedBytes
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ from click.testing import CliRunner
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from backup import taking
-from backup.archive import open_archive
-from backup.taking import NothingToBackUpError, read_through, take_backup
-from catalog.changes import ChangeState
-from catalog.collections import CollectionRow
-from catalog.connection import Row, databases
-from catalog.dumping import dump
-from catalog.images import ImageRow
-from catalog.models import ModelRow
-from catalog.products import NewProduct
-from catalog.restoring import restore
-from catalog.schema import SCHEMA, Schema
+from catalog.backup import taking
+from catalog.backup.archive import open_archive
+from catalog.backup.dumping import dump
+from catalog.backup.restoring import restore
+from catalog.backup.taking import NothingToBackUpError, read_through, take_backup
+from catalog.database.connection import Row, databases
+from catalog.rows.changes import ChangeState
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import ImageRow
+from catalog.rows.models import ModelRow
+from catalog.rows.products import NewProduct
+from catalog.schema.version import SCHEMA, Schema
 from catalog.store import Catalog
 from cli.main import main
 from tests.catalogues import default_catalog

@@ -16,16 +16,17 @@ import pytest
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
-from backup.archive import open_archive
-from backup.taking import take_backup
-from catalog import lease, restoring
-from catalog.chunks import TIME_FIELDS
-from catalog.connection import Row, databases
-from catalog.dumping import BLOBS, Progress
-from catalog.indexes import INDEXES, missing_indexes
-from catalog.restoring import RestoreRefusedError, restore
-from catalog.schema import RESTORE
-from catalog.survivors import Survivors
+from catalog.backup import restoring
+from catalog.backup.archive import open_archive
+from catalog.backup.consistent_rows import Survivors
+from catalog.backup.dumping import BLOBS, Progress
+from catalog.backup.restoring import RestoreRefusedError, restore
+from catalog.backup.taking import take_backup
+from catalog.database import lease
+from catalog.database.connection import Row, databases
+from catalog.rows.chunks import TIME_FIELDS
+from catalog.schema.indexes import INDEXES, missing_indexes
+from catalog.schema.version import RESTORE
 from cli.processes import ROOT
 from tests.integration.operations.busy_catalog import Busy, audit
 from tests.integration.operations.cut_writes import Cut, mortal_client
@@ -138,11 +139,11 @@ import os, signal, sys
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from backup.archive import open_archive
+from catalog.backup.archive import open_archive
 from catalog import lease
-from catalog.connection import connect
-from catalog.restoring import restore
-from catalog.survivors import Survivors
+from catalog.database.connection import connect
+from catalog.backup.restoring import restore
+from catalog.backup.consistent_rows import Survivors
 
 lease.LEASE = timedelta(seconds=0.5)
 

@@ -14,10 +14,11 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from catalog import lease, schema
-from catalog.connection import Row, connect, databases, now, stamp
-from catalog.migrations import MIGRATIONS
-from catalog.schema import (
+from catalog.database import lease
+from catalog.database.connection import Row, connect, databases, now, stamp
+from catalog.schema import version as schema
+from catalog.schema.migrations import MIGRATIONS
+from catalog.schema.version import (
     SCHEMA,
     MissingMigrationError,
     Schema,
@@ -247,8 +248,8 @@ def test_a_long_migration_keeps_its_lock(
 
 PROGRAM = """
 import os, sys, time
-from catalog.connection import connect, databases
-from catalog.schema import Schema
+from catalog.database.connection import connect, databases
+from catalog.schema.version import Schema
 
 def slow(rows, _):
     rows["runs"].insert_one({"process": os.getpid()})

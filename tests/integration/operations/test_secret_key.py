@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from pymongo import MongoClient
 
 from app.services import await_secret_key
-from catalog.accounts import Accounts, NewKeys
-from catalog.connection import Row, databases
+from catalog.database.connection import Row, databases
+from catalog.rows.accounts import Accounts, NewKeys
 from catalog.store import Catalog
 from cli.main import main
 from config.embedded import free_port

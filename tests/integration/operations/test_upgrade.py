@@ -12,10 +12,11 @@ from pymongo.database import Database
 from pymongo.errors import NetworkTimeout
 from structlog.testing import capture_logs
 
-from catalog import connection, lease, schema
-from catalog.connection import Row, connect, databases
-from catalog.indexes import INDEXES, create_indexes, missing_indexes
-from catalog.schema import SCHEMA, Schema, bring_up_to_date
+from catalog.database import connection, lease
+from catalog.database.connection import Row, connect, databases
+from catalog.schema import version as schema
+from catalog.schema.indexes import INDEXES, create_indexes, missing_indexes
+from catalog.schema.version import SCHEMA, Schema, bring_up_to_date
 from tests.integration.operations.cut_writes import Cut, mortal_client
 from tests.integration.operations.slow_builds import slow_builds
 from tests.servers import Servers

@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 from pymongo import MongoClient
 
-from backup.archive import open_archive
-from backup.taking import read_through, take_backup
-from catalog.accounts import Accounts, NewKeys
-from catalog.connection import Row, databases
-from catalog.indexes import missing_indexes
-from catalog.restoring import RestoreRefusedError, require_room, restore
-from catalog.schema import RESTORE, SCHEMA
+from catalog.backup.archive import open_archive
+from catalog.backup.restoring import RestoreRefusedError, require_room, restore
+from catalog.backup.taking import read_through, take_backup
+from catalog.database.connection import Row, databases
+from catalog.rows.accounts import Accounts, NewKeys
+from catalog.schema.indexes import missing_indexes
+from catalog.schema.version import RESTORE, SCHEMA
 from cli.main import main
 from cli.processes import ROOT
 from identity.keys import hash_of

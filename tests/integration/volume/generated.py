@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pymongo import MongoClient
 
-from catalog.connection import Row
-from catalog.models import ModelRow
+from catalog.database.connection import Row
+from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from config.settings import Settings
 from tests.volume.catalog import Generator, Shape

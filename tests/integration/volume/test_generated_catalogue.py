@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 
 from app.server import create_app
 from app.services import make_services
-from catalog.chunks import State
-from catalog.claims import content_key, name_key
-from catalog.collections import CollectionRow
-from catalog.connection import now
-from catalog.images import SUCCEEDED
-from catalog.recounts import recount_one
+from catalog.database.connection import now
+from catalog.flows.recount import recount_one
+from catalog.rows.chunks import State
+from catalog.rows.claims import content_key, name_key
+from catalog.rows.collections import CollectionRow
+from catalog.rows.images import SUCCEEDED
 from cli import doctor
 from tests.integration.volume.generated import DATABASE, MODEL, SMALL, Written
 from tests.volume.catalog import Generator, Shape, collection_name, vector_of

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from catalog.chunks import Chunk
-from catalog.collections import CollectionRow
-from catalog.products import NewProduct
+from catalog.flows.submission import NewImage, begin, open_task, write
+from catalog.rows.chunks import Chunk
+from catalog.rows.collections import CollectionRow
+from catalog.rows.products import NewProduct
+from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
-from catalog.submission import NewImage, begin, open_task, write
-from catalog.tasks import TaskRow
-from indexer.ownership import DirectoryOwnership
+from indexer.hnsw.directory_ownership import DirectoryOwnership
 from workers import index as index_stage
 
 

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catalog.changes import Change
-from catalog.chunks import Chunk, Stage
-from catalog.collections import CollectionRow
-from catalog.models import ModelRow
+from catalog.rows.changes import Change
+from catalog.rows.chunks import Chunk, Stage
+from catalog.rows.collections import CollectionRow
+from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from contract.errors import NoAvailableFeature
 from vision.box import Box
 from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage
-from workers.catalog_index import CatalogIndex
+from workers.index_process.catalog_index import CatalogIndex
 from workers.sweeps.model_changes import change_models
 
 OLD = ModelRow("old", 3)

@@ -11,8 +11,8 @@ from typing import Any
 from pymongo import monitoring
 from pymongo.database import Database
 
-from catalog.connection import Row
-from catalog.indexes import INDEXES
+from catalog.database.connection import Row
+from catalog.schema.indexes import INDEXES
 
 #: How MongoDB calls steps that read an index, or nothing at all.
 BY_INDEX = {

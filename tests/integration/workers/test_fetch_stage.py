@@ -15,18 +15,18 @@ import redis
 from celery.signals import worker_shutting_down
 from structlog.testing import capture_logs
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.connection import now
-from catalog.endings import delete_images
+from broker.staged_bytes import StagedBytes
+from catalog.database.connection import now
+from catalog.flows.removal import delete_images
+from catalog.rows.chunks import Chunk, Stage, State
 from catalog.store import Catalog
 from config.settings import Settings, settings
 from download.client import fetch_all
 from tests.integration.workers.counting_files import serving
 from tests.integration.workers.waiting import until
 from workers import fetch as fetch_stage
-from workers.resources import room_notice, staged_bytes
-from workers.stage import stopping
-from workers.staging import StagedBytes
+from workers.support.resources import room_notice, staged_bytes
+from workers.support.stage import stopping
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import redis
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.copies import copy_product
-from catalog.endings import delete_collection, delete_images, delete_product, purge_piece
-from catalog.models import ModelRow
+from broker.results import read_outcomes
+from catalog.flows.product_copies import copy_product
+from catalog.flows.removal import delete_collection, delete_images, delete_product, purge_piece
+from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.models import ModelRow
 from catalog.store import Catalog
-from indexer.vector_set import SetNotReadyError
+from indexer.hnsw.vector_set import SetNotReadyError
 from workers import index as index_stage
-from workers.catalog_index import CatalogIndex
-from workers.resources import exchange
-from workers.results import read_outcomes
+from workers.index_process.catalog_index import CatalogIndex
+from workers.support.resources import exchange
 
 DIMENSIONS = 8
 MODEL = ModelRow("test-model", DIMENSIONS)
@@ -160,7 +160,7 @@ def test_one_deleted_after_its_success_stays_succeeded_and_leaves_the_index(
 def catalog_far_future() -> Any:
     from datetime import timedelta
 
-    from catalog.connection import now
+    from catalog.database.connection import now
 
     return now() + timedelta(days=1)
 

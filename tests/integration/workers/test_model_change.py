@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import redis
 
-from catalog.changes import END, Change, Changes, ChangeState
-from catalog.chunks import Stage
-from catalog.endings import delete_images
-from catalog.images import SUCCEEDED
+from catalog.flows.removal import delete_images
+from catalog.rows.changes import END, Change, Changes, ChangeState
+from catalog.rows.chunks import Stage
+from catalog.rows.images import SUCCEEDED
 from catalog.store import Catalog
 from contract.errors import NoAvailableFeature
 from download.client import TransientFetchError
@@ -33,9 +33,9 @@ from tests.integration.workers.model_change import (
 from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage
-from workers.catalog_index import CatalogIndex
-from workers.model import ModelNotLoadedError
-from workers.resources import staged_bytes
+from workers.index_process.catalog_index import CatalogIndex
+from workers.support.model import ModelNotLoadedError
+from workers.support.resources import staged_bytes
 from workers.sweeps.model_changes import change_models
 from workers.sweeps.recovery import recover
 

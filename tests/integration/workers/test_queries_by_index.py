@@ -14,22 +14,25 @@ from pymongo import monitoring
 
 from app.server import OPERATIONS, create_app
 from app.services import Services, make_services
-from catalog.accounts import NewKeys
-from catalog.chunks import DUE_FIELDS, SENT_FIELDS, TIME_FIELDS, State
-from catalog.connection import databases, now, stamp
-from catalog.indexes import INDEXES
-from catalog.products import NewProduct
+from broker import celery_settings as celery_conf
+from broker.celery_app import app
+from broker.queues import MAINTENANCE
+from catalog.database.connection import databases, now, stamp
+from catalog.flows.submission import NewImage, begin, write
+from catalog.rows.accounts import NewKeys
+from catalog.rows.chunks import DUE_FIELDS, SENT_FIELDS, TIME_FIELDS, State
+from catalog.rows.products import NewProduct
+from catalog.schema.indexes import INDEXES
 from catalog.store import Catalog
-from catalog.submission import NewImage, begin, write
 from config.settings import settings
 from tests.integration.workers.model_change import NEW, OLD, Work, picture, pipeline
 from tests.integration.workers.recorded_queries import Recorder, is_by_index
-from workers import celery_conf, maintenance, resources
 from workers import index as index_stage
+from workers import maintenance
 from workers import vision as vision_stage
-from workers.broker import MAINTENANCE, app
-from workers.catalog_index import CatalogIndex
-from workers.comparison import Comparison
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.comparison import Comparison
+from workers.support import resources
 
 #: Tables of a few rows, or read as a whole, each with the reason why no index is needed.
 READ_AS_A_WHOLE = {

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from catalog.endings import delete_collection, delete_images, delete_product
-from catalog.products import NewProduct
+from broker.queries import Query
+from catalog.flows.removal import delete_collection, delete_images, delete_product
+from catalog.rows.products import NewProduct
 from catalog.store import Catalog
 from contract.errors import BY_MESSAGE
 from tests.integration.workers.any_feature import AnyFeature, picture
 from workers import search as search_stage
-from workers.neighbours import NoReplyError
-from workers.queries import Query
-from workers.resources import exchange
+from workers.index_process.neighbours import NoReplyError
+from workers.support.resources import exchange
 
 Ask = Callable[..., dict[str, Any]]
 

@@ -11,15 +11,15 @@ import redis
 from pymongo.errors import AutoReconnect
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from catalog.chunks import Chunk, Chunks, Stage, State
-from catalog.connection import now
-from catalog.endings import delete_images
+from broker.queues import QUEUES
+from catalog.database.connection import now
+from catalog.flows.removal import delete_images
+from catalog.rows.chunks import Chunk, Chunks, Stage, State
 from catalog.store import Catalog
 from config.settings import settings
-from workers import probe
-from workers.broker import QUEUES
-from workers.resources import consumption
-from workers.stage import move_on, run_stage
+from workers.support import probe
+from workers.support.resources import consumption
+from workers.support.stage import move_on, run_stage
 
 
 def the_chunk(catalog: Catalog, chunk: Chunk) -> Chunk:
@@ -75,7 +75,7 @@ def test_while_the_database_is_away_a_chunk_is_handed_back_later_and_nothing_cou
     catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (chunk,) = take("a").chunks
-    monkeypatch.setattr("workers.stage.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("workers.support.stage.RETRY_SECONDS", 0.01)
     hand_back, refused = Chunks.hand_back, iter([AutoReconnect("down"), AutoReconnect("down")])
 
     def unreachable_at_first(*arguments: Any, **options: Any) -> Any:
@@ -130,7 +130,7 @@ def test_long_work_counts_as_consumption_of_its_queue_until_it_must_be_hanging(
     (chunk,) = take("a").chunks
     monkeypatch.setattr(probe, "_noted", {})
     chosen = settings().model_copy(update={"time_limit_seconds": limit})
-    monkeypatch.setattr("workers.stage.settings", lambda: chosen)
+    monkeypatch.setattr("workers.support.stage.settings", lambda: chosen)
 
     def work(_: Chunk) -> None:
         time.sleep(0.5)  # leases are renewed every 0.2 s in these tests
@@ -157,7 +157,7 @@ def test_a_claim_whose_answer_got_lost_is_made_again_and_counts_against_nobody(
         return found
 
     monkeypatch.setattr(rows, "find_one_and_update", answer_lost)
-    monkeypatch.setattr("workers.stage.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("workers.support.stage.RETRY_SECONDS", 0.05)
     worked: list[Chunk] = []
     run_stage(Stage.FETCH, chunk.id, chunk.attempt, worked.append)
     assert [found.id for found in worked] == [chunk.id]
@@ -184,7 +184,7 @@ def test_a_stage_that_hangs_loses_its_lease_and_then_changes_nothing(
 ) -> None:
     (chunk,) = take("a").chunks
     chosen = settings().model_copy(update={"time_limit_seconds": 0.3})
-    monkeypatch.setattr("workers.stage.settings", lambda: chosen)
+    monkeypatch.setattr("workers.support.stage.settings", lambda: chosen)
 
     def work(found: Chunk) -> None:
         time.sleep(1.6)  # the lease of these tests is 1 s

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from workers import staging
-from workers.results import Outcome, store_outcomes
-from workers.staging import RoomNotice, StagedBytes
+from broker import staged_bytes as module
+from broker.results import Outcome, store_outcomes
+from broker.staged_bytes import RoomNotice, StagedBytes
 
 BIG_LABEL = 2**62
 
@@ -83,7 +83,7 @@ def test_what_expires_counts_no_more(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few entries one script forgets."""
-    monkeypatch.setattr(staging, "PURGED_AT_ONCE", 2)
+    monkeypatch.setattr(module, "PURGED_AT_ONCE", 2)
     staged(redis_client, seconds=1).put(dict.fromkeys(range(5), b"x" * 100))
     staged(redis_client).put({9: b"y"})
     assert staged(redis_client).total() == 501
@@ -170,7 +170,7 @@ def test_a_wait_of_more_than_a_day_is_told_as_a_day(redis_client: redis.Redis) -
 
 def test_every_key_of_a_wait_for_room_expires(redis_client: redis.Redis) -> None:
     RoomNotice(redis_client).note()
-    assert 0 < redis_client.ttl("room:latest") <= staging.ROOM_NOTICE_SECONDS
+    assert 0 < redis_client.ttl("room:latest") <= module.ROOM_NOTICE_SECONDS
     assert 0 < redis_client.ttl("room:since") <= 86_400
 
 

@@ -16,16 +16,16 @@ import redis
 from numpy.typing import NDArray
 from PIL import Image
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.models import ModelRow
+from broker.celery_app import app
+from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from vision.box import Box
 from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage
-from workers.broker import app
-from workers.catalog_index import CatalogIndex
-from workers.resources import staged_bytes
+from workers.index_process.catalog_index import CatalogIndex
+from workers.support.resources import staged_bytes
 
 COLOURS = ("red", "green", "blue")
 MODEL = ModelRow("slow-colour", 3)
@@ -204,7 +204,9 @@ def test_an_old_index_attempt_beside_a_new_one_adds_each_image_and_ends_the_chun
 ) -> None:
     chunk = three_features(catalog, take)
     ended: list[str] = []
-    monkeypatch.setattr("workers.endings.store_outcomes", lambda key, _: ended.append(key))
+    monkeypatch.setattr(
+        "workers.support.chunk_end.store_outcomes", lambda key, _: ended.append(key)
+    )
     old, new = both_attempts(catalog, chunk)
     at_once(lambda: index_stage._work(old), lambda: index_stage._work(new))
     assert_each_is_found_once(catalog, shards, chunk)

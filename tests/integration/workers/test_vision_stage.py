@@ -10,15 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from catalog.chunks import Chunk, Stage
-from catalog.connection import databases
-from catalog.endings import delete_images
+from catalog.database.connection import databases
+from catalog.flows.removal import delete_images
+from catalog.rows.chunks import Chunk, Stage
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import NoAvailableFeature
 from vision.box import Box
 from workers import vision as vision_stage
-from workers.resources import staged_bytes
+from workers.support.resources import staged_bytes
 
 
 class MeanColour:

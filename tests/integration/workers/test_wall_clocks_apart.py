@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import redis
 
-from catalog.chunks import Chunk, State
-from catalog.connection import now
+from broker.queries import Query
+from catalog.database.connection import now
+from catalog.rows.chunks import Chunk, State
 from catalog.store import Catalog
 from tests.integration.workers.any_feature import AnyFeature, picture
 from workers import search as search_stage
+from workers.index_process.neighbours import NoReplyError
 from workers.maintenance import sweep
-from workers.neighbours import NoReplyError
-from workers.queries import Query
-from workers.resources import exchange
+from workers.support.resources import exchange
 
 HOUR = 3600.0
 #: The lease of these tests is 1 s.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from catalog.accounts import AccessKey, Account
+from catalog.rows.accounts import AccessKey, Account
 from identity.keys import hash_of
 from identity.vault import Vault
 from tests.unit.app.standins import envelope

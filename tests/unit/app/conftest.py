@@ -15,19 +15,22 @@ from flask.testing import FlaskClient
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from app.backlog import Backlog
-from app.caller import Gate
-from app.quotas import Quotas
+from app.auth.backlog import Backlog
+from app.auth.gate import Gate
+from app.auth.quotas import Quotas
 from app.server import create_app
 from app.services import Services
+from broker.heartbeats import Consumption
+from broker.index_reports import IndexReports
+from broker.process_reports import ProcessReports
+from broker.search_exchange import Exchange
+from broker.staged_bytes import RoomNotice
+from config.limits import fetch_policy_of, picture_limits_of
 from config.settings import Settings, settings
 from identity.nonces import Nonces
 from identity.vault import Vault
 from tests.unit.app.caller_standins import NOW, Rows
 from tests.unit.app.standins import FailingCatalog
-from workers.process_reports import ProcessReports
-from workers.staging import Consumption, Exchange, IndexReports, RoomNotice
-from workers.wiring import fetch_policy_of, picture_limits_of
 
 #: The accounts of a service that never made a key.
 NOBODY: Any = SimpleNamespace(is_anybody=lambda: False)

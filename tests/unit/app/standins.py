@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from catalog.collections import CollectionRow
-from catalog.connection import now
+from catalog.database.connection import now
+from catalog.rows.collections import CollectionRow
 
 SYSTEM_FIELDS = ["code", "charge", "remainTimes", "remainSeconds", "msg"]
 

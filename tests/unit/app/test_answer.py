@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.answer import SystemCode, not_served, refused, succeeded
+from app.http.envelope import SystemCode, not_served, refused, succeeded
 from contract import errors
 from tests.unit.app.standins import SYSTEM_FIELDS, strictly
 

@@ -9,10 +9,10 @@ import fakeredis
 import pytest
 from pymongo.errors import OperationFailure
 
-from app.answer import Busy
-from app.backlog import Backlog
+from app.auth.backlog import Backlog
+from app.http.envelope import Busy
+from broker.process_reports import ProcessReport, ProcessReports
 from config.settings import Settings
-from workers.process_reports import ProcessReport, ProcessReports
 
 LIMIT = 2**20
 PLENTY = 2**40

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import BadRequest
 from werkzeug.test import EnvironBuilder
 
-from app.body import DEPTH, DIGITS, parse_json, read_bytes
+from app.http.body import DEPTH, DIGITS, parse_json, read_bytes
 from app.server import create_app
 from app.services import Services
 

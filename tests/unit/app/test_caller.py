@@ -16,7 +16,7 @@ from pymongo.errors import AutoReconnect
 
 from app.server import OPERATIONS
 from app.services import Services
-from catalog.accounts import AccessKey, MalformedAccountError
+from catalog.rows.accounts import AccessKey, MalformedAccountError
 from identity.vault import Vault
 from tests.request_signer import SignedBy, bearer
 from tests.unit.app.caller_standins import API_KEY, NOW, SECRET, Rows, refuses, system_code

@@ -6,13 +6,13 @@ import textwrap
 
 import pytest
 
-from app.content import Content, read_content
+from app.http.image_content import Content, read_content
+from config.limits import fetch_policy_of
 from config.settings import Settings
 from contract import errors
 from contract.errors import ContractError
 from tests.unit.app.standins import image_file, in_base64
 from vision.picture import PictureLimits
-from workers.wiring import fetch_policy_of
 
 LIMITS = PictureLimits(max_bytes=3_932_160, min_side=201, max_side=4096)
 POLICY = fetch_policy_of(Settings())

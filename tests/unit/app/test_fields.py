@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from app.fields import (
+from app.http.fields import (
     Category,
     CollectionName,
     Identifier,

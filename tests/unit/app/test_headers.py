@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
-from app.headers import HEADERS
-from app.reference import content_policy
+from app.http.headers import HEADERS
+from app.reference.page import content_policy
 from app.server import create_app
 from app.services import Services
 

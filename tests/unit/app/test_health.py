@@ -14,10 +14,11 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from app.server import create_app
 from app.services import Services
+from broker.heartbeats import Consumption
+from broker.index_reports import IndexReport, IndexReports
+from broker.process_reports import ProcessReport, ProcessReports
+from broker.queues import QUEUES
 from tests.unit.app.standins import FailingCatalog
-from workers.broker import QUEUES
-from workers.process_reports import ProcessReport, ProcessReports
-from workers.staging import Consumption, IndexReport, IndexReports
 
 MakeServices = Callable[..., Services]
 

@@ -6,12 +6,12 @@ import base64
 
 import pytest
 
-from app.content import read_content
+from app.http.image_content import read_content
+from config.limits import fetch_policy_of
 from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ContractError
 from tests.hostile_pictures import LIMIT_BYTES, HostilePicture, hostile_pictures
 from vision.picture import PictureLimits
-from workers.wiring import fetch_policy_of
 
 POLICY = fetch_policy_of(Settings(image_bytes=LIMIT_BYTES))
 LIMITS = PictureLimits(LIMIT_BYTES, min_side=201, max_side=4096)

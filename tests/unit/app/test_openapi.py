@@ -11,10 +11,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from app.answer import SystemCode
-from app.fields import CONTROLS, judge
-from app.openapi import HTTP_FAULTS, document
-from app.operations import Operation
+from app.http.envelope import SystemCode
+from app.http.fields import CONTROLS, judge
+from app.operations.base import Operation
+from app.reference.openapi import HTTP_FAULTS, document
 from app.server import OPERATIONS
 from config.settings import Settings
 from config.version import VERSION

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.openapi import document
-from app.reference import fields, render
+from app.reference.openapi import document
+from app.reference.page import fields, render
 from app.server import OPERATIONS, create_app
 from app.services import Services
 from config.settings import Settings

@@ -16,10 +16,13 @@ from pymongo import MongoClient
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 import app.services
-from app import search
+from app.operations import search
 from app.server import create_app
 from app.services import Services
 from app.services import make_services as services_of
+from broker.availability import BrokerUnreachableError
+from broker.queries import Query
+from broker.search_exchange import Exchange
 from config.settings import Settings
 from tests.unit.app.standins import (
     assert_busy,
@@ -29,9 +32,6 @@ from tests.unit.app.standins import (
     image_file,
     in_base64,
 )
-from workers.dependencies import BrokerUnreachableError
-from workers.queries import Query
-from workers.staging import Exchange
 
 MakeServices = Callable[..., Services]
 

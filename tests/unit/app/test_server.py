@@ -14,12 +14,12 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app import server
-from app.answer import Busy
-from app.answers import Success
-from app.caller import DEFAULT_USER
-from app.examples import Example
-from app.fields import RequestModel
-from app.operations import Call, Handler, Operation
+from app.auth.gate import DEFAULT_USER
+from app.http.envelope import Busy
+from app.http.fields import RequestModel
+from app.operations.answers import Success
+from app.operations.base import Call, Handler, Operation
+from app.operations.examples import Example
 from app.server import create_app
 from app.services import Services
 from contract import errors

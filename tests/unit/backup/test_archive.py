@@ -15,7 +15,7 @@ from typing import Any
 import bson
 import pytest
 
-from backup.archive import (
+from catalog.backup.archive import (
     FORMAT,
     MAGIC,
     Archive,
@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
 WRITES_MUCH = """
 import os, resource, sys
 import bson
-from backup.archive import ArchiveWriter, Manifest, open_archive
+from catalog.backup.archive import ArchiveWriter, Manifest, open_archive
 
 picture = bson.encode({"_id": 1, "data": os.urandom(100_000)})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

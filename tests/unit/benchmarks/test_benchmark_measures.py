@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.measures import (
+from tools.benchmarks.measures import (
     average_precision,
     best_similarities,
     covered,

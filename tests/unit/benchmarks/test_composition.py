@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from benchmarks.composition import (
+from tools.benchmarks.composition import (
     HARD_SHARES,
     SMALL_SHARES,
     Scene,
@@ -18,7 +18,7 @@ from benchmarks.composition import (
     several,
     visible_box,
 )
-from benchmarks.measures import intersection_over_union
+from tools.benchmarks.measures import intersection_over_union
 from vision.box import Box
 
 COLOURS = ((220, 20, 20), (20, 180, 20), (20, 20, 220))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import crowd, sets
-from benchmarks.composition import Scene
+from tools.benchmarks import crowd, sets
+from tools.benchmarks.composition import Scene
 from vision.box import Box
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.composition import Scene, retaken
-from benchmarks.packages import PackageUnavailable
-from benchmarks.real import BOXES, photographs
+from tools.benchmarks.composition import Scene, retaken
+from tools.benchmarks.packages import PackageUnavailable
+from tools.benchmarks.real import BOXES, photographs
 from vision.box import Box
 
 

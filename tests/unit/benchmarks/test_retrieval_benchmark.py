@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import retrieval, sets
-from benchmarks.composition import Scene
-from benchmarks.evaluation import Described, query_rows, several_rows
-from benchmarks.packages import PackageUnavailable, debian_package
 from config.settings import Settings
+from tools.benchmarks import retrieval, sets
+from tools.benchmarks.composition import Scene
+from tools.benchmarks.evaluation import Described, query_rows, several_rows
+from tools.benchmarks.packages import PackageUnavailable, debian_package
 from vision.box import Box
 
 SCENE = Scene(Image.new("RGB", (100, 100)), (Box(0, 0, 40, 40), Box(60, 60, 100, 100)))

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from pymongo.errors import AutoReconnect, PyMongoError
 
-from catalog.renewal import Renewal
+from catalog.database.renewal import Renewal
 
 PAUSE = 0.01
 

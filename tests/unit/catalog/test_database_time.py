@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catalog.database_time import DatabaseTime
+from catalog.database.database_time import DatabaseTime
 
 SECOND = 1_000_000
 #: In microseconds, as everything here.

@@ -6,7 +6,7 @@ import click
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
-from catalog.schema import SchemaTooNewError
+from catalog.schema.version import SchemaTooNewError
 from cli.faults import CHARACTERS, told_in_one_line
 from config.settings import SettingsError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.queues import NEIGHBOURS, QUEUES
 from cli.processes import ROOT, procfile
-from workers.broker import NEIGHBOURS, QUEUES
 
 LINES: dict[str, list[str]] = {kind: shlex.split(command) for kind, command in procfile().items()}
 WORKERS = {kind: words for kind, words in LINES.items() if "worker" in words}

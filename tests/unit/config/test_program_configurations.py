@@ -20,7 +20,7 @@ ROOT = Path(app.__file__).parents[1]
 
 
 def gunicorn() -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "app/gunicorn_conf.py"))
+    return runpy.run_path(str(ROOT / "app/serving/configuration.py"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_gunicorn_waits_longer_for_an_answer_than_a_search_may_take() -> None:
 def flower(environment: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
     """Return a function that reads Flower's file; the log of the test run stays as it is."""
     environment.setattr("config.logging.configure_logging", lambda _: None)
-    return lambda: runpy.run_path(str(ROOT / "workers/flower_conf.py"))
+    return lambda: runpy.run_path(str(ROOT / "broker/flower_settings.py"))
 
 
 Flower = Callable[[], dict[str, Any]]

@@ -149,8 +149,8 @@ def server(service: StubService, port: int) -> ThreadingHTTPServer:
 
 def main() -> None:
     """Serve with the demo's settings until SIGTERM."""
-    from demo.manifest import load
-    from demo.queries import make_queries
+    from tools.demo.manifest import load
+    from tools.demo.queries import make_queries
 
     mode = sys.argv[1] if len(sys.argv) > 1 else ""
     if mode == "mute":

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from demo.client import SnapskuClient, SnapskuError
 from tests.unit.demo.stub_stack import Service
+from tools.demo.client import SnapskuClient, SnapskuError
 
 
 @pytest.fixture

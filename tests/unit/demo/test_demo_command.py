@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from demo import fileserver, stack
-from demo.__main__ import run
+from tools.demo import fileserver, stack
+from tools.demo.__main__ import run
 
 STUB = (sys.executable, "-m", "tests.unit.demo.stub_stack")
 
@@ -96,7 +96,7 @@ def test_an_interrupted_demo_stops_the_stack(tmp_path: Path) -> None:
         "time.sleep(60)\n"
     )
     driver = (
-        "import sys; from demo.__main__ import main\n"
+        "import sys; from tools.demo.__main__ import main\n"
         f"sys.argv = ['demo', '--output', {str(tmp_path)!r}]\n"
         f"sys.exit(main(command=(sys.executable, '-c', {sleeper!r})))"
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo import fileserver, flow
-from demo.client import SnapskuClient
-from demo.manifest import SAMPLES, load
-from demo.queries import Query
 from tests.unit.demo.stub_stack import Service
+from tools.demo import fileserver, flow
+from tools.demo.client import SnapskuClient
+from tools.demo.manifest import SAMPLES, load
+from tools.demo.queries import Query
 
 MANIFEST = load()
 IMAGES = MANIFEST.images[:9]

@@ -5,7 +5,7 @@ from collections import Counter
 
 from PIL import Image
 
-from demo.manifest import SAMPLES, load
+from tools.demo.manifest import SAMPLES, load
 
 MANIFEST = load()
 RAW = json.loads((SAMPLES / "manifest.json").read_text("utf-8"))

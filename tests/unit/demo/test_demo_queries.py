@@ -5,8 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from demo.manifest import load
-from demo.queries import Query, make_queries
+from tools.demo.manifest import load
+from tools.demo.queries import Query, make_queries
 
 MANIFEST = load()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from demo import flow, report
-from demo.manifest import load
-from demo.queries import Query
+from tools.demo import flow, report
+from tools.demo.manifest import load
+from tools.demo.queries import Query
 
 MANIFEST = load()
 HIT = flow.Outcome(

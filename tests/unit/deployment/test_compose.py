@@ -131,7 +131,7 @@ def test_the_check_of_a_worker_asks_this_very_worker(kind: str) -> None:
     node = words[words.index("-n") + 1].replace("%h", "$$HOSTNAME")
     assert SERVICES[kind]["healthcheck"]["test"] == [
         "CMD-SHELL",
-        f"celery --quiet -A workers.broker inspect ping -d {node}",
+        f"celery --quiet -A broker.celery_app inspect ping -d {node}",
     ]
 
 

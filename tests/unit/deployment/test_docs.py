@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from catalog.chunks import State
+from broker.queues import QUEUES
+from catalog.rows.chunks import State
 from cli.processes import ROOT
 from config.settings import PREFIX, SETTINGS_FILE_VARIABLE, Settings
-from workers.broker import QUEUES
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -59,7 +59,7 @@ def test_every_log_line_that_the_docs_explain_is_written_somewhere() -> None:
     lines = re.findall(r"(?m)^\| `([^`]+)` \|", table)
     code = "\n".join(
         path.read_text(encoding="utf-8")
-        for folder in ("app", "catalog", "config", "indexer", "workers")
+        for folder in ("app", "broker", "catalog", "config", "indexer", "workers")
         for path in (ROOT / folder).rglob("*.py")
     )
     assert lines
@@ -74,7 +74,7 @@ def test_the_architecture_tells_of_every_table_and_every_folder() -> None:
     known = set(re.findall(r"`([\w/]+)`", page))
     assert {"images", "vectors", "schema"} <= tables
     assert tables <= known
-    assert folders - {"benchmarks/", "demo/", "samples/", "tests/"} <= known
+    assert folders - {"samples/", "tests/"} <= known
 
 
 def test_every_queue_and_state_is_told_of() -> None:

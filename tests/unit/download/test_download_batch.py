@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from config.limits import fetch_policy_of
 from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
@@ -18,7 +19,6 @@ from download.client import TransientFetchError, fetch_all
 from download.policy import FetchPolicy
 from tests.unit.download.loopback import Serve, Server, Stopwatch, Talk
 from tests.unit.download.loopback import policy as policy_for
-from workers.wiring import fetch_policy_of
 
 
 def policy(*servers: Server, **changes: Any) -> FetchPolicy:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer import generations as module
-from indexer.generations import AskedGenerations
-from indexer.index import VectorIndex
+from indexer.hnsw import generations as module
+from indexer.hnsw.generations import AskedGenerations
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import SnapshotDirectory
+from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SnapshotDirectory
-from indexer.vector_set import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100)
@@ -104,7 +104,7 @@ def test_a_search_that_waits_for_a_set_to_be_loaded_asks_for_nothing(
     index.add(KEY, [1], vectors)
     assert index.save(KEY)
     assert index._sets[KEY].unload()
-    monkeypatch.setattr("indexer.index.LOAD_PATIENCE", 0.01)
+    monkeypatch.setattr("indexer.hnsw.index.LOAD_PATIENCE", 0.01)
     with index._sets[KEY]._changing, pytest.raises(SetNotReadyError):
         index.search([KEY], vectors, 1)
     assert asked_for(index.asked) == []

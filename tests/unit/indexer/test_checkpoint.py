@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.generations import KnownGenerations
-from indexer.snapshots.checkpoint import FORMAT, NAME, Checkpoint
-from indexer.snapshots.manifest import Parameters
-from indexer.snapshots.whole_file import MalformedRecordError
+from indexer.hnsw.generations import KnownGenerations
+from indexer.hnsw.snapshots.checkpoint import FORMAT, NAME, Checkpoint
+from indexer.hnsw.snapshots.manifest import Parameters
+from indexer.hnsw.snapshots.whole_file import MalformedRecordError
 
 PARAMETERS = Parameters("model", 32, 16, 200, 1_000)
 CHECKPOINT = Checkpoint(PARAMETERS, 1_700_000_000_123, ("1f-00", "2f-11"))

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexer.exact_shard import ExactShard, ShardBytesError, pack
-from indexer.index import VectorIndex
+from indexer.hnsw.exact_shard import ExactShard, ShardBytesError, pack
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.shard import AnyShard, Shard
+from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.shard import AnyShard, Shard
-from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
-from indexer.vector_set import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000, exact_up_to=50)

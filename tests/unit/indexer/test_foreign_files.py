@@ -12,12 +12,12 @@ from pathlib import Path
 import hnswlib
 import pytest
 
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import SnapshotDirectory
+from indexer.hnsw.snapshots.manifest import Manifest
+from indexer.hnsw.snapshots.whole_file import MalformedRecordError
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SnapshotDirectory
-from indexer.snapshots.manifest import Manifest
-from indexer.snapshots.whole_file import MalformedRecordError
 from tests.unit.indexer.vectors import MakeVectors
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -108,7 +108,7 @@ def test_a_manifest_of_other_fields_is_refused(victim: Path) -> None:
 #: Modules that run what they read.
 UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
-PACKAGES = ("app", "backup", "catalog", "cli", "config", "indexer", "vision", "workers")
+PACKAGES = ("app", "broker", "catalog", "cli", "config", "indexer", "vision", "workers")
 
 
 def test_nothing_of_ours_unpickles() -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from indexer.options import IndexOptions
-from indexer.ownership import DirectoryOwnership
-from indexer.shard import FrozenShard, Shard
-from indexer.snapshots import forked_save
-from indexer.snapshots.forked_save import SnapshotError, check_file, save_shard
+from indexer.hnsw.directory_ownership import DirectoryOwnership
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.shard import FrozenShard, Shard
+from indexer.hnsw.snapshots import forked_save
+from indexer.hnsw.snapshots.forked_save import SnapshotError, check_file, save_shard
 from tests.unit.indexer.vectors import MakeVectors
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -198,10 +198,10 @@ FULL_DISK = """
 import logging, resource, sys
 from pathlib import Path
 import numpy as np
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SnapshotDirectory
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import SnapshotDirectory
 
 KEY = SetKey("1", "x")
 logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")

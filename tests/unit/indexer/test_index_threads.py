@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from indexer.exact_shard import ExactShard
-from indexer.index import VectorIndex
+from indexer.hnsw.exact_shard import ExactShard
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
-from indexer.options import IndexOptions
 from tests.unit.indexer.vectors import MakeVectors
 
 SECONDS = 2.0

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer import keeper as keeper_module
-from indexer.index import VectorIndex
-from indexer.keeper import Keeper, KeeperOptions
+from indexer.hnsw import keeper as keeper_module
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.keeper import Keeper, KeeperOptions
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import SetSnapshot, SnapshotDirectory
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SetSnapshot, SnapshotDirectory
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 KEY = SetKey("1", "x")
@@ -128,7 +128,7 @@ def test_a_stop_takes_no_longer_than_it_may(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from indexer.shard import Shard
+    from indexer.hnsw.shard import Shard
 
     graphs = replace(OPTIONS, exact_up_to=1)
     index = VectorIndex(graphs, SnapshotDirectory(tmp_path, "model", graphs))

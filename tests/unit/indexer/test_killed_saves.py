@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import SnapshotDirectory
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SnapshotDirectory
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100)
@@ -21,10 +21,10 @@ SAVES_FOR_EVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SnapshotDirectory
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import SnapshotDirectory
 
 key, options = SetKey("1f", "x"), IndexOptions(dimensions=32, shard_capacity=100, exact_up_to=50)
 index = VectorIndex(options, SnapshotDirectory(Path(sys.argv[1]), "model", options))

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from indexer.hnsw.snapshots.manifest import FORMAT, Manifest, Parameters, ShardRecord
+from indexer.hnsw.snapshots.whole_file import MalformedRecordError
 from indexer.key import SetKey
-from indexer.snapshots.manifest import FORMAT, Manifest, Parameters, ShardRecord
-from indexer.snapshots.whole_file import MalformedRecordError
 
 MANIFEST = Manifest(
     SetKey("1f", "鞋靴"),

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
-from indexer.options import IndexOptions
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 KEY = SetKey("generation", "category")

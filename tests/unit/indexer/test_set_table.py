@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import SnapshotDirectory
+from indexer.hnsw.vector_set import VectorSet
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import SnapshotDirectory
-from indexer.vector_set import VectorSet
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexer.options import IndexOptions
-from indexer.shard import FIRST_SIZE, Shard
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.shard import FIRST_SIZE, Shard
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)

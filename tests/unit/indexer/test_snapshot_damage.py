@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.index import VectorIndex
+from indexer.hnsw.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.hnsw.snapshots.manifest import Manifest
+from indexer.hnsw.snapshots.whole_file import MalformedRecordError
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.ownership import DirectoryOwnership, IndexDirectoryOwned
-from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
-from indexer.snapshots.manifest import Manifest
-from indexer.snapshots.whole_file import MalformedRecordError
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -295,7 +295,7 @@ def test_a_full_disk_is_said_and_the_next_save_heals(
 OWNS_ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from indexer.ownership import DirectoryOwnership
+from indexer.hnsw.directory_ownership import DirectoryOwnership
 
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots import forked_save
+from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.hnsw.snapshots.forked_save import SnapshotError
+from indexer.hnsw.snapshots.manifest import Manifest
+from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots import forked_save
-from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
-from indexer.snapshots.forked_save import SnapshotError
-from indexer.snapshots.manifest import Manifest
-from indexer.vector_set import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 ROOT = Path(__file__).resolve().parents[3]

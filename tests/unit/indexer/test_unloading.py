@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from indexer import index as index_module
-from indexer.index import VectorIndex
+from indexer.hnsw import index as index_module
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
+from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
-from indexer.vector_set import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)

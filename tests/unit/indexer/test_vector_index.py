@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.options import IndexOptions
+from indexer.hnsw.vector_set import SetStatistics
 from indexer.key import SetKey
-from indexer.options import IndexOptions
-from indexer.vector_set import SetStatistics
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 SHOES = SetKey("generation-1", "shoes")
@@ -189,7 +189,7 @@ def test_a_bad_query_is_refused_even_where_nothing_is(
 def test_a_write_lock_is_held_for_few_vectors(
     clustered: MakeVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from indexer.shard import Shard
+    from indexer.hnsw.shard import Shard
 
     lengths: list[int] = []
     add = Shard.add

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from vision.box import Box
-from vision.detector import ActivationMapDetector, number_regions
+from vision.detectors.activation_map import ActivationMapDetector, number_regions
 
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int_]

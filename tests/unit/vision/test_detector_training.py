@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 from torch.optim import Optimizer
 from torchvision.models.detection import FCOS
 
-from vision.training import detector
-from vision.training.composer import compose
-from vision.training.detector import Sample
-from vision.training.sources import Library
+from tools.training import detector
+from tools.training.composer import compose
+from tools.training.detector import Sample
+from tools.training.sources import Library
 
 
 def cutout(shape: str, colour: str) -> Image.Image:

@@ -13,10 +13,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from benchmarks.measures import intersection_over_union
+from tools.benchmarks.measures import intersection_over_union
+from tools.training import checkpoint, embedder, views
+from tools.training.sources import Library
 from vision.box import Box
-from vision.training import checkpoint, embedder, views
-from vision.training.sources import Library
 
 
 def figure(colour: str) -> Image.Image:

@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.ops import box_iou
 
-from benchmarks.composition import trimmed
-from demo.manifest import load
+from tools.benchmarks.composition import trimmed
+from tools.demo.manifest import load
 from vision.box import Box
+from vision.detectors.product import WEIGHTS_FILE, ProductDetector
+from vision.detectors.product_network import INPUT_SIDE, ProductBoxes, product_network
 from vision.engine import ONNXRUNTIME
-from vision.product_detector import WEIGHTS_FILE, ProductDetector
-from vision.product_network import INPUT_SIDE, ProductBoxes, product_network
 
 
 @pytest.fixture(scope="module")

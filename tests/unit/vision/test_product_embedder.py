@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
-from vision.product_embedder import WEIGHTS_FILE, ProductEmbedder, crop_pixels
+from vision.embedders.product import WEIGHTS_FILE, ProductEmbedder, crop_pixels
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 from vision.backbone import EfficientNetLite0
 from vision.box import Box
-from vision.detector import ActivationMapDetector, TorchvisionDetector
+from vision.detectors.activation_map import ActivationMapDetector
+from vision.detectors.torchvision_registry import TorchvisionDetector
 
 MODEL = "ssdlite320_mobilenet_v3_large"
 

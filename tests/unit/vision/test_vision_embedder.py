@@ -14,12 +14,9 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from vision.backbone import EfficientNetLite0
-from vision.embedder import (
-    EfficientNetLiteEmbedder,
-    Embedder,
-    TorchvisionEmbedder,
-    _drop_last_layer,
-)
+from vision.embedders.efficientnet_lite import EfficientNetLiteEmbedder
+from vision.embedders.embedder import Embedder
+from vision.embedders.torchvision_registry import TorchvisionEmbedder, _drop_last_layer
 
 MODEL = "mobilenet_v3_small"
 

@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw
 
 from contract.errors import NoAvailableFeature
 from vision.box import Box
-from vision.detector import ActivationMapDetector
-from vision.embedder import EfficientNetLiteEmbedder
+from vision.detectors.activation_map import ActivationMapDetector
+from vision.detectors.product import WEIGHTS_FILE as DETECTOR_FILE
+from vision.embedders.efficientnet_lite import EfficientNetLiteEmbedder
+from vision.embedders.product import WEIGHTS_FILE as EMBEDDER_FILE
 from vision.pipeline import Pipeline, VisionOptions, load_pipeline
-from vision.product_detector import WEIGHTS_FILE as DETECTOR_FILE
-from vision.product_embedder import WEIGHTS_FILE as EMBEDDER_FILE
 
 
 class StubDetector:

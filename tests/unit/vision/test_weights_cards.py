@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vision import product_detector, product_embedder
-from vision.training.card import detector_figures, embedder_figures
+from tools.training.card import detector_figures, embedder_figures
+from vision.detectors import product as product_detector
+from vision.embedders import product as product_embedder
 
 
 def card_of(weights: Path) -> Any:

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from catalog.chunks import Stage
+import broker
+from broker.queues import MAINTENANCE, PROBE, QUEUES, SWEEPS, task_name
+from catalog.rows.chunks import Stage
 from config.settings import settings
-from workers import broker
-from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEPS, task_name
 
 #: By its path: the module itself may have been imported by other tests, for other servers.
-CONFIGURATION = Path(broker.__file__).with_name("celery_conf.py")
+CONFIGURATION = Path(broker.__file__).with_name("celery_settings.py")
 
 Configure = Callable[[], dict[str, Any]]
 

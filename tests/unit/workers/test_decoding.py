@@ -14,8 +14,8 @@ from PIL import Image
 from cli.processes import ROOT
 from config.settings import settings
 from contract.errors import InvalidImageContent
-from workers import decoding
-from workers.decoding import decode_picture, memory_ceiling
+from workers.support import decoding
+from workers.support.decoding import decode_picture, memory_ceiling
 
 
 def png(colour: str) -> bytes:
@@ -50,7 +50,7 @@ def test_the_largest_picture_fits_under_the_ceiling_by_far() -> None:
 
 
 HOLDS = """
-from workers.decoding import memory_ceiling
+from workers.support.decoding import memory_ceiling
 held = bytearray(300 * 2**20)
 with memory_ceiling(200 * 2**20):
     bytearray(100 * 2**20)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import workers
-from workers.broker import (
+from broker.queues import (
     DELETIONS,
     DROP,
     MODEL_CHANGES,
@@ -72,7 +72,7 @@ def modules_of_the_api(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     ],
 )
 def test_the_api_is_thin(modules_of_the_api: set[str], heavy: str) -> None:
-    assert "app.search" in modules_of_the_api
+    assert "app.operations.search" in modules_of_the_api
     assert heavy not in modules_of_the_api
 
 
@@ -83,7 +83,7 @@ def loaded_workers(tmp_path_factory: pytest.TempPathFactory) -> Any:
 import importlib, json, sys
 for stage in {STAGES}:
     importlib.import_module(f"workers.{{stage}}")
-from workers.broker import app
+from broker.celery_app import app
 app.loader.import_default_modules()
 tasks = {{name: task.__module__ for name, task in app.tasks.items()}}
 heavy = sorted({{"torch", "onnxruntime"}} & set(sys.modules))

@@ -9,9 +9,9 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
-from workers.catalog_index import CatalogIndex
-from workers.index_health import HealthReporter, IndexHealth
-from workers.staging import IndexReport, IndexReports
+from broker.index_reports import IndexReport, IndexReports
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.health import HealthReporter, IndexHealth
 
 REPORT = IndexReport(
     process="process 7 on here",

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from structlog.testing import capture_logs
 
-from workers.broker import MESSAGE_VERSION, VERSION_HEADER, VersionedTask
+from broker.celery_app import MESSAGE_VERSION, VERSION_HEADER, VersionedTask
 
 
 @pytest.fixture

@@ -9,16 +9,11 @@ from typing import Any
 import pytest
 from kombu.exceptions import OperationalError
 
-from catalog.chunks import Chunk, Item, Stage
-from workers import messages
-from workers.broker import NEIGHBOURS, QUEUES, REFRESH, SEARCH
-from workers.dependencies import BrokerUnreachableError
-from workers.messages import (
-    send_chunks,
-    send_neighbours,
-    send_refresh,
-    send_search,
-)
+from broker import messages
+from broker.availability import BrokerUnreachableError
+from broker.messages import send_chunks, send_neighbours, send_refresh, send_search
+from broker.queues import NEIGHBOURS, QUEUES, REFRESH, SEARCH
+from catalog.rows.chunks import Chunk, Item, Stage
 
 
 class Broker:

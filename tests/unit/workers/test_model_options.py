@@ -10,7 +10,7 @@ from config import settings
 from config.settings import Settings
 from vision import pipeline, weights
 from vision.pipeline import VisionOptions
-from workers.model import load_from
+from workers.support.model import load_from
 
 
 def test_the_model_is_loaded_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from billiard import pool
 
 import workers
-from workers.pool import RESULT_READ_SECONDS
+from broker.celery_fixes.result_wait import RESULT_READ_SECONDS
 
 
 def test_a_child_whose_last_result_is_never_read_ends_in_time(
@@ -30,7 +30,7 @@ def test_every_worker_has_such_a_pool(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
     script = """
 from billiard import pool
-from workers.broker import app
+from broker.celery_app import app
 app.loader.import_default_modules()
 print(pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT)
 """

@@ -10,9 +10,7 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
-from catalog.database_time import DATABASE_TIME
-from workers import process_reports
-from workers.process_reports import (
+from broker.process_reports import (
     GOOD_SECONDS,
     REPORT_SECONDS,
     ProcessReport,
@@ -21,6 +19,8 @@ from workers.process_reports import (
     free_bytes,
     least_free,
 )
+from catalog.database.database_time import DATABASE_TIME
+from workers.support import process_reporter
 
 REPORT = ProcessReport("vision process 7 on here", 0.25, 5 * 2**30)
 OTHER = ProcessReport("api process 8 on there", -30.0, 2**30)
@@ -116,10 +116,10 @@ def test_a_redis_that_is_away_is_told_once(tmp_path: Path) -> None:
 def started_by(monkeypatch: pytest.MonkeyPatch, module: str) -> int:
     """Return how many reporters a worker starts whose pool is of this module."""
     started: list[None] = []
-    monkeypatch.setattr(process_reports, "_start", lambda: started.append(None))
+    monkeypatch.setattr(process_reporter, "_start", lambda: started.append(None))
     pool = type("TaskPool", (), {"__module__": f"celery.concurrency.{module}"})()
     sender: Any = type("Consumer", (), {"pool": pool})()
-    process_reports._in_a_pool_of_threads(sender)
+    process_reporter._in_a_pool_of_threads(sender)
     return len(started)
 
 

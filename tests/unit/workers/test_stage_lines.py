@@ -11,10 +11,10 @@ import structlog
 from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
-from catalog.chunks import Chunk, Item, Stage
+from catalog.rows.chunks import Chunk, Item, Stage
 from config.settings import settings
-from workers import stage
-from workers.stage import run_stage
+from workers.support import stage
+from workers.support.stage import run_stage
 
 CHUNK = Chunk(
     id="chunk-1",

@@ -13,13 +13,10 @@ import fakeredis
 import pytest
 import redis
 
-from workers.queries import Query
-from workers.staging import (
-    REPLY_SECONDS,
-    Consumption,
-    Exchange,
-    connect_redis,
-)
+from broker.heartbeats import Consumption
+from broker.queries import Query
+from broker.redis_connection import connect_redis
+from broker.search_exchange import REPLY_SECONDS, Exchange
 
 QUERY = Query(
     picture=bytes(range(256)),

@@ -11,10 +11,10 @@ import pytest
 from celery import Celery
 from celery.utils.imports import symbol_by_name
 
-import workers
-from workers import clock
-from workers.clock import every
-from workers.scheduler import Scheduler
+import broker
+from broker.celery_fixes import steady_schedule as clock
+from broker.celery_fixes.steady_schedule import every
+from broker.scheduler import Scheduler
 
 
 class Recorder(Scheduler):
@@ -66,7 +66,7 @@ def test_a_clock_that_jumps_neither_stops_nor_hurries_beat(
 
 def test_beat_keeps_no_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
-    found = runpy.run_path(str(Path(workers.__file__).with_name("celery_conf.py")))
+    found = runpy.run_path(str(Path(broker.__file__).with_name("celery_settings.py")))
     assert symbol_by_name(found["beat_scheduler"]) is Scheduler
     assert "beat_schedule_filename" not in found
     assert list(tmp_path.rglob("*")) == []

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from catalog.times import Times
+from catalog.database.durations import Times
+from catalog.store import times_of
 from config.settings import Settings
-from workers.wiring import times_of
 
 
 def test_each_time_of_a_catalogue_comes_from_its_setting() -> None:

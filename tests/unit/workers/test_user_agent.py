@@ -8,7 +8,7 @@ import pytest
 
 from config.version import VERSION
 from download.policy import FetchPolicy
-from workers import resources
+from workers.support import resources
 
 
 @pytest.mark.parametrize("policy", [resources.fetch_policy, resources.query_fetch_policy])

@@ -14,8 +14,14 @@ import pytest
 from celery.worker import state
 from structlog.testing import capture_logs
 
-from workers import watchdog
-from workers.watchdog import END_SECONDS, LOOKS, RECONNECT_SECONDS, Patience, Watchdog
+from broker.celery_fixes import stuck_consumer as watchdog
+from broker.celery_fixes.stuck_consumer import (
+    END_SECONDS,
+    LOOKS,
+    RECONNECT_SECONDS,
+    Patience,
+    Watchdog,
+)
 
 CONSUMING = {"fetch": True}
 RECONNECTING = {"fetch": False}

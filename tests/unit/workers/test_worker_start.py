@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-import workers
+import broker
 
 
 def configuration(environment: pytest.MonkeyPatch, **settings: str) -> dict[str, Any]:
     environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
     for name, value in settings.items():
         environment.setenv(f"SNAPSKU_{name.upper()}", value)
-    return runpy.run_path(str(Path(workers.__file__).with_name("celery_conf.py")))
+    return runpy.run_path(str(Path(broker.__file__).with_name("celery_settings.py")))
 
 
 def test_every_worker_loads_the_check_of_the_schema(environment: pytest.MonkeyPatch) -> None:
-    assert "workers.start" in configuration(environment)["imports"]
+    assert "workers.support.start" in configuration(environment)["imports"]
 
 
 def test_queues_are_probed_as_often_as_the_settings_say(environment: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ import pytest
 from catalog.store import Catalog
 from tests.integration.workers.index.process import IndexProcess, StartProcess
 from tests.integration.workers.index.rows import MODEL
-from workers import catalog_index
 from workers import index as index_stage
-from workers.catalog_index import CatalogIndex
+from workers.index_process import catalog_index
+from workers.index_process.catalog_index import CatalogIndex
 
 
 @pytest.fixture

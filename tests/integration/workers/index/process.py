@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 import workers
-from workers.staging import IndexReport, IndexReports
+from broker.index_reports import IndexReport, IndexReports
 
 
 class IndexProcess:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalog.connection import databases
-from catalog.images import ImageRow, Images
-from catalog.models import ModelRow
+from catalog.database.connection import databases
+from catalog.rows.images import ImageRow, Images
+from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
-from workers.catalog_index import CatalogIndex
+from workers.index_process.catalog_index import CatalogIndex
 
 DIMENSIONS = 8
 MODEL = ModelRow("test-model", DIMENSIONS)

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from catalog.store import Catalog
 from indexer.key import SetKey
 from tests.integration.workers.index.rows import MODEL, feature, found
-from workers import comparison as module
-from workers.catalog_index import CatalogIndex
-from workers.comparison import Comparison
+from workers.index_process import comparison as module
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.comparison import Comparison
 
 MENDED = "index differed from the rows, mended"
 

@@ -18,16 +18,17 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from catalog.connection import databases
+from broker.queries import Query
+from catalog.database.connection import databases
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import NoMatchedProduct
+from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
-from indexer.options import IndexOptions
 from tests.integration.workers.index.rows import MODEL, feature, put
-from workers import catalog_index, search
-from workers.catalog_index import CatalogIndex
-from workers.queries import Query
+from workers import search
+from workers.index_process import catalog_index
+from workers.index_process.catalog_index import CatalogIndex
 
 STEPS = int(os.environ.get("TWIN_STEPS", "2000"))
 STEPS_AT_ONCE = 100

@@ -10,15 +10,15 @@ import pytest
 import redis
 from pymongo.errors import ConnectionFailure
 
-from catalog.models import Models
+from broker.index_reports import IndexReports
+from catalog.rows.models import Models
 from catalog.store import Catalog
 from tests.integration.workers.index.process import StartProcess, reported
 from tests.integration.workers.index.rows import MODEL, SHOES, put
-from workers import catalog_index as module
-from workers.catalog_index import CatalogIndex
-from workers.index_health import IndexHealth
-from workers.set_repair import SetRepair
-from workers.staging import IndexReports
+from workers.index_process import catalog_index as module
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.health import IndexHealth
+from workers.index_process.set_repair import SetRepair
 
 LABELS = range(1, 151)
 

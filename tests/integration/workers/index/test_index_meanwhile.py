@@ -13,14 +13,14 @@ import pytest
 import structlog
 from pymongo.errors import ConnectionFailure
 
-from catalog.blobs import Vectors
-from catalog.chunks import Stage
-from catalog.images import SUCCEEDED, ImageRow, Images
-from catalog.models import Models
+from catalog.rows.blobs import Vectors
+from catalog.rows.chunks import Stage
+from catalog.rows.images import SUCCEEDED, ImageRow, Images
+from catalog.rows.models import Models
 from catalog.store import Catalog
 from config.settings import settings
+from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
-from indexer.vector_set import SetNotReadyError
 from tests.integration.workers.index.rows import (
     CLOTHES,
     MODEL,
@@ -32,10 +32,10 @@ from tests.integration.workers.index.rows import (
     put,
     save,
 )
-from workers import catalog_index as module
 from workers import index as index_stage
-from workers import set_repair
-from workers.catalog_index import CatalogIndex
+from workers.index_process import catalog_index as module
+from workers.index_process import set_repair
+from workers.index_process.catalog_index import CatalogIndex
 
 
 def test_an_image_that_was_added_but_not_yet_ended_is_found_after_its_next_attempt(

@@ -13,22 +13,22 @@ import pytest
 import redis
 from pymongo.errors import ConnectionFailure
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.database_time import steady_seconds
-from catalog.images import SUCCEEDED, Images
-from catalog.ownership import NotOwnerError, Ownership
+from broker.index_reports import IndexReports
+from catalog.coordination.index_ownership import NotOwnerError, Ownership
+from catalog.database.database_time import steady_seconds
+from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.images import SUCCEEDED, Images
 from catalog.store import Catalog
 from config.settings import settings
+from indexer.hnsw.directory_ownership import DirectoryOwnership
 from indexer.key import SetKey
-from indexer.ownership import DirectoryOwnership
 from tests.integration.workers.index.process import StartProcess, reported
 from tests.integration.workers.index.rows import CLOTHES, MODEL, SHOES, feature, found, put
 from workers import index as index_stage
-from workers import ownership as module
-from workers.catalog_index import CatalogIndex
-from workers.ownership import IndexOwnership
-from workers.resources import exchange
-from workers.staging import IndexReports
+from workers.index_process import ownership as module
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.ownership import IndexOwnership
+from workers.support.resources import exchange
 
 
 class Other:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import structlog
 
-from catalog.blobs import Vectors
+from catalog.rows.blobs import Vectors
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.keeper import Keeper, KeeperOptions
+from indexer.hnsw.keeper import Keeper, KeeperOptions
 from indexer.key import SetKey
 from tests.integration.workers.index.rows import (
     CLOTHES,
@@ -30,9 +30,9 @@ from tests.integration.workers.index.rows import (
     rows,
     save,
 )
-from workers import set_repair
-from workers.catalog_index import CatalogIndex
-from workers.set_repair import SetRepair
+from workers.index_process import set_repair
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.set_repair import SetRepair
 
 
 def test_a_restart_finds_the_same_from_snapshots_alone(

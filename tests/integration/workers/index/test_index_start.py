@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalog.connection import databases, now, stamp
-from catalog.images import ImageRow
+from catalog.database.connection import databases, now, stamp
+from catalog.rows.images import ImageRow
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.index import VectorIndex
+from indexer.hnsw.index import VectorIndex
+from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
-from indexer.vector_set import SetNotReadyError
 from tests.integration.workers.index.rows import (
     CLOTHES,
     OTHER,
@@ -29,9 +29,9 @@ from tests.integration.workers.index.rows import (
     opened,
     put,
 )
-from workers import catalog_index as module
-from workers.catalog_index import CatalogIndex
-from workers.set_repair import SetRepair
+from workers.index_process import catalog_index as module
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.set_repair import SetRepair
 
 Start = Callable[..., CatalogIndex]
 Patch = pytest.MonkeyPatch

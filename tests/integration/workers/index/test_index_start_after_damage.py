@@ -15,11 +15,11 @@ import pytest
 from pymongo.errors import OperationFailure
 from structlog.testing import capture_logs
 
-from catalog.connection import databases, now, stamp
+from catalog.database.connection import databases, now, stamp
 from catalog.store import Catalog
 from config.settings import settings
+from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
-from indexer.vector_set import SetNotReadyError
 from tests.integration.workers.index.rows import (
     CLOTHES,
     MODEL,
@@ -34,10 +34,10 @@ from tests.integration.workers.index.rows import (
     put_collection,
     spoil,
 )
-from workers import catalog_index as module
-from workers import restoration
-from workers.catalog_index import CatalogIndex
-from workers.set_repair import SetRepair
+from workers.index_process import catalog_index as module
+from workers.index_process import restoration
+from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.set_repair import SetRepair
 
 Start = Callable[..., CatalogIndex]
 Patch = pytest.MonkeyPatch

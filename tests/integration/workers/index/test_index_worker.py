@@ -16,7 +16,7 @@ from tests.integration.workers.index.rows import (
     MODEL,
     put,
 )
-from workers import catalog_index as module
+from workers.index_process import catalog_index as module
 
 
 class Worker:

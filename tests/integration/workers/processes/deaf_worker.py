@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.worker.control import control_command
 
-from workers.broker import app
+from broker.celery_app import app
 
 
 @app.task(name="tests.take_long")

@@ -14,9 +14,9 @@ import pytest
 import redis
 
 import workers
+from broker.queues import MAINTENANCE, PROBE, QUEUES, SWEEPS
 from config.settings import settings
 from tests.integration.workers.waiting import until
-from workers.broker import MAINTENANCE, PROBE, QUEUES, SWEEPS
 
 COMMAND = "-m celery -A workers.maintenance beat --pidfile="
 PAUSE_SECONDS = 30

@@ -14,8 +14,8 @@ import pytest
 from celery import Celery
 from kombu import Consumer
 
+from broker import celery_app
 from config.embedded import free_port, valkey_command
-from workers import broker
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_neither_its_end_nor_a_late_acknowledgement_is_a_fault(
     valkey: tuple[str, subprocess.Popen[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     url, process = valkey
-    assert broker.app is not None, "the module that every worker loads sees to it"
+    assert celery_app.app is not None, "the module that every worker loads sees to it"
     with Celery("broken", broker=url, set_as_current=False) as app:
         app.send_task("work", queue="work", ignore_result=True)
         connection = app.connection_for_read()
@@ -70,7 +70,7 @@ def test_one_that_died_while_it_looked_for_unacknowledged_messages_keeps_others_
 ) -> None:
     """kombu's own five minutes are longer than anything else here waits."""
     url, _ = valkey
-    options = {**broker.app.conf.broker_transport_options, "visibility_timeout": 1}
+    options = {**celery_app.app.conf.broker_transport_options, "visibility_timeout": 1}
     with Celery("mutex", broker=url, set_as_current=False) as app:
         app.conf.broker_transport_options = options
         app.send_task("work", queue="work", ignore_result=True)

@@ -15,13 +15,14 @@ import pytest
 import redis
 
 import workers
-from catalog.chunks import Chunk, Stage, State
+from broker.heartbeats import Consumption
+from broker.messages import send_chunks
+from broker.staged_bytes import StagedBytes
+from catalog.rows.chunks import Chunk, Stage, State
 from catalog.store import Catalog
 from tests.integration.workers.counting_files import serving
 from tests.integration.workers.waiting import until
-from workers.messages import send_chunks
-from workers.resources import room_notice
-from workers.staging import Consumption, StagedBytes
+from workers.support.resources import room_notice
 
 STALLED_SECONDS = 2.0
 THREADS = 4

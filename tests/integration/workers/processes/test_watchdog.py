@@ -18,12 +18,13 @@ import redis
 from pydantic import SecretStr
 
 import workers
+from broker.celery_app import app
+from broker.queues import MAINTENANCE, PROBE
 from catalog.store import Catalog
 from config.embedded import embedded_servers, valkey_command
 from config.endpoints import read_endpoints
 from config.settings import Settings, settings
 from tests.integration.workers.waiting import until
-from workers.broker import MAINTENANCE, PROBE, app
 
 STALLED_SECONDS = 2.0
 LONG_TASK = "tests.take_long"

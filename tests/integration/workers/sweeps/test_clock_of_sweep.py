@@ -11,15 +11,15 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.connection import databases, now, stamp
-from catalog.database_time import steady_seconds
-from catalog.endings import delete_images
-from catalog.purges import LINGER
+from broker.messages import send_chunks
+from catalog.database.connection import databases, now, stamp
+from catalog.database.database_time import steady_seconds
+from catalog.flows.removal import delete_images
+from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.purges import LINGER
 from catalog.store import Catalog
 from config.settings import settings
 from workers.maintenance import sweep
-from workers.messages import send_chunks
 
 HOUR = 3600
 
@@ -225,7 +225,7 @@ def test_a_long_silence_is_no_jump_and_keeps_nothing_from_being_forgotten(
     set_clock(HOUR)
     if machine_slept:
         steady = steady_seconds()
-        monkeypatch.setattr("catalog.clock.steady_seconds", lambda: steady + HOUR)
+        monkeypatch.setattr("catalog.rows.row_clock.steady_seconds", lambda: steady + HOUR)
     look = catalog.clock.look(patience)
     assert look.unseen > timedelta(seconds=HOUR - 5)
     assert (look.steady > timedelta(seconds=HOUR - 5)) is machine_slept

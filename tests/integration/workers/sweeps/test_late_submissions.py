@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import redis
 
-from catalog.collections import CollectionRow
-from catalog.products import NewProduct
+from catalog.flows.submission import Draft, NewImage, Written, abandon, begin, open_task, write
+from catalog.rows.collections import CollectionRow
+from catalog.rows.products import NewProduct
 from catalog.store import Catalog
-from catalog.submission import Draft, NewImage, Written, abandon, begin, open_task, write
 from config.settings import settings
 from workers.maintenance import sweep
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import redis
 
-from catalog.chunks import Chunk, Stage, State
-from catalog.connection import databases, now, stamp
-from catalog.endings import delete_images
-from catalog.products import NewProduct
+from broker.messages import send_chunks
+from catalog.database.connection import databases, now, stamp
+from catalog.flows.removal import delete_images
+from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.products import NewProduct
 from catalog.store import Catalog
 from config.settings import settings
 from workers.maintenance import sweep
-from workers.messages import send_chunks
 
 
 def messages(client: redis.Redis, queue: str) -> list[list[Any]]:
@@ -193,7 +193,7 @@ def test_a_collection_whose_deletion_was_cut_off_at_its_start_lives_on(
 def test_a_deletion_that_a_sweep_looked_at_halfway_is_purged_all_the_same(
     catalog: Catalog, redis_client: redis.Redis, take: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.purges.PAUSE", timedelta(0))
+    monkeypatch.setattr("catalog.rows.purges.PAUSE", timedelta(0))
     taken = take("a")
     generation = taken.collection.generation
     catalog.purges.begin(taken.collection.generation, taken.collection.key)

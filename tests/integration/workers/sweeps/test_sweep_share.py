@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import redis
 
-from catalog.chunks import SENT_FIELDS, Stage, State
-from catalog.connection import databases, now, stamp
-from catalog.endings import delete_collection, delete_images
-from catalog.purges import Purge
+from catalog.coordination.turns import TURN
+from catalog.database.connection import databases, now, stamp
+from catalog.flows.removal import delete_collection, delete_images
+from catalog.rows.chunks import SENT_FIELDS, Stage, State
+from catalog.rows.purges import Purge
 from catalog.store import Catalog
-from catalog.turns import TURN
 from config.settings import settings
 from tests.integration.workers.waiting import until
 from workers.maintenance import sweep
@@ -255,7 +255,7 @@ def test_a_turn_of_a_dead_process_or_of_a_clock_that_was_set_back_is_overtaken(
 def test_a_step_that_takes_longer_than_a_turn_keeps_it_and_one_that_lost_it_ends(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.turns.TURN", timedelta(seconds=0.4))
+    monkeypatch.setattr("catalog.coordination.turns.TURN", timedelta(seconds=0.4))
     monkeypatch.setattr("workers.sweeps.step.TURN", timedelta(seconds=0.4))
     share = Share("a step")
     with turn("step", share) as is_mine:

@@ -1,0 +1,249 @@
+"""The gate: who calls, told before anything else of a call is looked at.
+
+Every operation and every picture goes through `Gate.admit`. It knows the request as a framework
+gives it, and nothing of operations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+import structlog
+from flask import Request
+from redis.exceptions import RedisError
+
+from app.http.body import read_bytes
+from app.http.envelope import RETRY_AFTER_SECONDS, Busy, SystemCode
+from catalog.database.connection import now
+from catalog.rows.accounts import AccessKey, Account, Accounts, MalformedAccountError
+from config.settings import is_loopback
+from contract.errors import InvalidUserId
+from identity import signature
+from identity.keys import hash_of
+from identity.nonces import WINDOW_SECONDS, Nonces
+from identity.signature import Authorization, AuthorizationError, SignatureError
+from identity.vault import Vault, VaultError
+
+log = structlog.get_logger(__name__)
+
+#: Who calls, as long as nobody was ever given a key.
+DEFAULT_USER = "default"
+
+#: A call that has one of these came through a proxy, from who knows where.
+PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")
+PROXY_PREFIX = "x-forwarded-"
+
+
+class NotAdmitted(Exception):
+    """The call is not handled; the text is for the log, the client gets the code alone."""
+
+    def __init__(
+        self,
+        code: SystemCode,
+        reason: str,
+        retry_after_seconds: int = RETRY_AFTER_SECONDS,
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls; limits are None where the settings' apply."""
+
+    user: str
+    per_second: int | None = None
+    per_day: int | None = None
+
+
+class Gate:
+    """Tells who calls; made once per process, shared by its threads."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        nonces: Nonces,
+        vault: Vault,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._accounts = accounts
+        self._nonces = nonces
+        self._vault = vault
+        self._clock = clock
+        self._is_anybody = False
+        self._counting = threading.Lock()
+        self._unchecked = 0
+
+    @property
+    def unchecked(self) -> int:
+        """How many calls this process refused because no nonce could be checked."""
+        return self._unchecked
+
+    def admit(self, request: Request) -> Caller:
+        """Tell who makes a request, which may have read its body for that.
+
+        Raises NotAdmitted with the system code of the refusal, InvalidUserId, Busy where a
+        nonce or a secret can't be looked at, HTTPException for a body over the limit, and
+        PyMongoError.
+        """
+        caller = self._identify(request)
+        structlog.contextvars.bind_contextvars(user=caller.user)
+        return caller
+
+    def _identify(self, request: Request) -> Caller:
+        # Once there is a key it stays so, whatever becomes of its row.
+        self._is_anybody = self._is_anybody or self._accounts.is_anybody()
+        if not self._is_anybody:
+            require_this_machine(request)
+            return Caller(DEFAULT_USER)
+        text = request.headers.get("Authorization", "").strip()
+        scheme, _, rest = text.partition(" ")
+        try:
+            if scheme.lower() == "bearer":
+                account = self._by_api_key(rest.strip())
+            else:
+                account = self._by_signature(request, text)
+        except MalformedAccountError as error:
+            raise InvalidUserId(str(error)) from error
+        if account is None:
+            raise InvalidUserId("the account of a key is gone")
+        if account.is_disabled:
+            raise NotAdmitted(SystemCode.USER_DISABLED, f"{account.user} is disabled")
+        return Caller(account.user, account.per_second, account.per_day)
+
+    def _by_api_key(self, api_key: str) -> Account | None:
+        if not api_key:
+            raise NotAdmitted(SystemCode.SIGNATURE_MISSING, "the bearer key is empty")
+        key = self._accounts.key_of_api(hash_of(api_key))
+        return self._account(key)
+
+    def _by_signature(self, request: Request, text: str) -> Account | None:
+        try:
+            authorization = signature.parse_authorization(text)
+        except AuthorizationError as error:
+            raise NotAdmitted(SystemCode.SIGNATURE_MISSING, str(error)) from error
+        self._require_recent(request)
+        key = self._accounts.key(authorization.access_key)
+        malformed = None
+        try:
+            account = self._account(key)
+        except MalformedAccountError as error:
+            # Only who can sign with the key is told that something is wrong with its account.
+            account, malformed = None, error
+        assert key is not None  # otherwise it was refused  # noqa: S101
+        try:
+            self._verify(request, authorization, key)
+        except SignatureError as error:
+            raise NotAdmitted(SystemCode.SIGNATURE_INVALID, str(error)) from error
+        self._take_nonce(request, key)
+        if malformed is not None:
+            raise malformed
+        return account
+
+    def _account(self, key: AccessKey | None) -> Account | None:
+        """Give the account of a key, None where it is gone; old keys are nobody's."""
+        account = None if key is None else self._accounts.find(key.user)
+        if key is None or (account is not None and account.access_key != key.access_key):
+            raise NotAdmitted(SystemCode.UNKNOWN_ACCESS_KEY, "no such key")
+        return account
+
+    def _require_recent(self, request: Request) -> None:
+        text = request.headers.get(signature.DATE_HEADER)
+        if text is None:
+            raise NotAdmitted(SystemCode.TIMESTAMP_MISSING, "no x-jdcloud-date")
+        try:
+            date = signature.parse_date(text.strip())
+        except ValueError as error:
+            raise NotAdmitted(SystemCode.TIMESTAMP_MALFORMED, str(error)) from error
+        if abs(self._clock() - date) > timedelta(seconds=WINDOW_SECONDS):
+            raise NotAdmitted(SystemCode.TIMESTAMP_TOO_FAR_OFF, "over five minutes off")
+
+    def _verify(self, request: Request, authorization: Authorization, key: AccessKey) -> None:
+        headers = {name.lower(): _as_sent(value) for name, value in request.headers.items()}
+        unread = signature.Request(request.method, target_of(request), headers, "")
+        # Before the body: what is refused anyway costs no reading of megabytes.
+        signature.require_scope(unread, authorization)
+        try:
+            secret = self._vault.open(key.access_key, key.secret)
+        except VaultError as error:
+            log.error("secret can't be read", fault=str(error))
+            raise Busy("a secret can't be read") from error
+        digest = hashlib.sha256(read_bytes(request)).hexdigest()
+        signed = signature.Request(request.method, unread.target, headers, digest)
+        signature.verify(signed, authorization, secret)
+
+    def _take_nonce(self, request: Request, key: AccessKey) -> None:
+        """Note the nonce of a request whose signature was verified: nobody else can use it up."""
+        nonce = _as_sent(request.headers[signature.NONCE_HEADER].strip())
+        try:
+            is_new = self._nonces.take(key.access_key, nonce)
+        except RedisError as error:
+            with self._counting:
+                self._unchecked += 1
+            log.warning("nonce not checked", fault=repr(error), unchecked=self._unchecked)
+            raise Busy("the nonce can't be checked") from error
+        if not is_new:
+            raise NotAdmitted(SystemCode.SIGNATURE_INVALID, "the nonce was used before")
+
+
+def target_of(request: Request) -> bytes:
+    """Give path and query as they were sent, before any server took them apart."""
+    raw = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "")
+    if not raw.startswith("/"):
+        # The absolute form, as a proxy gets it.
+        _, _, rest = raw.partition("://")
+        raw = rest[rest.find("/") :] if "/" in rest else "/"
+    return _as_sent(raw)
+
+
+def _as_sent(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
+
+
+def require_this_machine(request: Request) -> None:
+    """Raise NotAdmitted unless a program of this machine calls, without a proxy between.
+
+    A browser of this machine is made to call by pages of strangers. Those give themselves away:
+    by the name that they were found under (a name of theirs that leads to 127.0.0.1), or by
+    what the browser says of the page.
+    """
+    headers = request.headers
+    host = headers.get("Host", "")
+    origin = headers.get("Origin")
+    faults = {
+        "not from loopback": not _is_loopback(request.remote_addr or ""),
+        "through a proxy": any(name in headers for name in PROXY_HEADERS)
+        or any(name.lower().startswith(PROXY_PREFIX) for name in headers.keys()),  # noqa: SIM118
+        "under another name": not _names_loopback(host),
+        "from another page": origin is not None
+        and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"),
+        "from another site": headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"),
+    }
+    for reason, is_so in faults.items():
+        if is_so:
+            raise NotAdmitted(SystemCode.SIGNATURE_MISSING, f"no key was made yet; {reason}")
+
+
+def _names_loopback(host: str) -> bool:
+    try:
+        parts = urlsplit(f"//{host}")
+        name, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return name is not None and parts.netloc == host and "@" not in host and is_loopback(name)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback

@@ -1,0 +1,276 @@
+"""The fields of requests: what a valid value is, and which code an invalid one gets.
+
+One declaration per field makes pydantic's validation and its JSON schema. Limits are
+settings: validation gets them as its context, a schema from `described_by`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from config.settings import Settings
+from contract import errors
+from contract.errors import ContractError
+
+#: The code of an invalid field, by the field's name in every operation.
+FIELD_ERRORS: dict[str, type[ContractError]] = {
+    "collection_name": errors.InvalidCollectionName,
+    "product_list": errors.InvalidProductList,
+    "product_id_list": errors.InvalidProductList,
+    "product_id": errors.InvalidProductId,
+    "product_name": errors.InvalidProductName,
+    "category": errors.InvalidProductCategory,
+    "image_list": errors.InvalidImageList,
+    "image_id_list": errors.InvalidImageIdList,
+    "image_id": errors.InvalidImageId,
+    "image_content": errors.InvalidImageContent,
+    "image_info": errors.InvalidImageInfo,
+    "task_id": errors.InvalidTaskId,
+    "topk": errors.InvalidSearchTopk,
+}  # any other field: InvalidParameterJson
+
+#: The control characters of Unicode, as regular expressions of every kind write them.
+CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+
+_described: ContextVar[Settings] = ContextVar("settings whose limits a JSON schema tells")
+
+
+@contextmanager
+def described_by(settings: Settings) -> Iterator[None]:
+    """Let JSON schemas that are made inside tell the limits of these settings."""
+    token = _described.set(settings)
+    try:
+        yield
+    finally:
+        _described.reset(token)
+
+
+class Described:
+    """What a field's JSON schema tells beyond its type."""
+
+    def keywords(self, settings: Settings) -> dict[str, Any]:
+        """Give the keywords that come to those of the type."""
+        raise NotImplementedError
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), **self.keywords(_described.get())}
+
+
+class Rule(Described):
+    """What a field must hold beyond its type; validation and JSON schema come from here."""
+
+    def check(self, value: Any, settings: Settings) -> None:
+        """Raise ValueError for a value that is not valid."""
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def checked(value: Any, info: ValidationInfo) -> Any:
+            assert isinstance(info.context, Settings)  # noqa: S101
+            self.check(value, info.context)
+            return value
+
+        return core_schema.with_info_after_validator_function(checked, handler(source))
+
+
+@dataclass(frozen=True)
+class Line(Rule):
+    """1 to so many characters as a setting says, none of them a control character."""
+
+    limit: str  #: name of the setting
+    forbidden: str = ""
+
+    @property
+    def _pattern(self) -> str:
+        return f"[^{CONTROLS}{self.forbidden}]+"
+
+    def check(self, value: Any, settings: Settings) -> None:
+        """Raise ValueError for what is empty, too long, or has a forbidden character."""
+        if len(value) > getattr(settings, self.limit) or not re.fullmatch(self._pattern, value):
+            raise ValueError("not a line of a valid length")
+
+    def keywords(self, settings: Settings) -> dict[str, Any]:
+        """Tell length and characters."""
+        slash = f', no "{self.forbidden}"' if self.forbidden else ""
+        return {
+            "minLength": 1,
+            "maxLength": getattr(settings, self.limit),
+            "pattern": f"^{self._pattern}$",
+            "description": f"No control characters{slash}.",
+        }
+
+
+@dataclass(frozen=True)
+class UpTo(Rule):
+    """Up to so many characters of any kind; 0 is no limit."""
+
+    limit: str
+
+    def check(self, value: Any, settings: Settings) -> None:
+        """Raise ValueError for what is too long."""
+        most = getattr(settings, self.limit)
+        if most and len(value) > most:
+            raise ValueError("too long")
+
+    def keywords(self, settings: Settings) -> dict[str, Any]:
+        """Tell the length."""
+        most = getattr(settings, self.limit)
+        return {"maxLength": most} if most else {}
+
+
+@dataclass(frozen=True)
+class OneOf(Rule):
+    """A word of a list that is a setting."""
+
+    words: str
+
+    def check(self, value: Any, settings: Settings) -> None:
+        """Raise ValueError for another word."""
+        if value not in getattr(settings, self.words):
+            raise ValueError("not one of the list")
+
+    def keywords(self, settings: Settings) -> dict[str, Any]:
+        """Tell the words."""
+        return {"enum": list(getattr(settings, self.words))}
+
+
+@dataclass(frozen=True)
+class Told(Described):
+    """Keywords whose values are settings that the handler checks, since each has its own code."""
+
+    settings: tuple[tuple[str, str], ...]  #: keyword and setting
+
+    def keywords(self, settings: Settings) -> dict[str, Any]:
+        """Tell the values, but those that are 0 for no limit."""
+        values = {keyword: getattr(settings, name) for keyword, name in self.settings}
+        return {keyword: value for keyword, value in values.items() if value}
+
+
+@dataclass(frozen=True)
+class ItemsOf(Described):
+    """Items that the handler judges one by one, so that one never fails the others."""
+
+    item: Any  #: a model, or a field's type
+    limit: str  #: name of the setting that says how many; the handler checks it
+
+    def keywords(self, settings: Settings) -> dict[str, Any]:
+        """Tell how many there may be."""
+        most = getattr(settings, self.limit)
+        return {"minItems": 1, **({"maxItems": most} if most else {})}
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        items = TypeAdapter(self.item).core_schema
+        return super().__get_pydantic_json_schema__(core_schema.list_schema(items), handler)
+
+
+@dataclass(frozen=True)
+class Picture(Described):
+    """A picture, judged by `app.http.image_content`."""
+
+    def keywords(self, settings: Settings) -> dict[str, Any]:
+        """Tell what is taken, in words: no keyword of JSON schema looks into a picture."""
+        size = f" under {settings.image_bytes:,} bytes" if settings.image_bytes else ""
+        sides = f"{settings.image_min_side} to {settings.image_max_side} pixels a side"
+        return {
+            "description": f"An http(s) URL, or Base64 with or without a data: prefix, of a JPEG "
+            f"or PNG{size}, {sides}."
+        }
+
+
+def _encodable(value: str) -> str:
+    value.encode()  # half a surrogate pair has no UTF-8, so MongoDB could not store it
+    return value
+
+
+def write_cursor(place: str | None) -> str | None:
+    """Give a place of a list as clients get it: opaque, and null at the end."""
+    return None if place is None else base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def _place(cursor: str) -> str:
+    return base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode()
+
+
+#: Rows of a page where the caller names no limit.
+PAGE_SIZE = 50
+
+Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
+CollectionName = Annotated[Text, Line("name_characters", forbidden="/")]
+Identifier = Annotated[Text, Line("id_characters")]
+ProductName = Annotated[Text, Line("product_name_characters")]
+ImageInfo = Annotated[Text, UpTo("image_info_characters")]
+Category = Annotated[Text, OneOf("categories")]
+ImageContent = Annotated[Text, Field(min_length=1), Picture()]
+TopK = Annotated[
+    int,
+    Field(strict=True, ge=1),
+    Told((("maximum", "topk_limit"), ("default", "topk_default"))),
+]
+Similarity = Annotated[float, Field(strict=True, ge=-1, le=1)]
+Flag = Annotated[bool, Field(strict=True)]
+PageSize = Annotated[int, Field(strict=True, ge=1, le=200)]
+Cursor = Annotated[
+    Text,
+    AfterValidator(_place),
+    Field(description="The next_cursor of the page before; absent for the first page."),
+]
+TaskState = Literal["PROCESSING", "FINISHED"]
+Pixel = Annotated[int, Field(strict=True, ge=0)]
+Items = Annotated[list[Any], Field(strict=True)]
+
+
+class RequestModel(BaseModel):
+    """A request, or an item of one. Fields that the contract does not name are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+Model = TypeVar("Model", bound=RequestModel)
+
+
+def judge(
+    model: type[Model], value: Any, settings: Settings
+) -> tuple[Model | None, list[type[ContractError]]]:
+    """Give the validated value, or None and the codes of all invalid fields, in their order."""
+    known = value if isinstance(value, dict) else {}
+    try:
+        return model.model_validate(known, context=settings), []
+    except ValidationError as error:
+        faults = [
+            FIELD_ERRORS.get(str(fault["loc"][0]), errors.InvalidParameterJson)
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        return None, list(dict.fromkeys(faults))
+
+
+def parse(model: type[Model], value: Any, settings: Settings) -> Model:
+    """Give the validated request; raises the error of its first invalid field."""
+    parsed, faults = judge(model, value, settings)
+    if parsed is None:
+        raise faults[0]
+    return parsed

@@ -1,0 +1,76 @@
+"""What an operation is: its paths, what is sent and answered, and the codes that it answers.
+
+Routes, the reference and the list of tests per code are made from these declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.http.fields import RequestModel
+from app.operations.answers import Refusal, Success
+from app.operations.examples import Example
+from app.services import Services
+from contract import errors
+from contract.errors import ContractError
+
+#: The header by which a client says that a call repeats another.
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+#: Characters that it may have.
+KEY_CHARACTERS = 255
+
+#: What an image_content may be refused for, besides not being a string.
+CONTENT_FAULTS: tuple[type[ContractError], ...] = (
+    errors.BrokenBase64OrUrl,
+    errors.NotSupportImage,
+    errors.ImageSizeExceedLimit,
+    errors.ImageTooSmall,
+    errors.ImageTooLarge,
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an operation: who calls, and the JSON object that was sent."""
+
+    user: str
+    body: dict[str, Any]
+    request_id: str
+    idempotency_key: str | None = None  #: a call with the same one is answered the same
+
+
+#: Does an operation and gives the fields of its result besides code and message.
+Handler = Callable[[Services, Call], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """An operation of the contract."""
+
+    name: str
+    handler: Handler
+    request: type[RequestModel]
+    answer: type[Success]
+    example: Example
+    #: What it may answer as a whole, besides what every call may be answered and `fault`.
+    codes: tuple[type[ContractError], ...] = ()
+    #: What may stand in the messages of a failed_list.
+    item_codes: tuple[type[ContractError], ...] = ()
+    fault: type[ContractError] = errors.InternalServerError
+    refusal: type[Refusal] = Refusal
+    path_of_old_clients: str | None = None
+    takes_key: bool = False  #: whether an Idempotency-Key means something to it
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that lead to it."""
+        old = (f"/jdai/{self.path_of_old_clients}",) if self.path_of_old_clients else ()
+        return (f"/v1/{self.name}", *old)
+
+    @property
+    def all_codes(self) -> tuple[type[ContractError], ...]:
+        """What it may answer as a whole, a fault of ours last."""
+        return (*self.codes, self.fault)

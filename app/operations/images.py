@@ -1,0 +1,182 @@
+"""update_image, image_info and delete_image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from app.http.envelope import Refused
+from app.http.fields import (
+    CollectionName,
+    Identifier,
+    ImageInfo,
+    Items,
+    ItemsOf,
+    RequestModel,
+    judge,
+    parse,
+)
+from app.operations import answers, examples
+from app.operations.base import Call, Operation
+from app.services import Services
+from broker.messages import send_refresh
+from catalog.flows.lookup import labels_of
+from catalog.flows.removal import delete_images
+from contract import errors
+
+
+class ImageInfoRequest(RequestModel):
+    """A call of image_info."""
+
+    collection_name: CollectionName
+    product_id: Identifier
+
+
+class ImageIdItem(RequestModel):
+    """An item of image_id_list."""
+
+    product_id: Identifier
+    image_id: Identifier
+
+
+class DeleteImageRequest(RequestModel):
+    """A call of delete_image."""
+
+    collection_name: CollectionName
+    image_id_list: Annotated[Items, ItemsOf(ImageIdItem, "deletions_per_call")]
+
+
+class UpdateImageRequest(RequestModel):
+    """A call of update_image."""
+
+    collection_name: CollectionName
+    product_id: Identifier
+    image_id: Identifier
+    image_info: ImageInfo
+
+
+def image_info(services: Services, call: Call) -> dict[str, Any]:
+    """List the ingested images of a product, oldest first."""
+    request = parse(ImageInfoRequest, call.body, services.settings)
+    collection = services.collection(call.user, request.collection_name)
+    catalog = services.catalog
+    product = catalog.products.find(collection.generation, [request.product_id]).get(
+        request.product_id
+    )
+    if product is None:
+        raise errors.NotExistingProduct
+    return {
+        "image_list": [
+            {"image_id": image.image_id, "image_info": image.image_info}
+            for image in catalog.images.of_product(product.serial)
+            if image.is_findable
+        ]
+    }
+
+
+def update_image(services: Services, call: Call) -> dict[str, Any]:
+    """Replace the image_info of an image."""
+    request = parse(UpdateImageRequest, call.body, services.settings)
+    collection = services.collection(call.user, request.collection_name)
+    name = (request.product_id, request.image_id)
+    label = labels_of(services.catalog, collection.generation, [name]).get(name)
+    if label is None:
+        raise errors.NoRelativeImage
+    services.catalog.images.set_info(label, request.image_info)
+    return {}
+
+
+def delete_image(services: Services, call: Call) -> dict[str, Any]:
+    """Delete images; from the answer on no search returns them."""
+    settings, catalog = services.settings, services.catalog
+    request = parse(DeleteImageRequest, call.body, settings)
+    if not request.image_id_list:
+        raise errors.EmptyImageIdList
+    if settings.deletions_per_call and len(request.image_id_list) > settings.deletions_per_call:
+        raise errors.ImageNumExceedTotalLimit
+    collection = services.collection(call.user, request.collection_name)
+    failed: list[dict[str, Any]] = []
+    wanted: dict[tuple[str, str], dict[str, str]] = {}
+    for raw in request.image_id_list:
+        item, faults = judge(ImageIdItem, raw, settings)
+        if item is None:
+            failed.append({**raw_names(raw), "message": faults[0].message})
+        elif (item.product_id, item.image_id) in wanted:
+            failed.append({**item.model_dump(), "message": errors.DuplicateImageId.message})
+        else:
+            wanted[item.product_id, item.image_id] = item.model_dump()
+    if not wanted:
+        raise Refused(errors.NoInvalidImageId, failed_list=failed)
+    labels = labels_of(catalog, collection.generation, wanted)
+    failed.extend(
+        {**named, "message": errors.NoRelativeImage.message}
+        for name, named in wanted.items()
+        if name not in labels
+    )
+    delete_images(catalog, list(labels.values()))
+    send_refresh(list(labels.values()))
+    return {
+        "successful_list": [named for name, named in wanted.items() if name in labels],
+        "failed_list": failed,
+    }
+
+
+def raw_names(raw: Any) -> dict[str, Any]:
+    """Give the names as the client sent them, whatever they are."""
+    known = raw if isinstance(raw, dict) else {}
+    return {"image_id": known.get("image_id"), "product_id": known.get("product_id")}
+
+
+#: What may be wrong with the names of an image.
+NAME_FAULTS = (errors.InvalidProductId, errors.InvalidImageId)
+
+OPERATIONS = (
+    Operation(
+        name="image_info",
+        handler=image_info,
+        path_of_old_clients="product_image_info",
+        request=ImageInfoRequest,
+        answer=answers.ImageInfoAnswer,
+        example=examples.IMAGE_INFO,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductId,
+            errors.NoRelativeCollection,
+            errors.NotExistingProduct,
+        ),
+        fault=errors.QueryImageInfoError,
+    ),
+    Operation(
+        name="update_image",
+        handler=update_image,
+        request=UpdateImageRequest,
+        answer=answers.Success,
+        example=examples.UPDATE_IMAGE,
+        codes=(
+            errors.InvalidCollectionName,
+            *NAME_FAULTS,
+            errors.InvalidImageInfo,
+            errors.NoRelativeCollection,
+            errors.NoRelativeImage,
+        ),
+        fault=errors.InsertImageError,
+    ),
+    Operation(
+        name="delete_image",
+        handler=delete_image,
+        path_of_old_clients="product_image_del_image",
+        request=DeleteImageRequest,
+        answer=answers.DeleteImageAnswer,
+        refusal=answers.DeleteImageRefusal,
+        example=examples.DELETE_IMAGE,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidImageIdList,
+            errors.EmptyImageIdList,
+            errors.ImageNumExceedTotalLimit,
+            errors.NoRelativeCollection,
+            errors.NoInvalidImageId,
+        ),
+        item_codes=(*NAME_FAULTS, errors.DuplicateImageId, errors.NoRelativeImage),
+        fault=errors.DeleteImageError,
+    ),
+)

@@ -1,0 +1,311 @@
+"""add_image: judges the images of a call, writes those that may be taken, and answers at once.
+
+What needs a look-up, a download or a model is judged later, by the workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from app.http.envelope import Busy, Refused
+from app.http.fields import (
+    CollectionName,
+    ImageContent,
+    ImageInfo,
+    Items,
+    ItemsOf,
+    RequestModel,
+    judge,
+    parse,
+)
+from app.http.image_content import Content, read_content
+from app.operations import answers, examples
+from app.operations.base import CONTENT_FAULTS, KEY_CHARACTERS, Call, Operation
+from app.operations.images import NAME_FAULTS, ImageIdItem, raw_names
+from app.services import Services
+from broker.messages import send_chunks
+from catalog.flows.follow_up import follow_up
+from catalog.flows.submission import (
+    Draft,
+    NewImage,
+    SubmissionCutOffError,
+    Written,
+    abandon,
+    begin,
+    fail_vanished,
+    open_task,
+    roll_back,
+    undecided,
+    write,
+)
+from catalog.rows.claims import name_key
+from catalog.rows.collections import CollectionRow
+from catalog.rows.idempotency_keys import KeyRow
+from catalog.rows.products import ProductRow, image_limit
+from catalog.rows.tasks import TaskRow
+from catalog.store import Catalog
+from contract import errors
+from contract.errors import ContractError
+
+#: How long a call waits for another one that holds the same names, and looks again.
+DECISION_SECONDS = 2.0
+DECISION_PAUSE = 0.1
+
+
+class NewImageItem(ImageIdItem):
+    """An item of image_list."""
+
+    image_content: ImageContent
+    image_info: ImageInfo | None = None
+
+
+class AddImageRequest(RequestModel):
+    """A call of add_image."""
+
+    collection_name: CollectionName
+    image_list: Annotated[Items, ItemsOf(NewImageItem, "images_per_call")]
+
+
+@dataclass
+class JudgedItem:
+    """An item of image_list, and all that is wrong with it."""
+
+    raw: Any
+    faults: list[type[ContractError]]
+    names: ImageIdItem | None  #: None where one of its names is not valid
+    item: NewImageItem | None  #: None where one of its fields is not valid
+    content: Content | None  #: None where it has none that could be taken
+
+
+def add_image(services: Services, call: Call) -> dict[str, Any]:
+    """Take images in as a task: answered at once, done by the workers."""
+    settings = services.settings
+    request = parse(AddImageRequest, call.body, settings)
+    if not request.image_list:
+        raise errors.EmptyImageList
+    if settings.images_per_call and len(request.image_list) > settings.images_per_call:
+        raise errors.ImageNumExceedTotalLimit
+    if call.idempotency_key is None:
+        return _take(services, call.user, request, None)
+    # Before anything that may have changed since: a repeat is answered as the first call was.
+    key, answer = _take_key(services, call, call.idempotency_key)
+    if answer is not None:
+        return answer
+    try:
+        return _take(services, call.user, request, key)
+    except (ContractError, Refused, Busy):
+        # Nothing was taken, so a repeat may be judged anew.
+        services.catalog.keys.give_back(key)
+        raise
+
+
+def _take(
+    services: Services, user: str, request: AddImageRequest, key: KeyRow | None
+) -> dict[str, Any]:
+    """Take what may be taken; `key` is told of the task before anything else is written."""
+    settings, catalog = services.settings, services.catalog
+    collection = services.collection(user, request.collection_name)
+    services.backlog.check()
+    judged = _judge_items(services, request.image_list)
+    products = _judge_by_catalog(services, collection, judged)
+    images = {
+        position: NewImage(
+            product_id=one.item.product_id,
+            image_id=one.item.image_id,
+            image_info=one.item.image_info or "",
+            url=one.content.url,
+            payload=one.content.payload,
+        )
+        for position, one in enumerate(judged)
+        if one.item is not None and one.content is not None and not one.faults
+    }
+    if not images:
+        raise Refused(errors.NoInvalidImage, failed_list=_failed_list(judged))
+    draft = begin(catalog, collection, images, products)
+    try:
+        if key is not None and not catalog.keys.note(key, draft.submission.task_id):
+            raise Busy("another call with this Idempotency-Key took over")
+        written = write(
+            catalog,
+            draft,
+            images_per_product=settings.images_per_product,
+            chunk_images=settings.chunk_images,
+        )
+        _await_decision(catalog, draft, written)
+        for position, fault in written.refused.items():
+            judged[position].faults.append(fault)
+        failed_list = _failed_list(judged)
+        if not written.items:
+            raise Refused(errors.NoInvalidImage, failed_list=failed_list)
+    except Exception:
+        # Where this fails as well, the sweep undoes it later.
+        abandon(catalog, draft.submission)
+        raise
+    task = _open(catalog, draft, written, failed_list if key else [])
+    # From here on the task is the answer, whatever fails.
+    with follow_up("add_image"):
+        catalog.chunks.mark_sent(written.chunks)
+        send_chunks(catalog, written.chunks)
+    with follow_up("add_image"):
+        fail_vanished(catalog, draft, written)
+    return {"task_id": task.task_id, "failed_list": failed_list}
+
+
+def _open(
+    catalog: Catalog, draft: Draft, written: Written, refusals: list[dict[str, Any]]
+) -> TaskRow:
+    """Make a task of a submission; raises Busy, or what the database raises, where it is none."""
+    try:
+        return open_task(catalog, draft, written, refusals)
+    except SubmissionCutOffError as error:
+        raise Busy("the submission took too long and was undone") from error
+    except Exception:
+        task = abandon(catalog, draft.submission)
+        if task is None:
+            raise
+        return task
+
+
+def _await_decision(catalog: Catalog, draft: Draft, written: Written) -> None:
+    """Wait until it is sure that the names which are taken stay so; raises Busy.
+
+    A client that got no answer and repeats its call must not be told that its images are
+    there, if the first call was cut off and is about to be undone.
+    """
+    taken = [p for p, fault in written.refused.items() if fault is errors.RepeatImageNameInDb]
+    deadline = time.monotonic() + DECISION_SECONDS
+    while taken and undecided(catalog, draft, taken):
+        if time.monotonic() > deadline:
+            raise Busy("a name is held by a submission that was not answered")
+        time.sleep(DECISION_PAUSE)
+
+
+def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[str, Any] | None]:
+    """Give the row of a key to work on, or the answer that was given with it before.
+
+    Raises Busy while another call works on it.
+    """
+    if not (0 < len(text) <= KEY_CHARACTERS and text.isascii() and text.isprintable()):
+        raise errors.InvalidParameterJson
+    catalog = services.catalog
+    body = hashlib.sha256(json.dumps(call.body, sort_keys=True).encode()).hexdigest()
+    key, is_new = catalog.keys.take(call.user, text, body)
+    if key.body != body:
+        raise errors.InvalidParameterJson
+    if is_new:
+        return key, None
+    # The submission first: one that is opened between the two reads is found as a task.
+    submission = key.task_id and catalog.tasks.submission(key.task_id)
+    task = key.task_id and catalog.tasks.find(key.task_id)
+    if task:
+        return key, {"task_id": task.task_id, "failed_list": list(task.refusals)}
+    if not key.is_overdue and (submission or not key.task_id):
+        raise Busy("a call with this Idempotency-Key is under way")
+    if submission and not roll_back(catalog, submission):
+        raise Busy("the submission of this Idempotency-Key is just being opened or undone")
+    retaken = catalog.keys.retake(key)
+    if retaken is None:
+        raise Busy("another call with this Idempotency-Key took over")
+    return retaken, None
+
+
+def _failed_list(judged: list[JudgedItem]) -> list[dict[str, Any]]:
+    return [
+        {**raw_names(one.raw), "message": [fault.message for fault in dict.fromkeys(one.faults)]}
+        for one in judged
+        if one.faults
+    ]
+
+
+def _judge_items(services: Services, raw_items: list[Any]) -> list[JudgedItem]:
+    """Judge each item by itself: its fields, its content, and whether its name comes again."""
+    judged: list[JudgedItem] = []
+    seen: set[str] = set()
+    for raw in raw_items:
+        one = _judge_item(services, raw)
+        image_id = raw_names(raw)["image_id"]
+        if isinstance(image_id, str):
+            if image_id in seen:
+                one.faults.append(errors.RepeatImageNameInParam)
+            seen.add(image_id)
+        judged.append(one)
+    return judged
+
+
+def _judge_item(services: Services, raw: Any) -> JudgedItem:
+    """Judge fields and content of an item, each though the other is not valid."""
+    item, faults = judge(NewImageItem, raw, services.settings)
+    names = item or judge(ImageIdItem, raw, services.settings)[0]
+    text = raw.get("image_content") if isinstance(raw, dict) else None
+    content = None
+    if isinstance(text, str) and text:
+        try:
+            content = read_content(text, services.picture_limits, services.fetch_policy)
+        except ContractError as fault:
+            faults.append(type(fault))
+    return JudgedItem(raw=raw, faults=faults, names=names, item=item, content=content)
+
+
+def _judge_by_catalog(
+    services: Services, collection: CollectionRow, judged: list[JudgedItem]
+) -> dict[str, ProductRow]:
+    """Add the faults that only the catalogue knows; return the products that exist, by id.
+
+    Names and places are taken later, where two calls at once can't both have them; here
+    an image that fails anyway is told all of its faults.
+    """
+    catalog, limit = services.catalog, image_limit(services.settings.images_per_product)
+    named = [(one, one.names) for one in judged if one.names is not None]
+    products = catalog.products.find(
+        collection.generation, {names.product_id for _, names in named}
+    )
+    for one, names in named:
+        product = products.get(names.product_id)
+        if product is None:
+            one.faults.append(errors.NotExistingProduct)
+        elif product.image_count >= limit:
+            one.faults.append(errors.ImageNumExceedPerProductLimit)
+    keys = [(one, name_key(collection.generation, names.image_id)) for one, names in named]
+    held = catalog.names.holders([key for one, key in keys if one.faults])
+    for one, key in keys:
+        if key in held and errors.RepeatImageNameInParam not in one.faults:
+            one.faults.append(errors.RepeatImageNameInDb)
+    return products
+
+
+OPERATIONS = (
+    Operation(
+        name="add_image",
+        handler=add_image,
+        path_of_old_clients="product_image_add",
+        takes_key=True,
+        request=AddImageRequest,
+        answer=answers.AddImageAnswer,
+        refusal=answers.AddImageRefusal,
+        example=examples.ADD_IMAGE,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidParameterJson,
+            errors.InvalidImageList,
+            errors.EmptyImageList,
+            errors.ImageNumExceedTotalLimit,
+            errors.NoRelativeCollection,
+            errors.NoInvalidImage,
+        ),
+        item_codes=(
+            *NAME_FAULTS,
+            errors.InvalidImageContent,
+            errors.InvalidImageInfo,
+            *CONTENT_FAULTS,
+            errors.RepeatImageNameInParam,
+            errors.NotExistingProduct,
+            errors.ImageNumExceedPerProductLimit,
+            errors.RepeatImageNameInDb,
+        ),
+        fault=errors.InsertImageError,
+    ),
+)

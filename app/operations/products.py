@@ -1,0 +1,307 @@
+"""create_product, delete_product, list_products and update_product."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from app.http.fields import (
+    PAGE_SIZE,
+    Category,
+    CollectionName,
+    Cursor,
+    Identifier,
+    Items,
+    ItemsOf,
+    PageSize,
+    ProductName,
+    RequestModel,
+    judge,
+    parse,
+    write_cursor,
+)
+from app.operations import answers, examples
+from app.operations.base import Call, Operation
+from app.services import Services
+from broker.messages import send_refresh
+from catalog.flows.follow_up import follow_up
+from catalog.flows.product_copies import copy_product
+from catalog.flows.removal import delete_images_of, end_product
+from catalog.flows.removal import delete_product as delete_to_its_end
+from catalog.rows.collections import CollectionRow
+from catalog.rows.products import NewProduct, ProductRow
+from contract import errors
+from contract.errors import ContractError
+
+
+class NewProductItem(RequestModel):
+    """An item of product_list."""
+
+    product_id: Identifier
+    product_name: ProductName
+    category: Category
+
+
+class CreateProductRequest(RequestModel):
+    """A call of create_product."""
+
+    collection_name: CollectionName
+    product_list: Annotated[Items, ItemsOf(NewProductItem, "products_per_call")]
+
+
+class DeleteProductRequest(RequestModel):
+    """A call of delete_product."""
+
+    collection_name: CollectionName
+    product_id_list: Annotated[Items, ItemsOf(Identifier, "deletions_per_call")]
+
+
+class ProductIdItem(RequestModel):
+    """An item of product_id_list, as an object."""
+
+    product_id: Identifier
+
+
+class ListProductsRequest(RequestModel):
+    """A call of list_products."""
+
+    collection_name: CollectionName
+    cursor: Cursor | None = None
+    limit: PageSize = PAGE_SIZE
+
+
+class UpdateProductRequest(RequestModel):
+    """A call of update_product."""
+
+    collection_name: CollectionName
+    product_id: Identifier
+    product_name: ProductName | None = None
+    category: Category | None = None
+
+
+def _check_count(items: list[Any], limit: int) -> None:
+    if not items:
+        raise errors.ProductEmpty
+    if limit and len(items) > limit:
+        raise errors.ProductNumExceedLimit
+
+
+def create_product(services: Services, call: Call) -> dict[str, Any]:
+    """Create the products of a list, and the collection if it isn't there."""
+    settings, catalog = services.settings, services.catalog
+    request = parse(CreateProductRequest, call.body, settings)
+    _check_count(request.product_list, settings.products_per_call)
+    collection = catalog.collections.find_or_create(
+        call.user, request.collection_name, settings.collections_per_user
+    )
+    failed: list[tuple[Any, type[ContractError]]] = []
+    wanted: dict[str, NewProduct] = {}
+    for raw in request.product_list:
+        item, faults = judge(NewProductItem, raw, settings)
+        if item is None:
+            failed.append((_raw_id(raw), faults[0]))
+        elif item.product_id in wanted:
+            failed.append((item.product_id, errors.DuplicateProduct))
+        else:
+            wanted[item.product_id] = NewProduct(item.product_id, item.product_name, item.category)
+    refused = _insert(services, collection, list(wanted.values()))
+    failed.extend(refused.items())
+    return {
+        "successful_list": [product_id for product_id in wanted if product_id not in refused],
+        "failed_list": [
+            {"product_id": product_id, "message": fault.message} for product_id, fault in failed
+        ],
+    }
+
+
+def _insert(
+    services: Services, collection: CollectionRow, products: list[NewProduct]
+) -> dict[str, type[ContractError]]:
+    """Insert as many products as are new and have room; give the faults of the rest by id."""
+    catalog, limit = services.catalog, services.settings.products_per_collection
+    ids = [product.product_id for product in products]
+    for leaving in catalog.products.being_deleted(collection.generation, ids):
+        send_refresh(delete_to_its_end(catalog, leaving))
+    existing = catalog.products.find(collection.generation, ids)
+    refused: dict[str, type[ContractError]] = dict.fromkeys(existing, errors.ExistingProduct)
+    new = [product for product in products if product.product_id not in existing]
+    if not new:
+        return refused
+    # Counted before they are written, and given back where there is no room: two calls
+    # at once can't exceed the limit together.
+    count = catalog.collections.add_products(collection.key, collection.generation, len(new))
+    room = len(new) if not limit else max(0, min(len(new), len(new) - (count - limit)))
+    refused |= dict.fromkeys(
+        (product.product_id for product in new[room:]), errors.ProductNumExceedLimit
+    )
+    unwritten = catalog.products.insert(collection, new[:room])
+    refused |= {new[position].product_id: fault for position, fault in unwritten.items()}
+    unused = len(new) - room + len(unwritten)
+    if unused:
+        with follow_up("create_product"):
+            catalog.collections.add_products(collection.key, collection.generation, -unused)
+    return refused
+
+
+def delete_product(services: Services, call: Call) -> dict[str, Any]:
+    """Delete the products of a list, with their images, those on their way too."""
+    settings, catalog = services.settings, services.catalog
+    request = parse(DeleteProductRequest, call.body, settings)
+    _check_count(request.product_id_list, settings.deletions_per_call)
+    collection = services.collection(call.user, request.collection_name)
+    failed: list[tuple[Any, type[ContractError]]] = []
+    wanted: dict[str, None] = {}
+    for raw in request.product_id_list:
+        item, faults = judge(ProductIdItem, {"product_id": raw}, settings)
+        if item is None:
+            failed.append((raw, faults[0]))
+        elif item.product_id in wanted:
+            failed.append((item.product_id, errors.DuplicateProduct))
+        else:
+            wanted[item.product_id] = None
+    products = catalog.products.find(collection.generation, wanted)
+    if missing := wanted.keys() - products:
+        # A deletion that was cut off before its answer: a repeat ends it.
+        begun = catalog.products.being_deleted(collection.generation, missing)
+        products |= {product.product_id: product for product in begun}
+    failed.extend((i, errors.NotExistingProduct) for i in wanted if i not in products)
+    _delete(services, list(products.values()))
+    return {
+        "successful_list": [product_id for product_id in wanted if product_id in products],
+        "failed_list": [
+            {"product_id": product_id, "message": fault.message} for product_id, fault in failed
+        ],
+    }
+
+
+def _delete(services: Services, products: list[ProductRow]) -> None:
+    """Delete products; from the moment on in which all images are flagged, no fault is raised."""
+    if not products:
+        return
+    catalog = services.catalog
+    catalog.products.begin_deletion(products)
+    removed = [label for product in products for label in delete_images_of(catalog, product)]
+    with follow_up("delete_product"):
+        send_refresh(removed)
+        for product in products:
+            end_product(catalog, product)
+
+
+def list_products(services: Services, call: Call) -> dict[str, Any]:
+    """List the products of a collection in the order of their creation."""
+    request = parse(ListProductsRequest, call.body, services.settings)
+    collection = services.collection(call.user, request.collection_name)
+    try:
+        page = services.catalog.products.page(
+            collection.generation, request.cursor or "", request.limit
+        )
+    except ValueError as error:
+        raise errors.InvalidParameterJson from error
+    return {
+        "product_list": [
+            {
+                "product_id": product.product_id,
+                "product_name": product.product_name,
+                "category": product.category,
+                "image_count": product.image_count,
+            }
+            for product in page.rows
+        ],
+        "next_cursor": write_cursor(page.next),
+    }
+
+
+def update_product(services: Services, call: Call) -> dict[str, Any]:
+    """Change the name or the category of a product, and of its images."""
+    request = parse(UpdateProductRequest, call.body, services.settings)
+    collection = services.collection(call.user, request.collection_name)
+    catalog = services.catalog
+    product = catalog.products.find(collection.generation, [request.product_id]).get(
+        request.product_id
+    )
+    if product is None:
+        raise errors.NotExistingProduct
+    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
+    if values:
+        changed = catalog.products.change(product, values)
+        if changed is None:
+            raise errors.NotExistingProduct
+        with follow_up("update_product"):
+            send_refresh(copy_product(catalog, changed))
+    return {}
+
+
+def _raw_id(raw: Any) -> Any:
+    return raw.get("product_id") if isinstance(raw, dict) else None
+
+
+OPERATIONS = (
+    Operation(
+        name="create_product",
+        handler=create_product,
+        path_of_old_clients="product_image_create_product",
+        request=CreateProductRequest,
+        answer=answers.ProductsAnswer,
+        example=examples.CREATE_PRODUCT,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductList,
+            errors.ProductEmpty,
+            errors.ProductNumExceedLimit,
+            errors.CollectionCountExceedsLimit,
+        ),
+        item_codes=(
+            errors.InvalidProductId,
+            errors.InvalidProductName,
+            errors.InvalidProductCategory,
+            errors.DuplicateProduct,
+            errors.ExistingProduct,
+            errors.ProductNumExceedLimit,
+            errors.InsertProductError,
+        ),
+        fault=errors.InsertProductError,
+    ),
+    Operation(
+        name="delete_product",
+        handler=delete_product,
+        path_of_old_clients="product_image_del_product",
+        request=DeleteProductRequest,
+        answer=answers.ProductsAnswer,
+        example=examples.DELETE_PRODUCT,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductList,
+            errors.ProductEmpty,
+            errors.ProductNumExceedLimit,
+            errors.NoRelativeCollection,
+        ),
+        item_codes=(errors.InvalidProductId, errors.DuplicateProduct, errors.NotExistingProduct),
+    ),
+    Operation(
+        name="list_products",
+        handler=list_products,
+        request=ListProductsRequest,
+        answer=answers.ListProductsAnswer,
+        example=examples.LIST_PRODUCTS,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidParameterJson,
+            errors.NoRelativeCollection,
+        ),
+    ),
+    Operation(
+        name="update_product",
+        handler=update_product,
+        request=UpdateProductRequest,
+        answer=answers.Success,
+        example=examples.UPDATE_PRODUCT,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidProductId,
+            errors.InvalidProductName,
+            errors.InvalidProductCategory,
+            errors.NoRelativeCollection,
+            errors.NotExistingProduct,
+        ),
+        fault=errors.InsertProductError,
+    ),
+)

@@ -1,0 +1,136 @@
+"""product_search: hands the picture to a search worker and waits for its answer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from pydantic import model_validator
+
+from app.http.envelope import Busy
+from app.http.fields import (
+    Category,
+    CollectionName,
+    Flag,
+    ImageContent,
+    Pixel,
+    RequestModel,
+    Similarity,
+    TopK,
+    parse,
+)
+from app.http.image_content import read_content
+from app.operations import answers, examples
+from app.operations.base import CONTENT_FAULTS, Call, Operation
+from app.services import Services
+from broker.availability import BrokerUnreachableError
+from broker.messages import send_search
+from broker.queries import Query
+from contract import errors
+from contract.errors import BY_MESSAGE
+
+
+class Rectangle(RequestModel):
+    """A box in pixels of the picture as a viewer sees it; right and bottom lie outside of it."""
+
+    left: Pixel
+    top: Pixel
+    right: Pixel
+    bottom: Pixel
+
+    @model_validator(mode="after")
+    def _has_an_inside(self) -> Rectangle:
+        if self.left >= self.right or self.top >= self.bottom:
+            raise ValueError("nothing is inside")
+        return self
+
+
+class ProductSearchRequest(RequestModel):
+    """A call of product_search."""
+
+    collection_name: CollectionName
+    image_content: ImageContent
+    category: Category | None = None
+    topk: TopK | None = None
+    rectangle: Rectangle | None = None
+    min_similarity: Similarity = -1.0
+    group_by_product: Flag = False
+
+
+def product_search(services: Services, call: Call) -> dict[str, Any]:
+    """Find the product images nearest to a picture."""
+    settings = services.settings
+    request = parse(ProductSearchRequest, call.body, settings)
+    topk = settings.topk_default if request.topk is None else request.topk
+    if topk > settings.topk_limit:
+        raise errors.SearchTopkExceedLimit
+    collection = services.collection(call.user, request.collection_name)
+    content = read_content(request.image_content, services.picture_limits, services.fetch_policy)
+    box = request.rectangle
+    if not services.searches.acquire(blocking=False):
+        raise Busy("as many searches wait as may")
+    try:
+        answer = _ask(
+            services,
+            Query(
+                picture=content.payload or b"",
+                url=content.url,
+                generation=collection.generation,
+                category=request.category,
+                topk=topk,
+                box=None if box is None else (box.left, box.top, box.right, box.bottom),
+                min_similarity=request.min_similarity,
+                group_by_product=request.group_by_product,
+                request_id=call.request_id,
+                model_id=collection.model_id,
+            ),
+        )
+    finally:
+        services.searches.release()
+    if "fault" in answer:
+        fault = BY_MESSAGE[answer["fault"]]
+        # A picture in which the model sees nothing matches nothing; the contract has no number
+        # of its own for it.
+        raise errors.NoMatchedProduct if fault is errors.NoAvailableFeature else fault
+    return {"rectangle": answer["rectangle"], "images": answer["images"]}
+
+
+def _ask(services: Services, query: Query) -> dict[str, Any]:
+    query_id = uuid.uuid4().hex
+    seconds = services.settings.search_seconds
+    deadline = time.monotonic() + seconds
+    try:
+        services.exchange.leave(query_id, query.pack(), seconds)
+        send_search(query_id)
+        answer = services.exchange.wait(query_id, deadline - time.monotonic())
+        services.exchange.forget(query_id)
+    except BrokerUnreachableError as error:
+        raise Busy("the broker can't be reached") from error
+    if answer is None or "busy" in answer:
+        raise Busy("no search worker answered in time")
+    return answer
+
+
+OPERATIONS = (
+    Operation(
+        name="product_search",
+        handler=product_search,
+        path_of_old_clients="product_image_search",
+        request=ProductSearchRequest,
+        answer=answers.ProductSearchAnswer,
+        example=examples.PRODUCT_SEARCH,
+        codes=(
+            errors.InvalidCollectionName,
+            errors.InvalidImageContent,
+            errors.InvalidProductCategory,
+            errors.InvalidSearchTopk,
+            errors.SearchTopkExceedLimit,
+            errors.InvalidParameterJson,
+            errors.NoRelativeCollection,
+            *CONTENT_FAULTS,
+            errors.NoMatchedProduct,
+        ),
+        fault=errors.SearchProductImageError,
+    ),
+)

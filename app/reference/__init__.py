@@ -1,0 +1,1 @@
+"""The reference of the API: OpenAPI, and the page that shows it."""

@@ -1,0 +1,171 @@
+"""/openapi.json, and /docs: the same as a page of plain HTML, rendered here.
+
+The page loads nothing, runs nothing, and needs nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from flask import Flask, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from app.http.headers import CONTENT_POLICY
+from app.operations.base import Operation
+from app.reference.openapi import Schema, document
+from config.settings import Settings
+
+_STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
+
+
+def content_policy(page: bytes) -> str:
+    """Give the policy by which the page may use its own style, and nothing else."""
+    hashes = (b64encode(hashlib.sha256(style).digest()).decode() for style in _STYLE.findall(page))
+    styles = " ".join(f"'sha256-{one}'" for one in hashes)
+    return f"{CONTENT_POLICY}; style-src {styles}"
+
+
+def add_reference(flask_app: Flask, operations: Sequence[Operation], settings: Settings) -> None:
+    """Add the two paths; what they answer is made at the first call."""
+    making = threading.Lock()
+
+    @cache
+    def made() -> tuple[bytes, bytes]:
+        told = document(operations, settings)
+        return json.dumps(told, ensure_ascii=False).encode(), render(told).encode()
+
+    def answers() -> tuple[bytes, bytes]:
+        with making:
+            return made()
+
+    @flask_app.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(answers()[0], content_type="application/json; charset=utf-8")
+
+    @flask_app.get("/docs")
+    def docs() -> Response:
+        page = Response(answers()[1], content_type="text/html; charset=utf-8")
+        page.headers["Content-Security-Policy"] = content_policy(answers()[1])
+        return page
+
+
+def render(told: Schema) -> str:
+    """Give the page of an OpenAPI document that `app.reference.openapi.document` made."""
+    environment = Environment(
+        loader=PackageLoader("app"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["as_json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
+    return environment.get_template("reference.html").render(
+        info=told["info"],
+        operations=[_shown(told, path) for path in told["paths"] if path.startswith("/v1/")],
+        envelope=list(fields(told, {"$ref": "#/components/schemas/Handled"})),
+        responses={
+            name.removeprefix("http_"): response
+            for name, response in sorted(told["components"]["responses"].items())
+            if name.startswith("http_")
+        },
+    )
+
+
+@dataclass(frozen=True)
+class ShownField:
+    """A field of a request or an answer, as a row of a table."""
+
+    path: str
+    kind: str
+    is_required: bool
+    note: str
+
+
+def _shown(told: Schema, path: str) -> dict[str, Any]:
+    operation = told["paths"][path]["post"]
+    name = operation["operationId"]
+    body = told["components"]["requestBodies"][name]["content"]["application/json"]
+    answer = told["components"]["responses"][name]["content"]["application/json"]
+    answered = answer["schema"]["allOf"][1]["properties"]["result"]["anyOf"][0]
+    return {
+        "name": name,
+        "summary": operation["summary"],
+        "paths": [
+            other
+            for other, item in told["paths"].items()
+            if item["post"]["requestBody"] == operation["requestBody"]
+        ],
+        "request": list(fields(told, body["schema"])),
+        "answer": list(fields(told, answered)),
+        "codes": operation["x-codes"],
+        "item_codes": operation["x-item-codes"],
+        "sent": body["example"],
+        "answered": answer["examples"]["done"]["value"]["result"],
+    }
+
+
+def fields(told: Schema, schema: Schema, prefix: str = "") -> Iterator[ShownField]:
+    """Give the fields of an object's schema, those of nested objects after their parent."""
+    schema = _resolved(told, schema)
+    for name, raw in schema.get("properties", {}).items():
+        options = [_resolved(told, option) for option in raw.get("anyOf", [raw])]
+        told_type = {**raw, **next(o for o in options if o.get("type") != "null")}
+        path = f"{prefix}{name}"
+        items = _resolved(told, told_type.get("items", {}))
+        may_be_null = any(option.get("type") == "null" for option in options)
+        yield ShownField(
+            path=path,
+            kind=_kind(told_type, items) + (" or null" if may_be_null else ""),
+            is_required=name in schema.get("required", ()),
+            note=" ".join(_notes({**told_type, **_own(raw)})),
+        )
+        yield from fields(told, told_type, f"{path}.")
+        yield from fields(told, items, f"{path}[].")
+
+
+def _resolved(told: Schema, schema: Schema) -> Schema:
+    if "$ref" not in schema:
+        return schema
+    found: Schema = told["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _own(raw: Schema) -> Schema:
+    return {name: value for name, value in raw.items() if name in ("description", "default")}
+
+
+def _kind(schema: Schema, items: Schema) -> str:
+    if schema.get("type") == "array":
+        return f"list of {items.get('type', 'any')}s"
+    if "const" in schema:
+        return json.dumps(schema["const"], ensure_ascii=False)
+    return str(schema.get("type", "any"))
+
+
+def _notes(schema: Schema) -> Iterator[str]:
+    """Give the limits of a field in words."""
+    if "description" in schema:
+        yield schema["description"]
+    if "enum" in schema:
+        yield f"One of {', '.join(map(str, schema['enum']))}."
+    for least, most, of in (
+        ("minLength", "maxLength", "characters"),
+        ("minItems", "maxItems", "items"),
+        ("minimum", "maximum", ""),
+    ):
+        if least in schema and most in schema:
+            yield f"{schema[least]} to {schema[most]} {of}".rstrip() + "."
+        elif most in schema:
+            yield f"Up to {schema[most]} {of}".rstrip() + "."
+        elif least in schema:
+            yield f"At least {schema[least]} {of}".rstrip() + "."
+    if "default" in schema:
+        yield f"{json.dumps(schema['default'])} if absent."

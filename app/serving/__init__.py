@@ -1,0 +1,1 @@
+"""gunicorn around the application: its configuration, its worker, and clients that are slow."""

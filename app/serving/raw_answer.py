@@ -1,0 +1,37 @@
+"""Answers to what never reaches the application: the envelope, as bytes for a socket."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from functools import partial
+
+from flask import Response
+
+from app.http.envelope import SystemCode, not_served, refused
+from app.http.headers import REQUEST_ID_HEADER, harden
+from contract.errors import InternalServerError, InvalidParameterJson
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer after which the connection ends."""
+
+    status: int
+    make: partial[Response]
+
+    def made(self) -> tuple[str, bytes]:
+        """Give a new request id, and the bytes of an answer with it."""
+        response = self.make()
+        request_id = uuid.uuid4().hex
+        response.headers[REQUEST_ID_HEADER] = request_id
+        response.headers["Connection"] = "close"
+        harden(response)
+        head = "".join(f"{name}: {value}\r\n" for name, value in response.headers)
+        line = f"HTTP/1.1 {response.status}\r\n"
+        return request_id, f"{line}{head}\r\n".encode("latin-1") + response.get_data()
+
+
+MALFORMED = RawAnswer(400, partial(refused, InvalidParameterJson, status=400))
+FAULT = RawAnswer(500, partial(refused, InternalServerError, status=500))
+BUSY = RawAnswer(503, partial(not_served, SystemCode.BUSY))

@@ -1,0 +1,1 @@
+"""What API and workers share over Redis: queues, messages, results, searches, reports."""

@@ -1,0 +1,69 @@
+"""The Celery application: its queues, and the names of its tasks.
+
+Importing it loads no stage: the API sends messages by name, and each kind of
+worker imports its own stage only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import Celery, Task
+from celery.signals import before_task_publish, setup_logging
+
+from broker.celery_fixes import closed_channel as transport
+from config.logging import configure_logging
+from config.settings import settings
+
+log = structlog.get_logger(__name__)
+
+
+#: The form of the messages. Raise it when arguments change in a way that a worker of the
+#: release before would misread.
+MESSAGE_VERSION = 1
+
+
+VERSION_HEADER = "snapsku_version"
+
+
+class VersionedTask(Task):  # type: ignore[misc]
+    """A task that takes no message of a form that it does not know.
+
+    It is acknowledged undone: the rows know better than any message what is to be done,
+    and the sweep sends it again.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do the work, unless the message is of another version."""
+        version = self.request.get(VERSION_HEADER, MESSAGE_VERSION)
+        if version != MESSAGE_VERSION:
+            log.warning(
+                "message of another version dropped",
+                task=self.name,
+                message=self.request.id,
+                version=version,
+            )
+            return None
+        return self.run(*args, **kwargs)
+
+
+@before_task_publish.connect
+def _write_version(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is not None:
+        headers.setdefault(VERSION_HEADER, MESSAGE_VERSION)
+
+
+@setup_logging.connect
+def _log_as_we_do(**_: Any) -> None:
+    configure_logging(settings())
+
+
+transport.install()
+
+
+app = Celery("snapsku", task_cls=VersionedTask)
+
+
+# By name, so that it is read at the first use and not by everybody who imports this module.
+app.config_from_object("broker.celery_settings")

@@ -1,0 +1,1 @@
+"""Repairs of Celery, kombu and billiard, one module each."""

@@ -1,0 +1,25 @@
+"""The time that beat goes by: one that nobody can set.
+
+Knows nothing of the times in rows; what a jump of the clock did to those is
+mended by catalog.rows.row_clock.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from celery.schedules import schedule
+
+
+def steady_now() -> datetime:
+    """Give a time that only ever goes forward, second by second; its date means nothing."""
+    return datetime.fromtimestamp(time.monotonic(), UTC)
+
+
+def every(seconds: float) -> schedule:
+    """Give a schedule of beat that comes due every so many seconds, wherever the clock jumps.
+
+    Celery's own goes by the wall clock: set back by an hour, it would send nothing for an hour.
+    """
+    return schedule(seconds, nowfun=steady_now)

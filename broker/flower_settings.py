@@ -1,0 +1,98 @@
+"""Flower's own configuration, from the settings: `celery flower --conf=broker/flower_settings.py`.
+
+Messages carry ids only; whatever else an argument, a result or a traceback might hold is
+masked before Flower shows it.
+"""
+
+import ast
+import re
+from typing import Any
+
+from flower.urls import handlers
+from flower.views.monitor import Healthcheck, Metrics
+from tornado.web import authenticated
+
+from config.logging import configure_logging
+from config.redaction import clean_text
+from config.refusal import refuse
+from config.settings import is_loopback, settings
+
+_settings = settings()
+configure_logging(_settings)
+
+address = _settings.host
+port = _settings.flower_port
+purge_offline_workers = 300
+max_tasks = _settings.flower_tasks
+# Its lines go the way of all others; "none" keeps Tornado from setting up its own.
+logging = "none"
+tasks_columns = "name,uuid,args,state,received,started,runtime,worker"
+
+_password = _settings.flower_password.get_secret_value()
+if _password:
+    basic_auth = [f"{_settings.flower_user}:{_password}"]
+elif not is_loopback(_settings.host):
+    refuse(f"Flower would listen on {_settings.host} for everybody; set SNAPSKU_FLOWER_PASSWORD")
+
+
+class _Metrics(Metrics):  # type: ignore[misc]
+    """Flower gives its metrics to everybody; here they are as closed as its pages."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Give the metrics to those who may see Flower."""
+        await super().get()
+
+
+class _Healthcheck(Healthcheck):  # type: ignore[misc]
+    """The same for the health check."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Tell those who may see Flower that it runs."""
+        await super().get()
+
+
+_CLOSED = {Metrics: _Metrics, Healthcheck: _Healthcheck}
+
+# The command that reads this file makes the application of these afterwards.
+handlers[:] = [
+    (rule[0], _CLOSED[rule[1]]) if isinstance(rule, tuple) and rule[1] in _CLOSED else rule
+    for rule in handlers
+]
+
+#: Ids, names of categories: a word, short, and no address.
+_WORD = re.compile(r"[\w .:~-]{0,80}")
+
+
+def _words(value: object) -> str:
+    """Give an argument for a reader; raises ValueError where it is nothing that we send."""
+    if value is Ellipsis:
+        return "..."
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    if isinstance(value, tuple | list):
+        return ", ".join(_words(item) for item in value)
+    raise ValueError
+
+
+def _arguments(text: str | None) -> str | None:
+    if text in (None, "", "()", "{}", "None"):
+        return text
+    try:
+        return _words(ast.literal_eval(str(text)))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return "(not shown)"
+
+
+def format_task(task: Any) -> Any:
+    """Make a task readable, such as `chunk-12, 1`, and mask what is not expected."""
+    task.args = _arguments(task.args)
+    task.kwargs = _arguments(task.kwargs)
+    for name in ("result", "exception", "traceback"):
+        text = getattr(task, name)
+        if text is not None:
+            setattr(task, name, clean_text(str(text), 4_000))
+    return task

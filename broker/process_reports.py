@@ -1,0 +1,164 @@
+"""What every process tells of its machine: how far its clock is off, how much disk is free.
+
+Each process writes a key of its own in Redis that expires, so a process that ended is forgotten
+by Redis's clock. /readyz and `snapsku doctor` show the reports, and add_image refuses work
+when the disk of any of the machines is short.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import redis
+import structlog
+from redis.exceptions import RedisError
+
+from catalog.database.database_time import DATABASE_TIME
+
+log = structlog.get_logger(__name__)
+
+
+#: Between two reports of a process.
+REPORT_SECONDS = 10.0
+
+
+#: A process that was silent so long is forgotten.
+GOOD_SECONDS = 35.0
+
+
+#: A clock that is further off is told: no row suffers, but log lines and signed calls do.
+CLOCK_SECONDS = 2.0
+
+
+_NAMES = "processes"
+
+
+@dataclass(frozen=True)
+class ProcessReport:
+    """What a process tells of the machine that it runs on."""
+
+    process: str  #: its kind, process id and host
+    clock_offset_seconds: float  #: of its wall clock, ahead of the database's
+    disk_free_bytes: int  #: under its data directory
+
+    @property
+    def clock_is_off(self) -> bool:
+        """Whether a person should look after the clock of its machine."""
+        return abs(self.clock_offset_seconds) > CLOCK_SECONDS
+
+
+@dataclass(frozen=True)
+class AgedReport:
+    """A report, and how long ago it was made."""
+
+    report: ProcessReport
+    age_seconds: float
+
+
+class ProcessReports:
+    """The reports of all processes, in Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def publish(self, report: ProcessReport) -> None:
+        """Replace the report of a process."""
+        with self._client.pipeline() as pipeline:
+            pipeline.sadd(_NAMES, report.process)
+            pipeline.set(
+                _key(report.process), json.dumps(asdict(report)), px=round(GOOD_SECONDS * 1000)
+            )
+            pipeline.execute()
+
+    def latest(self) -> list[AgedReport]:
+        """Return the reports that are good, by name of the process; forget all others."""
+        names = sorted(name.decode() for name in cast("set[bytes]", self._client.smembers(_NAMES)))
+        if not names:
+            return []
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.get(_key(name))
+                pipeline.pttl(_key(name))
+            told = pipeline.execute()
+        found, gone = [], []
+        for name, data, left in zip(names, told[::2], told[1::2], strict=True):
+            if data is None:
+                gone.append(name)
+                continue
+            report = _report(data)
+            if report is not None:
+                found.append(AgedReport(report, round(GOOD_SECONDS - left / 1000, 1)))
+        if gone:
+            # One that comes back this very moment adds its name with its next report.
+            self._client.srem(_NAMES, *gone)
+        return found
+
+
+def _key(name: str) -> str:
+    return f"process:{name}"
+
+
+def _report(data: bytes) -> ProcessReport | None:
+    try:
+        return ProcessReport(**json.loads(data))
+    except TypeError:  # of another release
+        return None
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes are free for us on the disk of a folder."""
+    # The folder is made by the workers; until then its parents tell of the same disk.
+    for place in (folder, *folder.resolve().parents):
+        if place.exists():
+            found = os.statvfs(place)
+            return found.f_bavail * found.f_frsize
+    raise FileNotFoundError(folder)
+
+
+class ProcessReporter:
+    """A thread that reports how this process is, as long as the process lives."""
+
+    def __init__(self, kind: str, reports: ProcessReports, data_dir: Path) -> None:
+        """`kind` is what people call this process; `data_dir` is on the disk that it fills."""
+        self._name = f"{kind} process {os.getpid()} on {socket.gethostname()}"
+        self._reports = reports
+        self._data_dir = data_dir
+        self._is_heard = True
+        self._never = threading.Event()
+
+    def start(self) -> None:
+        """Begin, with a first report soon."""
+        threading.Thread(target=self._run, name="process report", daemon=True).start()
+
+    def report(self) -> None:
+        """Report once; a line in the log when Redis is away for the first time."""
+        try:
+            self._reports.publish(
+                ProcessReport(
+                    self._name,
+                    round(DATABASE_TIME.offset_seconds(), 3),
+                    free_bytes(self._data_dir),
+                )
+            )
+            self._is_heard = True
+        except (RedisError, OSError) as error:
+            if self._is_heard:
+                log.warning("process not reported", fault=str(error))
+            self._is_heard = False
+
+    def _run(self) -> None:
+        while True:
+            self.report()
+            self._never.wait(REPORT_SECONDS)
+
+
+def least_free(reports: Sequence[AgedReport]) -> ProcessReport | None:
+    """Return the report of the machine with the least free disk, None if there is none."""
+    return min((one.report for one in reports), key=lambda r: r.disk_free_bytes, default=None)

@@ -1,0 +1,86 @@
+"""Queries and replies in Redis, between a process that asks and one that answers.
+
+All of it expires: a worker that finds a query gone is too late to answer it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+from redis.exceptions import RedisError
+
+#: How long a reply waits for its reader.
+REPLY_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was left of a query."""
+
+    fields: dict[str, bytes]
+    seconds_left: float  #: for so long its asker still waits
+
+
+class Exchange:
+    """Questions and answers between processes: the asker waits on a list that the other fills.
+
+    How long an asker waits is the expiry of what it left, by Redis's clock: the clocks of both
+    processes may be apart.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def leave(self, query_id: str, fields: Mapping[str, bytes | str], seconds: float) -> None:
+        """Leave what a query is about where its worker finds it, for as long as we wait."""
+        key = f"query:{query_id}"
+        mapping: dict[Any, Any] = dict(fields)
+        with self._client.pipeline() as pipeline:
+            pipeline.hset(key, mapping=mapping)
+            pipeline.pexpire(key, max(1, round(seconds * 1000)))
+            pipeline.execute()
+
+    def take(self, query_id: str) -> Question | None:
+        """Return what was left of a query, None if it is too late."""
+        key = f"query:{query_id}"
+        with self._client.pipeline() as pipeline:
+            pipeline.hgetall(key)
+            pipeline.pttl(key)
+            found, milliseconds = pipeline.execute()
+        if not found:
+            return None
+        fields = {name.decode(): value for name, value in found.items()}
+        return Question(fields, milliseconds / 1000)
+
+    def reply(self, query_id: str, answer: Mapping[str, Any]) -> None:
+        """Answer a query."""
+        key = f"reply:{query_id}"
+        with self._client.pipeline() as pipeline:
+            pipeline.rpush(key, json.dumps(answer))
+            pipeline.expire(key, REPLY_SECONDS)
+            pipeline.execute()
+
+    def wait(self, query_id: str, seconds: float) -> dict[str, Any] | None:
+        """Wait for the answer to a query; None where none came in time."""
+        if seconds <= 0:  # Redis would take it for "for ever"
+            return None
+        found = cast(
+            "tuple[bytes, bytes] | None", self._client.blpop([f"reply:{query_id}"], seconds)
+        )
+        if found is None:
+            return None
+        answer: dict[str, Any] = json.loads(found[1])
+        return answer
+
+    def forget(self, query_id: str) -> None:
+        """Remove what is left of a query that was answered or given up.
+
+        What can't be removed expires: an answer that was there is not lost by it.
+        """
+        with suppress(RedisError):
+            self._client.unlink(f"query:{query_id}", f"reply:{query_id}")

@@ -1,0 +1,1 @@
+"""A whole catalogue in one file: written, checked, and put back."""

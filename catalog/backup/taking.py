@@ -1,0 +1,113 @@
+"""Taking a backup: a catalogue into a file that counts only when all of it was read back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pymongo import MongoClient
+
+from catalog.backup.archive import Archive, ArchiveWriter, BackupFileError, Manifest, open_archive
+from catalog.backup.consistent_rows import Contents, Survivors
+from catalog.backup.dumping import TABLES, Progress, dump
+from catalog.coordination.catalogue_id import Identity
+from catalog.database.connection import Row, databases, now
+from catalog.rows.models import Models
+from catalog.schema.version import SCHEMA, Schema
+from config.files import sync_folder
+
+
+class NothingToBackUpError(Exception):
+    """The database has no catalogue that this code can back up; one line for a person."""
+
+
+def take_backup(client: MongoClient[Row], name: str, path: Path, progress: Progress) -> Contents:
+    """Write the catalogue `name` to `path`; give what a restore of it brings back.
+
+    It stands under the name of `path` and `.part` until it was written and read back. The service
+    may go on meanwhile. Raises NothingToBackUpError, BackupFileError where something has the
+    name already or the file is not as it was written, OSError where it can't be written, and
+    PyMongoError.
+    """
+    _require_free(path)
+    manifest = _describe(client, name)
+    models = _models(client, name)
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file, ArchiveWriter(file) as archive:
+            for part in dump(client, name, progress):
+                archive.write(part.table, part.documents, is_packed=part.is_rows)
+            if _describe(client, name).schema != manifest.schema:
+                raise NothingToBackUpError("the rows were migrated meanwhile; take it again")
+            later = _models(client, name)
+            if any(later.get(generation, model) != model for generation, model in models.items()):
+                # Some vectors were read before the switch, and the collection after it.
+                raise NothingToBackUpError("a collection changed its model meanwhile; do it again")
+            archive.finish(manifest)
+        contents = check_backup(draft, progress)
+        _require_free(path)
+        draft.rename(path)
+        sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+    return contents
+
+
+def check_backup(path: Path, progress: Progress) -> Contents:
+    """Read all of a backup; give what a restore of it brings back.
+
+    Raises BackupFileError where it is damaged, OSError where it can't be read.
+    """
+    with open_archive(path) as archive:
+        return read_through(archive, progress).contents
+
+
+def read_through(archive: Archive, progress: Progress) -> Survivors:
+    """Count the documents of every table, and tell what of them lives on."""
+    documents = archive.manifest.documents
+    unknown = sorted(documents.keys() - set(TABLES))
+    if unknown:
+        raise BackupFileError(f"the backup has tables that nobody knows: {', '.join(unknown)}")
+    total = sum(documents.values())
+    done = 0
+    for table in TABLES:
+        for _ in archive.rows(table):
+            done += 1
+            if done % 1000 == 0:
+                progress("checking", done, total)
+    progress("checking", total, total)
+    return Survivors(archive)
+
+
+def _require_free(path: Path) -> None:
+    if path.exists():
+        raise BackupFileError(f"{path} is there already; a backup never takes its place")
+
+
+def _describe(client: MongoClient[Row], name: str) -> Manifest:
+    rows, blobs = databases(client, name)
+    version = Schema(rows, blobs).current()
+    if version is None:
+        raise NothingToBackUpError(
+            f"database {name} has no catalogue; check SNAPSKU_MONGO_URL, SNAPSKU_MONGO_DATABASE "
+            "and SNAPSKU_DATA_DIR"
+        )
+    if version != SCHEMA:
+        raise NothingToBackUpError(
+            f"the rows have version {version}, this code knows version {SCHEMA}; back up with the "
+            "release that runs"
+        )
+    model = Models(rows["models"], rows["collections"]).current()
+    return Manifest(
+        schema=version,
+        catalogue=Identity(rows["schema"]).get(),
+        model_id="" if model is None else model.model_id,
+        written_at=now().isoformat(),
+    )
+
+
+def _models(client: MongoClient[Row], name: str) -> dict[str, str | None]:
+    """Give whose vectors each collection is searched with, by its generation."""
+    found = databases(client, name)[0]["collections"].find({}, ["generation", "model_id"])
+    return {row["generation"]: row["model_id"] for row in found}

@@ -1,0 +1,137 @@
+"""Which process owns the index: a lease with an epoch, in one row.
+
+The owner renews the lease. Another process takes it when it has ended, and raises the epoch.
+The owner stamps its epoch on the rows of images before it makes them findable, so that what a
+process writes that lost the lease without knowing it finds another stamp, and changes nothing.
+
+Epochs start at the seconds since 1970 and count on from there, so that the epochs of a row that
+was lost with its database are not used again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from catalog.database.connection import Row, Rows, insert_new, moment, now, stamp
+
+_INDEX = "index"
+
+
+class NotOwnerError(Exception):
+    """The index is owned by another process, or by none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The owner of the index as its row says."""
+
+    epoch: int
+    process: str  #: its host and process id, for people; empty once it released the lease
+    directory: str  #: where it keeps its shards, for people
+    lock: str  #: names the lock file that it holds, unlike that of any process that lives
+    until: datetime  #: the end of its lease
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it gave the lease back."""
+        return not self.process
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the lease has run out or was released."""
+        return self.is_released or self.until <= now()
+
+    @classmethod
+    def from_row(cls, row: Row) -> Owner:
+        """Return the owner of a row."""
+        return cls(
+            epoch=row["epoch"],
+            process=row["process"],
+            directory=row["directory"],
+            lock=row["lock"],
+            until=moment(row["until"]),
+        )
+
+    def to_row(self) -> Row:
+        """Return the row of an owner."""
+        return {
+            "_id": _INDEX,
+            "epoch": self.epoch,
+            "process": self.process,
+            "directory": self.directory,
+            "lock": self.lock,
+            "until": stamp(self.until),
+        }
+
+
+class Ownership:
+    """The row of the owner; every write is one compare-and-set."""
+
+    def __init__(self, rows: Rows, lease: timedelta) -> None:
+        """Let each lease and each renewal last for `lease`."""
+        self._rows = rows
+        self._lease = lease
+
+    def current(self) -> Owner | None:
+        """Return the owner, also one whose lease has ended; None if there never was one."""
+        row = self._rows.find_one({"_id": _INDEX})
+        return None if row is None else Owner.from_row(row)
+
+    def take(
+        self,
+        process: str,
+        directory: str,
+        lock: str,
+        *,
+        silent: Owner | None = None,
+        by_clock: bool = True,
+    ) -> Owner | None:
+        """Take the lease under a new epoch; None while another process holds it.
+
+        The lease has not ended, yet can be taken, in two cases. The holder of the same lock
+        file is dead, since the caller holds that file now. And a `silent` owner, whose row the
+        caller has seen unchanged for longer than a lease by its own clock, is dead or too late.
+        A caller that can watch the row in that way needs not trust the database's clock, which
+        may be set forward, and takes no lease `by_clock`.
+        """
+        held = self.current()
+        if held is None:
+            first = Owner(
+                epoch=stamp(now()) // 1000,
+                process=process,
+                directory=directory,
+                lock=lock,
+                until=now() + self._lease,
+            )
+            return None if insert_new(self._rows, [first.to_row()]) else first
+        is_free = held.is_released or held.lock == lock or held == silent
+        if not is_free and not (by_clock and held.has_ended):
+            return None
+        taken = Owner(
+            epoch=held.epoch + 1,
+            process=process,
+            directory=directory,
+            lock=lock,
+            until=now() + self._lease,
+        )
+        written = self._rows.replace_one(_held(held), taken.to_row())
+        return taken if written.matched_count else None
+
+    def renew(self, owner: Owner) -> Owner | None:
+        """Renew a lease, one that has ended too; None if another process has taken it."""
+        renewed = replace(owner, until=now() + self._lease)
+        written = self._rows.update_one(
+            {"_id": _INDEX, "epoch": owner.epoch}, {"$set": {"until": stamp(renewed.until)}}
+        )
+        return renewed if written.matched_count else None
+
+    def release(self, owner: Owner) -> None:
+        """End a lease now. The row stays, since the next epoch is counted from it."""
+        self._rows.update_one(
+            {"_id": _INDEX, "epoch": owner.epoch}, {"$set": {"process": "", "until": 0}}
+        )
+
+
+def _held(owner: Owner) -> Row:
+    return {"_id": _INDEX, "epoch": owner.epoch, "until": stamp(owner.until)}

@@ -1,0 +1,1 @@
+"""The database under the rows: its connection, its time, a lease of the whole catalogue."""

@@ -1,0 +1,157 @@
+"""The connection to MongoDB, and what every repository of this package builds on.
+
+Two logical databases: rows in one, blobs (payloads, vectors, kept pictures) in the
+other, because the embedded server has one lock per logical database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+from pymongo.uri_parser import parse_uri
+
+from catalog.database.database_time import DATABASE_TIME
+
+Row = dict[str, Any]
+Rows = Collection[Row]
+
+DUPLICATE_KEY = 11000
+
+#: How long a command may take. Building an index of a large table, or a migration, takes longer.
+ANSWER_SECONDS = 60.0
+
+
+def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
+    """Return a client whose writes are acknowledged only when they are in the server's journal.
+
+    A `journal` option of the URL says otherwise. Its heartbeats set the clock of `now`.
+    """
+    return _client(url, timeout_seconds, int(ANSWER_SECONDS * 1000))
+
+
+def connect_patiently(url: str, timeout_seconds: float) -> MongoClient[Row]:
+    """Return a client like that of `connect` which waits for an answer without a limit.
+
+    For work that grows with the catalogue: indexes, migrations, a restore. A server that has
+    gone is noticed by heartbeats and by TCP's own probes.
+    """
+    return _client(url, timeout_seconds, None)
+
+
+def _client(url: str, timeout_seconds: float, answer: int | None) -> MongoClient[Row]:
+    milliseconds = int(timeout_seconds * 1000)
+    return MongoClient(
+        url,
+        w="majority",
+        journal=parse_uri(url)["options"].get("journal", True),
+        appname="snapsku",
+        serverSelectionTimeoutMS=milliseconds,
+        connectTimeoutMS=milliseconds,
+        socketTimeoutMS=answer,
+        event_listeners=[DATABASE_TIME.listener()],
+        # A server that holds its answer back tells no round trip, and so no time.
+        serverMonitoringMode="poll",
+    )
+
+
+def databases(client: MongoClient[Row], name: str) -> tuple[Database[Row], Database[Row]]:
+    """Give the database of the rows and that of the blobs."""
+    return client[name], client[f"{name}_blobs"]
+
+
+def now() -> datetime:
+    """Return the database's time of this moment in UTC, in whole milliseconds as rows keep it.
+
+    It is the same on every machine; the clock of the machine has no part in it.
+    """
+    return moment(DATABASE_TIME.microseconds() // 1000)
+
+
+def time_of(client: MongoClient[Row]) -> datetime:
+    """Ask the server for its time, and return it as `now` does from here on.
+
+    For what decides over a lease: a database whose clock was set a second ago must not have
+    one process judge by the new time what another wrote by the old one. Raises PyMongoError.
+    """
+    DATABASE_TIME.ask(client)
+    return now()
+
+
+def stamp(moment: datetime) -> int:
+    """Give a time as rows keep it: whole milliseconds since 1970, UTC.
+
+    A number, because the embedded server turns a datetime that is set by an update into a
+    string, and then compares it as one.
+    """
+    return round(moment.timestamp() * 1000)
+
+
+def moment(stamp: int) -> datetime:
+    """Give the time that a row keeps."""
+    return datetime.fromtimestamp(stamp / 1000, UTC)
+
+
+def moment_or_none(stamp: int | None) -> datetime | None:
+    """Give the time that a row keeps, if it keeps one."""
+    return None if stamp is None else moment(stamp)
+
+
+def insert_new(rows: Rows, documents: Sequence[Row]) -> set[int]:
+    """Insert what is not there yet; give the positions of those whose `_id` is taken.
+
+    Raises BulkWriteError for any other fault.
+    """
+    try:
+        if documents:
+            rows.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        refused = refused_writes(error)
+        if set(refused.values()) != {DUPLICATE_KEY}:
+            raise
+        return set(refused)
+    return set()
+
+
+def refused_writes(error: BulkWriteError) -> dict[int, int]:
+    """Give the positions of the writes that were refused, each with the server's error code.
+
+    Raises the error where the others may not have been written either.
+    """
+    if error.details.get("writeConcernErrors"):
+        raise error
+    return {fault["index"]: fault["code"] for fault in error.details["writeErrors"]}
+
+
+def find_by_id(
+    rows: Rows, ids: Sequence[Any], fields: Sequence[str] | None = None
+) -> dict[Any, Row]:
+    """Give the rows that exist among `ids`, by `_id`; `fields` limits what is read of each."""
+    if not ids:
+        return {}
+    # One batch: without a size, a second round trip fetches what is beyond 101 rows.
+    found = rows.find({"_id": {"$in": list(ids)}}, fields).batch_size(len(ids) + 1)
+    return {row["_id"]: row for row in found}
+
+
+def update_by_id(rows: Rows, ids: Iterable[Any], change: Row, where: Row | None = None) -> None:
+    """Change the rows with these ids that also match `where`.
+
+    No ids are no round trip, here as in `delete_by_id`: the embedded server reads the whole
+    table for an empty `$in`.
+    """
+    wanted = list(ids)
+    if wanted:
+        rows.update_many({"_id": {"$in": wanted}, **(where or {})}, change)
+
+
+def delete_by_id(rows: Rows, ids: Iterable[Any], where: Row | None = None) -> None:
+    """Remove the rows with these ids that also match `where`."""
+    wanted = list(ids)
+    if wanted:
+        rows.delete_many({"_id": {"$in": wanted}, **(where or {})})

@@ -1,0 +1,1 @@
+"""What spans several tables: taking images in, removing them, splitting a chunk, retention."""

@@ -1,0 +1,92 @@
+"""Which images of a chunk are still to be embedded anew, for a collection that changes its model.
+
+Knows nothing of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from catalog.rows.changes import END, Change
+from catalog.rows.chunks import Chunk
+from catalog.rows.images import ImageRow
+from catalog.rows.products import place_of
+from catalog.store import Catalog
+
+#: Products read at a time, each with some dozen images at most.
+PRODUCT_PAGE = 50
+
+
+def to_embed_anew(catalog: Catalog, chunk: Chunk) -> dict[int, ImageRow]:
+    """Give the findable images of a chunk that lack the vector of its model, by label.
+
+    None where the collection is gone, or needs that model no more.
+    """
+    collection = catalog.collections.of_generation(chunk.collection, chunk.generation)
+    if collection is None or chunk.model_id not in collection.models:
+        return {}
+    images = catalog.images.find(chunk.labels)
+    findable = [label for label, image in images.items() if image.is_findable]
+    done = catalog.vectors.present(findable, [chunk.model_id])
+    done |= catalog.losses.among(findable, chunk.model_id)
+    return {label: images[label] for label in findable if label not in done}
+
+
+def pages_of_images(catalog: Catalog, generation: str) -> Iterator[list[ImageRow]]:
+    """Give the findable images of all products that were there at the beginning, page by page."""
+    place: str | None = ""
+    while place is not None:
+        page = catalog.products.page(generation, place, PRODUCT_PAGE)
+        labels = [label for product in page.rows for label in product.places]
+        rows = catalog.images.find(labels)
+        yield [row for row in rows.values() if row.is_findable]
+        place = page.next
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of the images of a collection, in the order of its products."""
+
+    images: list[ImageRow]  #: those that lack the vector of the model to come
+    seen: int  #: how many images were looked at
+    place: str  #: where the next piece begins, END after the last
+
+
+def cut_off(catalog: Catalog, change: Change, images: int) -> Piece:
+    """Give the next piece of a change, with about so many images at most.
+
+    Images on their way are left out: their own chunk sees to it that they get both vectors.
+    """
+    page = catalog.products.page(change.generation, change.place, PRODUCT_PAGE)
+    labels: list[int] = []
+    place = page.next or END
+    for product in page.rows:
+        labels += product.places
+        if len(labels) >= images:
+            place = place_of(product) if product is not page.rows[-1] else place
+            break
+    catalog.vectors.keep_only(labels, {change.source, change.target})
+    rows = [row for row in catalog.images.find(labels).values() if row.is_findable]
+    done = catalog.vectors.present(labels, [change.target])
+    done |= catalog.losses.among(labels, change.target)
+    return Piece([row for row in rows if row.label not in done], len(labels), place)
+
+
+def clear_page(catalog: Catalog, change: Change) -> str:
+    """Remove vectors of the model that a change leaves, a page of products; give the next place."""
+    page = catalog.products.page(change.generation, change.place, PRODUCT_PAGE)
+    labels = [label for product in page.rows for label in product.places]
+    # One on its way may have no other vector yet; the index stage looks after it.
+    rows = catalog.images.find(labels)
+    ended = [label for label in labels if label not in rows or not rows[label].is_open]
+    catalog.vectors.keep_only(ended, {change.source, change.target} - {change.leaving})
+    return page.next or END
+
+
+def give_up(catalog: Catalog, chunk: Chunk, reason: str) -> None:
+    """Note what is left of a chunk as lost for its model, and remove the chunk."""
+    lost = to_embed_anew(catalog, chunk)
+    if chunk.model_id is not None:
+        catalog.losses.put(chunk.generation, chunk.model_id, dict.fromkeys(lost, reason))
+    catalog.chunks.end(chunk)

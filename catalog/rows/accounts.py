@@ -1,0 +1,176 @@
+"""The users and their keys: whose a key is, and what is kept of it.
+
+Secrets come here encrypted and API keys as hashes; the module knows neither how nor why.
+A user has one pair of keys, the one that its account names, so that a new pair takes the
+place of the old one in a single write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pymongo.errors import DuplicateKeyError
+
+from catalog.database.connection import Row, Rows, moment, now, stamp
+
+
+class MalformedAccountError(Exception):
+    """The row of an account is not as this code writes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A user; limits are None where the settings' apply."""
+
+    user: str
+    access_key: str
+    is_disabled: bool
+    per_second: int | None
+    per_day: int | None
+    made_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Row) -> Account:
+        """Return the account of a row; raises MalformedAccountError."""
+        user, access_key = row["_id"], row.get("access_key")
+        limits = [row.get("per_second"), row.get("per_day")]
+        if (
+            not isinstance(user, str)
+            or not isinstance(access_key, str)
+            or not all(one is None or _is_count(one) for one in limits)
+            or not _is_count(row.get("disabled_at"))
+            or not _is_count(row.get("made_at"))
+        ):
+            raise MalformedAccountError(f"the account {user!r} is malformed")
+        return cls(
+            user=user,
+            access_key=access_key,
+            is_disabled=row["disabled_at"] > 0,
+            per_second=limits[0],
+            per_day=limits[1],
+            made_at=moment(row["made_at"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessKey:
+    """A pair of keys as its row says: whose, and the encrypted secret."""
+
+    access_key: str
+    user: str
+    secret: bytes
+
+    @classmethod
+    def from_row(cls, row: Row) -> AccessKey:
+        """Return the keys of a row; raises MalformedAccountError."""
+        user, secret = row.get("user"), row.get("secret")
+        if not isinstance(user, str) or not isinstance(secret, bytes):
+            raise MalformedAccountError(f"the keys {row['_id']!r} are malformed")
+        return cls(access_key=row["_id"], user=user, secret=secret)
+
+
+@dataclass(frozen=True)
+class NewKeys:
+    """What is kept of new keys."""
+
+    access_key: str
+    secret: bytes  #: encrypted
+    api_key_hash: str  #: SHA-256 in hex
+
+
+class Accounts:
+    """The rows of accounts, `_id` is the user, and of keys, `_id` is the access key."""
+
+    def __init__(self, accounts: Rows, keys: Rows) -> None:
+        self._accounts = accounts
+        self._keys = keys
+
+    def is_anybody(self) -> bool:
+        """Tell whether a key was ever made."""
+        return self._keys.find_one({}, ["_id"]) is not None
+
+    def find(self, user: str) -> Account | None:
+        """Give a user's account, or None; raises MalformedAccountError."""
+        row = self._accounts.find_one({"_id": user})
+        return None if row is None else Account.from_row(row)
+
+    def key(self, access_key: str) -> AccessKey | None:
+        """Give the keys with that access key, or None; raises MalformedAccountError."""
+        row = self._keys.find_one({"_id": access_key})
+        return None if row is None else AccessKey.from_row(row)
+
+    def key_of_api(self, api_key_hash: str) -> AccessKey | None:
+        """Give the keys whose API key has that hash, or None; raises MalformedAccountError."""
+        row = self._keys.find_one({"api_key_hash": api_key_hash})
+        return None if row is None else AccessKey.from_row(row)
+
+    def all_keys(self) -> Iterator[AccessKey]:
+        """Yield every pair of keys but those that are malformed."""
+        for row in self._keys.find({}):
+            try:
+                key = AccessKey.from_row(row)
+            except MalformedAccountError:
+                continue
+            yield key
+
+    def all(self) -> list[Account]:
+        """Give every account by name; raises MalformedAccountError."""
+        return sorted(
+            (Account.from_row(row) for row in self._accounts.find({})), key=lambda one: one.user
+        )
+
+    def add(self, user: str, keys: NewKeys, per_second: int | None, per_day: int | None) -> bool:
+        """Make a user with keys; False, with nothing written, where there is one of that name."""
+        account = {
+            "_id": user,
+            "access_key": keys.access_key,
+            "disabled_at": 0,
+            "per_second": per_second,
+            "per_day": per_day,
+            "made_at": stamp(now()),
+        }
+        try:
+            self._accounts.insert_one(account)
+        except DuplicateKeyError:
+            return False
+        self._insert(user, keys)
+        return True
+
+    def rotate(self, user: str, keys: NewKeys) -> bool:
+        """Give a user new keys, from which moment the old ones are nobody's.
+
+        False, with nothing written, where there is no such user.
+        """
+        if self._accounts.find_one({"_id": user}) is None:
+            return False
+        self._insert(user, keys)
+        before = self._accounts.find_one_and_update(
+            {"_id": user}, {"$set": {"access_key": keys.access_key}}
+        )
+        if before is not None:
+            self._keys.delete_one({"_id": before.get("access_key"), "user": user})
+        return before is not None
+
+    def set_disabled(self, user: str, is_disabled: bool) -> bool:
+        """Disable a user, or enable it again; False where there is none."""
+        # A number, since the embedded server makes one of a boolean that an update sets.
+        moment = stamp(now()) if is_disabled else 0
+        found = self._accounts.update_one({"_id": user}, {"$set": {"disabled_at": moment}})
+        return found.matched_count == 1
+
+    def _insert(self, user: str, keys: NewKeys) -> None:
+        self._keys.insert_one(
+            {
+                "_id": keys.access_key,
+                "user": user,
+                "secret": keys.secret,
+                "api_key_hash": keys.api_key_hash,
+                "made_at": stamp(now()),
+            }
+        )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

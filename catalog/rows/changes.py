@@ -1,0 +1,211 @@
+"""A collection on its way from one model to another.
+
+All of it stands in the row of the collection, which every stage reads: so what a stage
+sees is of one moment, the switch is one write, and a collection that is deleted takes
+its change with it. Knows nothing of who embeds.
+
+A change is RUNNING while vectors of the target are made, WAITING where some images can't
+have one and nobody said that they may be lost. From the write that makes it SWITCHED, or
+CANCELLED, what is left of the model that lost is removed, and then the change is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pymongo import ReturnDocument
+
+from catalog.database.connection import Row, Rows, moment, now, stamp
+
+
+class ChangeState(StrEnum):
+    """How far a change is."""
+
+    RUNNING = "running"  #: vectors of the target are made; searches use the source
+    WAITING = "waiting"  #: as before, but for images that would be lost
+    SWITCHED = "switched"  #: searches use the target; vectors of the source go
+    CANCELLED = "cancelled"  #: searches use the source; vectors of the target go
+
+
+#: The place of a list that was walked through to its end.
+END = "end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """The change of a collection as its row says."""
+
+    collection: str  #: the key of the collection
+    generation: str
+    source: str  #: the model that searches used when it began
+    target: str
+    state: ChangeState
+    place: str  #: how far the products were walked through; "" at first, END at last
+    seen: int  #: images that were looked at on the way to that place
+    image_count: int  #: of the collection
+    accepts_losses: bool
+    begun_at: datetime
+
+    @property
+    def leaving(self) -> str:
+        """The model of which nothing stays, once it is over."""
+        return self.target if self.state is ChangeState.CANCELLED else self.source
+
+    @classmethod
+    def from_row(cls, row: Row) -> Change:
+        """Return the change of a collection's row, which has one."""
+        change = row["change"]
+        return cls(
+            collection=row["_id"],
+            generation=row["generation"],
+            source=change["source"],
+            target=change["target"],
+            state=ChangeState(change["state"]),
+            place=change["place"],
+            seen=change["seen"],
+            image_count=row["image_count"],
+            accepts_losses=change["accepts_losses"],
+            begun_at=moment(change["begun_at"]),
+        )
+
+
+class Changes:
+    """The changes in the rows of collections; every write is one compare-and-set."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def find(self, collection: str, generation: str | None = None) -> Change | None:
+        """Give the change of a collection, given by its key; None where there is none.
+
+        Or where a generation is given and the collection is another by now.
+        """
+        row = self._rows.find_one({"_id": collection})
+        if row is None or row.get("change") is None:
+            return None
+        return None if generation not in (None, row["generation"]) else Change.from_row(row)
+
+    def due(self, limit: int) -> list[Change]:
+        """Give changes that are to be worked on now."""
+        rows = self._rows.find({"change_at": {"$lte": stamp(now())}}).limit(limit)
+        return [Change.from_row(row) for row in rows if row.get("change") is not None]
+
+    def begin(self, collection: str, source: str, target: str, *, accept_losses: bool) -> bool:
+        """Begin a change; False where the collection is gone, has another model, or a change."""
+        change = {
+            "source": source,
+            "target": target,
+            "state": ChangeState.RUNNING.value,
+            "place": "",
+            "seen": 0,
+            "accepts_losses": accept_losses,
+            "begun_at": stamp(now()),
+        }
+        begun = self._rows.update_one(
+            {"_id": collection, "model_id": source, "change": None},
+            {"$set": {"change": change, "change_at": stamp(now())}},
+        )
+        return begun.matched_count == 1
+
+    def advance(self, change: Change, place: str, seen: int) -> Change | None:
+        """Note that the products up to a place were looked at; None where somebody else did."""
+        row = self._rows.find_one_and_update(
+            {**_held(change), "change.place": change.place},
+            {"$set": {"change.place": place}, "$inc": {"change.seen": seen}},
+            return_document=ReturnDocument.AFTER,
+        )
+        return None if row is None else Change.from_row(row)
+
+    def walk_again(self, change: Change) -> None:
+        """Look at every product once more."""
+        self._rows.update_one(_held(change), {"$set": {"change.place": "", "change.seen": 0}})
+
+    def wait(self, change: Change) -> None:
+        """Let a change wait until somebody says what is to become of the losses."""
+        self._rows.update_one(_held(change), {"$set": {"change.state": ChangeState.WAITING.value}})
+
+    def go_on(self, change: Change, *, accept_losses: bool) -> bool:
+        """Let a change that runs or waits look at every image once more."""
+        gone_on = self._rows.update_one(
+            _held(change),
+            {
+                "$set": {
+                    "change.state": ChangeState.RUNNING.value,
+                    "change.place": "",
+                    "change.seen": 0,
+                    "change.accepts_losses": accept_losses,
+                    "change_at": stamp(now()),
+                }
+            },
+        )
+        return gone_on.matched_count == 1
+
+    def claim_for_index(self, change: Change, epoch: int) -> None:
+        """Stamp the epoch of an index owner, before it looks whether it may switch or end.
+
+        A later epoch stays. It must read after this that it still is the owner.
+        """
+        self._rows.update_one(_held(change), {"$max": {"change.index_epoch": epoch}})
+
+    def take_over(self, epoch: int) -> None:
+        """Stamp the epoch of a new index owner on every change that an owner before it decides."""
+        self._rows.update_many(
+            {"change_at": {"$gte": 0}, "change.index_epoch": {"$lt": epoch}},
+            {"$set": {"change.index_epoch": epoch}},
+        )
+
+    def switch(self, change: Change, grace: timedelta, epoch: int | None = None) -> bool:
+        """Let searches use the target from now on; False where the change is not what it was.
+
+        Or has not the stamp of an `epoch`, where one is given. What belongs to the source
+        stays for `grace`, for searches under way.
+        """
+        return self._leave(change, change.target, ChangeState.SWITCHED, grace, epoch=epoch)
+
+    def cancel(self, change: Change) -> bool:
+        """Leave everything as it was before the change; False where that is too late."""
+        return self._leave(change, change.source, ChangeState.CANCELLED, timedelta(0))
+
+    def _leave(
+        self,
+        change: Change,
+        model_id: str,
+        state: ChangeState,
+        grace: timedelta,
+        epoch: int | None = None,
+    ) -> bool:
+        left = self._rows.update_one(
+            _held(change, epoch),
+            {
+                "$set": {
+                    "model_id": model_id,
+                    "change.state": state.value,
+                    "change.place": "",
+                    "change_at": stamp(now() + grace),
+                }
+            },
+        )
+        return left.matched_count == 1
+
+    def end(self, change: Change, epoch: int | None = None) -> bool:
+        """Note that nothing is left to be done; False where the change is not what it was.
+
+        Or has not the stamp of an `epoch`, where one is given.
+        """
+        ended = self._rows.update_one(
+            _held(change, epoch), {"$set": {"change": None}, "$unset": {"change_at": 1}}
+        )
+        return ended.matched_count == 1
+
+
+def _held(change: Change, epoch: int | None = None) -> Row:
+    held = {
+        "_id": change.collection,
+        "generation": change.generation,
+        "change.target": change.target,
+        "change.state": change.state.value,
+        "change.begun_at": stamp(change.begun_at),
+    }
+    return held if epoch is None else {**held, "change.index_epoch": epoch}

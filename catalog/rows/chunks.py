@@ -1,0 +1,351 @@
+"""The chunks of tasks: which stage each is at, whose turn it is, and when to look after it.
+
+Every change is one compare-and-set on (stage, attempt, state), so that a message
+that comes twice, late, or from before a crash changes nothing.
+
+A chunk has one time, in a field that tells what the time means, so that the sweep finds
+each kind by an index of its own however many there are of the others: `lease_until` while
+it runs, `start_at` while it waits, `settle_at` once it is done and until the end of its
+task was looked to, and while its message is on the way the time of sending, in a field of
+the stage that it was sent to. A sent chunk is never due by itself: it is lost if the queue
+has moved past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pymongo import ReturnDocument
+
+from catalog.database.connection import (
+    Row,
+    Rows,
+    delete_by_id,
+    find_by_id,
+    insert_new,
+    moment,
+    moment_or_none,
+    now,
+    stamp,
+)
+
+
+class Stage(StrEnum):
+    """The stages of a chunk, in their order; each is the name of its queue as well."""
+
+    FETCH = "fetch"
+    VISION = "vision"
+    INDEX = "index"
+
+
+#: When a chunk was sent whose message is not started yet, by the stage that it was sent to.
+SENT_FIELDS = {stage: f"{stage.value}_sent_at" for stage in Stage}
+
+
+class State(StrEnum):
+    """What a chunk is doing in its stage."""
+
+    WAITING = "waiting"  #: to be sent when it is due
+    SENT = "sent"  #: a message is on its way
+    RUNNING = "running"  #: a worker holds the lease
+    DONE = "done"  #: every image has its outcome
+
+
+#: When a chunk that was not just sent is to be looked at, by its state.
+DUE_FIELDS = {
+    State.RUNNING: "lease_until",
+    State.WAITING: "start_at",
+    State.DONE: "settle_at",
+}
+
+#: A chunk has one of these at most.
+TIME_FIELDS = (*DUE_FIELDS.values(), *SENT_FIELDS.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """An image of a chunk, by its label and by the names that its client knows."""
+
+    label: int
+    product_id: str
+    product_serial: int
+    image_id: str
+
+    @classmethod
+    def from_row(cls, values: Sequence[Any]) -> Item:
+        """Return the item of an entry in a chunk's row."""
+        label, product_id, product_serial, image_id = values
+        return cls(
+            label=label, product_id=product_id, product_serial=product_serial, image_id=image_id
+        )
+
+    def to_row(self) -> list[int | str]:
+        """Return the item's entry in the row of its chunk."""
+        return [self.label, self.product_id, self.product_serial, self.image_id]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A chunk as its row says."""
+
+    id: str
+    task_id: str
+    collection: str
+    generation: str
+    items: tuple[Item, ...]
+    stage: Stage
+    state: State = State.SENT
+    attempt: int = 1
+    unclean: int = 0  #: ends without a word: a killed worker, a lease that ran out
+    passes: int = 0  #: fetch passes that ended in a fault that may go away
+    sent_at: datetime | None = None  #: of a message that is not started yet
+    due_at: datetime | None = None  #: when to look at it, unless it was just sent
+    outcomes: tuple[str, ...] = ()  #: of each item, once it is done
+    model_id: str | None = None  #: embeds images anew for this model; None: takes new ones in
+
+    @property
+    def labels(self) -> list[int]:
+        """The labels of its images, in order."""
+        return [item.label for item in self.items]
+
+    @classmethod
+    def from_row(cls, row: Row) -> Chunk:
+        """Return the chunk of a row."""
+        stage, state = Stage(row["stage"]), State(row["state"])
+        at = moment_or_none(row.get(_time_field(stage, state)))
+        sent_at, due_at = (at, None) if state is State.SENT else (None, at)
+        return cls(
+            id=row["_id"],
+            task_id=row["task_id"],
+            collection=row["collection"],
+            generation=row["generation"],
+            items=tuple(Item.from_row(item) for item in row["items"]),
+            stage=stage,
+            state=state,
+            attempt=row["attempt"],
+            unclean=row["unclean"],
+            passes=row["passes"],
+            sent_at=sent_at,
+            due_at=due_at,
+            outcomes=tuple(row.get("outcomes", ())),
+            model_id=row.get("model_id"),
+        )
+
+    def to_row(self) -> Row:
+        """Return the row of a chunk."""
+        return {
+            "_id": self.id,
+            "task_id": self.task_id,
+            "collection": self.collection,
+            "generation": self.generation,
+            "items": _items(self.items),
+            "stage": self.stage.value,
+            "state": self.state.value,
+            "attempt": self.attempt,
+            "unclean": self.unclean,
+            "passes": self.passes,
+            **_times(self),
+            **(
+                {}
+                if self.model_id is None
+                else {"model_id": self.model_id, "change": self.generation}
+            ),
+        }
+
+
+def _time_field(stage: Stage, state: State) -> str:
+    return SENT_FIELDS[stage] if state is State.SENT else DUE_FIELDS[state]
+
+
+def _times(chunk: Chunk) -> Row:
+    at = chunk.sent_at if chunk.state is State.SENT else chunk.due_at
+    return {} if at is None else {_time_field(chunk.stage, chunk.state): stamp(at)}
+
+
+def _to(stage: Stage, state: State, at: datetime, **values: object) -> Row:
+    """Return the update that brings a chunk into a state, with the one time that it then has."""
+    field = _time_field(stage, state)
+    return {
+        "$set": {"stage": stage.value, "state": state.value, field: stamp(at), **values},
+        "$unset": {other: 1 for other in TIME_FIELDS if other != field},
+    }
+
+
+def _items(items: Sequence[Item]) -> list[list[int | str]]:
+    return [item.to_row() for item in items]
+
+
+class Chunks:
+    """The rows of chunks; `lease` is how long a running stage may be silent."""
+
+    def __init__(self, rows: Rows, lease: timedelta) -> None:
+        self._rows = rows
+        self._lease = lease
+
+    def insert(self, chunks: Sequence[Chunk]) -> None:
+        """Write chunks; one that is there already stays as it is."""
+        insert_new(self._rows, [chunk.to_row() for chunk in chunks])
+
+    def as_sent(self, chunk: Chunk) -> Chunk:
+        """Return the chunk as it is when its message leaves now."""
+        return replace(chunk, state=State.SENT, sent_at=now(), due_at=None)
+
+    def mark_sent(self, chunks: Sequence[Chunk]) -> None:
+        """Note that the first messages of these waiting chunks leave now.
+
+        One that the sweep has started meanwhile has another attempt, and stays as it is.
+        """
+        for stage in Stage:
+            ids = [chunk.id for chunk in chunks if chunk.stage is stage]
+            if ids:
+                waiting = {"_id": {"$in": ids}, "state": State.WAITING.value, "attempt": 1}
+                self._rows.update_many(waiting, _to(stage, State.SENT, now()))
+
+    def find(self, ids: Sequence[str]) -> list[Chunk]:
+        """Return the chunks that exist among `ids`."""
+        return [Chunk.from_row(row) for row in find_by_id(self._rows, ids).values()]
+
+    def of_change(self, generation: str, limit: int) -> list[Chunk]:
+        """Return at most `limit` chunks that embed images of a generation anew."""
+        return [Chunk.from_row(row) for row in self._rows.find({"change": generation}).limit(limit)]
+
+    def end(self, chunk: Chunk) -> bool:
+        """Remove a chunk that is done with and was no task's; False where the lease is lost."""
+        return self._rows.delete_one(self._held(chunk)).deleted_count == 1
+
+    def claim(
+        self, chunk_id: str, stage: Stage, attempt: int, holder: str | None = None
+    ) -> Chunk | None:
+        """Take the lease of a chunk whose message arrived; None where it is not to be worked on.
+
+        The chunk comes with the time at which that message was sent. A `holder`, an id that no
+        other claim has, may claim again where the answer to its claim got lost.
+        """
+        due_at = now() + self._lease
+        row = self._rows.find_one_and_update(
+            {"_id": chunk_id, "stage": stage.value, "attempt": attempt, "state": State.SENT.value},
+            _to(stage, State.RUNNING, due_at, holder=holder),
+            return_document=ReturnDocument.BEFORE,
+        )
+        if row is not None:
+            return replace(Chunk.from_row(row), state=State.RUNNING, due_at=due_at)
+        mine = holder and self._rows.find_one({"_id": chunk_id})
+        if not mine or (mine.get("holder"), mine["stage"], mine["attempt"], mine["state"]) != (
+            holder,
+            stage,
+            attempt,
+            State.RUNNING,
+        ):
+            return None
+        return Chunk.from_row(mine)
+
+    def renew(self, chunk: Chunk) -> bool:
+        """Renew the lease of a running chunk; False where it was taken away meanwhile."""
+        until = stamp(now() + self._lease)
+        renewed = self._rows.update_one(
+            self._held(chunk), {"$set": {DUE_FIELDS[State.RUNNING]: until}}
+        )
+        return renewed.matched_count == 1
+
+    def advance(self, chunk: Chunk, stage: Stage, items: Sequence[Item]) -> Chunk | None:
+        """Move a running chunk on to `stage` with `items`, as sent; None if the lease is lost."""
+        return self._change(self._held(chunk), _to(stage, State.SENT, now(), items=_items(items)))
+
+    def finish(self, chunk: Chunk, outcomes: Sequence[str]) -> bool:
+        """Note how each item of a running chunk ended; False where the lease is lost.
+
+        The sweep looks at it once more, unless it is settled before.
+        """
+        finished = self._rows.update_one(
+            self._held(chunk),
+            _to(chunk.stage, State.DONE, now() + self._lease, outcomes=list(outcomes)),
+        )
+        return finished.matched_count == 1
+
+    def settle(self, chunk_id: str) -> None:
+        """Note that nothing is left to be done about a chunk that is done."""
+        self._rows.update_one(
+            {"_id": chunk_id, "state": State.DONE.value}, {"$unset": {DUE_FIELDS[State.DONE]: 1}}
+        )
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove the rows of chunks."""
+        delete_by_id(self._rows, ids)
+
+    def oldest_sent(self) -> datetime | None:
+        """Return when the oldest message was sent that is not started yet, None without any."""
+        oldest = [
+            row[field]
+            for field in SENT_FIELDS.values()
+            for row in self._rows.find({field: {"$gt": 0}}, [field]).sort(field, 1).limit(1)
+        ]
+        return moment(min(oldest)) if oldest else None
+
+    def hand_back(self, chunk: Chunk, pause: timedelta, *, unclean: bool) -> Chunk | None:
+        """Give up the lease: the chunk starts its stage again after `pause`."""
+        return self._start_again(self._held(chunk), chunk, now() + pause, unclean=unclean)
+
+    def expire(self, chunk: Chunk) -> Chunk | None:
+        """Take a chunk back whose lease ran out; None where it was renewed since."""
+        seen = {DUE_FIELDS[State.RUNNING]: chunk.due_at and stamp(chunk.due_at)}
+        return self._start_again({**self._held(chunk), **seen}, chunk, now(), unclean=True)
+
+    def due(self, state: State, limit: int, at: datetime) -> list[Chunk]:
+        """Return chunks in a state other than sent that were to be looked at by then.
+
+        Those whose time came first come first.
+        """
+        field = DUE_FIELDS[state]
+        found = self._rows.find({field: {"$gt": 0, "$lte": stamp(at)}}).sort(field, 1).limit(limit)
+        return [Chunk.from_row(row) for row in found.batch_size(limit + 1)]
+
+    def unstarted(self, stage: Stage, before: datetime, limit: int) -> list[Chunk]:
+        """Return chunks sent to a stage before that time whose messages are not started yet."""
+        field = SENT_FIELDS[stage]
+        sent = {field: {"$gt": 0, "$lt": stamp(before)}}
+        found = self._rows.find(sent).sort(field, 1).limit(limit)
+        return [Chunk.from_row(row) for row in found.batch_size(limit + 1)]
+
+    def put_off(self, chunk: Chunk) -> None:
+        """Have a chunk that is due, and that could not be handled, looked at again later."""
+        later = {DUE_FIELDS[chunk.state]: stamp(now() + self._lease)}
+        self._rows.update_one(self._held(chunk), {"$set": later})
+
+    def resend(
+        self, chunk: Chunk, stage: Stage | None = None, items: Sequence[Item] | None = None
+    ) -> Chunk | None:
+        """Note that a waiting or lost chunk is sent (again), under a new attempt."""
+        kept = _items(chunk.items if items is None else items)
+        sent = _to(stage or chunk.stage, State.SENT, now(), attempt=chunk.attempt + 1, items=kept)
+        return self._change(self._held(chunk), sent)
+
+    def unsent(self, chunks: Sequence[Chunk]) -> None:
+        """Note that the messages of these chunks could not be sent."""
+        for stage in Stage:
+            ids = [chunk.id for chunk in chunks if chunk.stage is stage]
+            if ids:
+                sent = {"_id": {"$in": ids}, "state": State.SENT.value, "stage": stage.value}
+                self._rows.update_many(sent, _to(stage, State.WAITING, now()))
+
+    @staticmethod
+    def _held(chunk: Chunk) -> Row:
+        return {
+            "_id": chunk.id,
+            "stage": chunk.stage.value,
+            "attempt": chunk.attempt,
+            "state": chunk.state.value,
+        }
+
+    def _start_again(
+        self, expected: Row, chunk: Chunk, start: datetime, *, unclean: bool
+    ) -> Chunk | None:
+        counts = {"attempt": chunk.attempt + 1, "unclean": chunk.unclean + int(unclean)}
+        return self._change(expected, _to(chunk.stage, State.WAITING, start, **counts))
+
+    def _change(self, expected: Row, update: Row) -> Chunk | None:
+        row = self._rows.find_one_and_update(expected, update, return_document=ReturnDocument.AFTER)
+        return None if row is None else Chunk.from_row(row)

@@ -1,0 +1,329 @@
+"""The images: what was said of each, and how it ended.
+
+State is derived, never overwritten: deleted_at beats the outcome, and an outcome,
+once there, stays. So no late message brings an image back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from catalog.database.connection import (
+    Row,
+    Rows,
+    delete_by_id,
+    find_by_id,
+    moment_or_none,
+    now,
+    stamp,
+    update_by_id,
+)
+from catalog.database.durations import Times
+from catalog.rows.products import ProductRow
+
+#: The outcome of an image that can be found; any other is a message of the contract.
+SUCCEEDED = "SUCCEEDED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRow:
+    """An image as its row says; `url` is None where the client sent Base64."""
+
+    label: int
+    collection: str  #: the key of its collection
+    generation: str
+    product_id: str
+    product_serial: int
+    product_name: str
+    category: str
+    image_id: str
+    image_info: str
+    url: str | None
+    outcome: str | None = None
+    deleted_at: datetime | None = None
+    index_at: datetime | None = None  #: the index is to be asked again from then on; None: never
+    task_id: str | None = None  #: None where it was written before rows had it
+    product_version: int = 0  #: of the product, when it had this name and category
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a stage still has work with it."""
+        return self.outcome is None and self.deleted_at is None
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it was deleted, or ended without being findable."""
+        return self.deleted_at is not None or self.outcome not in (None, SUCCEEDED)
+
+    @property
+    def is_findable(self) -> bool:
+        """Whether a search may answer it."""
+        return self.outcome == SUCCEEDED and self.deleted_at is None
+
+    @property
+    def shows_as(self) -> tuple[str, bool, bool]:
+        """What the index makes of this row: it does the same for rows of the same value."""
+        return self.category, self.is_findable, self.is_dead
+
+    @classmethod
+    def from_row(cls, row: Row) -> ImageRow:
+        """Return the image of a row."""
+        return cls(
+            label=row["_id"],
+            collection=row["collection"],
+            generation=row["generation"],
+            product_id=row["product_id"],
+            product_serial=row["product_serial"],
+            product_name=row["product_name"],
+            category=row["category"],
+            image_id=row["image_id"],
+            image_info=row["image_info"],
+            url=row["url"],
+            outcome=row["outcome"],
+            deleted_at=moment_or_none(row["deleted_at"]),
+            index_at=moment_or_none(row.get("index_at")),
+            task_id=row.get("task_id"),
+            product_version=row.get("product_version", 0),
+        )
+
+    def to_row(self) -> Row:
+        """Return the row of an image."""
+        return {
+            "_id": self.label,
+            "collection": self.collection,
+            "generation": self.generation,
+            "product_id": self.product_id,
+            "product_serial": self.product_serial,
+            "product_name": self.product_name,
+            "category": self.category,
+            "image_id": self.image_id,
+            "image_info": self.image_info,
+            "url": self.url,
+            "task_id": self.task_id,
+            "outcome": self.outcome,
+            "deleted_at": None if self.deleted_at is None else stamp(self.deleted_at),
+            **({} if self.index_at is None else {"index_at": stamp(self.index_at)}),
+            **_version(self.product_version),
+        }
+
+
+class Place(NamedTuple):
+    """Where the index is to have an image, by its row, or nowhere."""
+
+    label: int
+    generation: str
+    category: str
+    is_findable: bool
+
+
+#: What is read of a row to tell its place.
+_PLACE_FIELDS = ("generation", "category", "outcome", "deleted_at")
+
+
+def _version(product_version: int) -> Row:
+    """Return the field of a version; 0 has none, as in rows from before there were versions."""
+    return {"product_version": product_version} if product_version else {}
+
+
+class Images:
+    """The rows of images; `_id` is the label."""
+
+    def __init__(self, rows: Rows, times: Times) -> None:
+        """Take from `times` how long the row of a deleted image stays.
+
+        And the lease: a message that asks the index to look at images is lost after it.
+        """
+        self._rows = rows
+        self._times = times
+
+    def insert(self, images: Sequence[ImageRow]) -> None:
+        """Write new images."""
+        self._rows.insert_many([image.to_row() for image in images], ordered=False)
+
+    def find(self, labels: Sequence[int]) -> dict[int, ImageRow]:
+        """Give the images that exist among `labels`, by label."""
+        return {
+            label: ImageRow.from_row(row) for label, row in find_by_id(self._rows, labels).items()
+        }
+
+    def of_product(self, product_serial: int) -> list[ImageRow]:
+        """Give every image that the product was ever given and still has a row, oldest first."""
+        found = (
+            ImageRow.from_row(row) for row in self._rows.find({"product_serial": product_serial})
+        )
+        return sorted(found, key=lambda image: image.label)
+
+    def fail(self, labels: Sequence[int], message: str) -> None:
+        """Give those that have no outcome yet the outcome `message`."""
+        self._end(labels, {"outcome": None}, {"outcome": message, "ended_at": stamp(now())})
+
+    def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
+        """Stamp the epoch of an index owner on those that have no outcome yet.
+
+        A later epoch stays. Every write of this owner that makes them findable must come after
+        it has read, after this, that it still is the owner.
+        """
+        update_by_id(self._rows, labels, {"$max": {"index_epoch": epoch}}, {"outcome": None})
+
+    def take_over(self, epoch: int) -> None:
+        """Stamp the epoch of a new index owner on all that an owner before it works on."""
+        self._rows.update_many({"index_epoch": {"$lt": epoch}}, {"$set": {"index_epoch": epoch}})
+
+    def succeed(self, labels: Sequence[int], epoch: int | None = None) -> None:
+        """Make those findable that have no outcome yet and were not deleted.
+
+        Only those that have the stamp of an `epoch`, where one is given; the index stage gives
+        its own, and others must know that no index process is at work. To be called when their
+        features are in the index: the time of this write is what `places_shown` goes by.
+        """
+        stamped = {} if epoch is None else {"index_epoch": epoch}
+        at = stamp(now())
+        where = {"outcome": None, "deleted_at": None, **stamped}
+        self._end(labels, where, {"outcome": SUCCEEDED, "ended_at": at, "shown_at": at})
+
+    def _end(self, labels: Sequence[int], where: Row, fields: Row) -> None:
+        update_by_id(self._rows, labels, {"$set": fields, "$unset": {"index_epoch": 1}}, where)
+
+    def shown(self, labels: Sequence[int]) -> None:
+        """Note that the index has just been changed to what the rows of these images say."""
+        update_by_id(self._rows, labels, {"$set": {"shown_at": stamp(now())}})
+
+    def places_shown(self, since: datetime, page: int) -> Iterator[list[Place]]:
+        """Yield, page by page, the images for which the index was changed since a time.
+
+        Those whose change the index may not have confirmed come first. An image may come twice:
+        one that is confirmed between the two reads must not be missed by both.
+        """
+        for due in ({"index_at": {"$gt": 0}}, {"shown_at": {"$gte": stamp(since)}}):
+            yield from self._places(due, page)
+
+    def places_of(self, generation: str, page: int) -> Iterator[list[Place]]:
+        """Yield, page by page, the findable images of a generation."""
+        for found in self._places({"generation": generation}, page):
+            yield [place for place in found if place.is_findable]
+
+    def _places(self, due: Row, page: int) -> Iterator[list[Place]]:
+        # One cursor: the embedded server reads everything anew for each page of a range.
+        with self._rows.find(due, _PLACE_FIELDS).batch_size(page) as rows:
+            while found := list(itertools.islice(rows, page)):
+                yield [
+                    Place(
+                        row["_id"],
+                        row["generation"],
+                        row["category"],
+                        row["outcome"] == SUCCEEDED and row["deleted_at"] is None,
+                    )
+                    for row in found
+                ]
+
+    def set_info(self, label: int, image_info: str) -> None:
+        """Replace what the client noted of an image."""
+        self._rows.update_one({"_id": label}, {"$set": {"image_info": image_info}})
+
+    def set_product(self, images: Iterable[ImageRow], product: ProductRow) -> None:
+        """Write what a product says into those of its images that are as they were read.
+
+        The same write asks the index to look again at those whose category changes.
+        """
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for image in images:
+            moves = image.category != product.category
+            groups.setdefault((image.product_version, moves), []).append(image.label)
+        values = {
+            "product_name": product.product_name,
+            "category": product.category,
+            **_version(product.version),
+        }
+        for (read, moves), labels in groups.items():
+            reminder = {"index_at": self._index_at()} if moves else {}
+            as_read = {"product_version": read or None}
+            update_by_id(self._rows, labels, {"$set": values | reminder}, as_read)
+
+    def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
+        """Give some of the images of a generation."""
+        return [
+            ImageRow.from_row(row)
+            for row in self._rows.find({"generation": generation}).limit(limit)
+        ]
+
+    def count_findable(self, generation: str) -> dict[str, int]:
+        """Return how many images of a generation a search may answer, by category."""
+        # With nothing else to add up, the embedded server counts without reading the rows.
+        found = self._rows.aggregate(
+            [
+                {"$match": {"generation": generation, "outcome": SUCCEEDED, "deleted_at": None}},
+                {"$group": {"_id": "$category", "count": {"$sum": 1}}},
+            ]
+        )
+        return {row["_id"]: row["count"] for row in found}
+
+    def remove(self, labels: Sequence[int]) -> None:
+        """Remove rows that nothing points to any more."""
+        delete_by_id(self._rows, labels)
+
+    def remove_as_read(self, images: Iterable[ImageRow]) -> None:
+        """Remove the rows of images, but none that got an outcome since it was read."""
+        ended: dict[bool, list[int]] = {True: [], False: []}
+        for image in images:
+            ended[image.outcome is not None].append(image.label)
+        delete_by_id(self._rows, ended[True])
+        delete_by_id(self._rows, ended[False], {"outcome": None})
+
+    def delete(self, labels: Sequence[int]) -> None:
+        """Flag images as deleted; the index and the blobs are cleared of them later."""
+        deleted_at = now()
+        update_by_id(
+            self._rows,
+            labels,
+            {
+                "$set": {
+                    "deleted_at": stamp(deleted_at),
+                    "index_at": stamp(deleted_at + self._times.lease),
+                }
+            },
+            {"deleted_at": None},
+        )
+
+    def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
+        """Give images that the index should have looked at again before that time."""
+        return [
+            ImageRow.from_row(row)
+            for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)
+        ]
+
+    def index_is_right(self, images: Iterable[ImageRow]) -> None:
+        """Note that index and blobs are as these rows, which were read before, say.
+
+        A reminder that was written since stays.
+        """
+        by_reminder: dict[datetime, list[int]] = {}
+        for image in images:
+            if image.index_at is not None:
+                by_reminder.setdefault(image.index_at, []).append(image.label)
+        for index_at, labels in by_reminder.items():
+            read = {"index_at": stamp(index_at)}
+            update_by_id(self._rows, labels, {"$unset": {"index_at": 1}}, read)
+
+    def ask_index(self, labels: Iterable[int]) -> None:
+        """Have the index look at these images again, within a while or when the sweep asks."""
+        update_by_id(self._rows, labels, {"$set": {"index_at": self._index_at()}})
+
+    def _index_at(self) -> int:
+        return stamp(now() + self._times.lease)
+
+    def let_go(self, labels: Iterable[int]) -> None:
+        """Note that nothing is left of these images but their rows, which go in a while."""
+        remove_at = stamp(now() + self._times.deleted)
+        update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})
+
+    def to_be_removed(self, at: datetime, limit: int) -> list[ImageRow]:
+        """Return images whose rows are to go by that time."""
+        due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
+        return [
+            ImageRow.from_row(row)
+            for row in self._rows.find(due).limit(limit).batch_size(limit + 1)
+        ]

@@ -1,0 +1,115 @@
+"""Which models made the vectors of this catalogue, and which may be made now.
+
+Each collection says whose vectors its searches use. Here stand the model that a new
+collection begins with, and every model that a worker ever loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from catalog.database.connection import Row, Rows, insert_new
+from catalog.rows.collections import next_model
+
+_CURRENT = "current"
+_NEXT = "next"
+_FIRST = "first"
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model as its row says."""
+
+    model_id: str
+    dimensions: int
+
+    @classmethod
+    def from_row(cls, row: Row) -> ModelRow:
+        """Return the model of a row."""
+        return cls(row["model_id"], row["dimensions"])
+
+
+class ModelMismatchError(Exception):
+    """The catalogue's vectors were made by another model than the settings choose."""
+
+
+class Models:
+    """A row for each model, one for that of new collections, one for the next."""
+
+    def __init__(self, rows: Rows, collections: Rows) -> None:
+        self._rows = rows
+        self._collections = collections
+
+    def current(self) -> ModelRow | None:
+        """Give the model of new collections, None before the first worker loaded one."""
+        return self._named(_CURRENT)
+
+    def next(self) -> ModelRow | None:
+        """Give the model that a worker last loaded beside the current one, if it did."""
+        return self._named(_NEXT)
+
+    def first(self) -> ModelRow | None:
+        """Give the first model that this catalogue ever had; it stays the first for ever."""
+        return self._named(_FIRST) or self.current()
+
+    def _named(self, role: str) -> ModelRow | None:
+        row = self._rows.find_one({"_id": role})
+        return None if row is None else ModelRow.from_row(row)
+
+    def known(self) -> dict[str, ModelRow]:
+        """Give every model that a worker ever loaded, by its id."""
+        found = (ModelRow.from_row(row) for row in self._rows.find({}))
+        return {model.model_id: model for model in found}
+
+    def in_use(self) -> set[str]:
+        """Give the models without which some work can't be done: of searches, of changes."""
+        current = self.current()
+        used = set() if current is None else {current.model_id}
+        for row in self._collections.find({}, ["model_id", "change"]):
+            used |= {model for model in (row.get("model_id"), next_model(row)) if model}
+        return used
+
+    def adopt(self, model: ModelRow, following: ModelRow | None = None) -> None:
+        """Take note of the models that a worker loaded: the current, and the next if any.
+
+        The first ever becomes that of new collections. Raises ModelMismatchError where the
+        catalogue needs one that is not among them: vectors of two models can't be
+        compared, so a search would answer nonsense.
+        """
+        loaded = [model] if following is None else [model, following]
+        insert_new(self._rows, [{"_id": _CURRENT, **_fields(model)}])
+        current = self.current() or model
+        missing = self.in_use() - {one.model_id for one in loaded}
+        if missing or not self._agree(loaded):
+            made_with = ", ".join(sorted(missing)) or current.model_id
+            raise ModelMismatchError(
+                f"this catalogue was made with model {made_with}, the settings choose "
+                f"{', '.join(one.model_id for one in loaded)}; set detector and embedder as "
+                "before, name the new ones in SNAPSKU_NEXT_DETECTOR and SNAPSKU_NEXT_EMBEDDER, "
+                "and run `snapsku models change --all`"
+            )
+        insert_new(
+            self._rows,
+            [
+                {"_id": _FIRST, **_fields(current)},
+                *({"_id": f"model {one.model_id}", **_fields(one)} for one in loaded),
+            ],
+        )
+        if following is None:
+            self._rows.delete_one({"_id": _NEXT})
+        else:
+            self._rows.update_one({"_id": _NEXT}, {"$set": _fields(following)}, upsert=True)
+        # Those that were made before there was a model.
+        self._collections.update_many({"model_id": None}, {"$set": {"model_id": current.model_id}})
+
+    def begin_with(self, model: ModelRow) -> None:
+        """Let new collections begin with a model."""
+        self._rows.update_one({"_id": _CURRENT}, {"$set": _fields(model)}, upsert=True)
+
+    def _agree(self, loaded: list[ModelRow]) -> bool:
+        known = self.known()
+        return all(known.get(one.model_id, one) == one for one in loaded)
+
+
+def _fields(model: ModelRow) -> dict[str, str | int]:
+    return {"model_id": model.model_id, "dimensions": model.dimensions}

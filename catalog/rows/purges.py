@@ -1,0 +1,107 @@
+"""Deleted collections of which something is left.
+
+Deleting a collection removes its one row. Everything else of its generation can't be
+reached from then on, and goes in the background. So does what is left of a collection
+whose creation was cut off: its purge is written before its row, marked as `expected`, and taken
+back once all of it is there. A deletion that comes before that makes the purge its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from catalog.database.connection import Row, Rows, insert_new, moment, now, stamp
+
+#: A submission that read the collection before its end may still write for so long.
+LINGER = timedelta(minutes=15)
+
+#: How often a generation is looked at in which nothing was found.
+PAUSE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purge:
+    """A generation that is being removed."""
+
+    generation: str
+    collection: str
+    deleted_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Row) -> Purge:
+        """Return the purge of a row."""
+        return cls(
+            generation=row["_id"],
+            collection=row["collection"],
+            deleted_at=moment(row["deleted_at"]),
+        )
+
+
+class Purges:
+    """The rows of purges; `_id` is the generation."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def begin(self, generation: str, collection: str) -> None:
+        """Note that a collection, given by its key, is about to be removed."""
+        row = self._row(generation, collection, timedelta(0))
+        values = {"deleted_at": row["deleted_at"], "due_at": row["due_at"]}
+        while insert_new(self._rows, [row]):
+            # Its creation has not ended yet, or another deletion is first.
+            begun = self._rows.update_one(
+                {"_id": generation}, {"$set": values, "$unset": {"expected": 1}}
+            )
+            if begun.matched_count == 1:
+                return
+
+    def expect(self, generation: str, collection: str) -> None:
+        """Note that a collection is about to be made; it was cut off unless `fulfil` follows."""
+        row = self._row(generation, collection, LINGER)
+        insert_new(self._rows, [row | {"expected": True}])
+
+    def fulfil(self, generation: str) -> bool:
+        """Note that a collection was made; False where its purge is not one of its creation now.
+
+        Then a deletion has begun, or the sweep took the creation for cut off.
+        """
+        return self._rows.delete_one({"_id": generation, "expected": True}).deleted_count == 1
+
+    @staticmethod
+    def _row(generation: str, collection: str, pause: timedelta) -> Row:
+        return {
+            "_id": generation,
+            "collection": collection,
+            "deleted_at": stamp(now()),
+            "due_at": stamp(now() + pause),
+        }
+
+    def find(self, generation: str) -> Purge | None:
+        """Give the purge of a generation, None where that is not being removed."""
+        row = self._rows.find_one({"_id": generation})
+        return None if row is None else Purge.from_row(row)
+
+    def due(self, limit: int) -> list[Purge]:
+        """Give purges that are to be worked on now."""
+        rows = self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
+        return [Purge.from_row(row) for row in rows]
+
+    def found_nothing(self, purge: Purge) -> bool:
+        """Note that nothing was left of a generation; True where it is done with for good.
+
+        A deletion that has begun since `purge` was read keeps it: rows may come until it ends.
+        """
+        if now() - purge.deleted_at > LINGER:
+            as_read = {"_id": purge.generation, "deleted_at": stamp(purge.deleted_at)}
+            return self._rows.delete_one(as_read).deleted_count == 1
+        self.put_off(purge)
+        return False
+
+    def put_off(self, purge: Purge) -> None:
+        """Have a generation looked at again in a while."""
+        self._rows.update_one({"_id": purge.generation}, {"$set": {"due_at": stamp(now() + PAUSE)}})
+
+    def end(self, generation: str) -> bool:
+        """Forget a purge; tell whether it was there."""
+        return self._rows.delete_one({"_id": generation}).deleted_count == 1

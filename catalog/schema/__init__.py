@@ -1,0 +1,1 @@
+"""The version of the rows, the migrations between versions, and the indexes."""

@@ -1,0 +1,62 @@
+"""A shard built anew from its own live vectors, so that marked ones give their place back.
+
+Knows nothing of sets: who swaps the old shard for the new one sees to it that nothing
+changes between `finish` and the swap.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from indexer.hnsw.exact_shard import ExactShard
+from indexer.hnsw.shard import FIRST_SIZE, Shard
+
+if TYPE_CHECKING:
+    from indexer.hnsw.options import IndexOptions
+    from indexer.hnsw.shard import AnyShard
+
+
+class Compaction:
+    """One shard on its way to become another; used by one thread."""
+
+    def __init__(self, old: AnyShard, options: IndexOptions) -> None:
+        self._old = old
+        self._piece = options.vectors_per_write
+        # Well under the bound, so that the next additions do not make a graph of it again.
+        is_small = isinstance(old, ExactShard) or old.live_count <= options.exact_up_to // 2
+        self.new: AnyShard = (
+            ExactShard(options) if is_small else Shard(options, old.live_count + FIRST_SIZE)
+        )
+
+    def copy(self, stopping: threading.Event) -> bool:
+        """Copy what lives, while the old shard is used and changed; False if stopped.
+
+        When it is done, few vectors are left to `finish`, unless they come faster
+        than they can be copied.
+        """
+        rounds = 10
+        while rounds:
+            missing = self._missing()
+            if len(missing) <= self._piece:
+                return True
+            for start in range(0, len(missing), self._piece):
+                if stopping.is_set():
+                    return False
+                self._copy(missing[start : start + self._piece])
+            rounds -= 1
+        return True
+
+    def finish(self) -> None:
+        """Copy the rest and mark what was marked meanwhile. Nothing may change the old shard."""
+        self._copy(self._missing())
+        self.new.mark_deleted(list(self.new.live_labels() - self._old.live_labels()))
+
+    def _missing(self) -> list[int]:
+        live = self._old.live_labels()
+        return list(live - self.new.known(live))
+
+    def _copy(self, labels: list[int]) -> None:
+        live, vectors = self._old.read(labels)
+        if live:
+            self.new.add(live, vectors)

@@ -1,0 +1,262 @@
+"""How long searches take while the index does other work, and how soon it is ready.
+
+    python -m tools.benchmarks.index --vectors 100000 --dimensions 128
+
+One process with threads as the index worker has them, against an embedded document
+database in a temporary folder. Prints a table; a run at the default takes some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import structlog
+from numpy.typing import NDArray
+
+from catalog.database.connection import connect
+from catalog.rows.images import ImageRow
+from catalog.rows.models import ModelRow
+from catalog.store import Catalog, catalog_of
+from config.embedded import embedded_servers
+from config.endpoints import read_endpoints
+from config.settings import Settings
+from indexer.hnsw.index import VectorIndex
+from indexer.key import SetKey
+from workers.index_process.catalog_index import CatalogIndex
+
+Vectors = NDArray[np.float32]
+
+KEY = SetKey("1", "category")
+MODEL = "benchmark"
+K = 70  # the default topk and what a search asks for beyond it
+SEARCH_THREADS = 2
+SEARCH_PAUSE = 0.01
+SEARCH_SECONDS = 8.0
+ADDED = 1_000
+BURST = 3_000
+SNAPSHOT_GAP = 1.0  # still hundreds of times more often than the settings' default
+CHUNK = 16
+DELETED_SHARE = 0.25
+
+
+def clustered(count: int, dimensions: int, seed: int) -> Vectors:
+    """Give unit vectors (count, dimensions), about 20 in a cluster."""
+    centres = np.random.default_rng(7).standard_normal((5_000, dimensions), np.float32)
+    random = np.random.default_rng(seed)
+    vectors = centres[random.integers(0, len(centres), count)]
+    vectors += 0.5 * random.standard_normal((count, dimensions), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def row(label: int) -> ImageRow:
+    """Give the row of an image that is on its way."""
+    return ImageRow(
+        label=label,
+        collection="user/shop",
+        generation=KEY.generation,
+        product_id="product",
+        product_serial=1,
+        product_name="name",
+        category=KEY.category,
+        image_id=str(label),
+        image_info="",
+        url=None,
+    )
+
+
+def fill(catalog: Catalog, vectors: Vectors, first: int) -> list[ImageRow]:
+    """Write rows and features of findable images, under labels from `first` on."""
+    rows = [row(first + place) for place in range(len(vectors))]
+    for start in range(0, len(rows), 2_000):
+        page = rows[start : start + 2_000]
+        catalog.images.insert(page)
+        catalog.images.succeed([image.label for image in page])
+        catalog.vectors.put(MODEL, {image.label: vectors[image.label - first] for image in page})
+    return rows
+
+
+def megabytes() -> float:
+    """Give the resident memory of this process, after what is free was given back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+class Searches:
+    """Threads that search, a little apart, and how long each search took, in milliseconds.
+
+    Apart, since a search of the service costs its model far more than its neighbours: without
+    a pause the threads would fight over the processors before any other work begins.
+    """
+
+    def __init__(self, shards: CatalogIndex, queries: Vectors) -> None:
+        self._shards = shards
+        self._queries = queries
+
+    def during(self, work: Callable[[], object]) -> tuple[list[float], float]:
+        """Give the times of the searches while `work` ran, and its seconds."""
+        over = threading.Event()
+
+        def search(number: int) -> list[float]:
+            times = []
+            place = number
+            while not over.is_set():
+                query = self._queries[place % len(self._queries)][np.newaxis]
+                started = time.perf_counter()
+                self._shards.search(KEY.generation, KEY.category, query, K)
+                times.append((time.perf_counter() - started) * 1000)
+                place += SEARCH_THREADS
+                time.sleep(SEARCH_PAUSE)
+            return times
+
+        with ThreadPoolExecutor(SEARCH_THREADS) as pool:
+            searching = [pool.submit(search, number) for number in range(SEARCH_THREADS)]
+            started = time.perf_counter()
+            try:
+                work()
+            finally:
+                over.set()
+            seconds = time.perf_counter() - started
+            return [one for times in searching for one in times.result()], seconds
+
+
+def opened(catalog: Catalog, directory: Path) -> CatalogIndex:
+    """Give an index as the worker has it."""
+    return CatalogIndex(lambda: catalog, 100_000, directory=directory)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Give the seconds that `work` took."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def restored(shards: CatalogIndex) -> VectorIndex:
+    """Make an index ready and give what is in it."""
+    (index,) = shards.restore()
+    return index
+
+
+def measure_searches(shards: CatalogIndex, catalog: Catalog, count: int, dimensions: int) -> None:
+    """Print how long searches take alone and beside each kind of other work."""
+    index = restored(shards)
+    searches = Searches(shards, clustered(2_000, dimensions, seed=2))
+    added = fill(catalog, clustered(ADDED + BURST, dimensions, seed=3), count + 1)
+
+    def save() -> None:
+        end = time.monotonic() + SEARCH_SECONDS
+        label = 0
+        while time.monotonic() < end:
+            # A change, so that the shards are written again.
+            label += 1
+            index.mark_deleted(KEY, range(label, count, 50_000))
+            assert index.save(KEY)  # noqa: S101
+            time.sleep(SNAPSHOT_GAP)
+
+    def add(rows: list[ImageRow], pause: float) -> None:
+        for start in range(0, len(rows), CHUNK):
+            shards.add(rows[start : start + CHUNK])
+            time.sleep(pause)
+
+    def compact() -> None:
+        assert index.compact(DELETED_SHARE / 2, threading.Event())  # noqa: S101
+
+    def report(name: str, work: Callable[[], object]) -> None:
+        times, seconds = searches.during(work)
+        p50, p99, worst = (np.percentile(times, share) for share in (50, 99, 100))
+        print(
+            f"{name:<28}{p50:>9.1f}{p99:>9.1f}{worst:>9.1f}{len(times):>10}{seconds:>9.1f}",
+            flush=True,
+        )
+
+    print(f"{'search, ms, while':<28}{'p50':>9}{'p99':>9}{'max':>9}{'searches':>10}{'seconds':>9}")
+    searches.during(lambda: time.sleep(1))
+    report("nothing else", lambda: time.sleep(SEARCH_SECONDS))
+    report("snapshots are written", save)
+    pause = SEARCH_SECONDS * CHUNK / ADDED
+    report(f"{ADDED} images are added", lambda: add(added[:ADDED], pause))
+    report(f"{BURST} more without pause", lambda: add(added[ADDED:], 0))
+    index.mark_deleted(KEY, range(1, int(count * DELETED_SHARE)))
+    report("a shard is built anew", compact)
+
+
+def run(count: int, dimensions: int, catalog: Catalog, directory: Path) -> None:
+    """Fill a catalogue, and print all measures."""
+    catalog.models.adopt(ModelRow(MODEL, dimensions))
+    catalog.client["benchmark"]["collections"].insert_one(
+        {
+            "_id": "user/shop",
+            "user": "user",
+            "name": "shop",
+            "generation": KEY.generation,
+            "created_at": 0,
+            "product_count": 1,
+            "image_count": count,
+            "changes": 0,
+            "model_id": MODEL,
+        }
+    )
+    print(f"{count} vectors of {dimensions} numbers", flush=True)
+    seconds = timed(lambda: fill(catalog, clustered(count, dimensions, seed=1), 1))
+    print(f"{seconds:8.1f} s to fill the database", flush=True)
+    before = megabytes()
+    shards = opened(catalog, directory)
+    print(f"{timed(shards.restore):8.1f} s until ready without snapshots", flush=True)
+    links = 2 * 16 * 4
+    pure = count * (dimensions * 4 + links) / 2**20
+    print(f"{before:8.0f} MB resident before, {megabytes():.0f} after; {pure:.0f} are pure")
+    index = restored(shards)
+    estimate = index.memory_bytes / 2**20
+    print(f"{estimate:8.0f} MB by the estimate that the memory budget uses")
+    seconds = timed(partial(index.save, KEY))
+    print(f"{seconds:8.1f} s to write the snapshot", flush=True)
+    shards.keep_checkpoints()
+    del index, shards
+    shards = opened(catalog, directory)
+    print(f"{timed(shards.restore):8.1f} s until ready from snapshots", flush=True)
+    print(f"{megabytes():8.0f} MB resident after it", flush=True)
+    measure_searches(shards, catalog, count, dimensions)
+
+
+def main() -> None:
+    """Run with the arguments of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.benchmarks.index")
+    parser.add_argument("--vectors", type=int, default=100_000, help="how many")
+    parser.add_argument("--dimensions", type=int, default=128, help="numbers in a vector")
+    chosen = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    folder = Path(tempfile.mkdtemp(prefix="snapsku-benchmark-"))
+    try:
+        with embedded_servers(Settings.model_validate({"data_dir": folder})):
+            endpoints = read_endpoints(folder)
+            assert endpoints is not None  # noqa: S101
+            client = connect(endpoints.mongo_url, 10.0)
+            with client:
+                run(
+                    chosen.vectors,
+                    chosen.dimensions,
+                    # Without the catalogue's indexes, which nothing here needs: it fills faster.
+                    catalog_of(Settings.model_validate({"mongo_database": "benchmark"}), client),
+                    folder / "index",
+                )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The command `python -m tools.demo`: start the service, fill it, search it, show it, stop it.
+
+Puts the parts together and decides on the exit status; reads no environment variable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import requests
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    track,
+)
+
+from tools.demo import fileserver, report, stack
+from tools.demo.client import SnapskuClient, SnapskuError
+from tools.demo.flow import FlowError, Ingest, Outcome, create_products, ingest, search, summarise
+from tools.demo.manifest import SAMPLES, Manifest, load
+from tools.demo.queries import make_queries
+
+#: Columns where the output is no terminal (a log of CI): wide enough for the table.
+LOG_WIDTH = 140
+
+
+def interrupted(number: int, _frame: FrameType | None) -> NoReturn:
+    """Turn a signal into an exit, so that everything that was started is stopped."""
+    raise SystemExit(128 + number)
+
+
+def ingest_with_bar(
+    client: SnapskuClient, collection: str, manifest: Manifest, file_url: str, console: Console
+) -> Ingest:
+    """Submit all pictures and show how far the tasks are."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        row = bar.add_task("Ingesting", total=len(manifest.images), failed=0)
+
+        def advance(succeeded: int, failed: int) -> None:
+            bar.update(row, completed=succeeded + failed, failed=failed)
+
+        return ingest(client, collection, manifest.images, file_url, advance)
+
+
+def exercise(
+    client: SnapskuClient, file_url: str, console: Console
+) -> tuple[Manifest, Ingest, list[Outcome]]:
+    """Fill a new collection with the samples and search it with every query."""
+    manifest = load()
+    queries = make_queries(manifest)
+    # A name of its own for each run: a server of the user's keeps what it has.
+    collection = f"demo-{secrets.token_hex(4)}"
+    count = create_products(client, collection, manifest)
+    console.print(f"{count} products created in {collection}")
+    ingested = ingest_with_bar(client, collection, manifest, file_url, console)
+    for image_id, reason in ingested.failures:
+        console.print(f"{image_id}: {reason}", style="red", markup=False)
+    names = {row["product_id"]: row["product_name"] for row in manifest.products()}
+    outcomes = [
+        search(client, collection, query, names[query.product_id])
+        for query in track(queries, "Searching", console=console)
+    ]
+    return manifest, ingested, outcomes
+
+
+def run(output: Path, console: Console, command: Sequence[str] = stack.COMMAND) -> int:
+    """Run the whole demo; give the exit status."""
+    output.mkdir(parents=True, exist_ok=True)
+    log = output / "stack.log"
+    port, flower_port = stack.free_ports(2)
+    base_url = f"http://{stack.HOST}:{port}"
+    with (
+        tempfile.TemporaryDirectory(prefix="snapsku-demo-") as data_dir,
+        fileserver.serve(SAMPLES / "products") as file_port,
+    ):
+        settings = stack.settings(Path(data_dir), port, flower_port, file_port)
+        running = stack.Stack(settings, log, command=command)
+        try:
+            console.print(f"Starting the stack on {base_url} (its output: {log})")
+            seconds = running.wait_ready(f"{base_url}/readyz")
+            console.print(f"Ready after {seconds:.1f} s")
+            with SnapskuClient(base_url) as client:
+                manifest, ingested, outcomes = exercise(
+                    client, f"http://{fileserver.HOST}:{file_port}", console
+                )
+        except (stack.StackError, FlowError, SnapskuError, requests.RequestException) as error:
+            console.print(f"The demo failed: {error}", style="red", markup=False)
+            console.print(running.tail(), markup=False, highlight=False)
+            return 1
+        finally:
+            running.stop()
+    summary = summarise(ingested, outcomes)
+    page = report.write(output, outcomes, summary, ingested.failures, manifest)
+    console.print(report.table(outcomes))
+    console.print(f"Page: {page}")
+    console.print(summary.line(), style="green" if summary.passed else "red")
+    return 0 if summary.passed else 1
+
+
+def main(command: Sequence[str] = stack.COMMAND) -> int:
+    """Read the command line and run the demo with the stack that `command` starts."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo", description="The demo of snapsku."
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-output"), help="folder for page and log"
+    )
+    output: Path = parser.parse_args().output
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        return run(output, console, command)
+    except stack.StackError as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

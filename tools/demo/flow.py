@@ -1,0 +1,231 @@
+"""What the demo does with a running service: create, submit, poll, search, and judge.
+
+Talks to the API through the client alone; knows nothing of how the service was started or of how
+the results are shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import requests
+
+from tools.demo.client import SnapskuClient, SnapskuError
+
+if TYPE_CHECKING:
+    from tools.demo.manifest import Manifest, SampleImage
+    from tools.demo.queries import Query
+
+POLL_SECONDS = 0.3
+INGEST_SECONDS = 300.0
+TOPK = 50
+#: The share of queries whose expected product must be first.
+SHARE_FIRST = 0.8
+
+Box = tuple[float, float, float, float]
+#: Called with the numbers of succeeded and of failed images so far.
+Progress = Callable[[int, int], None]
+
+
+class FlowError(Exception):
+    """The service did not do what the demo needs to go on."""
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """How the submission ended: failures as (image_id, reason)."""
+
+    submitted: int
+    failures: tuple[tuple[str, str], ...]
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Give the images that were submitted, per second from submission to the last outcome."""
+        return self.submitted / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One product that a search found, by its best image."""
+
+    product_id: str
+    product_name: str
+    image_id: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One query and what came of it; `rank` counts products from 1, None where not found.
+
+    `box` is (left, top, right, bottom) in pixels of the query; `error` is empty where the search
+    was answered.
+    """
+
+    query: Query
+    expected_name: str
+    rank: int | None
+    similarity: float | None
+    first: Hit | None
+    box: Box | None
+    milliseconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one run."""
+
+    first: int
+    queries: int
+    ingested: int
+    submitted: int
+    ingest_seconds: float
+    images_per_second: float
+    median_milliseconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Say whether all were ingested and enough expected products were first."""
+        return (
+            self.submitted > 0
+            and self.ingested == self.submitted
+            and self.queries > 0
+            and self.first >= SHARE_FIRST * self.queries
+        )
+
+    def line(self) -> str:
+        """Give the figures as one line."""
+        return (
+            f"{self.first} of {self.queries} first, "
+            f"{self.ingested} of {self.submitted} images ingested in "
+            f"{self.ingest_seconds:.1f} s ({self.images_per_second:.1f} images/s), "
+            f"median search {self.median_milliseconds:.0f} ms"
+        )
+
+
+def create_products(client: SnapskuClient, collection: str, manifest: Manifest) -> int:
+    """Create every product of the manifest; give their number.
+
+    Raises FlowError where one was refused.
+    """
+    products = manifest.products()
+    answer = client.create_product(collection, products)
+    if answer["failed_list"] or len(answer["successful_list"]) != len(products):
+        raise FlowError(f"products were refused: {answer['failed_list']}")
+    return len(products)
+
+
+def submission(image: SampleImage, content: str) -> dict[str, str]:
+    """Give one row of an image_list."""
+    return {
+        "product_id": image.product_id,
+        "image_id": image.image_id,
+        "image_info": image.image_info,
+        "image_content": content,
+    }
+
+
+def ingest(
+    client: SnapskuClient,
+    collection: str,
+    images: Sequence[SampleImage],
+    file_url: str,
+    progress: Progress,
+    *,
+    seconds: float = INGEST_SECONDS,
+) -> Ingest:
+    """Submit every second image as a URL under `file_url`, the others as Base64; poll both tasks.
+
+    Raises FlowError where the tasks do not finish within `seconds`.
+    """
+    by_url = [submission(each, f"{file_url}/{each.path.name}") for each in images[::2]]
+    by_value = [
+        submission(each, base64.b64encode(each.path.read_bytes()).decode("ascii"))
+        for each in images[1::2]
+    ]
+    started = time.monotonic()
+    failures: list[tuple[str, str]] = []
+    tasks: list[str] = []
+    for image_list in (by_url, by_value):
+        answer = client.add_image(collection, image_list)
+        tasks.append(answer["task_id"])
+        failures += [(row["image_id"], ", ".join(row["message"])) for row in answer["failed_list"]]
+    while True:
+        states = [client.task_status(task) for task in tasks]
+        failed = [row for state in states for row in state["failed_list"]]
+        succeeded = sum(len(state["succeeded_list"]) for state in states)
+        progress(succeeded, len(failures) + len(failed))
+        if all(state["task_status"] == "FINISHED" for state in states):
+            break
+        if time.monotonic() - started > seconds:
+            raise FlowError(f"the tasks were not finished after {seconds:g} s")
+        time.sleep(POLL_SECONDS)
+    failures += [(row["image_id"], row["message"]) for row in failed]
+    if succeeded + len(failures) != len(images):
+        raise FlowError(f"{succeeded} + {len(failures)} outcomes for {len(images)} images")
+    return Ingest(len(images), tuple(failures), time.monotonic() - started)
+
+
+def products_found(images: Iterable[dict[str, object]]) -> list[Hit]:
+    """Give the products of a search's images, each once with its best image, in their order."""
+    hits: dict[str, Hit] = {}
+    for row in images:
+        product_id = str(row["product_id"])
+        if product_id not in hits:
+            hits[product_id] = Hit(
+                product_id=product_id,
+                product_name=str(row["product_name"]),
+                image_id=str(row["image_id"]),
+                similarity=float(str(row["similarity"])),
+            )
+    return list(hits.values())
+
+
+def search(client: SnapskuClient, collection: str, query: Query, expected_name: str) -> Outcome:
+    """Search with one query as Base64 and rank the expected product.
+
+    A search that fails is an outcome with an error, so that the others are still shown.
+    """
+    content = base64.b64encode(query.content).decode("ascii")
+    started = time.monotonic()
+    try:
+        answer = client.product_search(collection, content, topk=TOPK)
+    except (SnapskuError, requests.RequestException) as error:
+        spent = (time.monotonic() - started) * 1000
+        return Outcome(query, expected_name, None, None, None, None, spent, str(error))
+    spent = (time.monotonic() - started) * 1000
+    hits = products_found(answer["images"])
+    rank = next(
+        (place for place, hit in enumerate(hits, 1) if hit.product_id == query.product_id), None
+    )
+    box = answer["rectangle"][0] if answer["rectangle"] else None
+    return Outcome(
+        query=query,
+        expected_name=expected_name,
+        rank=rank,
+        similarity=hits[rank - 1].similarity if rank else None,
+        first=hits[0] if hits else None,
+        box=(box["left"], box["top"], box["right"], box["bottom"]) if box else None,
+        milliseconds=spent,
+    )
+
+
+def summarise(ingested: Ingest, outcomes: Sequence[Outcome]) -> Summary:
+    """Give the figures of a run; the median is of the searches that were answered."""
+    answered = [outcome.milliseconds for outcome in outcomes if not outcome.error]
+    return Summary(
+        first=sum(outcome.rank == 1 for outcome in outcomes),
+        queries=len(outcomes),
+        ingested=ingested.submitted - len(ingested.failures),
+        submitted=ingested.submitted,
+        ingest_seconds=ingested.seconds,
+        images_per_second=ingested.images_per_second,
+        median_milliseconds=statistics.median(answered) if answered else 0.0,
+    )

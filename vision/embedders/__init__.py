@@ -1,0 +1,1 @@
+"""Embedders, one module each: a picture as a vector."""

@@ -1,0 +1,31 @@
+"""Which set an image belongs to, by its row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from catalog.rows.images import ImageRow
+from indexer.key import SetKey
+
+
+def belongs(image: ImageRow | None, key: SetKey) -> bool:
+    """Tell whether an image, None if it has no row, may be in a set."""
+    # An open image may be in its set already: the stage adds first, and writes then.
+    return (
+        image is not None
+        and (image.is_findable or image.is_open)
+        and SetKey(image.generation, image.category) == key
+    )
+
+
+def named(key: SetKey) -> dict[str, str]:
+    """Return the fields of a log line about a set."""
+    return {"generation": key.generation, "category": key.category}
+
+
+def by_set(images: Iterable[ImageRow]) -> dict[SetKey, list[int]]:
+    """Return the labels of images by the sets that their rows name."""
+    grouped: dict[SetKey, list[int]] = {}
+    for image in images:
+        grouped.setdefault(SetKey(image.generation, image.category), []).append(image.label)
+    return grouped

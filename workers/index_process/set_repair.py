@@ -1,0 +1,138 @@
+"""Making a set of the index hold what the rows say of it, while images come and go.
+
+A deletion writes the row first and marks then, so a row that is read after its label was added
+tells if the mark came too early to be seen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+
+from catalog.rows.models import ModelRow
+from catalog.store import Catalog
+from indexer.hnsw.index import VectorIndex
+from indexer.key import SetKey
+from workers.index_process.bad_vectors import BadVectors
+from workers.index_process.image_sets import belongs, named
+
+#: Rows read at a time.
+ROW_PAGE = 2_000
+
+#: Features read and added at a time while a set is built.
+PAGE = 500
+
+#: A line about progress comes no more often.
+PROGRESS_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class SetMending(NamedTuple):
+    """How many images a set lacked, and had too much that no message would have removed."""
+
+    added: int
+    marked: int
+
+
+class Marked(NamedTuple):
+    """How many images of a set were marked."""
+
+    all: int
+    unasked: int  #: of them, those that no message on its way would have marked
+
+
+@dataclass(frozen=True)
+class ModelIndex:
+    """The index of one model."""
+
+    model: ModelRow
+    index: VectorIndex
+
+
+class SetRepair:
+    """Adds to a set what it lacks, and marks what it has too much."""
+
+    def __init__(self, catalog: Callable[[], Catalog], bad: BadVectors) -> None:
+        """Note in `bad` the features that no set can take."""
+        self._catalog = catalog
+        self._bad = bad
+
+    def mend(
+        self, of: ModelIndex, key: SetKey, labels: Sequence[int], stopping: threading.Event
+    ) -> SetMending | None:
+        """Make a set hold `labels`, which rows want, and nothing else; return None if stopped."""
+        started = time.monotonic()
+        live = of.index.live_labels(key)
+        loaded = time.monotonic() - started
+        lacking = [label for label in labels if label not in live]
+        marked = self._mark_dead(of.index, key, list(live.difference(labels)))
+        done = self.supply(of, key, lacking, stopping)
+        if done is None:
+            return None
+        log.info(
+            "set ready",
+            **named(key),
+            vectors=of.index.count(key),
+            added=done.added,
+            marked=marked.all + done.marked,
+            load_seconds=round(loaded, 2),
+            seconds=round(time.monotonic() - started, 2),
+        )
+        return SetMending(done.added, marked.unasked)
+
+    def supply(
+        self, of: ModelIndex, key: SetKey, labels: Sequence[int], stopping: threading.Event
+    ) -> SetMending | None:
+        """Make images findable in a set that rows wanted there; return None if stopped.
+
+        What the rows do not want any more is marked again, and counted.
+        """
+        model, index = of.model, of.index
+        revived = index.revive(key, labels)
+        marked = self._mark_dead(index, key, list(revived)).all
+        known = index.known(key, labels)
+        missing = [label for label in labels if label not in known]
+        added, said_at = len(revived) - marked, time.monotonic()
+        for start in range(0, len(missing), PAGE):
+            if stopping.is_set():
+                return None
+            page = missing[start : start + PAGE]
+            stored = self._catalog().vectors.get(page, model.model_id)
+            if good := self._bad.sift(model, stored):
+                added += index.add(key, list(good), np.stack(list(good.values())))
+                self._mark_dead(index, key, list(good))
+            if time.monotonic() - said_at >= PROGRESS_SECONDS:
+                said_at = time.monotonic()
+                log.info("building a set", **named(key), done=start + len(page), of=len(missing))
+        return SetMending(added, marked)
+
+    def hide(self, of: ModelIndex, key: SetKey, labels: Iterable[int]) -> int:
+        """Hide those images of a set that the rows do not want there; return how many."""
+        live = of.index.live_labels(key).intersection(labels)
+        return self._mark_dead(of.index, key, list(live)).all
+
+    def _mark_dead(self, index: VectorIndex, key: SetKey, labels: Sequence[int]) -> Marked:
+        """Hide those that no row wants in this set any more."""
+        count = unasked = 0
+        for start in range(0, len(labels), ROW_PAGE):
+            page = labels[start : start + ROW_PAGE]
+            rows = self._catalog().images.find(page)
+            dead = [label for label in page if not belongs(rows.get(label), key)]
+            if dead:
+                index.mark_deleted(key, dead)
+                # One may have come back to this set before it was marked here.
+                rows_now = self._catalog().images.find(dead)
+                back = {label for label, row in rows_now.items() if belongs(row, key)}
+                if back:
+                    index.revive(key, list(back))
+                    dead = [label for label in dead if label not in back]
+            count += len(dead)
+            unasked += sum(label not in rows or rows[label].index_at is None for label in dead)
+        return Marked(count, unasked)

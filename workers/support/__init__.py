@@ -1,0 +1,1 @@
+"""What the stages share: claims and leases of chunks, resources, the model, priority."""

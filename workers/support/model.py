@@ -1,0 +1,134 @@
+"""The models of a worker process that sees pictures: the vision and the search worker.
+
+One, and the next beside it while the settings name one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from celery.signals import worker_shutdown
+
+from catalog.rows.models import ModelMismatchError, ModelRow
+from config.refusal import REFUSED
+from config.settings import DEFAULT_WEIGHTS, Settings, settings
+from workers.support.resources import catalog
+
+if TYPE_CHECKING:
+    from vision.pipeline import Pipeline
+
+log = structlog.get_logger(__name__)
+
+#: One byte that the parent of a pool shares with its children: set where one has no model.
+_refused = mmap.mmap(-1, 1)
+
+
+class ModelNotLoadedError(Exception):
+    """Work needs a model that the settings of this process do not name."""
+
+
+@cache
+def _pipelines() -> tuple[Pipeline, ...]:
+    chosen = settings()
+    loaded = [load_from(chosen)]
+    following = next_of(chosen)
+    if following is not None:
+        another = load_from(following)
+        # The settings of today may name the model twice.
+        loaded += [another] if another.model_id != loaded[0].model_id else []
+    catalog().models.adopt(*(ModelRow(one.model_id, one.dimensions) for one in loaded))
+    return tuple(loaded)
+
+
+def pipeline(model_id: str | None = None) -> Pipeline:
+    """Give a model, without an id the one that the settings name first.
+
+    The first call loads what the settings name, and makes the first model the catalogue's
+    if that has none yet. Raises ModelMismatchError where the catalogue needs another, ValueError
+    where the settings name a model or weights that can't be loaded, ModelNotLoadedError for
+    an id that is none of theirs.
+    """
+    for one in _pipelines():
+        if model_id in (None, one.model_id):
+            return one
+    raise ModelNotLoadedError(
+        f"model {model_id} is needed and the settings do not name it; set SNAPSKU_NEXT_DETECTOR "
+        "and SNAPSKU_NEXT_EMBEDDER, and start this worker anew"
+    )
+
+
+def next_of(chosen: Settings) -> Settings | None:
+    """Give settings whose model is the next of these, None where they name no next."""
+    if not any(
+        (
+            chosen.next_detector,
+            chosen.next_detector_weights,
+            chosen.next_embedder,
+            chosen.next_embedder_weights,
+        )
+    ):
+        return None
+    # The weights of another part are none for this one.
+    detector_weights = DEFAULT_WEIGHTS if chosen.next_detector else chosen.detector_weights
+    embedder_weights = DEFAULT_WEIGHTS if chosen.next_embedder else chosen.embedder_weights
+    return chosen.model_copy(
+        update={
+            "detector": chosen.next_detector or chosen.detector,
+            "detector_weights": chosen.next_detector_weights or detector_weights,
+            "embedder": chosen.next_embedder or chosen.embedder,
+            "embedder_weights": chosen.next_embedder_weights or embedder_weights,
+        }
+    )
+
+
+def load_from(chosen: Settings) -> Pipeline:
+    """Load the model that settings name; raises ValueError where it can't be loaded."""
+    # Read by OpenMP when torch is loaded. Its threads would otherwise spin while they wait for
+    # each other, and hold each other up on a machine that is busy: 270 s instead of 3 for 16
+    # pictures on two threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch must not be imported in the parent of a prefork pool.
+    from vision.pipeline import VisionOptions, load_pipeline
+
+    return load_pipeline(
+        VisionOptions(
+            detector=chosen.detector,
+            detector_weights=chosen.detector_weights,
+            embedder=chosen.embedder,
+            embedder_weights=chosen.embedder_weights,
+            device=chosen.device,
+            threads=chosen.torch_threads,
+            engine=chosen.engine,
+        )
+    )
+
+
+def load_model() -> None:
+    """Load the model when a pool's child starts; end the whole worker where it can't be used.
+
+    Celery goes on after a signal handler that failed, and a pool replaces a child that
+    ended, for ever; so it is the parent that has to stop.
+    """
+    try:
+        pipeline()
+    except (ModelMismatchError, ValueError) as error:
+        log.critical("model can't be used, worker stops", reason=str(error))
+        _refused[0] = 1
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise SystemExit(REFUSED) from error
+    except OSError as error:
+        # Weights that can't be read or downloaded now: no image is to pay for that.
+        log.critical("model can't be loaded, worker stops to try again", reason=str(error))
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise SystemExit(1) from error
+
+
+@worker_shutdown.connect
+def _end_as_refused(sender: Any = None, **_: Any) -> None:
+    if _refused[0]:
+        sender.exitcode = REFUSED

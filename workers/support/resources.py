@@ -1,0 +1,78 @@
+"""What the tasks of one worker process work with: the catalogue, Redis, the fetch policy.
+
+Each is made at its first use, so never in the parent of a prefork pool: neither a
+MongoClient nor a torch model survives a fork.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from broker.heartbeats import Consumption
+from broker.index_reports import IndexReports
+from broker.redis_connection import redis_client
+from broker.search_exchange import Exchange
+from broker.staged_bytes import RoomNotice, StagedBytes, staged_bytes_of
+from catalog.database.connection import connect
+from catalog.store import Catalog, catalog_of
+from config.limits import fetch_policy_of, picture_limits_of
+from config.settings import settings
+from download.policy import FetchPolicy
+from vision.picture import PictureLimits
+
+
+@cache
+def catalog() -> Catalog:
+    """Give the catalogue."""
+    chosen = settings()
+    return catalog_of(
+        chosen, connect(chosen.mongo_url.get_secret_value(), chosen.mongo_timeout_seconds)
+    )
+
+
+@cache
+def staged_bytes() -> StagedBytes:
+    """Give the fetched pictures that wait for the vision stage."""
+    return staged_bytes_of(settings(), redis_client(), catalog())
+
+
+@cache
+def room_notice() -> RoomNotice:
+    """Return the notice that fetching waits for room."""
+    return RoomNotice(redis_client())
+
+
+@cache
+def exchange() -> Exchange:
+    """Give the place of queries and replies."""
+    return Exchange(redis_client())
+
+
+@cache
+def consumption() -> Consumption:
+    """Give the record of which queues are consumed."""
+    return Consumption(redis_client(), settings().stalled_seconds)
+
+
+@cache
+def index_reports() -> IndexReports:
+    """Give the place where the index process says how it is."""
+    return IndexReports(redis_client(), settings().stalled_seconds)
+
+
+@cache
+def picture_limits() -> PictureLimits:
+    """Give the limits of a picture."""
+    return picture_limits_of(settings())
+
+
+@cache
+def fetch_policy() -> FetchPolicy:
+    """Give what a fetch of a product's picture may do."""
+    return fetch_policy_of(settings())
+
+
+def query_fetch_policy() -> FetchPolicy:
+    """Give what a fetch of a query's picture may do: the same, in less time."""
+    return replace(fetch_policy(), total_seconds=settings().query_fetch_seconds)

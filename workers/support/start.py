@@ -1,0 +1,21 @@
+"""What every worker does before it takes a message: it compares the version of the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.signals import celeryd_init
+
+from catalog.schema.version import await_schema
+from config.logging import configure_logging
+from config.settings import settings
+
+
+@celeryd_init.connect
+def _begin(**_: Any) -> None:
+    chosen = settings()
+    # Celery sets up the log a little later; a refusal or a wait must be readable already.
+    configure_logging(chosen)
+    await_schema(
+        chosen.mongo_url.get_secret_value(), chosen.mongo_database, chosen.mongo_timeout_seconds
+    )

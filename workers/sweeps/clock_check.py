@@ -1,0 +1,33 @@
+"""A look at the clock before rows are judged by their times."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from catalog.rows.row_clock import Look
+from config.settings import settings
+from workers.support.resources import catalog
+
+log = structlog.get_logger(__name__)
+
+
+def look_at_clock() -> Look:
+    """Mend what a jump of the clock or a long silence spoilt; return the time to judge rows by."""
+    chosen = settings()
+    renewable = chosen.lease_seconds - chosen.lease_renewal_seconds
+    look = catalog().clock.look(timedelta(seconds=max(renewable, 2 * chosen.sweep_seconds)))
+    if look.unseen:
+        log.warning(
+            "no sweep for a while, or the clock jumped: leases were spared",
+            seconds=look.unseen.total_seconds(),
+            chunks=look.rows,
+        )
+    if look.set_back:
+        log.warning(
+            "the clock was set back, and due times with it",
+            seconds=look.set_back.total_seconds(),
+            rows=look.rows,
+        )
+    return look
