@@ -119,6 +119,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 run: setup
 	SNAPSKU_HOST=$(HOST) SNAPSKU_PORT=$(PORT) $(BIN)/snapsku up
