@@ -50,4 +50,4 @@ WORKDIR /srv/snapsku
 USER 10001:10001
 VOLUME /data
 EXPOSE 8000 5555
-CMD ["gunicorn", "-c", "app/serving/configuration.py"]
+CMD ["gunicorn", "-c", "app/serving/gunicorn_conf.py"]

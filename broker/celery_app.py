@@ -13,6 +13,7 @@ from celery import Celery, Task
 from celery.signals import before_task_publish, setup_logging
 
 from broker.celery_fixes import closed_channel as transport
+from broker.celery_settings import celery_settings
 from config.logging import configure_logging
 from config.settings import settings
 
@@ -65,5 +66,5 @@ transport.install()
 app = Celery("snapsku", task_cls=VersionedTask)
 
 
-# By name, so that it is read at the first use and not by everybody who imports this module.
-app.config_from_object("broker.celery_settings")
+# Called when the application is first used: importing this module reads no settings.
+app.add_defaults(lambda: celery_settings(settings()))

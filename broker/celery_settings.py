@@ -1,103 +1,102 @@
-"""Celery's configuration, from the settings: what every message and every worker obeys.
+"""Celery's configuration, from the settings: what every message and every worker obeys."""
 
-Celery reads these names when the application is first used.
-"""
+from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from kombu import Exchange, Queue
 
 from broker.celery_fixes.steady_schedule import every
 from broker.queues import MAINTENANCE, PROBE, QUEUES, SWEEPS
-from config.settings import settings
+from config.settings import Settings
 
-_chosen = settings()
 
-broker_url = _chosen.redis_url.get_secret_value()
-broker_connection_retry_on_startup = True
-broker_connection_max_retries = None
-broker_transport_options = {
-    "visibility_timeout": _chosen.visibility_seconds,
-    # kombu looks for messages of dead workers only every hundredth time unless told.
-    "unacked_restore_throttle": 1,
-    # Whoever dies while it looks would keep all others from looking for five minutes. Two at
-    # once are harmless: a message that comes twice is dropped.
-    "unacked_mutex_expire": 10,
-    "socket_connect_timeout": _chosen.redis_timeout_seconds,
-    "socket_keepalive": True,
-    "health_check_interval": 15,
-}
-
-result_backend = broker_url
-result_backend_transport_options = {"visibility_timeout": _chosen.visibility_seconds}
-result_expires = timedelta(seconds=_chosen.result_seconds)
-visibility_timeout = _chosen.visibility_seconds
-redis_socket_connect_timeout = _chosen.redis_timeout_seconds
-redis_socket_timeout = 30.0
-redis_socket_keepalive = True
-
-task_serializer = "json"
-result_serializer = "json"
-accept_content = ["json"]
-
-task_queues = [Queue(name, Exchange("snapsku"), routing_key=name) for name in QUEUES]
-task_default_queue = MAINTENANCE
-task_create_missing_queues = False
-task_acks_late = True
-task_reject_on_worker_lost = True
-task_time_limit = _chosen.time_limit_seconds
-# Outcomes are stored under their chunk's id by broker.results; nothing else is a result.
-task_ignore_result = True
-task_send_sent_event = True
-# One more try, for a connection that Redis closed meanwhile; then whoever sends goes on.
-task_publish_retry_policy = {
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0,
-    "interval_max": 0,
-}
-
-worker_send_task_events = True
-worker_prefetch_multiplier = 1
-# A stage that lost the broker goes on: it holds its lease in MongoDB, and the message that
-# comes a second time is dropped there.
-worker_cancel_long_running_tasks_on_connection_loss = False
-worker_soft_shutdown_timeout = 10.0
-# A pool's child loads the model before it says that it is alive.
-worker_proc_alive_timeout = 120.0
-worker_hijack_root_logger = False
-# Every kind of worker compares the schema, answers the probes of its queue, watches itself, has
-# a pool that ends in time, and reports on its machine.
-imports = (
-    "workers.support.start",
-    "workers.probe",
-    "broker.celery_fixes.stuck_consumer",
-    "broker.celery_fixes.result_wait",
-    "broker.process_reports",
-)
-
-timezone = "UTC"
-# In memory: a file that remembers the last runs could be damaged by a kill, and would hold
-# times of a clock that jumps.
-beat_scheduler = "broker.scheduler:Scheduler"
-# Nothing expires: that would compare clocks of two machines. The scheduler sends nothing to a
-# queue in which its like waits already.
-beat_schedule = {
-    **{
-        name: {
-            "task": name,
-            "schedule": every(_chosen.sweep_seconds),
-            "options": {"queue": MAINTENANCE},
-        }
-        for name in SWEEPS
-    },
-    **{
-        f"probe {queue}": {
-            "task": PROBE,
-            "schedule": every(_chosen.probe_seconds),
-            "args": (queue,),
-            "options": {"queue": queue},
-        }
-        for queue in QUEUES
-    },
-}
+def celery_settings(chosen: Settings) -> dict[str, Any]:
+    """Return Celery's settings by their names."""
+    url = chosen.redis_url.get_secret_value()
+    return {
+        "broker_url": url,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": chosen.visibility_seconds,
+            # kombu looks for messages of dead workers only every hundredth time unless told.
+            "unacked_restore_throttle": 1,
+            # One that dies while it looks would keep all others from looking for five minutes.
+            # Two at once are harmless: a message that comes twice is dropped.
+            "unacked_mutex_expire": 10,
+            "socket_connect_timeout": chosen.redis_timeout_seconds,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        },
+        "result_backend": url,
+        "result_backend_transport_options": {"visibility_timeout": chosen.visibility_seconds},
+        "result_expires": timedelta(seconds=chosen.result_seconds),
+        "visibility_timeout": chosen.visibility_seconds,
+        "redis_socket_connect_timeout": chosen.redis_timeout_seconds,
+        "redis_socket_timeout": 30.0,
+        "redis_socket_keepalive": True,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "task_queues": [Queue(name, Exchange("snapsku"), routing_key=name) for name in QUEUES],
+        "task_default_queue": MAINTENANCE,
+        "task_create_missing_queues": False,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_time_limit": chosen.time_limit_seconds,
+        # Outcomes are stored under their chunk's id by broker.results; nothing else is a result.
+        "task_ignore_result": True,
+        "task_send_sent_event": True,
+        # One more try, for a connection that Redis closed meanwhile; then whoever sends goes on.
+        "task_publish_retry_policy": {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        },
+        "worker_send_task_events": True,
+        "worker_prefetch_multiplier": 1,
+        # A stage that lost the broker goes on: it holds its lease in MongoDB, and the message that
+        # comes a second time is dropped there.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": 10.0,
+        # A pool's child loads the model before it says that it is alive.
+        "worker_proc_alive_timeout": 120.0,
+        "worker_hijack_root_logger": False,
+        # Every kind of worker compares the schema, answers the probes of its queue, watches itself,
+        # has a pool that ends in time, and reports on its machine.
+        "imports": (
+            "workers.support.start",
+            "workers.probe",
+            "broker.celery_fixes.stuck_consumer",
+            "broker.celery_fixes.result_wait",
+            "broker.process_reports",
+        ),
+        "timezone": "UTC",
+        # In memory: a file that remembers the last runs could be damaged by a kill, and would hold
+        # times of a clock that jumps.
+        "beat_scheduler": "broker.scheduler:Scheduler",
+        # Nothing expires: that would compare clocks of two machines. The scheduler sends nothing to
+        # a queue in which its like waits already.
+        "beat_schedule": {
+            **{
+                name: {
+                    "task": name,
+                    "schedule": every(chosen.sweep_seconds),
+                    "options": {"queue": MAINTENANCE},
+                }
+                for name in SWEEPS
+            },
+            **{
+                f"probe {queue}": {
+                    "task": PROBE,
+                    "schedule": every(chosen.probe_seconds),
+                    "args": (queue,),
+                    "options": {"queue": queue},
+                }
+                for queue in QUEUES
+            },
+        },
+    }

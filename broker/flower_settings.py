@@ -1,8 +1,10 @@
-"""Flower's own configuration, from the settings: `celery flower --conf=broker/flower_settings.py`.
+"""Flower's configuration, from the settings; flower_conf.py is what Flower reads.
 
 Messages carry ids only; whatever else an argument, a result or a traceback might hold is
 masked before Flower shows it.
 """
+
+from __future__ import annotations
 
 import ast
 import re
@@ -15,24 +17,7 @@ from tornado.web import authenticated
 from config.logging import configure_logging
 from config.redaction import clean_text
 from config.refusal import refuse
-from config.settings import is_loopback, settings
-
-_settings = settings()
-configure_logging(_settings)
-
-address = _settings.host
-port = _settings.flower_port
-purge_offline_workers = 300
-max_tasks = _settings.flower_tasks
-# Its lines go the way of all others; "none" keeps Tornado from setting up its own.
-logging = "none"
-tasks_columns = "name,uuid,args,state,received,started,runtime,worker"
-
-_password = _settings.flower_password.get_secret_value()
-if _password:
-    basic_auth = [f"{_settings.flower_user}:{_password}"]
-elif not is_loopback(_settings.host):
-    refuse(f"Flower would listen on {_settings.host} for everybody; set SNAPSKU_FLOWER_PASSWORD")
+from config.settings import Settings, is_loopback
 
 
 class _Metrics(Metrics):  # type: ignore[misc]
@@ -54,12 +39,6 @@ class _Healthcheck(Healthcheck):  # type: ignore[misc]
 
 
 _CLOSED = {Metrics: _Metrics, Healthcheck: _Healthcheck}
-
-# The command that reads this file makes the application of these afterwards.
-handlers[:] = [
-    (rule[0], _CLOSED[rule[1]]) if isinstance(rule, tuple) and rule[1] in _CLOSED else rule
-    for rule in handlers
-]
 
 #: Ids, names of categories: a word, short, and no address.
 _WORD = re.compile(r"[\w .:~-]{0,80}")
@@ -87,7 +66,7 @@ def _arguments(text: str | None) -> str | None:
         return "(not shown)"
 
 
-def format_task(task: Any) -> Any:
+def _format_task(task: Any) -> Any:
     """Make a task readable, such as `chunk-12, 1`, and mask what is not expected."""
     task.args = _arguments(task.args)
     task.kwargs = _arguments(task.kwargs)
@@ -96,3 +75,32 @@ def format_task(task: Any) -> Any:
         if text is not None:
             setattr(task, name, clean_text(str(text), 4_000))
     return task
+
+
+def flower_settings(chosen: Settings) -> dict[str, Any]:
+    """Return Flower's settings by their names, and close its metrics and its health check.
+
+    Ends the process where Flower would listen beyond this machine without a password.
+    """
+    configure_logging(chosen)
+    # The command that reads these settings makes the application of the handlers afterwards.
+    handlers[:] = [
+        (rule[0], _CLOSED[rule[1]]) if isinstance(rule, tuple) and rule[1] in _CLOSED else rule
+        for rule in handlers
+    ]
+    found = {
+        "address": chosen.host,
+        "port": chosen.flower_port,
+        "purge_offline_workers": 300,
+        "max_tasks": chosen.flower_tasks,
+        # Its lines go the way of all others; "none" keeps Tornado from setting up its own.
+        "logging": "none",
+        "tasks_columns": "name,uuid,args,state,received,started,runtime,worker",
+        "format_task": _format_task,
+    }
+    password = chosen.flower_password.get_secret_value()
+    if password:
+        found["basic_auth"] = [f"{chosen.flower_user}:{password}"]
+    elif not is_loopback(chosen.host):
+        refuse(f"Flower would listen on {chosen.host} for everybody; set SNAPSKU_FLOWER_PASSWORD")
+    return found

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 
-from broker import celery_settings as celery_conf
 from broker import redis_connection
 from broker.celery_app import app
+from broker.celery_settings import celery_settings
 from catalog.database.database_time import DATABASE_TIME
 from catalog.schema.indexes import create_indexes
 from catalog.store import Catalog
@@ -44,8 +43,7 @@ def process_settings(servers: Servers) -> Iterator[None]:
         settings.cache_clear()
         # pytest looks into every task that a test module imports, and so has Celery read its
         # configuration before these settings are there.
-        configuration = vars(importlib.reload(celery_conf))
-        app.conf.update({k: v for k, v in configuration.items() if k.islower() and k[0] != "_"})
+        app.conf.update(celery_settings(settings()))
         yield
         resources.catalog().client.close()
         redis_connection.redis_client().close()

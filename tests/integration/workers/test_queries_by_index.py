@@ -14,8 +14,8 @@ from pymongo import monitoring
 
 from app.server import OPERATIONS, create_app
 from app.services import Services, make_services
-from broker import celery_settings as celery_conf
 from broker.celery_app import app
+from broker.celery_settings import celery_settings
 from broker.queues import MAINTENANCE
 from catalog.database.connection import databases, now, stamp
 from catalog.flows.submission import NewImage, begin, write
@@ -102,7 +102,7 @@ def rows_of(catalog: Catalog) -> Any:
 def sweep() -> None:
     """Run whatever beat has the maintenance worker do."""
     assert maintenance.sweep.name in app.tasks
-    for entry in celery_conf.beat_schedule.values():
+    for entry in celery_settings(settings())["beat_schedule"].values():
         if entry["options"]["queue"] == MAINTENANCE:
             app.tasks[entry["task"]](*entry.get("args", ()))
 

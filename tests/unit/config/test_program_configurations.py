@@ -20,7 +20,7 @@ ROOT = Path(app.__file__).parents[1]
 
 
 def gunicorn() -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "app/serving/configuration.py"))
+    return runpy.run_path(str(ROOT / "app/serving/gunicorn_conf.py"))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_gunicorn_waits_longer_for_an_answer_than_a_search_may_take() -> None:
 @pytest.fixture
 def flower(environment: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
     """Return a function that reads Flower's file; the log of the test run stays as it is."""
-    environment.setattr("config.logging.configure_logging", lambda _: None)
-    return lambda: runpy.run_path(str(ROOT / "broker/flower_settings.py"))
+    environment.setattr("broker.flower_settings.configure_logging", lambda _: None)
+    return lambda: runpy.run_path(str(ROOT / "broker/flower_conf.py"))
 
 
 Flower = Callable[[], dict[str, Any]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import pytest
 from celery import Celery
 from celery.utils.imports import symbol_by_name
 
-import broker
 from broker.celery_fixes import steady_schedule as clock
 from broker.celery_fixes.steady_schedule import every
+from broker.celery_settings import celery_settings
 from broker.scheduler import Scheduler
+from config.settings import settings
 
 
 class Recorder(Scheduler):
@@ -66,7 +66,7 @@ def test_a_clock_that_jumps_neither_stops_nor_hurries_beat(
 
 def test_beat_keeps_no_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
-    found = runpy.run_path(str(Path(broker.__file__).with_name("celery_settings.py")))
+    found = celery_settings(settings())
     assert symbol_by_name(found["beat_scheduler"]) is Scheduler
     assert "beat_schedule_filename" not in found
     assert list(tmp_path.rglob("*")) == []

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import broker
+from broker.celery_settings import celery_settings
+from config.settings import settings
 
 
-def configuration(environment: pytest.MonkeyPatch, **settings: str) -> dict[str, Any]:
+def configuration(environment: pytest.MonkeyPatch, **chosen: str) -> dict[str, Any]:
     environment.setenv("SNAPSKU_REDIS_URL", "redis://127.0.0.1:1/0")
-    for name, value in settings.items():
+    for name, value in chosen.items():
         environment.setenv(f"SNAPSKU_{name.upper()}", value)
-    return runpy.run_path(str(Path(broker.__file__).with_name("celery_settings.py")))
+    settings.cache_clear()
+    return celery_settings(settings())
 
 
 def test_every_worker_loads_the_check_of_the_schema(environment: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,6 @@
+"""What gunicorn reads, and nothing else imports: `gunicorn -c app/serving/gunicorn_conf.py`."""
+
+from app.serving.configuration import gunicorn_settings
+from config.settings import settings
+
+globals().update(gunicorn_settings(settings()))
