@@ -28,13 +28,17 @@ from catalog.rows.images import ImageRow
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError, NoAvailableFeature, NoRelativeImage
 from indexer.hnsw.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
-from indexer.hnsw.keeper import Keeper, KeeperOptions
 from indexer.hnsw.lock import ReadWriteLock
-from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.comparison import Comparison
-from workers.index_process.health import HealthReporter, this_process
+from workers.index_process.health import this_process
 from workers.index_process.neighbours import answer_neighbours, decline_neighbours
-from workers.index_process.ownership import IndexOwnership
+from workers.index_process.parts import (
+    comparison,
+    index_directory,
+    keeper,
+    ownership,
+    reporter,
+    shards,
+)
 from workers.support.chunk_end import conclude
 from workers.support.model_change import drive_on
 from workers.support.resources import catalog, index_reports
@@ -49,48 +53,11 @@ STOP_SECONDS = 15.0
 #: comes sooner than the rest is told to come again.
 START_SECONDS = 2.0
 
-_directory = settings().data_dir / "index"
-
-#: The lease by which this process may work on the index.
-ownership = IndexOwnership(
-    catalog, this_process(), settings().lease_seconds, settings().lease_renewal_seconds
-)
-
-#: The shards of this process.
-shards = CatalogIndex(
-    catalog,
-    settings().shard_capacity,
-    directory=_directory / "sets",
-    memory_bytes=settings().index_memory_bytes,
-    is_owner=lambda: ownership.trusted_epoch() is not None,
-)
-
 #: Read by stages that make images findable; written to wait for all of them.
 _succeeding = ReadWriteLock()
 
 #: Held by the one thread that looks whether a collection may switch.
 _switching = threading.Lock()
-
-_keeper = Keeper(
-    shards.restore,
-    KeeperOptions(
-        snapshot_seconds=settings().snapshot_seconds,
-        snapshot_changes=settings().snapshot_changes,
-        deleted_share=settings().compaction_share,
-        memory_bytes=settings().index_memory_bytes,
-    ),
-    shards.keep_checkpoints,
-)
-
-_comparison = Comparison(catalog, shards, settings().compare_seconds)
-
-_reporter = HealthReporter(
-    shards.health,
-    index_reports,
-    stalled_seconds=settings().stalled_seconds,
-    process=this_process(),
-    epoch=ownership.trusted_epoch,
-)
 
 
 @worker_init.connect
@@ -98,7 +65,7 @@ def _own(**_: Any) -> None:
     """Own the index directory until the process ends, and wait until it owns the index."""
     # Celery goes on after a signal handler that failed, unless it is told to exit.
     try:
-        directory = DirectoryOwnership(_directory)
+        directory = DirectoryOwnership(index_directory())
     except IndexDirectoryOwned as error:
         log.critical("not the only index process, worker stops", reason=str(error))
         _say(lambda: index_reports().refuse(this_process(), "another owns its directory"))
@@ -107,7 +74,7 @@ def _own(**_: Any) -> None:
         log.critical("index directory can't be used, worker stops", reason=str(error))
         raise SystemExit(1) from error
     _say(index_reports().accept)
-    ownership.wait_for_lease(
+    ownership().wait_for_lease(
         directory, lambda _: _say(lambda: index_reports().stand_by(this_process()))
     )
 
@@ -122,27 +89,27 @@ def _say(report: Callable[[], None]) -> None:
 @celeryd_after_setup.connect
 def _begin(**_: Any) -> None:
     """Begin to restore the shards, by an owner, and before any message is taken."""
-    log.info("index begins", directory=str(_directory))
-    _keeper.start()
-    _comparison.start()
-    _reporter.start()
-    _keeper.wait(START_SECONDS)
+    log.info("index begins", directory=str(index_directory()))
+    keeper().start()
+    comparison().start()
+    reporter().start()
+    keeper().wait(START_SECONDS)
 
 
 @worker_shutting_down.connect
 def _hurry(**_: Any) -> None:
     """Let long work end, while the last messages are worked on."""
-    _keeper.begin_stop()
-    _comparison.begin_stop()
+    keeper().begin_stop()
+    comparison().begin_stop()
 
 
 @worker_shutdown.connect
 def _end(**_: Any) -> None:
-    _reporter.stop()
+    reporter().stop()
     # Nothing is at work any more; what is saved from here on is read by this folder alone.
-    shards.cease()
-    ownership.release()
-    _keeper.stop(STOP_SECONDS)
+    shards().cease()
+    ownership().release()
+    keeper().stop(STOP_SECONDS)
 
 
 @app.task(name=task_name(Stage.INDEX))
@@ -153,14 +120,14 @@ def index(chunk_id: str, attempt: int) -> None:
 
 def _work(chunk: Chunk) -> None:
     if chunk.model_id is not None:
-        ownership.check()
+        ownership().check()
         _take_embedded(chunk)
         return
     # In this order: a process that takes the index over writes itself down as the owner first,
     # and stamps then. Either it is seen here, or its stamp keeps the write below from effect.
-    epoch = ownership.epoch
+    epoch = ownership().epoch
     catalog().images.claim_for_index(chunk.labels, epoch)
-    ownership.check()
+    ownership().check()
     products = catalog().products.find(chunk.generation, {i.product_id for i in chunk.items})
     images = with_products(catalog(), catalog().images.find(chunk.labels), products)
     faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items, products=products)
@@ -188,7 +155,7 @@ def _work(chunk: Chunk) -> None:
     _clear(dead)
     # update_product may have come between the reads.
     moved = [row for n, row in images.items() if n in before and row.category != before[n].category]
-    shards.refresh([row for row in moved if row.is_findable])
+    shards().refresh([row for row in moved if row.is_findable])
     lost = [item for item in chunk.items if item.label not in images]
     # Their submission died before it wrote them, and before anybody was promised anything.
     catalog().names.release(
@@ -204,7 +171,7 @@ def _work(chunk: Chunk) -> None:
 def _require_outcomes(images: Iterable[ImageRow]) -> None:
     """Raise NotOwnerError if the stamp of a later owner kept images from their outcome."""
     if any(image.is_open for image in images):
-        ownership.check()
+        ownership().check()
         raise RuntimeError("images have the stamp of a later owner of the index than there is")
 
 
@@ -213,12 +180,12 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
 
     With the fault that they end with, None where it is still to be made.
     """
-    added = shards.add(ready)
+    added = shards().add(ready)
     collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
     wanted = collection.models if collection else ()
     lacking: dict[int, type[ContractError] | None] = {}
     for label, models in added.items():
-        if not models or shards.bad([label], wanted[0] if wanted else ""):
+        if not models or shards().bad([label], wanted[0] if wanted else ""):
             log.error("an image reached the index without a feature", label=label)
             lacking[label] = InsertImageError
         elif not models.issuperset(wanted):
@@ -227,7 +194,7 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
         # Made for a change that is over by now.
         catalog().vectors.keep_only(list(added), wanted)
     for model_id in wanted:
-        shards.lose_bad(chunk.generation, lacking, model_id)
+        shards().lose_bad(chunk.generation, lacking, model_id)
         for label in catalog().losses.among([n for n, f in lacking.items() if f is None], model_id):
             if model_id == wanted[0]:
                 lacking[label] = NoAvailableFeature
@@ -240,12 +207,12 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
 def _take_embedded(chunk: Chunk) -> None:
     """Make images that were embedded anew findable by that model too, from the switch on."""
     images = catalog().images.find(chunk.labels)
-    shards.add([row for row in images.values() if row.is_findable])
+    shards().add([row for row in images.values() if row.is_findable])
     catalog().images.shown(chunk.labels)
     before, images = images, catalog().images.find(chunk.labels)
     _clear([row for row in images.values() if row.is_dead])
     moved = [row for n, row in images.items() if n in before and row.category != before[n].category]
-    shards.refresh([row for row in moved if row.is_findable])
+    shards().refresh([row for row in moved if row.is_findable])
     clear_ended(catalog(), chunk.labels)
     if catalog().chunks.end(chunk):
         drive_on(chunk.collection, chunk.generation)
@@ -276,12 +243,12 @@ def _switch(change: Change) -> None:
         pass
     lost = 0
     for page in pages_of_images(catalog(), change.generation):
-        lacking = shards.lacking(page, change.target)
+        lacking = shards().lacking(page, change.target)
         if lacking is None:
             return  # its sets are being loaded; the sweep asks again
-        added = shards.refresh(lacking)
+        added = shards().refresh(lacking)
         missing = [n for n, models in added.items() if change.target not in models]
-        shards.lose_bad(change.generation, missing, change.target)
+        shards().lose_bad(change.generation, missing, change.target)
         losses = catalog().losses.among(missing, change.target)
         if len(losses) < len(missing):
             log.info("images lack the feature of the next model", images=len(missing))
@@ -306,9 +273,9 @@ def _switch(change: Change) -> None:
 
 def _claim(change: Change) -> int:
     """Claim a change for this owner, as `_work` claims images; raises NotOwnerError."""
-    epoch = ownership.epoch
+    epoch = ownership().epoch
     catalog().changes.claim_for_index(change, epoch)
-    return ownership.check()
+    return ownership().check()
 
 
 @app.task(name=RETIRE)
@@ -325,7 +292,7 @@ def retire(collection: str, generation: str) -> None:
         except NotOwnerError:
             log.info("index has another owner, which is asked by the sweep", change=collection)
             return
-        shards.retire(generation, change.leaving)
+        shards().retire(generation, change.leaving)
         if catalog().changes.end(change, epoch):
             log.info("change of the model is over", collection=collection, left=change.leaving)
 
@@ -336,7 +303,7 @@ def refresh(labels: list[int]) -> None:
     shown: dict[int, ImageRow] = {}
     images = catalog().images.find(labels)
     while images:
-        shards.refresh([row for row in images.values() if row.is_findable])
+        shards().refresh([row for row in images.values() if row.is_findable])
         _clear([row for row in images.values() if row.is_dead])
         shown |= images
         # Another thread may have shown a later state before what was read here was shown.
@@ -345,7 +312,7 @@ def refresh(labels: list[int]) -> None:
     try:
         # A process that took the index over read these rows then, if their reminders were
         # written before; if after, this one is seen to be too late.
-        ownership.check()
+        ownership().check()
     except NotOwnerError:
         log.info("index has another owner, which is asked by the sweep", images=len(shown))
         return
@@ -364,14 +331,14 @@ def drop(generation: str) -> None:
     purge = catalog().purges.find(generation)
     if purge is None or catalog().collections.is_alive(purge.collection, generation):
         log.info("generation is not to be dropped", generation=generation)
-    elif shards.drop(generation):
+    elif shards().drop(generation):
         log.info("generation dropped", generation=generation)
 
 
 def _clear(dead: list[ImageRow]) -> None:
     """Remove what index and blobs have of images that no search may find any more."""
     if dead:
-        shards.remove(dead)
+        shards().remove(dead)
         remove_traces(catalog(), [row.label for row in dead])
 
 
@@ -380,8 +347,8 @@ def neighbours(query_id: str, generation: str, category: str | None, k: int) -> 
     """Answer which images are nearest to the vectors left under `query_id`."""
     # One that was on its way before the lease ended was asked before anything succeeded under
     # the next owner, so it is enough to look now.
-    if ownership.trusted_epoch() is None:
+    if ownership().trusted_epoch() is None:
         log.info("lease of the index may have ended, search declined")
         decline_neighbours(query_id)
     else:
-        answer_neighbours(shards, query_id, generation, category, k=k)
+        answer_neighbours(shards(), query_id, generation, category, k=k)

@@ -15,8 +15,9 @@ from catalog.rows.collections import CollectionRow
 from catalog.rows.products import NewProduct
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
+from config.settings import settings
 from indexer.hnsw.directory_ownership import DirectoryOwnership
-from workers import index as index_stage
+from workers.index_process import parts
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +27,14 @@ def index_owner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None
         yield
         return
     request.getfixturevalue("catalog")
+    with pytest.MonkeyPatch.context() as patch:
+        # No thread renews this lease, so it lasts longer than a test.
+        patch.setattr(
+            parts, "settings", lambda: settings().model_copy(update={"lease_seconds": 300.0})
+        )
+        ownership = parts.ownership()
     with DirectoryOwnership(tmp_path / "owned") as directory:
-        assert index_stage.ownership.take(directory)
+        assert ownership.take(directory)
         yield
 
 

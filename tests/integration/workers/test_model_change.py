@@ -47,7 +47,7 @@ def shards(
     catalog.models.adopt(OLD, NEW)
     made = CatalogIndex(lambda: catalog, shard_capacity=100, directory=tmp_path / "sets")
     made.restore()
-    monkeypatch.setattr(index_stage, "shards", made)
+    monkeypatch.setattr(index_stage, "shards", lambda: made)
     monkeypatch.setattr(vision_stage, "pipeline", pipeline)
     return made
 
@@ -229,7 +229,7 @@ def test_an_image_written_after_the_change_had_begun_without_its_vector_is_seen_
     monkeypatch.setattr(type(work.catalog.images), "succeed", lambda _, n, __: begin_meanwhile(n))
     work.stages(at_index)
     monkeypatch.undo()
-    monkeypatch.setattr(index_stage, "shards", work.shards)
+    monkeypatch.setattr(index_stage, "shards", lambda: work.shards)
     monkeypatch.setattr(vision_stage, "pipeline", pipeline)
     found = work.change(collection)
     assert found is not None
@@ -348,7 +348,7 @@ def test_a_restarted_index_knows_both_models_and_goes_on(
     change_models()
     work.finish(*work.anew(collection))
     after = CatalogIndex(lambda: work.catalog, shard_capacity=100, directory=tmp_path / "sets")
-    monkeypatch.setattr(index_stage, "shards", after)
+    monkeypatch.setattr(index_stage, "shards", lambda: after)
     work.shards = after
     assert len(after.restore()) == 2
     assert set(work.found(collection, 0, OLD)) == set(labels)
@@ -377,14 +377,14 @@ def test_an_owner_of_the_index_that_is_followed_meanwhile_takes_a_change_no_step
 ) -> None:
     collection = taken(take, work, 0)[0].collection
     work.begin(collection)
-    monkeypatch.setattr(index_stage.ownership, "_on_loss", lambda: None)
+    monkeypatch.setattr(index_stage.ownership(), "_on_loss", lambda: None)
     original = getattr(Changes, step)
     seen: list[Change | None] = []
 
     def followed(changes: Changes, *arguments: Any) -> Any:
         if not seen:
             seen.append(work.change(collection))
-            changes.take_over(index_stage.ownership.epoch + 1)
+            changes.take_over(index_stage.ownership().epoch + 1)
         return original(changes, *arguments)
 
     monkeypatch.setattr(Changes, step, followed)

@@ -90,7 +90,7 @@ def work(recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with recorder.recording():
         catalog.models.adopt(OLD, NEW)
     shards = CatalogIndex(lambda: catalog, shard_capacity=100, directory=tmp_path / "sets")
-    monkeypatch.setattr(index_stage, "shards", shards)
+    monkeypatch.setattr(index_stage, "shards", lambda: shards)
     monkeypatch.setattr(vision_stage, "pipeline", pipeline)
     return Work(catalog, shards)
 
@@ -199,7 +199,7 @@ def own_index(work: Work) -> None:
 
     With what the owner before left in the folder, and without.
     """
-    epoch = index_stage.ownership.epoch
+    epoch = index_stage.ownership().epoch
     work.catalog.images.take_over(epoch)
     work.catalog.changes.take_over(epoch)
     folder = work.shards._directory

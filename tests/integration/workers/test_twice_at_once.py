@@ -63,7 +63,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> SlowColour:
 @pytest.fixture
 def shards(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> CatalogIndex:
     fresh = CatalogIndex(lambda: catalog, shard_capacity=1000)
-    monkeypatch.setattr(index_stage, "shards", fresh)
+    monkeypatch.setattr(index_stage, "shards", lambda: fresh)
     catalog.models.adopt(MODEL)
     fresh.restore()
     return fresh

@@ -43,7 +43,7 @@ def no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def process(tmp_path: Path, index_owner: None) -> Iterator[StartProcess]:
     """Return a function that starts an index process on a data directory."""
-    index_stage.ownership.release()
+    index_stage.ownership().release()
     started: list[IndexProcess] = []
 
     def begin(data_dir: str = "data") -> IndexProcess:

@@ -56,7 +56,7 @@ def test_an_image_that_was_added_but_not_yet_ended_is_found_after_its_next_attem
 
     after = start()
     opened(after)
-    monkeypatch.setattr(index_stage, "shards", after)
+    monkeypatch.setattr(index_stage, "shards", lambda: after)
     index_stage.index(chunk.id, chunk.attempt)
     key = SetKey(chunk.generation, "鞋靴")
     assert set(found(after, chunk.labels[0], key)) == set(chunk.labels)

@@ -52,7 +52,7 @@ class Other:
 def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What this process does when it finds that it lost the index, instead of ending."""
     calls: list[str] = []
-    monkeypatch.setattr(index_stage.ownership, "_on_loss", lambda: calls.append("lost"))
+    monkeypatch.setattr(index_stage.ownership(), "_on_loss", lambda: calls.append("lost"))
     return calls
 
 
@@ -63,7 +63,7 @@ def shards(
     """The shards of this process, which owns the index."""
     made = start()
     made.restore()
-    monkeypatch.setattr(index_stage, "shards", made)
+    monkeypatch.setattr(index_stage, "shards", lambda: made)
     return made
 
 
@@ -97,8 +97,8 @@ def assert_the_other_ends_it(
     sent = catalog.chunks.resend(back)
     assert sent is not None
     with monkeypatch.context() as patch:
-        patch.setattr(index_stage, "ownership", other.ownership)
-        patch.setattr(index_stage, "shards", other.shards)
+        patch.setattr(index_stage, "ownership", lambda: other.ownership)
+        patch.setattr(index_stage, "shards", lambda: other.shards)
         index_stage.index(sent.id, sent.attempt)
     assert outcomes(catalog, chunk) == {SUCCEEDED}
     key = SetKey(chunk.generation, "鞋靴")
@@ -210,7 +210,7 @@ def test_a_process_whose_lease_may_have_ended_answers_no_search_until_it_is_rene
     steady = steady_seconds()
     monkeypatch.setattr(module, "steady_seconds", lambda: steady + 3600.0)
     assert ask(catalog) == {"busy": True}
-    index_stage.ownership._renew()
+    index_stage.ownership()._renew()
     assert ask(catalog)["labels"] == [1]
 
 
@@ -223,20 +223,20 @@ def test_a_database_that_is_away_takes_the_index_from_nobody(
     with monkeypatch.context() as patch:
         patch.setattr(Ownership, "renew", away)
         with pytest.raises(ConnectionFailure):
-            index_stage.ownership._renew()
-    index_stage.ownership._renew()
+            index_stage.ownership()._renew()
+    index_stage.ownership()._renew()
     assert lost == []
-    assert index_stage.ownership.check() == index_stage.ownership.epoch
+    assert index_stage.ownership().check() == index_stage.ownership().epoch
 
 
 def test_a_renewal_that_comes_too_late_tells_that_the_index_is_lost(
     catalog: Catalog, other: Other, lost: list[str]
 ) -> None:
     other.take_over()
-    index_stage.ownership._renew()
+    index_stage.ownership()._renew()
     assert lost == ["lost"]
     with pytest.raises(NotOwnerError):
-        index_stage.ownership.check()
+        index_stage.ownership().check()
 
 
 def test_a_standby_waits_and_follows_an_owner_that_stops_at_once(

@@ -16,7 +16,6 @@ from tests.integration.workers.index.rows import (
     MODEL,
     put,
 )
-from workers.index_process import catalog_index as module
 
 
 class Worker:
@@ -29,7 +28,7 @@ class Worker:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command.split(), *queues],
-                cwd=Path(module.__file__).parents[1],
+                cwd=Path(__file__).resolve().parents[4],
                 env={
                     **os.environ,
                     "SNAPSKU_DATA_DIR": str(data_dir),
