@@ -22,15 +22,14 @@ from broker.staged_bytes import RoomNotice, staged_bytes_of
 from catalog.database.connection import connect
 from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog, catalog_of
-from config.limits import fetch_policy_of, picture_limits_of
 from config.refusal import refuse
 from config.settings import Settings
 from contract.errors import NoRelativeCollection
-from download.policy import FetchPolicy
+from download.policy import FetchPolicy, fetch_policy_of
 from identity.custody import Custody, WrongSecretKeyError
 from identity.nonces import Nonces
 from identity.vault import Vault
-from vision.picture import PictureLimits
+from vision.picture import PictureLimits, picture_limits_of
 
 log = structlog.get_logger(__name__)
 

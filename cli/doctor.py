@@ -33,9 +33,9 @@ from catalog.schema.indexes import missing_indexes
 from catalog.schema.version import SCHEMA, Schema
 from catalog.store import Catalog, catalog_of
 from cli.findings import Finding, Wrong, find
+from config.allow_list import AllowList
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
-from download.address import AllowList
 from identity.custody import Custody
 from identity.vault import Vault
 

@@ -1,6 +1,6 @@
 """What a fetch may do: addresses, ports, sizes and times, as one value.
 
-The module knows of no HTTP client and reads no setting; its maker fills it in.
+The thin API process imports this module, so it loads no HTTP client.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from config.allow_list import AllowList
+from config.version import VERSION
+
 if TYPE_CHECKING:
-    from download.address import AllowList
+    from config.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +37,16 @@ class FetchPolicy:
     user_agent: str = "snapsku"
     #: A PEM file of certificate authorities to trust instead of the public ones.
     ca_file: str | None = None
+
+
+def fetch_policy_of(chosen: Settings) -> FetchPolicy:
+    """Return what a fetch of a product's picture may do."""
+    return FetchPolicy(
+        allow=AllowList.parse(chosen.fetch_allow),
+        max_bytes=chosen.image_bytes,
+        ports=frozenset(int(port) for port in chosen.fetch_ports),
+        connect_seconds=chosen.fetch_connect_seconds,
+        read_gap_seconds=chosen.fetch_gap_seconds,
+        total_seconds=chosen.fetch_image_seconds,
+        user_agent=f"snapsku/{VERSION} (+product image search)",
+    )

@@ -27,6 +27,8 @@ from vision.container import jpeg_parts, png_parts
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
+    from config.settings import Settings
+
 _JPEG_START = b"\xff\xd8\xff"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _THUMBNAIL_QUALITY = 85
@@ -61,6 +63,15 @@ class PictureLimits:
     max_bytes: int
     min_side: int
     max_side: int
+
+
+def picture_limits_of(chosen: Settings) -> PictureLimits:
+    """Return the limits of a picture that the settings set."""
+    return PictureLimits(
+        max_bytes=chosen.image_bytes,
+        min_side=chosen.image_min_side,
+        max_side=chosen.image_max_side,
+    )
 
 
 def inspect(data: bytes, limits: PictureLimits) -> tuple[int, int]:

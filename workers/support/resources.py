@@ -16,10 +16,9 @@ from broker.search_exchange import Exchange
 from broker.staged_bytes import RoomNotice, StagedBytes, staged_bytes_of
 from catalog.database.connection import connect
 from catalog.store import Catalog, catalog_of
-from config.limits import fetch_policy_of, picture_limits_of
 from config.settings import settings
-from download.policy import FetchPolicy
-from vision.picture import PictureLimits
+from download.policy import FetchPolicy, fetch_policy_of
+from vision.picture import PictureLimits, picture_limits_of
 
 
 @cache

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from download.address import AllowList
+from config.allow_list import AllowList
 from download.policy import FetchPolicy
 
 PUBLIC = "127.0.0.1"

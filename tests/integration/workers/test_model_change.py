@@ -33,6 +33,7 @@ from tests.integration.workers.model_change import (
 from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage
+from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
 from workers.support.model import ModelNotLoadedError
 from workers.support.resources import staged_bytes
@@ -377,14 +378,14 @@ def test_an_owner_of_the_index_that_is_followed_meanwhile_takes_a_change_no_step
 ) -> None:
     collection = taken(take, work, 0)[0].collection
     work.begin(collection)
-    monkeypatch.setattr(index_stage.ownership(), "_on_loss", lambda: None)
+    monkeypatch.setattr(parts.ownership(), "_on_loss", lambda: None)
     original = getattr(Changes, step)
     seen: list[Change | None] = []
 
     def followed(changes: Changes, *arguments: Any) -> Any:
         if not seen:
             seen.append(work.change(collection))
-            changes.take_over(index_stage.ownership().epoch + 1)
+            changes.take_over(parts.ownership().epoch + 1)
         return original(changes, *arguments)
 
     monkeypatch.setattr(Changes, step, followed)

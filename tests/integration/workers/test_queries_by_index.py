@@ -30,6 +30,7 @@ from tests.integration.workers.recorded_queries import Recorder, is_by_index
 from workers import index as index_stage
 from workers import maintenance
 from workers import vision as vision_stage
+from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.comparison import Comparison
 from workers.support import resources
@@ -199,7 +200,7 @@ def own_index(work: Work) -> None:
 
     With what the owner before left in the folder, and without.
     """
-    epoch = index_stage.ownership().epoch
+    epoch = parts.ownership().epoch
     work.catalog.images.take_over(epoch)
     work.catalog.changes.take_over(epoch)
     folder = work.shards._directory

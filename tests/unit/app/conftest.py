@@ -25,12 +25,13 @@ from broker.index_reports import IndexReports
 from broker.process_reports import ProcessReports
 from broker.search_exchange import Exchange
 from broker.staged_bytes import RoomNotice
-from config.limits import fetch_policy_of, picture_limits_of
 from config.settings import Settings, settings
+from download.policy import fetch_policy_of
 from identity.nonces import Nonces
 from identity.vault import Vault
 from tests.unit.app.caller_standins import NOW, Rows
 from tests.unit.app.standins import FailingCatalog
+from vision.picture import picture_limits_of
 
 #: The accounts of a service that never made a key.
 NOBODY: Any = SimpleNamespace(is_anybody=lambda: False)

@@ -7,10 +7,10 @@ import textwrap
 import pytest
 
 from app.http.image_content import Content, read_content
-from config.limits import fetch_policy_of
 from config.settings import Settings
 from contract import errors
 from contract.errors import ContractError
+from download.policy import fetch_policy_of
 from tests.unit.app.standins import image_file, in_base64
 from vision.picture import PictureLimits
 

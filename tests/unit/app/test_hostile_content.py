@@ -7,9 +7,9 @@ import base64
 import pytest
 
 from app.http.image_content import read_content
-from config.limits import fetch_policy_of
 from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ContractError
+from download.policy import fetch_policy_of
 from tests.hostile_pictures import LIMIT_BYTES, HostilePicture, hostile_pictures
 from vision.picture import PictureLimits
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from download.address import AllowList
+from config.allow_list import AllowList
 from download.policy import FetchPolicy
 
 Talk = Callable[["Server", socket.socket, bytes], None]

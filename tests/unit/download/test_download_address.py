@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from config.allow_list import AllowList
 from contract.errors import BrokenBase64OrUrl
-from download.address import AllowList, check_url, is_global_address, judge_url
+from download.address import check_url, is_global_address, judge_url
 from tests.unit.download.loopback import policy
 
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from config.limits import fetch_policy_of
 from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
 from download.client import TransientFetchError, fetch_all
-from download.policy import FetchPolicy
+from download.policy import FetchPolicy, fetch_policy_of
 from tests.unit.download.loopback import Serve, Server, Stopwatch, Talk
 from tests.unit.download.loopback import policy as policy_for
 
@@ -189,7 +188,7 @@ def test_threads_that_hang_do_not_keep_the_interpreter(stage: str) -> None:
     code = f"""
 import time
 from download import client
-from download.address import AllowList
+from config.allow_list import AllowList
 hang = lambda *_: time.sleep(120)
 if {stage!r} == "fetch":
     client.fetch = hang

@@ -11,8 +11,7 @@ import pytest
 from catalog.store import Catalog
 from tests.integration.workers.index.process import IndexProcess, StartProcess
 from tests.integration.workers.index.rows import MODEL
-from workers import index as index_stage
-from workers.index_process import catalog_index
+from workers.index_process import catalog_index, parts
 from workers.index_process.catalog_index import CatalogIndex
 
 
@@ -43,7 +42,7 @@ def no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def process(tmp_path: Path, index_owner: None) -> Iterator[StartProcess]:
     """Return a function that starts an index process on a data directory."""
-    index_stage.ownership().release()
+    parts.ownership().release()
     started: list[IndexProcess] = []
 
     def begin(data_dir: str = "data") -> IndexProcess:

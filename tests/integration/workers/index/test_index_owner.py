@@ -26,6 +26,7 @@ from tests.integration.workers.index.process import StartProcess, reported
 from tests.integration.workers.index.rows import CLOTHES, MODEL, SHOES, feature, found, put
 from workers import index as index_stage
 from workers.index_process import ownership as module
+from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.ownership import IndexOwnership
 from workers.support.resources import exchange
@@ -52,7 +53,7 @@ class Other:
 def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What this process does when it finds that it lost the index, instead of ending."""
     calls: list[str] = []
-    monkeypatch.setattr(index_stage.ownership(), "_on_loss", lambda: calls.append("lost"))
+    monkeypatch.setattr(parts.ownership(), "_on_loss", lambda: calls.append("lost"))
     return calls
 
 
@@ -210,7 +211,7 @@ def test_a_process_whose_lease_may_have_ended_answers_no_search_until_it_is_rene
     steady = steady_seconds()
     monkeypatch.setattr(module, "steady_seconds", lambda: steady + 3600.0)
     assert ask(catalog) == {"busy": True}
-    index_stage.ownership()._renew()
+    parts.ownership()._renew()
     assert ask(catalog)["labels"] == [1]
 
 
@@ -223,20 +224,20 @@ def test_a_database_that_is_away_takes_the_index_from_nobody(
     with monkeypatch.context() as patch:
         patch.setattr(Ownership, "renew", away)
         with pytest.raises(ConnectionFailure):
-            index_stage.ownership()._renew()
-    index_stage.ownership()._renew()
+            parts.ownership()._renew()
+    parts.ownership()._renew()
     assert lost == []
-    assert index_stage.ownership().check() == index_stage.ownership().epoch
+    assert parts.ownership().check() == parts.ownership().epoch
 
 
 def test_a_renewal_that_comes_too_late_tells_that_the_index_is_lost(
     catalog: Catalog, other: Other, lost: list[str]
 ) -> None:
     other.take_over()
-    index_stage.ownership()._renew()
+    parts.ownership()._renew()
     assert lost == ["lost"]
     with pytest.raises(NotOwnerError):
-        index_stage.ownership().check()
+        parts.ownership().check()
 
 
 def test_a_standby_waits_and_follows_an_owner_that_stops_at_once(

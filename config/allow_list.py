@@ -1,0 +1,101 @@
+"""The allow-list of downloads, as operators write it, and the grammar of host names in it.
+
+It is read at the start of every process, so that a bad entry is refused there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+import idna
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
+#: No top-level domain is a number, so a host that ends in one is an IPv4 literal.
+NUMERIC_END = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\Z")
+
+
+def ascii_name(host: str) -> str:
+    """Return a host in lower case and in ASCII. Raises ValueError if IDNA has no form for it."""
+    host = host.lower()
+    if not host.isascii():
+        host = idna.encode(host, uts46=True).decode("ascii")
+    return host.removesuffix(".")
+
+
+@dataclass(frozen=True)
+class AllowList:
+    """Hosts and networks that may be non-global and may use ports of their own.
+
+    An entry with a port allows that port only; an entry without one allows every port.
+    A name's entry covers whatever addresses the name has.
+    """
+
+    names: frozenset[tuple[str, int | None]] = frozenset()
+    networks: tuple[tuple[Network, int | None], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> AllowList:
+        """Read a comma-separated setting such as "10.0.0.0/8, files.internal:8080, [::1]:9000".
+
+        Raises:
+            ValueError: an entry is not a host or a network, with or without a port.
+
+        """
+        names: set[tuple[str, int | None]] = set()
+        networks: list[tuple[Network, int | None]] = []
+        for entry in filter(None, map(str.strip, text.split(","))):
+            host, port = _split_entry(entry)
+            try:
+                networks.append((ipaddress.ip_network(host), port))
+                continue
+            except ValueError as error:
+                reason = str(error)
+            if "/" in host or ":" in host:
+                raise ValueError(f"allow-list entry {entry!r}: {reason}")
+            try:
+                name = ascii_name(host)
+            except ValueError as error:
+                raise ValueError(f"allow-list entry {entry!r}: {error}") from error
+            if not NAME.match(name) or NUMERIC_END.search(name):
+                raise ValueError(f"allow-list entry {entry!r} is neither a host nor a network")
+            names.add((name, port))
+        return cls(frozenset(names), tuple(networks))
+
+    def permits_name(self, name: str, port: int) -> bool:
+        """Say whether an entry names this host, for this port."""
+        return (name, port) in self.names or (name, None) in self.names
+
+    def permits_address(self, address: Address, port: int) -> bool:
+        """Say whether a listed network holds this address, for this port."""
+        forms: list[Address] = [address]
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            forms.append(address.ipv4_mapped)
+        return any(
+            listed in (None, port) and any(form in network for form in forms)
+            for network, listed in self.networks
+        )
+
+    def may_permit_port(self, port: int) -> bool:
+        """Say whether some address, still unknown, could be allowed on this port."""
+        return any(listed in (None, port) for _, listed in self.networks)
+
+
+def _split_entry(entry: str) -> tuple[str, int | None]:
+    bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::([0-9]+))?", entry)
+    plain = re.fullmatch(r"([^:\[\]]+)(?::([0-9]+))?", entry)
+    found = bracketed or plain
+    if found is None:
+        # Two colons or more without brackets: a bare IPv6 address or network.
+        if entry.count(":") > 1 and "[" not in entry:
+            return entry, None
+        raise ValueError(f"allow-list entry {entry!r} is not a host or a network with a port")
+    port = None if found[2] is None else int(found[2])
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"allow-list entry {entry!r}: a port is 1 to 65535")
+    return found[1], port
