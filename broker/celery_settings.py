@@ -69,10 +69,10 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         # has a pool that ends in time, and reports on its machine.
         "imports": (
             "workers.support.start",
-            "workers.probe",
+            "workers.support.probe",
             "broker.celery_fixes.stuck_consumer",
             "broker.celery_fixes.result_wait",
-            "broker.process_reports",
+            "workers.support.process_reporter",
         ),
         "timezone": "UTC",
         # In memory: a file that remembers the last runs could be damaged by a kill, and would hold

@@ -68,4 +68,4 @@ def test_pre_commit_runs_each_tool_of_make_lint_from_the_environment_and_downloa
     lint = makefile.partition("\nlint: setup\n")[2].partition("\n\n")[0]
     tools = {tuple(line.split("/")[1].split()[:2]) for line in lint.splitlines()}
     hooks = {tuple(hook["entry"].removeprefix(".venv/bin/").split()[:2]) for hook in local["hooks"]}
-    assert hooks == tools == {("ruff", "format"), ("ruff", "check"), ("mypy",)}
+    assert hooks == tools == {("ruff", "format"), ("ruff", "check"), ("mypy",), ("lint-imports",)}

@@ -114,7 +114,7 @@ def test_every_queue_has_its_task_and_every_named_task_exists(loaded_workers: An
         RETENTION: "workers.sweeps.retention",
         RECOUNTS: "workers.sweeps.recounts",
         MODEL_CHANGES: "workers.sweeps.model_changes",
-        PROBE: "workers.probe",
+        PROBE: "workers.support.probe",
     }
     tasks = {task_name(queue) for queue in QUEUES if queue != "maintenance"}
     assert tasks <= set(ours)

@@ -18,8 +18,20 @@ def configuration(environment: pytest.MonkeyPatch, **chosen: str) -> dict[str, A
     return celery_settings(settings())
 
 
-def test_every_worker_loads_the_check_of_the_schema(environment: pytest.MonkeyPatch) -> None:
-    assert "workers.support.start" in configuration(environment)["imports"]
+@pytest.mark.parametrize(
+    "module",
+    [
+        "workers.support.start",
+        "workers.support.probe",
+        "workers.support.process_reporter",
+        "broker.celery_fixes.stuck_consumer",
+        "broker.celery_fixes.result_wait",
+    ],
+)
+def test_every_worker_loads_what_compares_the_schema_answers_probes_reports_and_repairs(
+    environment: pytest.MonkeyPatch, module: str
+) -> None:
+    assert module in configuration(environment)["imports"]
 
 
 def test_queues_are_probed_as_often_as_the_settings_say(environment: pytest.MonkeyPatch) -> None:
