@@ -7,7 +7,7 @@ a copy of what the rows say, for speed: where it is missing, the rows answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import redis
 import structlog
@@ -15,17 +15,9 @@ from celery import states
 from redis.exceptions import RedisError
 
 from broker.celery_app import app
+from catalog.flows.task_standing import Outcome
 
 log = structlog.get_logger(__name__)
-
-
-class Outcome(NamedTuple):
-    """How one image of a task ended: "SUCCEEDED", or the message of its fault."""
-
-    label: int
-    product_id: str
-    image_id: str
-    outcome: str
 
 
 def store_outcomes(chunk_id: str, outcomes: Sequence[Outcome]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from app.http.fields import (
     PAGE_SIZE,
@@ -20,25 +20,20 @@ from app.http.timestamps import iso
 from app.operations import answers, examples
 from app.operations.base import CONTENT_FAULTS, Call, Operation
 from app.services import Services
-from broker.results import Outcome, read_outcomes
-from catalog.rows.chunks import State
+from broker.results import read_outcomes
+from catalog.flows.task_standing import (
+    TaskCounts,
+    TaskStanding,
+    count_images,
+    find_standing,
+    note_end,
+)
 from catalog.rows.collections import collection_key
 from catalog.rows.images import SUCCEEDED
 from catalog.rows.tasks import TaskRow, user_of
 from contract import errors
 
-#: A chunk that is split between two reads hides its images for a moment; then we read again.
-READS = 3
-
 PROCESSING, FINISHED = "PROCESSING", "FINISHED"
-
-
-class Told(NamedTuple):
-    """An image of a task as it is told."""
-
-    outcome: Outcome
-    is_final: bool
-    is_kept: bool  #: a chunk that is done tells the same as long as the task is there
 
 
 class ListTasksRequest(RequestModel):
@@ -62,83 +57,29 @@ def task_status(services: Services, call: Call) -> dict[str, Any]:
     user = user_of(request.task_id)
     if user is None:
         raise errors.InvalidTaskId
-    images: dict[int, Told] = {}
-    for _ in range(READS):
-        task = services.catalog.tasks.find(request.task_id) if user == call.user else None
-        if task is None:
-            raise errors.TaskNotExist
-        images = _images(services, task)
-        if len(images) == task.image_count:
-            break
-    else:
-        raise errors.QueryTaskStatusError(
-            f"{len(images)} images of a task that took another number"
+    standing = None
+    if user == call.user:
+        standing = find_standing(
+            services.catalog, request.task_id, partial(read_outcomes, services.redis)
         )
-    answer = _answer(list(images.values()))
-    if task.ending is None and answer["task_status"] == FINISHED:
-        # Who was told that a task is finished finds it among the finished ones at once. The end
-        # of a chunk may be long in coming, and the rows of its images may go before it.
-        services.catalog.tasks.finish(
-            task.task_id,
-            len(answer["succeeded_list"]),
-            len(answer["failed_list"]),
-            {label: told.outcome.outcome for label, told in images.items() if not told.is_kept},
-        )
-    return answer
+    if standing is None:
+        raise errors.TaskNotExist
+    note_end(services.catalog, standing)
+    return _answer(standing)
 
 
-def _images(services: Services, task: TaskRow) -> dict[int, Told]:
-    """Return each image of a task by label."""
-    results = read_outcomes(services.redis, task.chunk_ids)
-    images = {
-        outcome.label: Told(outcome, is_final=True, is_kept=True)
-        for found in results.values()
-        for outcome in found
-    }
-    missing = [chunk_id for chunk_id in task.chunk_ids if chunk_id not in results]
-    for told in _from_rows(services, task.task_id, missing):
-        # While a chunk is being split, an image may stand in two; the one that knows more wins.
-        if told.is_final or told.outcome.label not in images:
-            images[told.outcome.label] = told
-    return images
-
-
-def _from_rows(services: Services, task_id: str, chunk_ids: Sequence[str]) -> list[Told]:
-    """Read from the rows what no Celery result tells: chunks at work, and results that are gone."""
-    if not chunk_ids:
-        return []
-    chunks = services.catalog.chunks.find(chunk_ids)
-    open_labels = [
-        label for chunk in chunks if chunk.state is not State.DONE for label in chunk.labels
-    ]
-    images = services.catalog.images.find(open_labels)
-    ended = {label: image.outcome for label, image in images.items()}
-    if len(images) < len(open_labels):
-        # After the rows: an outcome is noted in the task before its row goes.
-        task = services.catalog.tasks.find(task_id)
-        ended = {**(task.ended if task else {}), **ended}
-    found = []
-    for chunk in chunks:
-        is_done = chunk.state is State.DONE
-        for position, item in enumerate(chunk.items):
-            told = chunk.outcomes[position] if is_done else ended.get(item.label)
-            outcome = Outcome(item.label, item.product_id, item.image_id, told or "")
-            found.append(Told(outcome, is_final=told is not None, is_kept=is_done))
-    return found
-
-
-def _answer(images: Sequence[Told]) -> dict[str, Any]:
+def _answer(standing: TaskStanding) -> dict[str, Any]:
     succeeded, failed, pending = [], [], []
-    for outcome, is_final, _ in sorted(images):
-        names = {"product_id": outcome.product_id, "image_id": outcome.image_id}
-        if not is_final:
+    for image in sorted(standing.images.values()):
+        names = {"product_id": image.outcome.product_id, "image_id": image.outcome.image_id}
+        if not image.is_final:
             pending.append(names)
-        elif outcome.outcome == SUCCEEDED:
+        elif image.outcome.outcome == SUCCEEDED:
             succeeded.append(names)
         else:
-            failed.append({**names, "message": outcome.outcome})
+            failed.append({**names, "message": image.outcome.outcome})
     return {
-        "task_status": PROCESSING if pending else FINISHED,
+        "task_status": FINISHED if standing.is_finished else PROCESSING,
         "succeeded_list": succeeded,
         "failed_list": failed,
         "pending_list": pending,
@@ -159,53 +100,22 @@ def list_tasks(services: Services, call: Call) -> dict[str, Any]:
         )
     except ValueError as error:
         raise errors.InvalidParameterJson from error
-    ended = _ended_images(services, [task for task in page.rows if task.ending is None])
+    counts = count_images(services.catalog, page.rows, partial(read_outcomes, services.redis))
     return {
-        "task_list": [_summary(task, ended.get(task.task_id, {})) for task in page.rows],
+        "task_list": [_summary(task, counts[task.task_id]) for task in page.rows],
         "next_cursor": write_cursor(page.next),
     }
 
 
-def _ended_images(services: Services, tasks: Sequence[TaskRow]) -> dict[str, dict[int, str]]:
-    """Return the outcomes of the images that ended of each of these tasks, by label.
-
-    Those in chunks that are done: one read for all tasks, whose size does not grow with their
-    images.
-    """
-    task_ids = {chunk_id: task.task_id for task in tasks for chunk_id in task.chunk_ids}
-    if not task_ids:
-        return {}
-    results = read_outcomes(services.redis, list(task_ids))
-    ended: dict[str, dict[int, str]] = {}
-    for chunk_id, outcomes in results.items():
-        of_task = ended.setdefault(task_ids[chunk_id], {})
-        of_task.update((outcome.label, outcome.outcome) for outcome in outcomes)
-    for chunk in services.catalog.chunks.find([n for n in task_ids if n not in results]):
-        if chunk.state is State.DONE:
-            of_task = ended.setdefault(task_ids[chunk.id], {})
-            of_task.update(zip(chunk.labels, chunk.outcomes, strict=True))
-    return ended
-
-
-def _summary(task: TaskRow, ended: Mapping[int, str]) -> dict[str, Any]:
-    """Return what is told of a task; `ended` are the outcomes of a task whose end is not noted.
-
-    That comes some milliseconds after its last image, or within a lease where a worker died.
-    """
-    ending = task.ending
-    if ending is None:
-        succeeded = sum(outcome == SUCCEEDED for outcome in ended.values())
-        failed = len(ended) - succeeded
-    else:
-        succeeded, failed = ending.succeeded, ending.failed
+def _summary(task: TaskRow, counts: TaskCounts) -> dict[str, Any]:
     return {
         "task_id": task.task_id,
-        "task_status": PROCESSING if ending is None else FINISHED,
-        "succeeded": succeeded,
-        "failed": failed,
-        "pending": task.image_count - succeeded - failed,
+        "task_status": PROCESSING if task.ending is None else FINISHED,
+        "succeeded": counts.succeeded,
+        "failed": counts.failed,
+        "pending": counts.pending,
         "created_at": iso(task.created_at),
-        "finished_at": iso(None if ending is None else ending.finished_at),
+        "finished_at": iso(None if task.ending is None else task.ending.finished_at),
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import redis
 
-from broker.results import Outcome, read_outcomes, store_outcomes
+from broker.results import read_outcomes, store_outcomes
+from catalog.flows.task_standing import Outcome
 from catalog.store import Catalog
 from config.settings import settings
 from tests.integration.app.api_in_process import Serve, result

@@ -91,7 +91,7 @@ class User:
 @pytest.fixture
 def users(serve: Serve, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> tuple[User, User]:
     # No worker is there, and none of another test shall find these messages.
-    monkeypatch.setattr(f"app.ingestion.{send_chunks.__name__}", lambda *_: None)
+    monkeypatch.setattr(f"app.operations.ingestion.{send_chunks.__name__}", lambda *_: None)
     client = serve(collections_per_user=0)
     for name in ("alice", "bob"):
         keys = NewKeys(f"AK-{name}", b"sealed", hash_of(f"key of {name}"))

@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from broker import staged_bytes as module
-from broker.results import Outcome, store_outcomes
+from broker.results import store_outcomes
 from broker.staged_bytes import RoomNotice, StagedBytes
+from catalog.flows.task_standing import Outcome
 
 BIG_LABEL = 2**62
 
