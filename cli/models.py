@@ -1,6 +1,6 @@
 """`snapsku models`: which models the collections use, and changes from one to another. Prints JSON.
 
-The work of a change is done by the workers; what stands here writes and reads rows.
+The rules of a change are in catalog.flows.model_change; the workers do its work.
 """
 
 from __future__ import annotations
@@ -9,19 +9,40 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from catalog.rows.changes import Change, ChangeState
+from catalog.flows.model_change import (
+    BeginAnswer,
+    CancelAnswer,
+    begin_change,
+    cancel_change,
+    lost_images,
+    progress_of,
+)
+from catalog.rows.changes import Change
 from catalog.rows.collections import CollectionRow
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from cli.faults import told_in_one_line
 from cli.servers import opened_catalog
 
-#: Chunks of a change that are counted as under way; there are fewer.
-CHUNKS = 1000
+BEGUN = {
+    BeginAnswer.BEGUN: "begun",
+    BeginAnswer.GOES_ON: "goes on",
+    BeginAnswer.UNDER_WAY: "is under way",
+    BeginAnswer.HAS_NO_MODEL: "has no model yet; start a vision worker",
+    BeginAnswer.HAS_THIS_MODEL: "uses this model already",
+    BeginAnswer.CHANGED_MEANWHILE: "was changed meanwhile; try again",
+}
+CANCELLED = {
+    CancelAnswer.CANCELLED: "cancelled",
+    CancelAnswer.WAS_CANCELLED: "is cancelled",
+    CancelAnswer.NO_CHANGE: "no change is under way",
+    CancelAnswer.HAS_SWITCHED: "has switched already; change it back with --to",
+}
 
 ONE = click.argument("collection", required=False)
 ALL = click.option("--all", "of_all", is_flag=True, help="Of every collection, new ones too.")
@@ -75,10 +96,7 @@ def status(collection: str | None) -> None:
 
 
 def _told(catalog: Catalog, change: Change) -> dict[str, Any]:
-    chunks = catalog.chunks.of_change(change.generation, CHUNKS)
-    labels = {label for chunk in chunks for label in chunk.labels}
-    losses = catalog.losses.of_generation(change.generation, change.target)
-    embedded = catalog.vectors.present([loss.label for loss in losses], [change.target])
+    progress = progress_of(catalog, change)
     return {
         "collection": change.collection,
         "from": change.source,
@@ -86,8 +104,8 @@ def _told(catalog: Catalog, change: Change) -> dict[str, Any]:
         "state": change.state.value,
         "images": change.image_count,
         "looked_at": change.seen,
-        "under_way": len(labels),
-        "lost": len(losses) - len(embedded),
+        "under_way": progress.under_way,
+        "lost": progress.lost,
         "accepts_losses": change.accepts_losses,
         "begun_at": change.begun_at.isoformat(),
     }
@@ -132,24 +150,13 @@ def _target(catalog: Catalog, to: str | None) -> ModelRow:
 
 
 def _begin(catalog: Catalog, row: CollectionRow, target: str, accept_losses: bool) -> str:
+    answer = begin_change(catalog, row, target, accept_losses=accept_losses)
+    if answer is not BeginAnswer.OTHER_CHANGE:
+        return BEGUN[answer]
     found = catalog.changes.find(row.key, row.generation)
     if found is None:
-        if row.model_id is None:
-            return "has no model yet; start a vision worker"
-        if row.model_id == target:
-            return "uses this model already"
-        # Of a change that was given up.
-        catalog.losses.forget(row.generation)
-        begun = catalog.changes.begin(row.key, row.model_id, target, accept_losses=accept_losses)
-        return "begun" if begun else "was changed meanwhile; try again"
-    if found.target != target or found.state in (ChangeState.SWITCHED, ChangeState.CANCELLED):
-        return f"a change from {found.source} to {found.target} is not over ({found.state.value})"
-    if found.state is ChangeState.RUNNING and found.accepts_losses >= accept_losses:
-        return "is under way"
-    if not accept_losses:
-        catalog.losses.forget(row.generation)
-    gone_on = catalog.changes.go_on(found, accept_losses=accept_losses)
-    return "goes on" if gone_on else "was changed meanwhile; try again"
+        return BEGUN[BeginAnswer.CHANGED_MEANWHILE]
+    return f"a change from {found.source} to {found.target} is not over ({found.state.value})"
 
 
 @models_command.command()
@@ -159,22 +166,7 @@ def cancel(collection: str | None, of_all: bool) -> None:
     """Let COLLECTION (USER/NAME) stay with its model, and remove what was made of the next."""
     with _catalog() as catalog:
         rows = _chosen(catalog, collection, of_all)
-        _say({row.key: _cancel(catalog, row) for row in rows})
-
-
-def _cancel(catalog: Catalog, row: CollectionRow) -> str:
-    found = catalog.changes.find(row.key, row.generation)
-    if found is None:
-        return "no change is under way"
-    if found.state is ChangeState.CANCELLED:
-        return "is cancelled"
-    if found.state is ChangeState.SWITCHED or not catalog.changes.cancel(found):
-        return "has switched already; change it back with --to"
-    current = catalog.models.current()
-    source = catalog.models.known().get(found.source)
-    if current is not None and source is not None and current.model_id == found.target:
-        catalog.models.begin_with(source)
-    return "cancelled"
+        _say({row.key: CANCELLED[cancel_change(catalog, row)] for row in rows})
 
 
 @models_command.command()
@@ -183,20 +175,4 @@ def lost(collection: str) -> None:
     """Name the images of COLLECTION (USER/NAME) that the next model could not embed, and why."""
     with _catalog() as catalog:
         (row,) = _chosen(catalog, collection, of_all=False)
-        model_id = row.next_model or row.model_id or ""
-        losses = catalog.losses.of_generation(row.generation, model_id)
-        images = catalog.images.find([loss.label for loss in losses])
-        embedded = catalog.vectors.present(list(images), [model_id])
-        _say(
-            [
-                {
-                    "product_id": images[loss.label].product_id,
-                    "image_id": images[loss.label].image_id,
-                    "reason": loss.reason,
-                }
-                for loss in losses
-                if loss.label in images
-                and images[loss.label].is_findable
-                and loss.label not in embedded
-            ]
-        )
+        _say([asdict(image) for image in lost_images(catalog, row)])

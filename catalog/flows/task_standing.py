@@ -1,0 +1,224 @@
+"""How each image of a task stands, and when a task is finished: decided here, for every caller.
+
+Celery's results are a copy of what the rows say, for speed: where one is missing, the rows answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from catalog.rows.chunks import Chunk, State
+from catalog.rows.images import SUCCEEDED
+from catalog.rows.tasks import TaskRow
+from catalog.store import Catalog
+from contract.errors import ContractError, InsertImageError, QueryTaskStatusError
+
+#: A chunk that is split between two reads hides its images for a moment; then we read again.
+READS = 3
+
+
+class Outcome(NamedTuple):
+    """How one image of a task ended: "SUCCEEDED", or the message of its fault."""
+
+    label: int
+    product_id: str
+    image_id: str
+    outcome: str
+
+
+#: Reads the outcomes of those of some chunks whose Celery result is there, by chunk.
+ReadResults = Callable[[Sequence[str]], Mapping[str, Sequence[Outcome]]]
+
+
+class ImageStanding(NamedTuple):
+    """How an image of a task stands; its outcome is empty while it is pending."""
+
+    outcome: Outcome
+    is_final: bool
+    is_kept: bool  #: a chunk that is done says the same as long as the task is there
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStanding:
+    """How a task stands, image by image."""
+
+    task: TaskRow
+    images: Mapping[int, ImageStanding]  #: by label
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every image has its outcome."""
+        return all(image.is_final for image in self.images.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskCounts:
+    """How many images of a task are where."""
+
+    succeeded: int
+    failed: int
+    pending: int
+
+
+def find_standing(catalog: Catalog, task_id: str, read_results: ReadResults) -> TaskStanding | None:
+    """Return how a task stands, None where there is none.
+
+    Raises QueryTaskStatusError where its chunks hold other images than it took.
+    """
+    images: dict[int, ImageStanding] = {}
+    for _ in range(READS):
+        task = catalog.tasks.find(task_id)
+        if task is None:
+            return None
+        images = _images(catalog, task, read_results)
+        if len(images) == task.image_count:
+            return TaskStanding(task=task, images=images)
+    raise QueryTaskStatusError(f"{len(images)} images of a task that took another number")
+
+
+def note_end(catalog: Catalog, standing: TaskStanding) -> None:
+    """Note that a task is finished, unless that is noted already.
+
+    A client that was told so finds it among the finished ones at once: the end of a chunk may be
+    long in coming, and the rows of its images may go before it.
+    """
+    if standing.task.ending is not None or not standing.is_finished:
+        return
+    images = standing.images
+    succeeded = sum(image.outcome.outcome == SUCCEEDED for image in images.values())
+    catalog.tasks.finish(
+        standing.task.task_id,
+        succeeded,
+        len(images) - succeeded,
+        {label: image.outcome.outcome for label, image in images.items() if not image.is_kept},
+    )
+
+
+def count_images(
+    catalog: Catalog, tasks: Sequence[TaskRow], read_results: ReadResults
+) -> dict[str, TaskCounts]:
+    """Return how many images of each of these tasks are where, by task.
+
+    Of a task whose end is not noted, those in chunks that are done count as ended: one read for
+    all tasks, whose size does not grow with their images. The note comes some milliseconds after
+    the last image, or within a lease where a worker died.
+    """
+    ended = _ended_images(catalog, [task for task in tasks if task.ending is None], read_results)
+    counts: dict[str, TaskCounts] = {}
+    for task in tasks:
+        if task.ending is None:
+            outcomes = ended.get(task.task_id, {})
+            succeeded = sum(outcome == SUCCEEDED for outcome in outcomes.values())
+            failed = len(outcomes) - succeeded
+        else:
+            succeeded, failed = task.ending.succeeded, task.ending.failed
+        counts[task.task_id] = TaskCounts(
+            succeeded=succeeded, failed=failed, pending=task.image_count - succeeded - failed
+        )
+    return counts
+
+
+def outcomes_of_rows(
+    catalog: Catalog, chunk: Chunk, faults: Mapping[int, type[ContractError]]
+) -> list[Outcome]:
+    """Return the outcomes of a chunk all of whose images ended, in their order.
+
+    `faults` are those of images that have no row any more, by label, unless they ended before.
+    """
+    ended = _ended(catalog, chunk.task_id, chunk.labels)
+    return [
+        Outcome(
+            item.label,
+            item.product_id,
+            item.image_id,
+            ended.get(item.label) or faults.get(item.label, InsertImageError).message,
+        )
+        for item in chunk.items
+    ]
+
+
+def outcomes_of_chunk(chunk: Chunk) -> list[Outcome]:
+    """Return the outcomes that a chunk that is done keeps, in the order of its images."""
+    return [
+        Outcome(item.label, item.product_id, item.image_id, outcome)
+        for item, outcome in zip(chunk.items, chunk.outcomes, strict=True)
+    ]
+
+
+def end_task(catalog: Catalog, task_id: str) -> None:
+    """Note the end of a task whose last chunk is done. The last of two at once sees both done."""
+    task = catalog.tasks.find(task_id)
+    chunks = catalog.chunks.find(task.chunk_ids) if task else []
+    if task and all(chunk.state is State.DONE for chunk in chunks):
+        ended = {one.label: one.outcome for chunk in chunks for one in outcomes_of_chunk(chunk)}
+        succeeded = sum(outcome == SUCCEEDED for outcome in ended.values())
+        catalog.tasks.finish(task_id, succeeded, len(ended) - succeeded)
+
+
+def _images(catalog: Catalog, task: TaskRow, read_results: ReadResults) -> dict[int, ImageStanding]:
+    """Return each image of a task by label."""
+    results = read_results(task.chunk_ids)
+    images = {
+        outcome.label: ImageStanding(outcome, is_final=True, is_kept=True)
+        for found in results.values()
+        for outcome in found
+    }
+    missing = [chunk_id for chunk_id in task.chunk_ids if chunk_id not in results]
+    for image in _images_of_rows(catalog, task.task_id, missing):
+        # While a chunk is being split, an image may stand in two; the one that knows more wins.
+        if image.is_final or image.outcome.label not in images:
+            images[image.outcome.label] = image
+    return images
+
+
+def _images_of_rows(
+    catalog: Catalog, task_id: str, chunk_ids: Sequence[str]
+) -> list[ImageStanding]:
+    """Read from the rows what no Celery result says: chunks at work, and results that are gone."""
+    if not chunk_ids:
+        return []
+    chunks = catalog.chunks.find(chunk_ids)
+    open_labels = [
+        label for chunk in chunks if chunk.state is not State.DONE for label in chunk.labels
+    ]
+    ended = _ended(catalog, task_id, open_labels)
+    found = []
+    for chunk in chunks:
+        is_done = chunk.state is State.DONE
+        for position, item in enumerate(chunk.items):
+            told = chunk.outcomes[position] if is_done else ended.get(item.label)
+            outcome = Outcome(item.label, item.product_id, item.image_id, told or "")
+            found.append(ImageStanding(outcome, is_final=told is not None, is_kept=is_done))
+    return found
+
+
+def _ended(catalog: Catalog, task_id: str, labels: Sequence[int]) -> dict[int, str]:
+    """Return the outcomes of those images that ended, by label."""
+    images = catalog.images.find(labels)
+    ended = {label: image.outcome for label, image in images.items() if image.outcome is not None}
+    if len(images) < len(labels):
+        # After the rows: an outcome is noted in the task before its row goes.
+        task = catalog.tasks.find(task_id)
+        ended = {**(task.ended if task else {}), **ended}
+    return ended
+
+
+def _ended_images(
+    catalog: Catalog, tasks: Sequence[TaskRow], read_results: ReadResults
+) -> dict[str, dict[int, str]]:
+    """Return the outcomes of images in chunks that are done, by task and label."""
+    task_ids = {chunk_id: task.task_id for task in tasks for chunk_id in task.chunk_ids}
+    if not task_ids:
+        return {}
+    results = read_results(list(task_ids))
+    ended: dict[str, dict[int, str]] = {}
+    for chunk_id, outcomes in results.items():
+        of_task = ended.setdefault(task_ids[chunk_id], {})
+        of_task.update((outcome.label, outcome.outcome) for outcome in outcomes)
+    for chunk in catalog.chunks.find([n for n in task_ids if n not in results]):
+        if chunk.state is State.DONE:
+            of_task = ended.setdefault(task_ids[chunk.id], {})
+            of_task.update(zip(chunk.labels, chunk.outcomes, strict=True))
+    return ended
