@@ -12,7 +12,7 @@ import structlog
 from celery import Celery, Task
 from celery.signals import before_task_publish, setup_logging
 
-from broker.celery_fixes import closed_channel as transport
+from broker.celery_fixes import closed_channel
 from broker.celery_settings import celery_settings
 from config.logging import configure_logging
 from config.settings import settings
@@ -60,7 +60,7 @@ def _log_as_we_do(**_: Any) -> None:
     configure_logging(settings())
 
 
-transport.install()
+closed_channel.install()
 
 
 app = Celery("snapsku", task_cls=VersionedTask)

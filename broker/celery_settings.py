@@ -65,13 +65,11 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         # A pool's child loads the model before it says that it is alive.
         "worker_proc_alive_timeout": 120.0,
         "worker_hijack_root_logger": False,
-        # Every kind of worker compares the schema, answers the probes of its queue, watches itself,
-        # has a pool that ends in time, and reports on its machine.
+        # Every kind of worker installs the repairs and compares the schema, answers the probes of
+        # its queue, and reports on its machine.
         "imports": (
             "workers.support.start",
             "workers.support.probe",
-            "broker.celery_fixes.stuck_consumer",
-            "broker.celery_fixes.result_wait",
             "workers.support.process_reporter",
         ),
         "timezone": "UTC",

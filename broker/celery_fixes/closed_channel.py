@@ -4,6 +4,9 @@ A worker that loses Redis closes its channels, and then may still acknowledge or
 messages through one of them. kombu 5.7 does not find the address of the connection any more and
 raises AttributeError, which ends the worker; a ConnectionError it would log and go on. Nothing is
 lost by that: the sweep sends again what has a lease that ran out or a message that got lost.
+
+For kombu 5.7; no issue upstream is known to us. May go when a closed channel raises a
+ConnectionError.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 A consumer can lose its place in the event loop when its connection is lost at a bad moment
 (celery issues 8030 and 10205, kombu 2492 and 2629): it answers `inspect`, holds its
 connection, and never reads from it again. No supervisor sees that, so the worker looks at
-itself, from a thread of its parent process. Knows nothing of what a task does.
+itself, from a thread of its parent process.
+
+For celery 5.7 and kombu 5.7. May go when those issues are closed.
 """
 
 from __future__ import annotations
@@ -112,12 +114,16 @@ class Watchdog:
         return [queue for queue, length in zip(queues, lengths, strict=True) if length]
 
 
-@worker_ready.connect
+def install() -> None:
+    """Have this worker look at itself from when it is ready until it shuts down."""
+    worker_ready.connect(_begin, weak=False)
+    worker_shutting_down.connect(_stop, weak=False)
+
+
 def _begin(sender: Any = None, **_: Any) -> None:
     threading.Thread(target=_guard, args=(sender,), name="watchdog", daemon=True).start()
 
 
-@worker_shutting_down.connect
 def _stop(**_: Any) -> None:
     _stopping.set()
 

@@ -1,4 +1,4 @@
-"""What every worker does before it takes a message: it compares the version of the rows."""
+"""What every worker does before it takes a message: repairs, and the version of the rows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from typing import Any
 
 from celery.signals import celeryd_init
 
+from broker.celery_fixes import result_wait, stuck_consumer
 from catalog.schema.version import await_schema
 from config.logging import configure_logging
 from config.settings import settings
+
+result_wait.install()
+stuck_consumer.install()
 
 
 @celeryd_init.connect

@@ -11,12 +11,16 @@ import pytest
 from billiard import pool
 
 import workers
+from broker.celery_fixes import result_wait
 from broker.celery_fixes.result_wait import RESULT_READ_SECONDS
 
 
 def test_a_child_whose_last_result_is_never_read_ends_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    limit = "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT"
+    monkeypatch.setattr(pool, limit, getattr(pool, limit))
+    result_wait.install()
     waits: list[float] = []
     monkeypatch.setattr(pool, "time", SimpleNamespace(sleep=waits.append))
     child = SimpleNamespace(on_ready_counter=SimpleNamespace(value=6))

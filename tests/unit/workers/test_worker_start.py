@@ -24,8 +24,6 @@ def configuration(environment: pytest.MonkeyPatch, **chosen: str) -> dict[str, A
         "workers.support.start",
         "workers.support.probe",
         "workers.support.process_reporter",
-        "broker.celery_fixes.stuck_consumer",
-        "broker.celery_fixes.result_wait",
     ],
 )
 def test_every_worker_loads_what_compares_the_schema_answers_probes_reports_and_repairs(
