@@ -50,9 +50,9 @@ def main() -> None:
     pictures = hostile_pictures()
     _allow_two_decoders()
     for picture in pictures:
-        started = time.perf_counter()
+        started = time.process_time()
         judged = _fault(inspect, picture.data)
-        inspected = time.perf_counter()
+        inspected = time.process_time()
         Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
         with warnings.catch_warnings(record=True) as warned:
@@ -66,7 +66,7 @@ def main() -> None:
             "decoded": decoded,
             "warnings": len(warned),
             "inspect_seconds": inspected - started,
-            "decode_seconds": time.perf_counter() - inspected,
+            "decode_seconds": time.process_time() - inspected,
             "peak_bytes": _resident("VmHWM") - before,
         }
         print(json.dumps(figures), flush=True)

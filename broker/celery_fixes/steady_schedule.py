@@ -1,7 +1,8 @@
 """The time that beat goes by: one that nobody can set.
 
-What a jump of the clock did to the times in rows is mended by catalog.rows.row_clock. For celery 5.7;
-no issue upstream is known to us. May go when beat goes by a monotonic clock.
+What a jump of the clock did to the times in rows is mended by catalog.rows.row_clock.
+
+For celery 5.7; no issue upstream is known to us. May go when beat goes by a monotonic clock.
 """
 
 from __future__ import annotations

@@ -131,12 +131,16 @@ def refused_writes(error: BulkWriteError) -> dict[int, int]:
 def find_by_id(
     rows: Rows, ids: Sequence[Any], fields: Sequence[str] | None = None
 ) -> dict[Any, Row]:
-    """Give the rows that exist among `ids`, by `_id`; `fields` limits what is read of each."""
+    """Return the rows with these ids, by `_id`, in the order of `ids`; missing ones are left out.
+
+    `fields` limits what is read of each. A server returns rows in an order of its own.
+    """
     if not ids:
         return {}
     # One batch: without a size, a second round trip fetches what is beyond 101 rows.
-    found = rows.find({"_id": {"$in": list(ids)}}, fields).batch_size(len(ids) + 1)
-    return {row["_id"]: row for row in found}
+    cursor = rows.find({"_id": {"$in": list(ids)}}, fields).batch_size(len(ids) + 1)
+    found = {row["_id"]: row for row in cursor}
+    return {one: found[one] for one in ids if one in found}
 
 
 def update_by_id(rows: Rows, ids: Iterable[Any], change: Row, where: Row | None = None) -> None:

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
     from indexer.hnsw.options import IndexOptions
 
-BYTES_BESIDE_ROWS = 700
-"""Python's objects of a shard; measured, not exact."""
+BYTES_BESIDE_ROWS = 2_000
+"""Python's objects of a shard, of its set and of its manifest; measured, not exact."""
+
+
+NONE: frozenset[int] = frozenset()
+"""No label marked, for all shards together: each empty set would be another 232 bytes."""
 
 
 class ShardBytesError(Exception):
@@ -59,7 +63,7 @@ class ExactShard:
             np.empty(0, np.int64),
             np.empty((0, options.dimensions), np.float32),
             total=0,
-            marked=frozenset(),
+            marked=NONE,
             changes=0,
         )
 
@@ -84,7 +88,7 @@ class ExactShard:
         values = np.frombuffer(data or bytes(4), "<f4", -1 if count else 0, 8 * count)
         shard = cls(options)
         vectors = values.reshape(count, options.dimensions).astype(np.float32)
-        shard._rows = Rows(labels, vectors, count, frozenset(marked), 0)
+        shard._rows = Rows(labels, vectors, count, frozenset(marked) or NONE, 0)
         return shard
 
     @property
@@ -226,7 +230,7 @@ class ExactShard:
 
     def _mark(self, marked: frozenset[int], changes: int) -> None:
         rows = self._rows
-        self._rows = rows._replace(marked=marked, changes=rows.changes + changes)
+        self._rows = rows._replace(marked=marked or NONE, changes=rows.changes + changes)
 
 
 def pack(rows: Rows) -> bytes:

@@ -14,10 +14,11 @@ from indexer.hnsw.generations import AskedGenerations, KnownGenerations
 from indexer.hnsw.set_table import SetTable
 from indexer.hnsw.snapshots.faults import SnapshotFaults
 from indexer.hnsw.snapshots.forked_save import SnapshotError
-from indexer.hnsw.vector_set import SetNotReadyError, SetState, SetStatistics, VectorSet
+from indexer.hnsw.vector_set import SetNotReadyError, VectorSet
 from indexer.hnsw.vectors import check_additions, check_query
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
+from indexer.set_state import SetState, SetStatistics
 
 if TYPE_CHECKING:
     import threading
@@ -354,7 +355,7 @@ class VectorIndex:
         """Return the generations that miss one of these folders."""
         if self._snapshots is None:
             return frozenset()
-        there = {self._snapshots.of(key).name for key in self._sets.all()}
+        there = {self._snapshots.name_of(key) for key in self._sets.all()}
         missing = set(folders) - there
         return frozenset(self._snapshots.generation_of(folder) for folder in missing)
 
@@ -362,7 +363,6 @@ class VectorIndex:
         """Return a set, made where it is not there; None in a generation that was dropped."""
 
         def make() -> VectorSet:
-            snapshot = self._snapshots.of(key) if self._snapshots else None
-            return VectorSet(self._options, snapshot, manifest, ready=ready)
+            return VectorSet(key, self._options, self._snapshots, manifest, ready=ready)
 
         return self._sets.use_or_open(key, make)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from indexer.key import SetKey
@@ -35,6 +34,8 @@ class SetTable:
         self._told = 0
         self._unsaved: dict[SetKey, int] = {}
         self._marked: dict[SetKey, int] = {}
+        # One for all sets: a method that is looked up anew is another object.
+        self._on_change = self._note
 
     def __len__(self) -> int:
         return self._count
@@ -71,8 +72,8 @@ class SetTable:
             if key not in of_generation:
                 vector_set = of_generation[key] = make()
                 self._count += 1
-                vector_set.on_change = partial(self._note, key)
-                self._file(key, vector_set)
+                vector_set.on_change = self._on_change
+                self._file(vector_set)
             elif key in self._loaded:
                 self._loaded[key] = self._loaded.pop(key)
             return of_generation[key]
@@ -140,14 +141,16 @@ class SetTable:
         """Take a set off the list of `marked`, unless it was told of again since."""
         self._settle(self._marked, key, told)
 
-    def _note(self, key: SetKey, vector_set: VectorSet) -> None:
+    def _note(self, vector_set: VectorSet) -> None:
         """Take note of a change of a set, after it was made."""
+        key = vector_set.key
         with self._lock:
             # One that was dropped may still be at work on its last change.
             if self._by_generation.get(key.generation, {}).get(key) is vector_set:
-                self._file(key, vector_set)
+                self._file(vector_set)
 
-    def _file(self, key: SetKey, vector_set: VectorSet) -> None:
+    def _file(self, vector_set: VectorSet) -> None:
+        key = vector_set.key
         if vector_set.ready:
             self._not_ready.pop(key, None)
         else:

@@ -1,8 +1,7 @@
 """One set of vectors: its shards, filled one after the other. Knows nothing of other sets.
 
-A set may be out of memory, with all that it holds in a snapshot; whoever needs it next
-loads it. It is ready once it is known to hold all that it should; until then it takes
-what is added and marked, and answers no search.
+A set may be out of memory, with all that it holds in a snapshot; its next use loads it. It is
+ready once it is known to hold all that it should; until then it is changed, but not searched.
 """
 
 from __future__ import annotations
@@ -11,25 +10,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from indexer.hnsw.compaction import Compaction
 from indexer.hnsw.exact_shard import ExactShard
 from indexer.hnsw.shard import AnyShard, Shard
 from indexer.hnsw.snapshots.forked_save import SnapshotError
+from indexer.set_state import SetState, SetStatistics
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from indexer.hnsw.options import IndexOptions
-    from indexer.hnsw.snapshots.directory import SetSnapshot
+    from indexer.hnsw.snapshots.directory import SetSnapshot, SnapshotDirectory
     from indexer.hnsw.snapshots.manifest import Manifest, ShardRecord
+    from indexer.key import SetKey
     from indexer.neighbours import Neighbours
 
 MARKS_PER_WRITE = 1_000
 """Labels marked under one hold of the locks: about a millisecond."""
-
 
 #: The steady clock that goes on while the machine sleeps, where the system has one.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -39,40 +39,40 @@ class SetNotReadyError(Exception):
     """A search needs a set that is not ready yet; a later one will find it so."""
 
 
-class SetStatistics(NamedTuple):
-    """The size of a set: findable vectors, marked ones, and shards."""
-
-    live: int
-    deleted: int
-    shards: int
-
-
-class SetState(NamedTuple):
-    """A set for monitoring; `snapshot_seconds` is the age of its snapshot, None without one."""
-
-    live: int
-    deleted: int
-    shards: int
-    ready: bool
-    loaded: bool
-    snapshot_seconds: float | None
-
-
 class VectorSet:
     """Shards that are searched together; what changes them goes one at a time."""
 
+    __slots__ = (
+        "_changed_at",
+        "_changing",
+        "_dropped",
+        "_manifest",
+        "_options",
+        "_ready",
+        "_saved",
+        "_saving",
+        "_shards",
+        "_snapshots",
+        "key",
+        "on_change",
+        "save_again_at",
+        "used_at",
+    )
+
     def __init__(
         self,
+        key: SetKey,
         options: IndexOptions,
-        snapshot: SetSnapshot | None = None,
+        snapshots: SnapshotDirectory | None = None,
         manifest: Manifest | None = None,
         ready: bool = True,
     ) -> None:
-        """With a `manifest` it is out of memory at first; without a `snapshot` it stays in."""
+        """With a `manifest` it is out of memory at first; without `snapshots` it stays in."""
+        self.key = key
         self._options = options
         self._changing = threading.Lock()
         self._saving = threading.Lock()
-        self._snapshot = snapshot
+        self._snapshots = snapshots
         self._manifest = manifest
         self._saved: dict[AnyShard, tuple[int, ShardRecord]] = {}
         # Replaced as a whole, so that a search that holds it sees one state; None: not loaded.
@@ -192,10 +192,15 @@ class VectorSet:
         self.on_change(self)
 
     @property
+    def _snapshot(self) -> SetSnapshot | None:
+        # Made when it is needed: kept, it would take more memory than the set itself.
+        return None if self._snapshots is None else self._snapshots.of(self.key)
+
+    @property
     def saved_as(self) -> str | None:
         """The name of the folder of its snapshot, None where it has none."""
-        snapshot = self._snapshot
-        return None if snapshot is None or self._manifest is None else snapshot.name
+        snapshots = self._snapshots if self._manifest else None
+        return None if snapshots is None else snapshots.name_of(self.key)
 
     @property
     def has_whole_snapshot(self) -> bool:
@@ -226,7 +231,7 @@ class VectorSet:
     def unsaved_changes(self) -> int:
         """How many labels were added or marked, or shards built anew, since the last snapshot."""
         shards = self._shards
-        if shards is None or self._snapshot is None:
+        if shards is None or self._snapshots is None:
             return 0
         saved = self._saved
         manifest = self._manifest

@@ -18,7 +18,7 @@ import requests
 from cli.processes import ROOT, procfile
 from config.embedded import free_port
 
-READY_SECONDS = 120.0
+READY_SECONDS = 240.0
 STOP_SECONDS = 40.0
 
 

@@ -22,9 +22,9 @@ from contract.errors import InsertImageError
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SnapshotDirectory
-from indexer.hnsw.vector_set import SetState
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, no_neighbours
+from indexer.set_state import SetState
 from workers.index_process.bad_vectors import BadVectors
 from workers.index_process.health import IndexHealth
 from workers.index_process.image_sets import by_set

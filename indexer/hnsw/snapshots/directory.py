@@ -14,6 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -88,11 +89,6 @@ class SetSnapshot:
         sync_folder(self._folder.parent)
         self.remove_all_but(manifest)
         return manifest
-
-    @property
-    def name(self) -> str:
-        """The name of the folder."""
-        return self._folder.name
 
     def discard(self, shards: Iterable[ShardRecord]) -> None:
         """Remove the files of shards that were saved and will not be committed.
@@ -181,6 +177,13 @@ class SnapshotDirectory:
             (self._directory / NAME).unlink(missing_ok=True)
 
     @staticmethod
+    def name_of(key: SetKey) -> str:
+        """Return the name of the folder of a set."""
+        # A category may be any text; what it is, the manifest says.
+        name = quote(key.generation, safe="")
+        return f"{name}-{hashlib.sha256(key.category.encode()).hexdigest()[:16]}"
+
+    @staticmethod
     def generation_of(folder: str) -> str:
         """Return the generation of a set by the name of its folder."""
         return unquote(folder.rpartition("-")[0])
@@ -205,6 +208,8 @@ class SnapshotDirectory:
                         f"it was made with {manifest.parameters}, not {self._parameters}"
                     )
                 self.of(manifest.key).remove_all_but(manifest)
+                # One object for all sets: each manifest brings its own.
+                manifest = replace(manifest, parameters=self._parameters)
             except (OSError, MalformedRecordError) as error:
                 logger.error("snapshot %s is lost, its set is built anew: %s", folder.name, error)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -223,9 +228,7 @@ class SnapshotDirectory:
             return []
 
     def _folder(self, key: SetKey) -> Path:
-        # A category may be any text; what it is, the manifest says.
-        name = quote(key.generation, safe="")
-        return self._directory / f"{name}-{hashlib.sha256(key.category.encode()).hexdigest()[:16]}"
+        return self._directory / self.name_of(key)
 
 
 def _save_rows(shard: ExactShard, path: Path) -> tuple[int, ShardRecord]:

@@ -44,7 +44,7 @@ class Parameters:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardRecord:
     """A shard's file: its name, size in bytes, SHA-256 in hex, and what is in it."""
 
@@ -55,7 +55,7 @@ class ShardRecord:
     deleted: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A snapshot of a set; `written_at` is in seconds since the epoch.
 

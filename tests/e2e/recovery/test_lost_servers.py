@@ -27,8 +27,9 @@ from tools.demo.fileserver import serve
 DATABASE = "snapsku_lost"
 #: For a run by hand with more of them.
 KILLED_IMAGES = int(os.environ.get("TEST_KILLED_IMAGES", "100"))
-REDIS_OUTAGE_SECONDS = 15
-MONGO_OUTAGE_SECONDS = 12
+#: Longer than a lease of 6 s, so that what is under way loses it meanwhile.
+REDIS_OUTAGE_SECONDS = 8
+MONGO_OUTAGE_SECONDS = 8
 FINISH_SECONDS = 90 + KILLED_IMAGES / 4
 
 
@@ -206,7 +207,7 @@ def test_a_picture_that_kills_its_worker_is_given_up_and_its_neighbours_succeed(
     work: Work,
     tmp_path: Path,
 ) -> None:
-    numbers = range(16)
+    numbers = range(8)
     (tmp_path / "deadly.jpg").write_bytes(resized(work.picture(0), *DEADLY_SIZE))
     with replaced(own_stack, "vision", "deadly_vision"):
         own_api.ok(
@@ -221,18 +222,18 @@ def test_a_picture_that_kills_its_worker_is_given_up_and_its_neighbours_succeed(
                     "product_id": "q",
                     "image_id": f"image-{number}",
                     "image_content": as_base64(
-                        tmp_path / "deadly.jpg" if number == 7 else work.picture(number)
+                        tmp_path / "deadly.jpg" if number == 3 else work.picture(number)
                     ),
                 }
                 for number in numbers
             ],
         )
-        status = own_api.finish(task_id, 120)
-    assert ids(status["failed_list"]) == ["image-7"]
+        status = own_api.finish(task_id, 200)
+    assert ids(status["failed_list"]) == ["image-3"]
     assert sorted(ids(status["succeeded_list"])) == sorted(
-        f"image-{number}" for number in numbers if number != 7
+        f"image-{number}" for number in numbers if number != 3
     )
-    for number in (6, 8):
+    for number in (2, 4):
         found = own_api.search(work.collection, work.picture(number), topk=1)
         assert found[0]["image_id"] == f"image-{number}"
 

@@ -106,8 +106,8 @@ def test_a_task_is_the_answer_where_only_the_answer_to_its_opening_was_lost(
 ) -> None:
     opening = made[0].catalog.tasks.open
 
-    def open_and_lose(*arguments: Any) -> None:
-        opening(*arguments)
+    def open_and_lose(*arguments: Any, **named: Any) -> None:
+        opening(*arguments, **named)
         lost()
 
     with monkeypatch.context() as patch:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ class Cut(BaseException):
 def cut_off(patcher: pytest.MonkeyPatch, services: Services, call: Callable[[], object]) -> None:
     """Make a call whose process ends right before its submission becomes a task."""
 
-    def cut(*_: object) -> None:
+    def cut(*_: object, **__: object) -> None:
         raise Cut
 
     with patcher.context() as patch:
@@ -178,17 +179,17 @@ def test_a_repeat_finds_the_task_that_its_call_opens_between_two_reads(
     client = serve()
     products(client, "p")
     tasks = made[0].catalog.tasks
-    opened: list[Any] = []
+    opened: list[Callable[[], Any]] = []
     open_task, reading = tasks.open, getattr(tasks, read)
 
-    def stand_still(*arguments: Any) -> None:
-        opened.append(arguments)
+    def stand_still(*arguments: Any, **named: Any) -> None:
+        opened.append(partial(open_task, *arguments, **named))
         raise Cut
 
     def read_and_open(task_id: str) -> Any:
         found = reading(task_id)
         if opened:
-            assert open_task(*opened.pop()) is not None
+            assert opened.pop()() is not None
         return found
 
     with monkeypatch.context() as patch:
@@ -212,9 +213,9 @@ def test_a_key_whose_submission_was_undone_works_at_once(
     products(client, "p")
     opening = made[0].catalog.tasks.open
 
-    def undone_first(submission: Any, *arguments: Any) -> Any:
+    def undone_first(submission: Any, **named: Any) -> Any:
         assert roll_back(catalog, submission)
-        return opening(submission, *arguments)
+        return opening(submission, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(made[0].catalog.tasks, "open", undone_first)

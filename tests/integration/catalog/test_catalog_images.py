@@ -352,3 +352,12 @@ def test_the_name_of_a_deleted_image_can_be_taken_again_and_stays_with_the_new_o
     key = name_key(collection.generation, "a")
     assert catalog.names.holders([key]) == {key: again.chunks[0].labels[0]}
     assert image_count(catalog, product) == 1
+
+
+def test_images_are_found_in_the_order_in_which_they_are_asked_for(
+    catalog: Catalog, product: ProductRow
+) -> None:
+    """Of two with the same bytes in one chunk the first is taken, so the order decides."""
+    one, two, three = add_images(catalog, product, "a", "b", "c")
+    for labels in ([one, two, three], [three, two, one], [two, three + 9, one]):
+        assert list(catalog.images.find(labels)) == [n for n in labels if n <= three]

@@ -139,13 +139,23 @@ def test_a_key_is_taken_over_once_and_then_its_first_holder_changes_nothing(
     assert (again.task_id, again.body, is_new) == ("u/c/1", "body", False)
 
 
-def test_a_key_goes_after_its_time(catalog: Catalog, forgetful: Catalog) -> None:
+def test_a_key_goes_after_its_time_and_not_when_its_call_was_cut_off(catalog: Catalog) -> None:
+    def keys(**times: timedelta) -> Keys:
+        return open_catalog(catalog.client, settings().mongo_database, default_times(**times)).keys
+
     catalog.keys.take("u", "stays", "body")
-    old, _ = forgetful.keys.take("u", "goes", "body")
-    assert old.is_overdue
+    cut_off, _ = keys(submission=AT_ONCE).take("u", "cut off", "body")
+    gone, _ = keys(key=AT_ONCE).take("u", "goes", "body")
+    keys(key=AT_ONCE).take("u", "goes too", "body")
+    assert (cut_off.is_overdue, gone.is_overdue) == (True, False)
     time.sleep(0.002)
-    catalog.keys.remove(catalog.keys.to_be_removed(now(), 100), now())
-    assert [catalog.keys.take("u", key, "x")[1] for key in ("stays", "goes")] == [False, True]
+    at = now()
+    due = catalog.keys.to_be_removed(at, 100)
+    assert sorted(due) == ["u/goes", "u/goes too"]
+    assert len(catalog.keys.to_be_removed(at, 1)) == 1
+    catalog.keys.remove(due, at)
+    named = ("stays", "cut off", "goes", "goes too")
+    assert [catalog.keys.take("u", key, "x")[1] for key in named] == [False, False, True, True]
 
 
 def test_a_key_that_was_sent_again_since_the_old_one_was_read_stays(

@@ -23,7 +23,7 @@ from catalog.backup.dumping import BLOBS, Progress
 from catalog.backup.restoring import RestoreRefusedError, restore
 from catalog.backup.taking import take_backup
 from catalog.database import lease
-from catalog.database.connection import Row, databases
+from catalog.database.connection import Row, databases, now, stamp
 from catalog.rows.chunks import TIME_FIELDS
 from catalog.schema.indexes import INDEXES, missing_indexes
 from catalog.schema.version import RESTORE
@@ -245,6 +245,51 @@ def test_two_restores_at_once_are_one_and_a_refusal(
         put_back(client, target, file)
     may_go.set()
     first.join(20)
+    assert audit(client, target)
+
+
+@pytest.mark.usefixtures("_short_leases")
+def test_the_lease_of_a_process_that_died_is_waited_for(
+    client: MongoClient[Row], file: Path, target: str
+) -> None:
+    kept = databases(client, target)[0]["schema"]
+    until = stamp(now() + timedelta(seconds=0.5))
+    kept.insert_one({"_id": "lock", "holder": "dead", "until": until, "work": "restores a backup"})
+    put_back(client, target, file)
+    assert stamp(now()) > until
+    assert audit(client, target)
+
+
+def test_a_restore_before_whose_lease_another_came_to_its_end_is_refused(
+    client: MongoClient[Row], file: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_lease = restoring._take_lease
+
+    def late(*arguments: Any) -> lease.Holding:
+        monkeypatch.setattr(restoring, "_take_lease", take_lease)
+        put_back(client, target, file)
+        return take_lease(*arguments)
+
+    monkeypatch.setattr(restoring, "_take_lease", late)
+    with pytest.raises(RestoreRefusedError, match="to its end; start the service"):
+        put_back(client, target, file)
+    assert audit(client, target)
+
+
+@pytest.mark.usefixtures("_short_leases")
+def test_a_restore_that_slept_until_another_took_it_over_ends_there(
+    client: MongoClient[Row], file: Path, target: str
+) -> None:
+    pages: list[str] = []
+
+    def sleeps(table: str, done: int, total: int | None) -> None:
+        pages.append(table)
+        put_back(client, target, file)
+
+    with pytest.raises(RestoreRefusedError, match="another process has taken this restore over"):
+        put_back(client, target, file, sleeps)
+    assert len(pages) == 1
+    assert is_restored(client, target)
     assert audit(client, target)
 
 

@@ -83,6 +83,23 @@ def test_an_image_with_a_bad_vector_fails_and_the_others_of_its_chunk_succeed(
     assert catalog.vectors.present(chunk.labels) == {good}
 
 
+def test_an_image_fails_whose_vector_of_the_searched_model_is_bad_though_the_next_model_has_one(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    taken = take("a", "b")
+    (chunk,) = taken.chunks
+    bad, good = chunk.labels
+    following = ModelRow("next-model", DIMENSIONS)
+    catalog.models.adopt(MODEL, following)
+    change = (taken.collection.key, MODEL.model_id, following.model_id)
+    assert catalog.changes.begin(*change, accept_losses=False)
+    catalog.vectors.put(following.model_id, {label: feature(label) for label in chunk.labels})
+    catalog.vectors.put(MODEL.model_id, {bad: np.full(DIMENSIONS, np.nan, np.float32)})
+    index_stage.index(chunk.id, embedded(catalog, chunk).attempt)
+    assert outcomes(catalog, chunk) == ("INSERT_IMAGE_ERROR", "SUCCEEDED")
+    assert found(shards, chunk, good) == [good]
+
+
 def test_the_same_message_again_adds_nothing(
     catalog: Catalog, take: Any, shards: CatalogIndex
 ) -> None:
@@ -300,7 +317,7 @@ def test_a_task_whose_last_chunk_is_done_notes_how_it_ended(
 def test_a_search_of_a_set_that_is_not_ready_is_told_to_come_again(
     redis_client: redis.Redis, shards: CatalogIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def not_ready(*_: Any) -> None:
+    def not_ready(*_: Any, **__: Any) -> None:
         raise SetNotReadyError("loading")
 
     monkeypatch.setattr(shards, "search", not_ready)

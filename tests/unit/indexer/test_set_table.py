@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -187,3 +188,32 @@ def test_threads_that_open_change_and_drop_sets_leave_right_sums(
     assert index.set_count == len(sets)
     assert index.memory_bytes == sum(one.memory_bytes for one in sets.values())
     assert index.unsaved() == {key: one.unsaved_changes for key, one in sets.items()}
+
+
+def bytes_of(work: Callable[[], object]) -> int:
+    """Return how many bytes are taken by what the work leaves."""
+    tracemalloc.start()
+    kept = work()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del kept
+    return taken
+
+
+def test_a_small_set_takes_little_memory_beside_its_numbers(
+    index: VectorIndex, vectors: Vectors, tmp_path: Path
+) -> None:
+    """In memory, and out of it as a new process finds it: of 100,000 sets each byte counts."""
+    index.add(SetKey("first", "x"), [1], vectors[:1])
+    keys = [SetKey(f"{number // 3:016x}", str(number % 3)) for number in range(300)]
+
+    def fill() -> None:
+        for key in keys:
+            index.add(key, range(1, 11), vectors[:10])
+
+    numbers = vectors[:10].nbytes
+    assert bytes_of(fill) / len(keys) < numbers + 1_400
+    for key in keys:
+        index.save(key)
+    snapshots = SnapshotDirectory(tmp_path, "model", OPTIONS)
+    assert bytes_of(lambda: VectorIndex(OPTIONS, snapshots)) / len(keys) < 1_200

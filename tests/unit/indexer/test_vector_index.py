@@ -5,8 +5,8 @@ import pytest
 
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
-from indexer.hnsw.vector_set import SetStatistics
 from indexer.key import SetKey
+from indexer.set_state import SetStatistics
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 SHOES = SetKey("generation-1", "shoes")

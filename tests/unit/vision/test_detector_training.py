@@ -20,6 +20,9 @@ from tools.training import detector
 from tools.training.composer import compose
 from tools.training.detector import Sample
 from tools.training.sources import Library
+from vision.detectors import product_network
+
+SMALL_SIDE = 160
 
 
 def cutout(shape: str, colour: str) -> Image.Image:
@@ -43,6 +46,13 @@ def library() -> Library:
     return Library(cutouts, places, places)
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network for pictures of a quarter of the area: steps of training take seconds."""
+    monkeypatch.setattr(product_network, "INPUT_SIDE", SMALL_SIDE)
+    monkeypatch.setattr(detector, "INPUT_SIDE", SMALL_SIDE)
+
+
 def test_the_same_chance_gives_the_same_scene(library: Library) -> None:
     one, same, other = (compose(library, random.Random(seed)) for seed in (5, 5, 6))
     assert one.picture.tobytes() == same.picture.tobytes()
@@ -61,7 +71,7 @@ def test_boxes_lie_within_the_scene_and_some_scenes_have_none_or_several(library
     assert {0, 1, 2, 3} <= counts
 
 
-def test_a_few_steps_make_the_loss_fall(library: Library) -> None:
+def test_a_few_steps_make_the_loss_fall(library: Library, small: None) -> None:
     torch.manual_seed(1)
     network = detector.untrained().train()
     optimizer = detector.optimizer_of(network)
@@ -71,7 +81,7 @@ def test_a_few_steps_make_the_loss_fall(library: Library) -> None:
     assert losses[-1] < 0.8 * losses[0], losses
 
 
-def test_the_first_blocks_keep_their_weights(library: Library) -> None:
+def test_the_first_blocks_keep_their_weights(library: Library, small: None) -> None:
     network = detector.untrained().train()
     before = {name: one.clone() for name, one in network.backbone.state_dict().items()}
     scenes = detector.Scenes(library, "1")

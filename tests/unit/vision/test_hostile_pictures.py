@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-#: Measured: 0.7 s and 370 MiB for the worst. The rest is for a machine that is busy.
-MOST_SECONDS = 4.0
+#: Seconds of the processor: ten times the 0.7 that were measured for the worst.
+MOST_SECONDS = 7.0
+#: Measured: 370 MiB for the worst.
 MOST_BYTES = 420 * 2**20
-#: Measured: 0.03 s. This is what the API pays, before it answers.
+#: Ten times the 0.03 that were measured. This is what the API pays, before it answers.
 MOST_SECONDS_JUDGED = 0.3
 
 

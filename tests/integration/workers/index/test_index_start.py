@@ -215,7 +215,10 @@ def test_a_clock_that_is_set_forward_takes_no_change_out_of_what_is_read(
     first = keep(shards)
     shards.add(put(catalog, [2]))
     added = stamp(now())
+    shards.add(put(catalog, [3], CLOTHES))
     index = opened(shards)
+    assert index.save(CLOTHES)
+    assert index.is_checkpoint_due, "for the change of the other set"
     monkeypatch.setattr(module, "now", lambda: now() + timedelta(hours=1))
     for _ in range(2):
         shards.keep_checkpoints()
