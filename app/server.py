@@ -47,7 +47,7 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 def create_app(services: Services | None = None) -> Flask:
-    """Give the application; without `services` they are made from the settings."""
+    """Return the application; without `services` they are made from the settings."""
     if services is None:
         configure_logging(settings())
         services = make_services(settings())

@@ -54,7 +54,7 @@ class Services:
     fetch_policy: FetchPolicy  #: by which a URL is judged without a look-up
 
     def collection(self, user: str, name: str) -> CollectionRow:
-        """Give a user's collection; raises NoRelativeCollection."""
+        """Return a user's collection; raises NoRelativeCollection."""
         found = self.catalog.collections.find(user, name)
         if found is None:
             raise NoRelativeCollection

@@ -25,7 +25,7 @@ class _Metrics(Metrics):  # type: ignore[misc]
 
     @authenticated
     async def get(self) -> None:
-        """Give the metrics to those who may see Flower."""
+        """Return the metrics to those who may see Flower."""
         await super().get()
 
 
@@ -45,7 +45,7 @@ _WORD = re.compile(r"[\w .:~-]{0,80}")
 
 
 def _words(value: object) -> str:
-    """Give an argument for a reader; raises ValueError where it is nothing that we send."""
+    """Return an argument for a reader; raises ValueError where it is nothing that we send."""
     if value is Ellipsis:
         return "..."
     if value is None or isinstance(value, int | float):

@@ -23,7 +23,7 @@ class Consumption:
         self._client.set(f"consumed:{queue}", 1, ex=REMEMBERED_SECONDS)
 
     def ages(self, queues: Sequence[str]) -> dict[str, float | None]:
-        """Give the seconds since each queue was consumed; None where that was never, or long ago.
+        """Return the seconds since each queue was consumed; None where that was never, or long ago.
 
         By Redis's clock alone, so the clocks of the machines need not agree.
         """
@@ -40,5 +40,5 @@ class Consumption:
         }
 
     def is_stalled(self, age: float | None) -> bool:
-        """Tell whether a queue of this age has nobody who consumes it."""
+        """Return whether a queue of this age has nobody who consumes it."""
         return age is None or age > self._stalled_seconds

@@ -65,7 +65,7 @@ class IndexReports:
         return seconds + microseconds / 1e6
 
     def latest(self) -> tuple[IndexReport | None, str]:
-        """Give the report that is good, if any, and which process was refused, if one was."""
+        """Return the report that is good, if any, and which process was refused, if one was."""
         report, refused = cast(
             "list[bytes | None]", self._client.mget("index:report", "index:refused")
         )

@@ -24,13 +24,13 @@ class Query:
     model_id: str | None = None
 
     def pack(self) -> dict[str, bytes | str]:
-        """Give the fields as they are left in Redis."""
+        """Return the fields as they are left in Redis."""
         words = {name: value for name, value in asdict(self).items() if name != "picture"}
         return {"picture": self.picture, "words": json.dumps(words)}
 
     @classmethod
     def unpack(cls, left: Mapping[str, bytes]) -> Query:
-        """Give the query that `pack` made."""
+        """Return the query that `pack` made."""
         words = json.loads(left["words"])
         known = {field.name for field in fields(cls)}
         given = {name: words[name] for name in words if name in known}

@@ -18,7 +18,7 @@ QUEUES = (*(stage.value for stage in Stage), SEARCH, NEIGHBOURS, MAINTENANCE)
 
 
 def task_name(queue: str) -> str:
-    """Give the name of the task that does the work of a queue."""
+    """Return the name of the task that does the work of a queue."""
     return f"workers.{queue}"
 
 

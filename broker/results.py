@@ -29,7 +29,7 @@ def store_outcomes(chunk_id: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def read_outcomes(client: redis.Redis, chunk_ids: Sequence[str]) -> dict[str, list[Outcome]]:
-    """Give the outcomes of those chunks whose result is there and says SUCCESS.
+    """Return the outcomes of those chunks whose result is there and says SUCCESS.
 
     Where Redis can't be reached that is none of them.
     """

@@ -102,7 +102,7 @@ class StagedBytes:
         return int(total)
 
     def has_room(self) -> bool:
-        """Tell whether fewer bytes than the budget wait."""
+        """Return whether fewer bytes than the budget wait."""
         return not self._budget or self.total() < self._budget
 
     def put(self, pictures: Mapping[int, bytes]) -> None:

@@ -69,7 +69,7 @@ class Catalog:
 
 
 def open_catalog(client: MongoClient[Row], name: str, times: Times) -> Catalog:
-    """Give the catalogue in the databases `name` and `name`_blobs.
+    """Return the catalogue in the databases `name` and `name`_blobs.
 
     Makes no round trip: the server may come later.
     """

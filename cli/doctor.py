@@ -50,7 +50,7 @@ HTTP_SECONDS = 3.0
 
 
 def examine(settings: Settings, with_model: bool = False) -> Iterator[Finding]:
-    """Give the findings one by one; `with_model` loads the weights, which takes seconds."""
+    """Return the findings one by one; `with_model` loads the weights, which takes seconds."""
     yield find("data directory", lambda: data_directory(settings))
     yield find("downloads", lambda: downloads(settings))
     yield from _look_at_mongo(settings)
@@ -80,7 +80,7 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
 
 
 def users(settings: Settings, catalog: Catalog) -> str:
-    """Tell how many users there are, and that this process can check what they sign."""
+    """Return how many users there are, and that this process can check what they sign."""
     accounts = catalog.accounts
     if not accounts.is_anybody():
         return "none: programs of this machine alone are served, until `snapsku users add`"
@@ -292,7 +292,7 @@ def processes(reports: ProcessReports) -> Iterator[Finding]:
 
 
 def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
-    """Give how long the oldest message waits, where it is that of a chunk."""
+    """Return how long the oldest message waits, where it is that of a chunk."""
     message = cast("bytes | None", client.lindex(name, -1))
     if message is None:
         return ""
@@ -322,7 +322,7 @@ def index_owner(catalog: Catalog) -> str:
 
 
 def _reachable(host: str) -> str:
-    """Give the address under which this machine reaches a program that listens on `host`."""
+    """Return the address under which this machine reaches a program that listens on `host`."""
     if host in ("0.0.0.0", "::"):  # noqa: S104
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
     return f"[{host}]" if ":" in host else host

@@ -50,14 +50,14 @@ class Program:
 
 
 def procfile() -> dict[str, str]:
-    """Give the commands of the Procfile by the kind of process."""
+    """Return the commands of the Procfile by the kind of process."""
     lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
     pairs = (line.split(":", 1) for line in lines if line.strip() and not line.startswith("#"))
     return {kind.strip(): command.strip() for kind, command in pairs}
 
 
 def programs_of_procfile(concurrency: Mapping[str, int]) -> list[Program]:
-    """Give the programs of the Procfile; `concurrency` says how many where it is not one."""
+    """Return the programs of the Procfile; `concurrency` says how many where it is not one."""
     found = []
     for kind, line in procfile().items():
         for number in range(1, concurrency.get(kind, 1) + 1):
@@ -69,7 +69,7 @@ def programs_of_procfile(concurrency: Mapping[str, int]) -> list[Program]:
 
 
 def programs_of_servers(data_dir: Path, servers: Iterable[Server]) -> list[Program]:
-    """Give the programs of embedded servers, each of which holds the data directory."""
+    """Return the programs of embedded servers, each of which holds the data directory."""
     found = []
     for server in servers:
         options = ["--hold", str(lock_file(data_dir))]
@@ -80,7 +80,7 @@ def programs_of_servers(data_dir: Path, servers: Iterable[Server]) -> list[Progr
 
 
 def launched(command: list[str], parent_file: Path, *options: str) -> list[str]:
-    """Give the command that runs another one by way of `cli.launch`."""
+    """Return the command that runs another one by way of `cli.launch`."""
     launch = str(Path(__file__).with_name("launch.py"))
     return [
         *(sys.executable, "-I", "-S", launch, "--parent", str(parent_file)),
@@ -97,12 +97,12 @@ def _quoted(words: list[str]) -> str:
 
 
 def supervisor_pid_file(run_dir: Path) -> Path:
-    """Give the file that holds the process id of the supervisor."""
+    """Return the file that holds the process id of the supervisor."""
     return run_dir / "supervisord.pid"
 
 
 def configuration(programs: Iterable[Program], run_dir: Path) -> str:
-    """Give supervisord's configuration; `run_dir` is the folder for what lives as long as it."""
+    """Return supervisord's configuration; `run_dir` is the folder for what lives as long as it."""
     made = RawConfigParser()
     made["supervisord"] = {"nodaemon": "true", "loglevel": "info"}
     if os.geteuid() == 0:
@@ -165,7 +165,7 @@ def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
 
 
 def supervisor_command(file: Path) -> list[str]:
-    """Give the command that runs supervisord on a configuration, until a signal comes."""
+    """Return the command that runs supervisord on a configuration, until a signal comes."""
     return [
         *(sys.executable, "-m", "supervisor.supervisord", "--configuration", str(file)),
         *("--pidfile", str(supervisor_pid_file(file.parent)), "--logfile", os.devnull),

@@ -19,7 +19,7 @@ from config.settings import Settings, read_settings, with_embedded_servers
 
 @contextmanager
 def running_servers(settings: Settings, *, alone: bool = False) -> Iterator[Settings]:
-    """Give settings with servers that run: those of the stack, or our own for this time.
+    """Return settings with servers that run: those of the stack, or our own for this time.
 
     `alone` says that no stack may run on the data directory.
     """

@@ -27,7 +27,7 @@ class _Office:
     custody: Custody
 
     def make_keys(self) -> tuple[KeyPair, NewKeys]:
-        """Give new keys, as their user sees them and as they are kept."""
+        """Return new keys, as their user sees them and as they are kept."""
         self.custody.claim()
         made = make_keys()
         sealed = self.vault.seal(made.access_key, made.secret_key)
@@ -105,7 +105,7 @@ def enable(name: str) -> None:
 @users_command.command()
 @NAME
 def rotate(name: str) -> None:
-    """Give the user NAME new keys and print them; the old ones stop at once."""
+    """Return the user NAME new keys and print them; the old ones stop at once."""
     with _office() as office:
         made, kept = office.make_keys()
         if not office.accounts.rotate(name, kept):

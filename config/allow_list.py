@@ -68,11 +68,11 @@ class AllowList:
         return cls(frozenset(names), tuple(networks))
 
     def permits_name(self, name: str, port: int) -> bool:
-        """Say whether an entry names this host, for this port."""
+        """Return whether an entry names this host, for this port."""
         return (name, port) in self.names or (name, None) in self.names
 
     def permits_address(self, address: Address, port: int) -> bool:
-        """Say whether a listed network holds this address, for this port."""
+        """Return whether a listed network holds this address, for this port."""
         forms: list[Address] = [address]
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             forms.append(address.ipv4_mapped)
@@ -82,7 +82,7 @@ class AllowList:
         )
 
     def may_permit_port(self, port: int) -> bool:
-        """Say whether some address, still unknown, could be allowed on this port."""
+        """Return whether some address, still unknown, could be allowed on this port."""
         return any(listed in (None, port) for _, listed in self.networks)
 
 

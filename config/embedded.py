@@ -61,7 +61,7 @@ def _can_bind(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Give a TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -69,7 +69,7 @@ def free_port() -> int:
 
 
 def server_port() -> int:
-    """Give a free TCP port of 127.0.0.1 that stays free while a server is started again.
+    """Return a free TCP port of 127.0.0.1 that stays free while a server is started again.
 
     A port that the system also gives to outgoing connections does not: a client that
     knocks there in vain can be given that very port, meets itself, and keeps the server out.
@@ -82,7 +82,7 @@ def server_port() -> int:
 
 
 def valkey_command(data_dir: Path, port: int) -> list[str]:
-    """Give the command of an embedded Valkey that survives kill -9 and never evicts a message."""
+    """Return the command of an embedded Valkey that survives kill -9 and never evicts a message."""
     folder = data_dir / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
     system = {"x86_64": "linux-x86_64", "aarch64": "linux-aarch64", "arm64": "macos-arm64"}
@@ -109,7 +109,7 @@ def _nx_pid_file(data_dir: Path) -> Path:
 
 
 def nx_command(data_dir: Path, port: int) -> list[str]:
-    """Give the command of an embedded document database that speaks MongoDB's protocol."""
+    """Return the command of an embedded document database that speaks MongoDB's protocol."""
     binary = Path(sysconfig.get_path("scripts")) / "nx-27017"
     return [
         *(sys.executable, str(binary), "--data-dir", str(_nx_folder(data_dir))),
@@ -119,7 +119,7 @@ def nx_command(data_dir: Path, port: int) -> list[str]:
 
 
 def wanted_servers(settings: Settings) -> list[Server]:
-    """Give those servers that the settings do not name, with ports chosen now.
+    """Return those servers that the settings do not name, with ports chosen now.
 
     Raises SettingsError where one can't be had on this machine.
     """
@@ -137,7 +137,7 @@ def wanted_servers(settings: Settings) -> list[Server]:
 
 
 def endpoints(servers: Sequence[Server]) -> Endpoints:
-    """Give the addresses of embedded servers."""
+    """Return the addresses of embedded servers."""
     ports = {server.name: server.port for server in servers}
     return Endpoints(
         redis_url=f"redis://127.0.0.1:{ports['redis']}/0" if "redis" in ports else "",
@@ -150,7 +150,7 @@ class DataDirectoryInUseError(SettingsError):
 
 
 def lock_file(data_dir: Path) -> Path:
-    """Give the file whose lock means that a stack or one of its servers uses the data directory.
+    """Return the file whose lock means that a stack or one of its servers uses the data directory.
 
     It holds the process id of whoever took the directory first.
     """

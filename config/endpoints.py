@@ -26,7 +26,7 @@ def _path(data_dir: Path) -> Path:
 
 
 def read_endpoints(data_dir: Path) -> Endpoints | None:
-    """Give the addresses written for `data_dir`, or None where no embedded server runs."""
+    """Return the addresses written for `data_dir`, or None where no embedded server runs."""
     try:
         text = _path(data_dir).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -43,7 +43,7 @@ _BASE64_LINES = re.compile(r"(?:[A-Za-z0-9+/]{60,99}(?:\\r|\\n|\s)+){2,}[A-Za-z0
 
 
 def clean_text(text: str, characters: int = VALUE_CHARACTERS) -> str:
-    """Give `text` without queries of URLs, credentials and Base64, cut after `characters`."""
+    """Return `text` without queries of URLs, credentials and Base64, cut after `characters`."""
     return _cut(_masked(text), characters, 0)
 
 
@@ -103,7 +103,7 @@ def _without_query(found: re.Match[str]) -> str:
 
 
 def _lines_masked(text: str) -> str:
-    """Give a traceback with its secrets taken out and none of its lines too long."""
+    """Return a traceback with its secrets taken out and none of its lines too long."""
     if len(text) > 2 * (TRACEBACK_HEAD + TRACEBACK_TAIL):
         text = _cut(text, TRACEBACK_HEAD, TRACEBACK_TAIL)
     return "\n".join(_cut(line, VALUE_CHARACTERS, 0) for line in _masked(text).split("\n"))

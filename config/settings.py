@@ -292,7 +292,7 @@ class Settings(BaseSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address to listen on."""
+    """Return whether only this machine can reach an address to listen on."""
     if host == "localhost":
         return True
     try:
@@ -302,7 +302,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_settings() -> Settings:
-    """Give the settings of this moment, without looking for embedded servers.
+    """Return the settings of this moment, without looking for embedded servers.
 
     Raises SettingsError, with one line for a person, where a value can't be used
     or a variable with the prefix names no setting.
@@ -330,7 +330,7 @@ def _fault_line(fault: Any) -> str:
 
 @cache
 def settings() -> Settings:
-    """Give the settings of this process, with the addresses of embedded servers filled in.
+    """Return the settings of this process, with the addresses of embedded servers filled in.
 
     Ends the process with one clear line where a value can't be used.
     """
@@ -342,7 +342,7 @@ def settings() -> Settings:
 
 
 def with_embedded_servers(found: Settings) -> Settings:
-    """Give settings with the addresses of those servers that a running stack embeds."""
+    """Return settings with the addresses of those servers that a running stack embeds."""
     endpoints = read_endpoints(found.data_dir)
     if endpoints is None:
         return found

@@ -75,7 +75,7 @@ the kept JPEG of an image; `GET /healthz` and `GET /readyz` are in [monitor](mon
 
 
 def settings_page() -> str:
-    """Give the page of all settings, in the sections of the class."""
+    """Return the page of all settings, in the sections of the class."""
     lines = [_SETTINGS_HEAD]
     for title, names in _sections().items():
         lines += [
@@ -90,7 +90,7 @@ def settings_page() -> str:
 
 
 def _sections() -> Mapping[str, list[str]]:
-    """Give the names of the settings by the comment above them."""
+    """Return the names of the settings by the comment above them."""
     sections: dict[str, list[str]] = {}
     title = ""
     for line in inspect.getsource(Settings).splitlines():
@@ -134,7 +134,7 @@ def _values(field: FieldInfo) -> Iterator[str]:
 
 
 def api_page() -> str:
-    """Give the page of all operations and codes."""
+    """Return the page of all operations and codes."""
     lines = [_API_HEAD, "| operation | paths | codes of the call | codes of an item |"]
     lines.append("|---|---|---|---|")
     for operation in OPERATIONS:

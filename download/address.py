@@ -45,7 +45,7 @@ def _without_zone(text: str) -> Address:
 
 
 def _embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """Give the IPv4 addresses that an IPv6 address carries traffic to, if any."""
+    """Return the IPv4 addresses that an IPv6 address carries traffic to, if any."""
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     if address.ipv4_mapped is not None:
@@ -60,7 +60,7 @@ def _embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
 
 
 def is_global_address(ip: str | Address) -> bool:
-    """Say whether `ip` is global unicast, so that anybody could reach it.
+    """Return whether `ip` is global unicast, so that anybody could reach it.
 
     An IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64) decides for it; a
     zone id is ignored. Source: IANA's special-purpose registries, through `ipaddress`.
@@ -93,7 +93,7 @@ class Target:
 
 
 def address_allowed(address: Address, target: Target, policy: FetchPolicy) -> bool:
-    """Say whether a connection to `address`, on the target's port, may serve `target`."""
+    """Return whether a connection to `address`, on the target's port, may serve `target`."""
     if policy.allow.permits_address(address, target.port):
         return True
     if policy.allow.permits_name(target.host, target.port):
@@ -112,7 +112,7 @@ def check_url(url: str, policy: FetchPolicy) -> None:
 
 
 def judge_url(url: str, policy: FetchPolicy) -> Target:
-    """Give the target of a URL that `check_url` lets pass.
+    """Return the target of a URL that `check_url` lets pass.
 
     The target's URL is rebuilt from the judged parts, so that no other parser can read
     another host out of it.
@@ -161,7 +161,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _judge_host(parts: SplitResult) -> tuple[str, Address | None]:
-    """Give the host in its plain form and, where it is a literal, its address."""
+    """Return the host in its plain form and, where it is a literal, its address."""
     raw = parts.hostname or ""
     try:
         if "[" in parts.netloc:

@@ -68,7 +68,7 @@ def fetch(
     resolver: Resolver = system_resolver,
     before_redirect: BeforeRedirect | None = None,
 ) -> bytes:
-    """Give the bytes behind `url`, fewer than `policy.max_bytes`.
+    """Return the bytes behind `url`, fewer than `policy.max_bytes`.
 
     `deadline` is in seconds of `time.monotonic()`; the earlier of it and
     `policy.total_seconds` from now binds. `before_redirect` is called with the host of
@@ -114,7 +114,7 @@ def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Targe
 def _checked_addresses(
     target: Target, policy: FetchPolicy, watchdog: Watchdog, resolver: Resolver
 ) -> list[str]:
-    """Give the addresses to connect to; one forbidden address forbids the host."""
+    """Return the addresses to connect to; one forbidden address forbids the host."""
     if target.address is not None:
         return [str(target.address)]
     checked = []
@@ -198,7 +198,7 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
 
 
 def _announced(response: requests.Response, target: Target) -> str:
-    """Give the digits of Content-Length, "" without one (RFC 9112, 6.3).
+    """Return the digits of Content-Length, "" without one (RFC 9112, 6.3).
 
     Raises:
         BrokenBase64OrUrl: it is no number, or there are several that differ.

@@ -67,7 +67,7 @@ class Watchdog:
             self._release()
 
     def remaining(self) -> float:
-        """Give the seconds that are left; TimeoutError if none are."""
+        """Return the seconds that are left; TimeoutError if none are."""
         left = self.deadline - time.monotonic()
         if left <= 0 or self.expired:
             raise TimeoutError("the deadline has passed")
@@ -176,7 +176,7 @@ class _DialledTlsPool(HTTPSConnectionPool):
 
 @functools.lru_cache(maxsize=8)
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Give the context of all connections: reading the authorities takes 20 ms each time."""
+    """Return the context of all connections: reading the authorities takes 20 ms each time."""
     return ssl.create_default_context(cafile=ca_file)
 
 
@@ -200,7 +200,7 @@ class DialAdapter(HTTPAdapter):
         proxies: Any = None,  # noqa: ARG002  # the base class's signature; none is ever used
         cert: Any = None,
     ) -> HTTPConnectionPool:
-        """Give a pool of one connection to the request's host."""
+        """Return a pool of one connection to the request's host."""
         parts, _ = self.build_connection_pool_key_attributes(request, verify, cert)
         if parts["scheme"] == "https":
             self._pool = _DialledTlsPool(

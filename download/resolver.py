@@ -24,7 +24,7 @@ _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NON
 
 
 def system_resolver(host: str, port: int) -> list[str]:
-    """Give all IPv4 and IPv6 addresses of `host` in the system's order of preference."""
+    """Return all IPv4 and IPv6 addresses of `host` in the system's order of preference."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 

@@ -33,7 +33,7 @@ def make_keys() -> KeyPair:
 
 
 def hash_of(api_key: str) -> str:
-    """Give what is kept of an API key: its SHA-256 in hex.
+    """Return what is kept of an API key: its SHA-256 in hex.
 
     A plain hash is enough for 256 random bits, which nobody can try out.
     """
@@ -41,7 +41,7 @@ def hash_of(api_key: str) -> str:
 
 
 def is_user_name(name: str) -> bool:
-    """Tell whether a user may be called so: 1 to 64 letters, digits, dots, hyphens, underscores.
+    """Return whether a user may be called so: 1 to 64 letters, digits, dots, hyphens, underscores.
 
     No slash, since the ids of tasks are user/collection/time.
     """

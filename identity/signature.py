@@ -105,7 +105,7 @@ def parse_date(text: str) -> datetime:
 
 
 def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> bytes:
-    """Give the bytes that stand for a request; raises SignatureError where a header is missing."""
+    """Return the bytes that stand for a request. Raises SignatureError if a header is missing."""
     path, _, query = request.target.partition(b"?")
     missing = [name for name in signed_headers if name not in request.headers]
     if missing:
@@ -138,13 +138,13 @@ def _encoded(part: bytes) -> bytes:
 
 
 def string_to_sign(authorization: Authorization, date: str, canonical: bytes) -> bytes:
-    """Give what is signed in the end; `date` is the value of x-jdcloud-date."""
+    """Return what is signed in the end; `date` is the value of x-jdcloud-date."""
     digest = hashlib.sha256(canonical).hexdigest()
     return "\n".join([authorization.algorithm, date, authorization.scope, digest]).encode()
 
 
 def signing_key(authorization: Authorization, secret: str) -> bytes:
-    """Give the key that a secret makes for the scope of a credential."""
+    """Return the key that a secret makes for the scope of a credential."""
     prefix, _ = ALGORITHMS[authorization.algorithm]
     key = prefix + secret.encode()
     for part in authorization.scope.split("/"):
@@ -153,7 +153,7 @@ def signing_key(authorization: Authorization, secret: str) -> bytes:
 
 
 def signature_of(request: Request, authorization: Authorization, secret: str) -> str:
-    """Give the signature that this request has with this secret, in lower-case hex.
+    """Return the signature that this request has with this secret, in lower-case hex.
 
     Raises SignatureError where a signed header is missing.
     """

@@ -53,7 +53,7 @@ class Vault:
         return nonce + self._cipher().encrypt(nonce, secret.encode(), access_key.encode())
 
     def open(self, access_key: str, sealed: bytes) -> str:
-        """Give the secret of an access key; raises VaultError where the key is another one."""
+        """Return the secret of an access key; raises VaultError where the key is another one."""
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             return self._cipher().decrypt(nonce, rest, access_key.encode()).decode()

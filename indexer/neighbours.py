@@ -19,13 +19,13 @@ class Neighbours(NamedTuple):
 
 
 def no_neighbours(rows: int | None = None) -> Neighbours:
-    """Give empty arrays: of shape (0,), or (rows, 0) where a list per query is meant."""
+    """Return empty arrays: of shape (0,), or (rows, 0) where a list per query is meant."""
     shape = (0,) if rows is None else (rows, 0)
     return Neighbours(np.empty(shape, np.int64), np.empty(shape, np.float32))
 
 
 def merge(lists: Sequence[Neighbours], k: int) -> Neighbours:
-    """Give one list of at most `k`: each label once with its best similarity, falling.
+    """Return one list of at most `k`: each label once with its best similarity, falling.
 
     The arrays of `lists` may have any shape. Equal similarities go by label, so
     that the same search gives the same answer however the shards lie.

@@ -157,7 +157,7 @@ CUT_OUT = frozenset(
 
 
 def trimmed(cutout: Image.Image) -> Image.Image:
-    """Give the cut-out without its transparent border."""
+    """Return the cut-out without its transparent border."""
     box = cutout.getchannel("A").getbbox()
     if box is None:
         raise ValueError("the cut-out is empty")
@@ -188,7 +188,7 @@ def placed(
 
 
 def shadow(scaled: Image.Image, place: tuple[int, int], size: tuple[int, int]) -> Image.Image:
-    """Give the soft shadow of a placed cut-out, as a mask of the canvas."""
+    """Return the soft shadow of a placed cut-out, as a mask of the canvas."""
     mask = Image.new("L", size)
     distance = max(4, round(0.02 * min(size)))
     alpha = scaled.getchannel("A").point(lambda value: value // 4)
@@ -197,7 +197,7 @@ def shadow(scaled: Image.Image, place: tuple[int, int], size: tuple[int, int]) -
 
 
 def compose(cutout: Image.Image, rng: random.Random, longest: int) -> tuple[Image.Image, str]:
-    """Give the product shot (RGB) and the words for image_info."""
+    """Return the product shot (RGB) and the words for image_info."""
     size = canvas_size(rng, longest)
     name, colour = rng.choice(BACKGROUNDS)
     shot = Image.new("RGB", size, colour)
@@ -213,7 +213,7 @@ def compose(cutout: Image.Image, rng: random.Random, longest: int) -> tuple[Imag
 def compose_transparent(
     cutout: Image.Image, rng: random.Random, longest: int
 ) -> tuple[Image.Image, str]:
-    """Give a product shot without a background (RGBA) and the words for image_info."""
+    """Return a product shot without a background (RGBA) and the words for image_info."""
     size = canvas_size(rng, longest)
     shot = Image.new("RGBA", size, (255, 255, 255, 0))
     scaled, place = placed(cutout, size, rng)
@@ -222,7 +222,7 @@ def compose_transparent(
 
 
 def encoded(shot: Image.Image, suffix: str) -> bytes:
-    """Give the picture's file; raise ValueError if it is over LARGEST_FILE."""
+    """Return the picture's file; raise ValueError if it is over LARGEST_FILE."""
     buffer = io.BytesIO()
     if suffix == "png":
         shot.save(buffer, "PNG", optimize=True)

@@ -52,7 +52,7 @@ class EfficientNetLite0:
         self.fingerprint = f"efficientnet-lite0:{content_hash(network)}"
 
     def feature_map(self, image: Image.Image, side: int) -> torch.Tensor:
-        """Give the last feature map of `image`, resized to a square of `side` pixels.
+        """Return the last feature map of `image`, resized to a square of `side` pixels.
 
         `image` is RGB, `side` a multiple of 32. The map has shape
         (1280, side / 32, side / 32), float32, values 0 to 6, on the network's device.
@@ -62,7 +62,7 @@ class EfficientNetLite0:
 
 
 def square_pixels(image: Image.Image, side: int) -> torch.Tensor:
-    """Give an RGB picture, resized to a square, as the EfficientNet-Lite models want it.
+    """Return an RGB picture, resized to a square, as the EfficientNet-Lite models want it.
 
     Shape (1, 3, side, side), float32. The scale, (pixel - 127) / 128, is the one that they
     were trained with.

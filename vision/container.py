@@ -40,7 +40,7 @@ class Parts:
 
 
 def png_parts(data: bytes) -> Parts:
-    """Give what the PNG file `data` has beside metadata and further frames.
+    """Return what the PNG file `data` has beside metadata and further frames.
 
     What is cut off stays so. Raises ValueError where there are too many chunks.
     """
@@ -62,7 +62,7 @@ def png_parts(data: bytes) -> Parts:
 
 
 def jpeg_parts(data: bytes) -> Parts:
-    """Give what the JPEG file `data` has beside metadata.
+    """Return what the JPEG file `data` has beside metadata.
 
     Raises ValueError where no scan begins, or there are too many segments or scans.
     """

@@ -23,7 +23,7 @@ _INPUT = "pixels"
 
 
 def compiled(network: nn.Module, example: torch.Tensor, engine: str) -> Run:
-    """Give what runs `network`, which is in evaluation mode, on batches such as `example`.
+    """Return what runs `network`, which is in evaluation mode, on batches such as `example`.
 
     `example` has shape (n, channels, height, width), float32, and lies on the network's
     device; later batches may have other numbers but of channels. Each is answered with
@@ -79,7 +79,7 @@ def _in_onnxruntime(network: nn.Module, example: torch.Tensor) -> Run:
 
 
 def _exported(network: nn.Module, example: torch.Tensor) -> bytes:
-    """Give `network` in the ONNX format, for any size of batch and picture."""
+    """Return `network` in the ONNX format, for any size of batch and picture."""
     content = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         # torch warns of this exporter's age. Its successor needs five seconds for a network, this

@@ -75,7 +75,7 @@ def picture_limits_of(chosen: Settings) -> PictureLimits:
 
 
 def inspect(data: bytes, limits: PictureLimits) -> tuple[int, int]:
-    """Give width and height in pixels as stored, from the header of the file `data`.
+    """Return width and height in pixels as stored, from the header of the file `data`.
 
     No pixel is decoded, so it costs well under a millisecond. Raises
     ImageSizeExceedLimit, NotSupportImage, InvalidImageContent, ImageTooSmall or
@@ -110,7 +110,7 @@ def decode(data: bytes, limits: PictureLimits) -> Image.Image:
 
 
 def thumbnail_jpeg(image: Image.Image, long_side: int) -> bytes:
-    """Give the RGB `image` as a JPEG file, its longer side at most `long_side` pixels.
+    """Return the RGB `image` as a JPEG file, its longer side at most `long_side` pixels.
 
     A smaller picture keeps its size.
     """
@@ -122,7 +122,7 @@ def thumbnail_jpeg(image: Image.Image, long_side: int) -> bytes:
 
 
 def _opened(data: bytes, limits: PictureLimits) -> tuple[ImageFile, bytes]:
-    """Give the file without its metadata, its header read, and its EXIF data."""
+    """Return the file without its metadata, its header read, and its EXIF data."""
     if limits.max_bytes and len(data) >= limits.max_bytes:
         raise ImageSizeExceedLimit(f"{len(data)} bytes")
     if not data:

@@ -93,7 +93,7 @@ class Pipeline:
         return self._detector
 
     def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
-        """Give the best box of an upright RGB picture, and its feature.
+        """Return the best box of an upright RGB picture, and its feature.
 
         The feature has shape (dimensions,), float32, length 1. The box is the whole
         picture where nothing is detected. Raises NoAvailableFeature.
@@ -104,7 +104,7 @@ class Pipeline:
     def describe_query(
         self, image: Image.Image, boxes_searched: int, box: Box | None = None
     ) -> tuple[list[Box], NDArray[np.float32]]:
-        """Give all boxes of an upright RGB picture, best first, and the features to search with.
+        """Return all boxes of an upright RGB picture, best first, and the features to search with.
 
         The features are those of the best `boxes_searched` boxes and, if these are more than
         one, of the whole picture after them: shape (n, dimensions), float32, length 1. Where

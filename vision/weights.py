@@ -27,7 +27,7 @@ _TRAINING_COUNTER = "num_batches_tracked"
 
 
 def content_hash(network: nn.Module) -> str:
-    """Give 16 hex digits that change when a weight of `network` does.
+    """Return 16 hex digits that change when a weight of `network` does.
 
     SHA-256 over the names, shapes, types and values of its state, so that it is
     the same whether the weights came from a file or from torchvision.
@@ -93,7 +93,7 @@ def fill(network: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> No
 def load_torchvision(
     name: str, weights: str, registry: ModuleType, **building: Any
 ) -> tuple[nn.Module, Callable[[Any], Any]]:
-    """Give a model of torchvision's registry in evaluation mode, and its transforms.
+    """Return a model of torchvision's registry in evaluation mode, and its transforms.
 
     `registry` is the module whose models may be named, such as
     `torchvision.models.detection`. `weights` is the name of registered weights

@@ -96,7 +96,7 @@ def _await_room() -> bool:
 
 
 def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | None:
-    """Give the fault that an image ends with after `passes` passes and one with this outcome.
+    """Return the fault that an image ends with after `passes` passes and one with this outcome.
 
     None where there are bytes, or where another pass may go better.
     """
@@ -108,7 +108,7 @@ def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | Non
 
 
 def _urls(chunk: Chunk) -> dict[int, str]:
-    """Give the URLs, by label, of images whose bytes are needed."""
+    """Return the URLs, by label, of images whose bytes are needed."""
     if chunk.model_id is not None:
         anew = to_embed_anew(catalog(), chunk)
         kept = catalog().pictures.present(list(anew))
@@ -138,6 +138,6 @@ def _fetch(urls: Mapping[int, str]) -> dict[int, FetchOutcome]:
 
 
 def _pause(passes: int, fault: TransientFetchError) -> timedelta:
-    """Give how long a URL waits after `passes` passes and one more: twice as long each time."""
+    """Return how long a URL waits after `passes` passes and one more: twice as long each time."""
     pause = settings().fetch_retry_seconds * 2**passes
     return timedelta(seconds=max(pause, fault.retry_after_seconds or 0.0))

@@ -99,7 +99,7 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
 
 
 def _given_box(query: Query, picture: Image.Image) -> Box | None:
-    """Give the box that the client chose; raises InvalidParameterJson where it is outside."""
+    """Return the box that the client chose; raises InvalidParameterJson where it is outside."""
     if query.box is None:
         return None
     box = Box(*query.box)
@@ -122,7 +122,7 @@ def _bytes(query: Query) -> bytes:
 def _nearest(
     query_id: str, query: Query, model_id: str, features: NDArray[np.float32], deadline: float
 ) -> list[tuple[ImageRow, float]]:
-    """Give the nearest findable images, at most topk, or products, each by its best image.
+    """Return the nearest findable images, at most topk, or products, each by its best image.
 
     Asks for more neighbours where deleted images or further ones of a product shorten the list.
     Raises NoMatchedProduct where there is nothing to be found at all, and NoRelativeCollection
@@ -160,7 +160,7 @@ def _nearest(
 
 
 def _best_of_each(found: list[tuple[ImageRow, float]]) -> list[tuple[ImageRow, float]]:
-    """Give the first image of each product of a list that falls by similarity."""
+    """Return the first image of each product of a list that falls by similarity."""
     best: dict[int, tuple[ImageRow, float]] = {}
     for image, similarity in found:
         best.setdefault(image.product_serial, (image, similarity))

@@ -124,7 +124,7 @@ def _take_in(chunk: Chunk) -> None:
 
 
 def _wanted(chunk: Chunk) -> tuple[str, ...]:
-    """Give the models of which an image needs a feature, that of the searches first.
+    """Return the models of which an image needs a feature, that of the searches first.
 
     None where the collection is gone: the index stage says so of each image.
     """
@@ -135,7 +135,7 @@ def _wanted(chunk: Chunk) -> tuple[str, ...]:
 
 
 def _lacking(wanted: Sequence[str], labels: Sequence[int]) -> dict[int, set[str]]:
-    """Give by label the models whose feature is missing; labels that lack none are left out."""
+    """Return by label the models whose feature is missing; labels that lack none are left out."""
     present = catalog().vectors.models(labels)
     for following in wanted[1:]:
         for label in catalog().losses.among(labels, following):
@@ -177,7 +177,7 @@ def _embed_anew(chunk: Chunk, model_id: str) -> None:
 
 
 def _bytes(images: Mapping[int, ImageRow]) -> dict[int, bytes]:
-    """Give the bytes of each image that has them still, in the order of `images`."""
+    """Return the bytes of each image that has them still, in the order of `images`."""
     fetched = [label for label, image in images.items() if image.url is not None]
     sent = [label for label, image in images.items() if image.url is None]
     found = staged_bytes().get(fetched) | catalog().payloads.get(sent)

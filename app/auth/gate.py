@@ -148,7 +148,7 @@ class Gate:
         return account
 
     def _account(self, key: AccessKey | None) -> Account | None:
-        """Give the account of a key, None where it is gone; old keys are nobody's."""
+        """Return the account of a key, None where it is gone; old keys are nobody's."""
         account = None if key is None else self._accounts.find(key.user)
         if key is None or (account is not None and account.access_key != key.access_key):
             raise NotAdmitted(SystemCode.UNKNOWN_ACCESS_KEY, "no such key")
@@ -194,7 +194,7 @@ class Gate:
 
 
 def target_of(request: Request) -> bytes:
-    """Give path and query as they were sent, before any server took them apart."""
+    """Return path and query as they were sent, before any server took them apart."""
     raw = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "")
     if not raw.startswith("/"):
         # The absolute form, as a proxy gets it.

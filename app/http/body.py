@@ -26,7 +26,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_body(request: Request, max_values: int) -> dict[str, Any]:
-    """Give the JSON object that was sent, of at most `max_values` values and keys, 0: any.
+    """Return the JSON object that was sent, of at most `max_values` values and keys, 0: any.
 
     Raises HTTPException: 413 over the length that the application is configured with, 415
     for another type or an encoding, 400 for anything else.
@@ -45,7 +45,7 @@ def read_body(request: Request, max_values: int) -> dict[str, Any]:
 
 
 def read_bytes(request: Request) -> bytes:
-    """Give the body as it was sent, as often as it is asked for.
+    """Return the body as it was sent, as often as it is asked for.
 
     Raises HTTPException: 413 over the length that the application is configured with, 400
     for chunks that are malformed.
@@ -63,7 +63,7 @@ def read_bytes(request: Request) -> bytes:
 
 
 def parse_json(data: bytes, max_values: int) -> Any:
-    """Give what JSON in UTF-8 stands for; raises ValueError for what may not be, too."""
+    """Return what JSON in UTF-8 stands for; raises ValueError for what may not be, too."""
     data = data.removeprefix(codecs.BOM_UTF8)
     check_shape(data, max_values)
     return json.loads(

@@ -59,20 +59,20 @@ class Busy(Exception):
 
 
 def succeeded(**fields: Any) -> Response:
-    """Give the answer of an operation that was done."""
+    """Return the answer of an operation that was done."""
     return _envelope(SystemCode.HANDLED, {"code": 0, "message": "SUCCESS", **fields})
 
 
 def refused(
     error: type[ContractError], *, status: int = SystemCode.HANDLED.status, **fields: Any
 ) -> Response:
-    """Give the answer that names a business code; `status` differs only for a few HTTP faults."""
+    """Return the answer that names a business code; `status` differs only for a few HTTP faults."""
     result = {"code": error.code, "message": error.message, **fields}
     return _envelope(SystemCode.HANDLED, result, status)
 
 
 def not_served(code: SystemCode, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> Response:
-    """Give the answer to a call that was not handled at all."""
+    """Return the answer to a call that was not handled at all."""
     response = _envelope(code, None)
     if code.status in (429, 503):
         response.headers["Retry-After"] = str(retry_after_seconds)

@@ -69,7 +69,7 @@ class Described:
     """What a field's JSON schema tells beyond its type."""
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Give the keywords that come to those of the type."""
+        """Return the keywords that come to those of the type."""
         raise NotImplementedError
 
     def __get_pydantic_json_schema__(
@@ -177,7 +177,7 @@ class ItemsOf(Described):
     limit: str  #: name of the setting that says how many; the handler checks it
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Tell how many there may be."""
+        """Return how many there may be."""
         most = getattr(settings, self.limit)
         return {"minItems": 1, **({"maxItems": most} if most else {})}
 
@@ -208,7 +208,7 @@ def _encodable(value: str) -> str:
 
 
 def write_cursor(place: str | None) -> str | None:
-    """Give a place of a list as clients get it: opaque, and null at the end."""
+    """Return a place of a list as clients get it: opaque, and null at the end."""
     return None if place is None else base64.urlsafe_b64encode(place.encode()).decode()
 
 
@@ -256,7 +256,7 @@ Model = TypeVar("Model", bound=RequestModel)
 def judge(
     model: type[Model], value: Any, settings: Settings
 ) -> tuple[Model | None, list[type[ContractError]]]:
-    """Give the validated value, or None and the codes of all invalid fields, in their order."""
+    """Return the validated value, or None and the codes of all invalid fields, in their order."""
     known = value if isinstance(value, dict) else {}
     try:
         return model.model_validate(known, context=settings), []
@@ -269,7 +269,7 @@ def judge(
 
 
 def parse(model: type[Model], value: Any, settings: Settings) -> Model:
-    """Give the validated request; raises the error of its first invalid field."""
+    """Return the validated request; raises the error of its first invalid field."""
     parsed, faults = judge(model, value, settings)
     if parsed is None:
         raise faults[0]

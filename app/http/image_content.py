@@ -26,7 +26,7 @@ class Content:
 
 
 def read_content(text: str, limits: PictureLimits, policy: FetchPolicy) -> Content:
-    """Give what `text` stands for.
+    """Return what `text` stands for.
 
     Raises BrokenBase64OrUrl, and for bytes what `vision.picture.inspect` raises.
     """

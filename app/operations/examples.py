@@ -22,7 +22,7 @@ class Example:
 
 
 def _drawing() -> str:
-    """Give a small PNG of the least size in Base64: a red box on white."""
+    """Return a small PNG of the least size in Base64: a red box on white."""
     picture = Image.new("P", (201, 201), 0)
     picture.putpalette([255, 255, 255, 200, 30, 30])
     ImageDraw.Draw(picture).rectangle((50, 70, 150, 140), fill=1)

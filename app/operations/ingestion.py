@@ -185,7 +185,7 @@ def _await_decision(catalog: Catalog, draft: Draft, written: Written) -> None:
 
 
 def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[str, Any] | None]:
-    """Give the row of a key to work on, or the answer that was given with it before.
+    """Return the row of a key to work on, or the answer that was given with it before.
 
     Raises Busy while another call works on it.
     """

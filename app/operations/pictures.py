@@ -39,7 +39,7 @@ def add_pictures(flask_app: Flask, services: Services) -> None:
 
 
 def _find(services: Services, user: str, asked: PictureRequest) -> bytes | None:
-    """Give the JPEG of an image that is there and whose picture is kept."""
+    """Return the JPEG of an image that is there and whose picture is kept."""
     collection = services.catalog.collections.find(user, asked.collection_name)
     if collection is None:
         return None

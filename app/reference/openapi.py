@@ -105,7 +105,7 @@ class _Untitled(GenerateJsonSchema):
 
 
 def document(operations: Sequence[Operation], settings: Settings) -> Schema:
-    """Give the OpenAPI 3.1 document of these operations under these settings."""
+    """Return the OpenAPI 3.1 document of these operations under these settings."""
     return {
         "openapi": "3.1.0",
         "info": {

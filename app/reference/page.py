@@ -27,7 +27,7 @@ _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 
 
 def content_policy(page: bytes) -> str:
-    """Give the policy by which the page may use its own style, and nothing else."""
+    """Return the policy by which the page may use its own style, and nothing else."""
     hashes = (b64encode(hashlib.sha256(style).digest()).decode() for style in _STYLE.findall(page))
     styles = " ".join(f"'sha256-{one}'" for one in hashes)
     return f"{CONTENT_POLICY}; style-src {styles}"
@@ -58,7 +58,7 @@ def add_reference(flask_app: Flask, operations: Sequence[Operation], settings: S
 
 
 def render(told: Schema) -> str:
-    """Give the page of an OpenAPI document that `app.reference.openapi.document` made."""
+    """Return the page of an OpenAPI document that `app.reference.openapi.document` made."""
     environment = Environment(
         loader=PackageLoader("app"),
         autoescape=True,
@@ -113,7 +113,7 @@ def _shown(told: Schema, path: str) -> dict[str, Any]:
 
 
 def fields(told: Schema, schema: Schema, prefix: str = "") -> Iterator[ShownField]:
-    """Give the fields of an object's schema, those of nested objects after their parent."""
+    """Return the fields of an object's schema, those of nested objects after their parent."""
     schema = _resolved(told, schema)
     for name, raw in schema.get("properties", {}).items():
         options = [_resolved(told, option) for option in raw.get("anyOf", [raw])]
@@ -151,7 +151,7 @@ def _kind(schema: Schema, items: Schema) -> str:
 
 
 def _notes(schema: Schema) -> Iterator[str]:
-    """Give the limits of a field in words."""
+    """Return the limits of a field in words."""
     if "description" in schema:
         yield schema["description"]
     if "enum" in schema:

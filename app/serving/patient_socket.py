@@ -22,19 +22,19 @@ class PatientSocket(socket.socket):
         self._request = memoryview(b"")
 
     def hand_over(self, request: bytes, early: bytes, *, is_whole: bool) -> None:
-        """Give what `recv` is to give, and what came after it."""
+        """Return what `recv` is to give, and what came after it."""
         self._request = memoryview(request)
         self.early = early
         self.is_whole = is_whole
 
     def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002
-        """Give what is left of the request; nothing at its end, as if the client had closed."""
+        """Return what is left of the request; nothing at its end, as if the client had closed."""
         piece = bytes(self._request[:size])
         self._request = self._request[size:]
         return piece
 
     def receive(self, size: int) -> bytes:
-        """Give what is there on the wire; raises BlockingIOError where nothing is."""
+        """Return what is there on the wire; raises BlockingIOError where nothing is."""
         return super().recv(size, socket.MSG_DONTWAIT)
 
     def sendall(self, data: Any, flags: int = 0) -> None:  # noqa: ARG002

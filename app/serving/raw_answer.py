@@ -21,7 +21,7 @@ class RawAnswer:
     make: partial[Response]
 
     def made(self) -> tuple[str, bytes]:
-        """Give a new request id, and the bytes of an answer with it."""
+        """Return a new request id, and the bytes of an answer with it."""
         response = self.make()
         request_id = uuid.uuid4().hex
         response.headers[REQUEST_ID_HEADER] = request_id

@@ -58,7 +58,7 @@ class Arrival:
             self._judge_chunks()
 
     def taken(self) -> tuple[bytes, bytes]:
-        """Give the bytes of the request, and those that came after it."""
+        """Return the bytes of the request, and those that came after it."""
         end = self._end if self.is_whole and self._end is not None else len(self._buffer)
         return bytes(self._buffer[:end]), bytes(self._buffer[end:])
 

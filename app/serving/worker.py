@@ -80,7 +80,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         self._stops_at: float | None = None
 
     def is_parent_alive(self) -> bool:
-        """Tell whether the parent lives; if not, listen no longer and keep no connection."""
+        """Return whether the parent lives; if not, listen no longer and keep no connection."""
         if super().is_parent_alive():
             return True
         self.alive = False

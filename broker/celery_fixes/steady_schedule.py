@@ -14,12 +14,12 @@ from celery.schedules import schedule
 
 
 def steady_now() -> datetime:
-    """Give a time that only ever goes forward, second by second; its date means nothing."""
+    """Return a time that only ever goes forward, second by second; its date means nothing."""
     return datetime.fromtimestamp(time.monotonic(), UTC)
 
 
 def every(seconds: float) -> schedule:
-    """Give a schedule of beat that comes due every so many seconds, wherever the clock jumps.
+    """Return a schedule of beat that comes due every so many seconds, wherever the clock jumps.
 
     Celery's own goes by the wall clock: set back by an hour, it would send nothing for an hour.
     """

@@ -154,7 +154,7 @@ class Archive:
         self._members.close()
 
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
-        """Give the documents of a table, one by one; none where there is no such table.
+        """Return the documents of a table, one by one; none where there is no such table.
 
         Raises BackupFileError where they are not as many as the manifest says.
         """
@@ -171,7 +171,7 @@ class Archive:
             )
 
     def documents(self, table: str) -> Iterator[bytes]:
-        """Give the documents of a table as they are in the file.
+        """Return the documents of a table as they are in the file.
 
         Raises BackupFileError where one ends halfway.
         """

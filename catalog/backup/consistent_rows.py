@@ -27,7 +27,7 @@ class Source(Protocol):
     """The tables of a backup; each may be read again and again."""
 
     def rows(self, table: str) -> Iterator[Row]:
-        """Give the documents of a table."""
+        """Return the documents of a table."""
         ...
 
 
@@ -85,23 +85,23 @@ class Survivors:
         self._judge_images()
 
     def is_living_product(self, row: Row) -> bool:
-        """Tell whether a product goes into the restored catalogue."""
+        """Return whether a product goes into the restored catalogue."""
         return row["deleted_at"] is None and row["generation"] in self.collections
 
     def is_whole_task(self, task_id: str) -> bool:
-        """Tell whether every image of a task is in a chunk of it."""
+        """Return whether every image of a task is in a chunk of it."""
         return _hash(task_id) in self._whole_tasks
 
     def is_living(self, label: int) -> bool:
-        """Tell whether an image can be found, or will be when its chunk is done."""
+        """Return whether an image can be found, or will be when its chunk is done."""
         return label in self._living
 
     def is_on_its_way(self, label: int) -> bool:
-        """Tell whether a chunk that is not done names an image."""
+        """Return whether a chunk that is not done names an image."""
         return label in self._on_their_way
 
     def places(self, product_serial: int) -> list[int]:
-        """Give the labels of the living images of a product."""
+        """Return the labels of the living images of a product."""
         first, last = np.searchsorted(self._owners, [product_serial, product_serial + 1])
         found: list[int] = sorted(self._owned[first:last].tolist())
         return found
@@ -162,7 +162,7 @@ class Survivors:
 
 
 def _embedded(source: Source) -> dict[str, NumberSet]:
-    """Give the labels that have a feature, by the model that made it."""
+    """Return the labels that have a feature, by the model that made it."""
     labels: dict[str, array[int]] = {}
     for row in source.rows("vectors"):
         labels.setdefault(row["model_id"], array("q")).append(abs(row["_id"]))
@@ -170,7 +170,7 @@ def _embedded(source: Source) -> dict[str, NumberSet]:
 
 
 def _whole_tasks(source: Source) -> NumberSet:
-    """Give the hashes of the tasks whose chunks name as many images as the task took."""
+    """Return the hashes of the tasks whose chunks name as many images as the task took."""
     tasks, labels = array("q"), array("q")
     for row in source.rows("chunks"):
         task = _hash(row["task_id"])

@@ -56,7 +56,7 @@ class Part:
 
 
 def dump(client: MongoClient[Row], name: str, progress: Progress) -> Iterator[Part]:
-    """Give every table of the catalogue `name`; each must be read to its end before the next."""
+    """Return every table of the catalogue `name`; each must be read to its end before the next."""
     rows, blobs = databases(client, name)
     # Blobs are asked for by label: the embedded server would hold a whole table of them.
     waiting, alive = array("q"), array("q")

@@ -179,7 +179,7 @@ class _Mark:
             raise RestoreRefusedError("another process has taken this restore over")
 
     def is_ended(self, table: str) -> bool:
-        """Tell whether all of a table of the backup was written."""
+        """Return whether all of a table of the backup was written."""
         return table in self._ended
 
     def end(self, table: str) -> None:

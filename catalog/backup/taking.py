@@ -108,6 +108,6 @@ def _describe(client: MongoClient[Row], name: str) -> Manifest:
 
 
 def _models(client: MongoClient[Row], name: str) -> dict[str, str | None]:
-    """Give whose vectors each collection is searched with, by its generation."""
+    """Return whose vectors each collection is searched with, by its generation."""
     found = databases(client, name)[0]["collections"].find({}, ["generation", "model_id"])
     return {row["generation"]: row["model_id"] for row in found}

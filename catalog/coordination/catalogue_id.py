@@ -24,7 +24,7 @@ class Identity:
         self._known: str | None = None
 
     def get(self) -> str:
-        """Give the id, 16 hexadecimal digits, made at the first use."""
+        """Return the id, 16 hexadecimal digits, made at the first use."""
         if self._known is None:
             row = self._rows.find_one({"_id": _ID})
             self._known = row["id"] if row else self._make()

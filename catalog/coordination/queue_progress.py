@@ -24,7 +24,7 @@ class Queues:
         self._rows.update_one({"_id": queue}, {"$max": {"newest": stamp(sent_at)}}, upsert=True)
 
     def settled(self, queue: str) -> datetime | None:
-        """Give the newest time of sending known to have been started `settling` ago or before.
+        """Return the newest time of sending known to have been started `settling` ago or before.
 
         Keeps two samples: one ages while the one before it is in use.
         """

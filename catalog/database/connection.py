@@ -61,7 +61,7 @@ def _client(url: str, timeout_seconds: float, answer: int | None) -> MongoClient
 
 
 def databases(client: MongoClient[Row], name: str) -> tuple[Database[Row], Database[Row]]:
-    """Give the database of the rows and that of the blobs."""
+    """Return the database of the rows and that of the blobs."""
     return client[name], client[f"{name}_blobs"]
 
 
@@ -84,7 +84,7 @@ def time_of(client: MongoClient[Row]) -> datetime:
 
 
 def stamp(moment: datetime) -> int:
-    """Give a time as rows keep it: whole milliseconds since 1970, UTC.
+    """Return a time as rows keep it: whole milliseconds since 1970, UTC.
 
     A number, because the embedded server turns a datetime that is set by an update into a
     string, and then compares it as one.
@@ -93,12 +93,12 @@ def stamp(moment: datetime) -> int:
 
 
 def moment(stamp: int) -> datetime:
-    """Give the time that a row keeps."""
+    """Return the time that a row keeps."""
     return datetime.fromtimestamp(stamp / 1000, UTC)
 
 
 def moment_or_none(stamp: int | None) -> datetime | None:
-    """Give the time that a row keeps, if it keeps one."""
+    """Return the time that a row keeps, if it keeps one."""
     return None if stamp is None else moment(stamp)
 
 
@@ -119,7 +119,7 @@ def insert_new(rows: Rows, documents: Sequence[Row]) -> set[int]:
 
 
 def refused_writes(error: BulkWriteError) -> dict[int, int]:
-    """Give the positions of the writes that were refused, each with the server's error code.
+    """Return the positions of the writes that were refused, each with the server's error code.
 
     Raises the error where the others may not have been written either.
     """

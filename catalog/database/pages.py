@@ -19,7 +19,7 @@ class Page(Generic[T]):
 
 
 def within(place: str, prefix: str) -> str:
-    """Give a place that a client sent back, if it is one of the list with that prefix.
+    """Return a place that a client sent back, if it is one of the list with that prefix.
 
     Raises ValueError for any other, which would lead into somebody else's list.
     """
@@ -29,6 +29,6 @@ def within(place: str, prefix: str) -> str:
 
 
 def cut(rows: Sequence[U], limit: int, place: Callable[[U], str]) -> tuple[Sequence[U], str | None]:
-    """Give the first `limit` of rows that were read with one to spare, and where the next begin."""
+    """Return the first `limit` of rows read with one to spare, and where the next page begins."""
     page = rows[:limit]
     return page, place(page[-1]) if len(rows) > limit else None

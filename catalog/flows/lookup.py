@@ -11,7 +11,7 @@ from catalog.store import Catalog
 def labels_of(
     catalog: Catalog, generation: str, names: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
-    """Give the label of each (product_id, image_id) that is there, ingested or on its way."""
+    """Return the label of each (product_id, image_id) that is there, ingested or on its way."""
     keys = {name: name_key(generation, name[1]) for name in names}
     holders = catalog.names.holders(list(set(keys.values())))
     images = catalog.images.find(list(holders.values()))

@@ -19,7 +19,7 @@ PRODUCT_PAGE = 50
 
 
 def to_embed_anew(catalog: Catalog, chunk: Chunk) -> dict[int, ImageRow]:
-    """Give the findable images of a chunk that lack the vector of its model, by label.
+    """Return the findable images of a chunk that lack the vector of its model, by label.
 
     None where the collection is gone, or needs that model no more.
     """
@@ -34,7 +34,7 @@ def to_embed_anew(catalog: Catalog, chunk: Chunk) -> dict[int, ImageRow]:
 
 
 def pages_of_images(catalog: Catalog, generation: str) -> Iterator[list[ImageRow]]:
-    """Give the findable images of all products that were there at the beginning, page by page."""
+    """Return the findable images of all products that were there at the beginning, page by page."""
     place: str | None = ""
     while place is not None:
         page = catalog.products.page(generation, place, PRODUCT_PAGE)
@@ -54,7 +54,7 @@ class Piece:
 
 
 def cut_off(catalog: Catalog, change: Change, images: int) -> Piece:
-    """Give the next piece of a change, with about so many images at most.
+    """Return the next piece of a change, with about so many images at most.
 
     Images on their way are left out: their own chunk sees to it that they get both vectors.
     """

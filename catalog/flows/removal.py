@@ -40,7 +40,7 @@ def vanished(
     items: Sequence[Item],
     products: Mapping[str, ProductRow] | None = None,
 ) -> dict[int, type[ContractError]]:
-    """Give the labels whose collection or product is not there any more, and which of the two.
+    """Return the labels whose collection or product is not there any more, and which of the two.
 
     `products` are those of the items as they are now, if they were read already.
     """

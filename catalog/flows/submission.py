@@ -117,7 +117,7 @@ def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_imag
 
 
 def undecided(catalog: Catalog, draft: Draft, refused: Collection[int]) -> set[int]:
-    """Give those among refused positions whose name a submission holds that is not a task yet.
+    """Return those among refused positions whose name a submission holds that is not a task yet.
 
     It may still be undone, and then the name is free again.
     """
@@ -237,7 +237,7 @@ def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]
 def _take_places(
     catalog: Catalog, draft: Draft, refused: Mapping[int, type[ContractError]], limit: int
 ) -> dict[int, type[ContractError]]:
-    """Give images places in their products; give the faults of those that get none."""
+    """Take places in their products for images; return the faults of those that get none."""
     collection = draft.collection
     images = {p: image for p, image in draft.images.items() if p not in refused}
     if not images:

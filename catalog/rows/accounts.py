@@ -88,21 +88,21 @@ class Accounts:
         self._keys = keys
 
     def is_anybody(self) -> bool:
-        """Tell whether a key was ever made."""
+        """Return whether a key was ever made."""
         return self._keys.find_one({}, ["_id"]) is not None
 
     def find(self, user: str) -> Account | None:
-        """Give a user's account, or None; raises MalformedAccountError."""
+        """Return a user's account, or None; raises MalformedAccountError."""
         row = self._accounts.find_one({"_id": user})
         return None if row is None else Account.from_row(row)
 
     def key(self, access_key: str) -> AccessKey | None:
-        """Give the keys with that access key, or None; raises MalformedAccountError."""
+        """Return the keys with that access key, or None; raises MalformedAccountError."""
         row = self._keys.find_one({"_id": access_key})
         return None if row is None else AccessKey.from_row(row)
 
     def key_of_api(self, api_key_hash: str) -> AccessKey | None:
-        """Give the keys whose API key has that hash, or None; raises MalformedAccountError."""
+        """Return the keys whose API key has that hash, or None; raises MalformedAccountError."""
         row = self._keys.find_one({"api_key_hash": api_key_hash})
         return None if row is None else AccessKey.from_row(row)
 
@@ -116,7 +116,7 @@ class Accounts:
             yield key
 
     def all(self) -> list[Account]:
-        """Give every account by name; raises MalformedAccountError."""
+        """Return every account by name; raises MalformedAccountError."""
         return sorted(
             (Account.from_row(row) for row in self._accounts.find({})), key=lambda one: one.user
         )
@@ -139,7 +139,7 @@ class Accounts:
         return True
 
     def rotate(self, user: str, keys: NewKeys) -> bool:
-        """Give a user new keys, from which moment the old ones are nobody's.
+        """Make new keys for a user, from which moment the old ones are nobody's.
 
         False, with nothing written, where there is no such user.
         """

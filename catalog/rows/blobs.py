@@ -27,12 +27,12 @@ class Blobs:
         )
 
     def get(self, labels: Sequence[int]) -> dict[int, bytes]:
-        """Give the bytes that are there among `labels`."""
+        """Return the bytes that are there among `labels`."""
         found = find_by_id(self._rows, labels)
         return {label: bytes(row["data"]) for label, row in found.items()}
 
     def present(self, labels: Sequence[int]) -> set[int]:
-        """Give those among `labels` that have bytes."""
+        """Return those among `labels` that have bytes."""
         return set(find_by_id(self._rows, labels, ["_id"]))
 
     def remove(self, labels: Iterable[int]) -> None:
@@ -63,18 +63,18 @@ class Vectors:
         insert_new(self._rows, [_row(-label, model_id, vectors[label]) for label in second])
 
     def models(self, labels: Sequence[int]) -> dict[int, set[str]]:
-        """Give those among `labels` that have a feature, each with the models of its features."""
+        """Return those among `labels` that have a feature, each with the models of its features."""
         found: dict[int, set[str]] = {}
         for key, row in find_by_id(self._rows, _both(labels), ["model_id"]).items():
             found.setdefault(abs(key), set()).add(row["model_id"])
         return found
 
     def present(self, labels: Sequence[int], models: Collection[str] = ()) -> set[int]:
-        """Give those among `labels` that have a feature of each of the models, of any if none."""
+        """Return those among `labels` that have a feature of each of the models, of any if none."""
         return {label for label, has in self.models(labels).items() if has.issuperset(models)}
 
     def get(self, labels: Sequence[int], model_id: str) -> dict[int, NDArray[np.float32]]:
-        """Give the features of one model that are there among `labels`."""
+        """Return the features of one model that are there among `labels`."""
         return {
             label: models[model_id]
             for label, models in self.of_models(labels).items()
@@ -82,7 +82,7 @@ class Vectors:
         }
 
     def of_models(self, labels: Sequence[int]) -> dict[int, dict[str, NDArray[np.float32]]]:
-        """Give all features that are there among `labels`, by label and model."""
+        """Return all features that are there among `labels`, by label and model."""
         found: dict[int, dict[str, NDArray[np.float32]]] = {}
         for key, row in find_by_id(self._rows, _both(labels)).items():
             data = row["values"]

@@ -78,7 +78,7 @@ class Changes:
         self._rows = rows
 
     def find(self, collection: str, generation: str | None = None) -> Change | None:
-        """Give the change of a collection, given by its key; None where there is none.
+        """Return the change of a collection, given by its key; None where there is none.
 
         Or where a generation is given and the collection is another by now.
         """
@@ -88,7 +88,7 @@ class Changes:
         return None if generation not in (None, row["generation"]) else Change.from_row(row)
 
     def due(self, limit: int) -> list[Change]:
-        """Give changes that are to be worked on now."""
+        """Return changes that are to be worked on now."""
         rows = self._rows.find({"change_at": {"$lte": stamp(now())}}).limit(limit)
         return [Change.from_row(row) for row in rows if row.get("change") is not None]
 

@@ -12,12 +12,12 @@ from catalog.database.connection import Rows, find_by_id, insert_new
 
 
 def name_key(generation: str, image_id: str) -> str:
-    """Give the claim of an image_id in a collection."""
+    """Return the claim of an image_id in a collection."""
     return f"{generation}/{image_id}"
 
 
 def content_key(product_serial: int, sha256: str) -> str:
-    """Give the claim of a picture's bytes in a product."""
+    """Return the claim of a picture's bytes in a product."""
     return f"{product_serial}/{sha256}"
 
 
@@ -30,7 +30,7 @@ _AT_ONCE = 50
 
 
 def _ranges(labels: Sequence[int]) -> list[tuple[int, int]]:
-    """Give the first and the last label of each run of rising labels without a wide gap."""
+    """Return the first and the last label of each run of rising labels without a wide gap."""
     ranges: list[tuple[int, int]] = []
     for label in labels:
         if ranges and label - ranges[-1][1] <= _GAP:
@@ -47,7 +47,7 @@ class Claims:
         self._rows = rows
 
     def holders(self, keys: Sequence[str]) -> dict[str, int]:
-        """Give the label of the holder of each key that is held."""
+        """Return the label of the holder of each key that is held."""
         return {key: row["label"] for key, row in find_by_id(self._rows, keys).items()}
 
     def take(self, wanted: Mapping[str, int]) -> set[str]:

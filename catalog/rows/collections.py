@@ -66,13 +66,13 @@ class CollectionRow:
 
 
 def next_model(row: Row) -> str | None:
-    """Give the model that the row of a collection says will take over."""
+    """Return the model that the row of a collection says will take over."""
     change = row.get("change")
     return change["target"] if change and change["state"] in ("running", "waiting") else None
 
 
 def collection_key(user: str, name: str) -> str:
-    """Give the `_id` of a collection's row."""
+    """Return the `_id` of a collection's row."""
     return f"{user}/{name}"
 
 
@@ -90,28 +90,28 @@ class Collections:
         self._recount = recount
 
     def find(self, user: str, name: str) -> CollectionRow | None:
-        """Give the collection of that name, or None."""
+        """Return the collection of that name, or None."""
         row = self._rows.find_one({"_id": collection_key(user, name)})
         return None if row is None else CollectionRow.from_row(row)
 
     def of_generation(self, key: str, generation: str) -> CollectionRow | None:
-        """Give the collection of a key, None where it is gone or another by now."""
+        """Return the collection of a key, None where it is gone or another by now."""
         row = self._rows.find_one({"_id": key})
         return (
             None if row is None or row["generation"] != generation else CollectionRow.from_row(row)
         )
 
     def all(self) -> list[CollectionRow]:
-        """Give the collections of all users."""
+        """Return the collections of all users."""
         return [CollectionRow.from_row(row) for row in self._rows.find({})]
 
     def is_alive(self, key: str, generation: str) -> bool:
-        """Tell whether the collection still is the one of that generation."""
+        """Return whether the collection still is the one of that generation."""
         row = self._rows.find_one({"_id": key})
         return row is not None and row["generation"] == generation
 
     def find_or_create(self, user: str, name: str, limit: int) -> CollectionRow:
-        """Give the collection of that name, created if it isn't there.
+        """Return the collection of that name, created if it isn't there.
 
         `limit` is how many a user may have, 0 for MOST_COLLECTIONS. Raises
         CollectionCountExceedsLimit; two calls at once never exceed it.
@@ -182,7 +182,7 @@ class Collections:
         return None if row is None else str(row["model_id"])
 
     def page(self, user: str, after: str, limit: int) -> Page[CollectionRow]:
-        """Give at most `limit` collections of a user by name, those whose name follows `after`.
+        """Return at most `limit` collections of a user by name, those whose name follows `after`.
 
         Raises ValueError for a place of another list: those have a "/", and no name has.
         """

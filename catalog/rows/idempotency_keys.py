@@ -52,7 +52,7 @@ class Keys:
         self._times = times
 
     def take(self, user: str, key: str, body: str) -> tuple[KeyRow, bool]:
-        """Give the row of a key, and whether this call is the one to work on it."""
+        """Return the row of a key, and whether this call is the one to work on it."""
         begun = now()
         row = {
             "_id": f"{user}/{key}",

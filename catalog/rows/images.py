@@ -145,20 +145,20 @@ class Images:
         self._rows.insert_many([image.to_row() for image in images], ordered=False)
 
     def find(self, labels: Sequence[int]) -> dict[int, ImageRow]:
-        """Give the images that exist among `labels`, by label."""
+        """Return the images that exist among `labels`, by label."""
         return {
             label: ImageRow.from_row(row) for label, row in find_by_id(self._rows, labels).items()
         }
 
     def of_product(self, product_serial: int) -> list[ImageRow]:
-        """Give every image that the product was ever given and still has a row, oldest first."""
+        """Return every image that the product was ever given and still has a row, oldest first."""
         found = (
             ImageRow.from_row(row) for row in self._rows.find({"product_serial": product_serial})
         )
         return sorted(found, key=lambda image: image.label)
 
     def fail(self, labels: Sequence[int], message: str) -> None:
-        """Give those that have no outcome yet the outcome `message`."""
+        """Return those that have no outcome yet the outcome `message`."""
         self._end(labels, {"outcome": None}, {"outcome": message, "ended_at": stamp(now())})
 
     def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
@@ -244,7 +244,7 @@ class Images:
             update_by_id(self._rows, labels, {"$set": values | reminder}, as_read)
 
     def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
-        """Give some of the images of a generation."""
+        """Return some of the images of a generation."""
         return [
             ImageRow.from_row(row)
             for row in self._rows.find({"generation": generation}).limit(limit)
@@ -289,7 +289,7 @@ class Images:
         )
 
     def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
-        """Give images that the index should have looked at again before that time."""
+        """Return images that the index should have looked at again before that time."""
         return [
             ImageRow.from_row(row)
             for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)

@@ -44,12 +44,12 @@ class Losses:
             self._rows.update_one({"_id": label}, {"$set": fields}, upsert=True)
 
     def among(self, labels: Sequence[int], model_id: str) -> set[int]:
-        """Give those among `labels` that the model can't embed."""
+        """Return those among `labels` that the model can't embed."""
         found = find_by_id(self._rows, labels)
         return {label for label, row in found.items() if row["model_id"] == model_id}
 
     def of_generation(self, generation: str, model_id: str) -> list[Loss]:
-        """Give the losses of a generation, in the order of their labels."""
+        """Return the losses of a generation, in the order of their labels."""
         found = (Loss.from_row(row) for row in self._rows.find({"generation": generation}))
         losses = [loss for loss in found if loss.model_id == model_id]
         return sorted(losses, key=lambda loss: loss.label)

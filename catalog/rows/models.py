@@ -41,15 +41,15 @@ class Models:
         self._collections = collections
 
     def current(self) -> ModelRow | None:
-        """Give the model of new collections, None before the first worker loaded one."""
+        """Return the model of new collections, None before the first worker loaded one."""
         return self._named(_CURRENT)
 
     def next(self) -> ModelRow | None:
-        """Give the model that a worker last loaded beside the current one, if it did."""
+        """Return the model that a worker last loaded beside the current one, if it did."""
         return self._named(_NEXT)
 
     def first(self) -> ModelRow | None:
-        """Give the first model that this catalogue ever had; it stays the first for ever."""
+        """Return the first model that this catalogue ever had; it stays the first for ever."""
         return self._named(_FIRST) or self.current()
 
     def _named(self, role: str) -> ModelRow | None:
@@ -57,12 +57,12 @@ class Models:
         return None if row is None else ModelRow.from_row(row)
 
     def known(self) -> dict[str, ModelRow]:
-        """Give every model that a worker ever loaded, by its id."""
+        """Return every model that a worker ever loaded, by its id."""
         found = (ModelRow.from_row(row) for row in self._rows.find({}))
         return {model.model_id: model for model in found}
 
     def in_use(self) -> set[str]:
-        """Give the models without which some work can't be done: of searches, of changes."""
+        """Return the models without which some work can't be done: of searches, of changes."""
         current = self.current()
         used = set() if current is None else {current.model_id}
         for row in self._collections.find({}, ["model_id", "change"]):

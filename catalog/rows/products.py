@@ -91,12 +91,12 @@ def image_limit(limit: int) -> int:
 
 
 def product_key(generation: str, product_id: str) -> str:
-    """Give the `_id` of a product's row; a generation has no "/" in it."""
+    """Return the `_id` of a product's row; a generation has no "/" in it."""
     return f"{generation}/{product_id}"
 
 
 def place_of(product: ProductRow) -> str:
-    """Give the place of a product in the list of its collection, see `Products.page`."""
+    """Return the place of a product in the list of its collection, see `Products.page`."""
     return _listing(product.generation, product.serial)
 
 
@@ -122,7 +122,7 @@ class Products:
         self._lease = lease
 
     def find(self, generation: str, product_ids: Iterable[str]) -> dict[str, ProductRow]:
-        """Give the products that exist among `product_ids`, by product_id."""
+        """Return the products that exist among `product_ids`, by product_id."""
         keys = [product_key(generation, product_id) for product_id in set(product_ids)]
         rows = find_by_id(self._rows, keys).values()
         return {
@@ -130,13 +130,13 @@ class Products:
         }
 
     def being_deleted(self, generation: str, product_ids: Iterable[str]) -> list[ProductRow]:
-        """Give those among `product_ids` whose deletion has begun and not ended."""
+        """Return those among `product_ids` whose deletion has begun and not ended."""
         keys = [product_key(generation, product_id) for product_id in set(product_ids)]
         rows = find_by_id(self._rows, keys).values()
         return [ProductRow.from_row(row) for row in rows if row["deleted_at"] is not None]
 
     def page(self, generation: str, after: str, limit: int) -> Page[ProductRow]:
-        """Give at most `limit` products in the order of their creation, those after a place.
+        """Return at most `limit` products in the order of their creation, those after a place.
 
         Raises ValueError for a place of another list.
         """
@@ -179,7 +179,7 @@ class Products:
         self._rows.update_one(_at_version(product), {"$set": {"copy_at": self._copy_at()}})
 
     def of_generation(self, generation: str, limit: int) -> list[str]:
-        """Give the keys of some products of a generation."""
+        """Return the keys of some products of a generation."""
         span = {"$gt": _listing(generation, 0), "$lt": _listing(generation, LAST_SERIAL)}
         return [row["_id"] for row in self._rows.find({"listing": span}, ["_id"]).limit(limit)]
 
@@ -222,7 +222,7 @@ class Products:
     def take_places(
         self, generation: str, wanted: Mapping[str, Sequence[int]]
     ) -> dict[str, ProductRow]:
-        """Give labels places in products, by product_id; give the products as they are then."""
+        """Take places in products for labels, by product_id; return these products afterwards."""
         self._change_places(generation, {i: labels for i, labels in wanted.items() if labels}, True)
         return self.find(generation, wanted)
 
@@ -302,7 +302,7 @@ class Products:
         return None if row is None else ProductRow.from_row(row)
 
     def unfinished_deletions(self, before: datetime, limit: int) -> list[ProductRow]:
-        """Give products whose deletion began before that time and has not ended."""
+        """Return products whose deletion began before that time and has not ended."""
         return [
             ProductRow.from_row(row)
             for row in self._rows.find({"deleted_at": {"$lt": stamp(before)}}).limit(limit)

@@ -78,12 +78,12 @@ class Purges:
         }
 
     def find(self, generation: str) -> Purge | None:
-        """Give the purge of a generation, None where that is not being removed."""
+        """Return the purge of a generation, None where that is not being removed."""
         row = self._rows.find_one({"_id": generation})
         return None if row is None else Purge.from_row(row)
 
     def due(self, limit: int) -> list[Purge]:
-        """Give purges that are to be worked on now."""
+        """Return purges that are to be worked on now."""
         rows = self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
         return [Purge.from_row(row) for row in rows]
 

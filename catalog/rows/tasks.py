@@ -118,7 +118,7 @@ class Backlog:
 
 
 def user_of(task_id: str) -> str | None:
-    """Give the user that a well-formed task id names, None for a malformed one."""
+    """Return the user that a well-formed task id names, None for a malformed one."""
     match = _TASK_ID.fullmatch(task_id)
     return None if match is None else match["user"]
 
@@ -206,7 +206,7 @@ class Tasks:
         return None if row is None else TaskRow.from_row(row)
 
     def submission(self, task_id: str) -> Submission | None:
-        """Give the submission of that id, if it is there and was not opened."""
+        """Return the submission of that id, if it is there and was not opened."""
         row = self._rows.find_one({"_id": task_id})
         return None if row is None or "submission" not in row else Submission.from_row(row)
 
@@ -218,12 +218,12 @@ class Tasks:
         return Standing.SUBMISSION if "submission_at" in row else Standing.TASK
 
     def overdue_submissions(self, limit: int) -> list[Submission]:
-        """Give submissions that were cut off."""
+        """Return submissions that were cut off."""
         found = self._rows.find({"submission_at": {"$lte": stamp(now())}}).limit(limit)
         return [Submission.from_row(row) for row in found]
 
     def unopened(self) -> list[Submission]:
-        """Give all submissions that are under way, or were cut off and are still to be undone."""
+        """Return all submissions that are under way, or were cut off and are still to be undone."""
         return [Submission.from_row(row) for row in self._rows.find({"submission_at": {"$gt": 0}})]
 
     def take_back(self, submission: Submission) -> Submission | None:
@@ -253,7 +253,7 @@ class Tasks:
         )
 
     def find(self, task_id: str) -> TaskRow | None:
-        """Give the task, or None."""
+        """Return the task, or None."""
         row = self._rows.find_one({"_id": task_id})
         return None if row is None or "submission" in row else TaskRow.from_row(row)
 
@@ -297,7 +297,7 @@ class Tasks:
         ]
 
     def backlog(self) -> Backlog:
-        """Give what the tasks hold that are not finished."""
+        """Return what the tasks hold that are not finished."""
         found = self._rows.aggregate(
             [
                 {"$match": {"open_since": {"$gt": 0}}},

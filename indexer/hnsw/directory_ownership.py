@@ -62,7 +62,7 @@ class DirectoryOwnership:
             os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Give the directory free, in every process that shares the lock. Once only."""
+        """Return the directory free, in every process that shares the lock. Once only."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
 

@@ -125,7 +125,7 @@ class ExactShard:
         return rows.labels.nbytes + rows.vectors.nbytes + marks + BYTES_BESIDE_ROWS
 
     def contains(self, label: int) -> bool:
-        """Tell whether a search can find the label."""
+        """Return whether a search can find the label."""
         rows = self._rows
         return label not in rows.marked and bool((rows.labels[: rows.total] == label).any())
 

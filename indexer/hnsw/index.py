@@ -106,7 +106,7 @@ class VectorIndex:
         return set() if vector_set is None else vector_set.revive(labels)
 
     def search(self, keys: Sequence[SetKey], vectors: NDArray[np.float32], k: int) -> Neighbours:
-        """Give the `k` nearest labels to any of the vectors (q, dimensions) in the sets.
+        """Return the `k` nearest labels to any of the vectors (q, dimensions) in the sets.
 
         One list of int64 labels and float32 cosines, falling: each label once,
         with its similarity to the vector that it is nearest to. Shorter than
@@ -167,7 +167,7 @@ class VectorIndex:
             self._known.learn(generation)
 
     def is_known(self, generation: str) -> bool:
-        """Tell whether all sets of a generation are known."""
+        """Return whether all sets of a generation are known."""
         return generation in self._known
 
     @property
@@ -193,7 +193,7 @@ class VectorIndex:
         return self._sets.not_ready_of(generation)
 
     def is_ready(self, key: SetKey) -> bool:
-        """Tell whether there is a set of that key which holds all that it should."""
+        """Return whether there is a set of that key which holds all that it should."""
         vector_set = self._sets.find(key)
         return vector_set is not None and vector_set.ready
 
@@ -209,12 +209,12 @@ class VectorIndex:
             vector_set.ready = True
 
     def live_labels(self, key: SetKey) -> set[int]:
-        """Give the labels of a set that are not deleted; loads it."""
+        """Return the labels of a set that are not deleted; loads it."""
         vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.live_labels()
 
     def known(self, key: SetKey, labels: Sequence[int]) -> set[int]:
-        """Give those among `labels` that the set has, deleted or not; loads it."""
+        """Return those among `labels` that the set has, deleted or not; loads it."""
         vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.known(labels)
 
@@ -230,12 +230,12 @@ class VectorIndex:
         return len(dropped)
 
     def count(self, key: SetKey) -> int:
-        """Give how many labels of the set are not deleted; 0 for an unknown set."""
+        """Return how many labels of the set are not deleted; 0 for an unknown set."""
         vector_set = self._sets.find(key)
         return 0 if vector_set is None else vector_set.statistics().live
 
     def keys(self) -> list[SetKey]:
-        """Give the keys of all sets, those whose labels are all deleted too."""
+        """Return the keys of all sets, those whose labels are all deleted too."""
         return list(self._sets.all())
 
     @property
@@ -244,20 +244,20 @@ class VectorIndex:
         return len(self._sets)
 
     def contains(self, key: SetKey, label: int) -> bool:
-        """Tell whether a search of the set can find the label."""
+        """Return whether a search of the set can find the label."""
         vector_set = self._sets.use(key)
         return vector_set is not None and vector_set.contains(label)
 
     def statistics(self) -> dict[SetKey, SetStatistics]:
-        """Give the size of every set."""
+        """Return the size of every set."""
         return {key: vector_set.statistics() for key, vector_set in self._sets.all().items()}
 
     def state(self) -> dict[SetKey, SetState]:
-        """Give what there is to know of every set, for monitoring."""
+        """Return what there is to know of every set, for monitoring."""
         return {key: vector_set.state() for key, vector_set in self._sets.all().items()}
 
     def unsaved(self) -> dict[SetKey, int]:
-        """Give the sets that changed since their snapshot, and how many labels did."""
+        """Return the sets that changed since their snapshot, and how many labels did."""
         return self._sets.unsaved()
 
     def unsaved_seconds(self) -> float:
@@ -300,11 +300,11 @@ class VectorIndex:
         return True
 
     def lost_within(self, seconds: float) -> int:
-        """Give how many snapshots of sets or shards could not be used, lately."""
+        """Return how many snapshots of sets or shards could not be used, lately."""
         return self._faults.lost_within(seconds)
 
     def not_saved(self) -> dict[SetKey, str]:
-        """Give the sets whose last save failed, each with the reason; the newest is the last."""
+        """Return the sets whose last save failed, each with the reason; the newest is the last."""
         reasons = self._faults.reasons()
         return {key: reason for key, reason in reasons.items() if key in self._sets}
 

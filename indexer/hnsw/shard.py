@@ -83,7 +83,7 @@ class Shard:
 
     @classmethod
     def load(cls, options: IndexOptions, path: Path, live: int, deleted: Collection[int]) -> Shard:
-        """Give the shard that a file holds, with so many live labels and these marked ones.
+        """Return the shard that a file holds, with so many live labels and these marked ones.
 
         hnswlib believes what it reads: the file must be known to be whole. Holds the
         interpreter lock, about a second for 500 MB. Raises ShardFileError.
@@ -167,16 +167,16 @@ class Shard:
         return BYTES_AT_BIRTH + self._count * (4 * numbers + BYTES_BESIDE_VECTOR)
 
     def contains(self, label: int) -> bool:
-        """Tell whether a search can find the label."""
+        """Return whether a search can find the label."""
         return label in self._live
 
     def live_labels(self) -> set[int]:
-        """Give the labels that a search can find at this moment."""
+        """Return the labels that a search can find at this moment."""
         with self._lock.reading():
             return set(self._live)
 
     def read(self, labels: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
-        """Give those among `labels` that are live, and their vectors (n, dimensions).
+        """Return those among `labels` that are live, and their vectors (n, dimensions).
 
         The vectors have the norm 1, whatever norm they were added with.
         """
@@ -203,7 +203,7 @@ class Shard:
             )
 
     def knows(self, label: int) -> bool:
-        """Tell whether the label was ever added, marked since or not."""
+        """Return whether the label was ever added, marked since or not."""
         return label in self._live or label in self._deleted
 
     def known(self, labels: Collection[int]) -> set[int]:
@@ -264,7 +264,7 @@ class Shard:
             return marked
 
     def search(self, vectors: NDArray[np.float32], k: int) -> Neighbours:
-        """Give the nearest live labels of each vector (q, dimensions), nearest first.
+        """Return the nearest live labels of each vector (q, dimensions), nearest first.
 
         Both arrays are (q, n), n the smaller of `k` and the live count. Raises
         ValueError for bad vectors or a k under 1.
@@ -293,7 +293,7 @@ class Shard:
         return len(self._live) + len(self._deleted)
 
     def _breadth(self, k: int) -> int:
-        """Give how many neighbours to ask hnswlib for, so as to find `k` good ones.
+        """Return how many neighbours to ask hnswlib for, so as to find `k` good ones.
 
         It weighs the greater of its ef and of what it is asked for, and ef is
         shared by all searches of an index. Asking for more than is needed widens

@@ -124,7 +124,7 @@ class VectorSet:
     def search(
         self, vectors: NDArray[np.float32], k: int, patience: float = -1.0
     ) -> list[Neighbours]:
-        """Give each shard's answer, arrays of (q, up to k), see `Shard.search`.
+        """Return each shard's answer, arrays of (q, up to k), see `Shard.search`.
 
         Where the set is out of memory the search loads it, or waits up to `patience`
         seconds for another thread that changes or loads it; for ever below 0. Raises
@@ -141,22 +141,22 @@ class VectorSet:
         return [shard.search(vectors, k) for shard in shards]
 
     def contains(self, label: int) -> bool:
-        """Tell whether a search can find the label, once the set is ready."""
+        """Return whether a search can find the label, once the set is ready."""
         with self._loaded() as shards:
             return any(shard.contains(label) for shard in shards)
 
     def live_labels(self) -> set[int]:
-        """Give the labels of this moment that a search can find once the set is ready."""
+        """Return the labels of this moment that a search can find once the set is ready."""
         with self._loaded() as shards:
             return set[int]().union(*(shard.live_labels() for shard in shards))
 
     def known(self, labels: Sequence[int]) -> set[int]:
-        """Give those among `labels` that were ever added, marked since or not."""
+        """Return those among `labels` that were ever added, marked since or not."""
         with self._loaded() as shards:
             return set[int]().union(*(shard.known(labels) for shard in shards))
 
     def statistics(self) -> SetStatistics:
-        """Give the size of the set at this moment; what is out of memory stays there."""
+        """Return the size of the set at this moment; what is out of memory stays there."""
         shards, manifest = self._shards, self._manifest
         if shards is None:
             records = manifest.shards if manifest else ()
@@ -172,7 +172,7 @@ class VectorSet:
         )
 
     def state(self) -> SetState:
-        """Give what there is to know of the set."""
+        """Return what there is to know of the set."""
         manifest = self._manifest
         age = None if manifest is None else max(0.0, time.time() - manifest.written_at)
         return SetState(*self.statistics(), self.ready, self._shards is not None, age)

@@ -70,7 +70,7 @@ class Deletion:
     unclear: bool = False  #: a call of it was not answered, and may be done at any time after
 
     def covers(self, image: Sent) -> bool:
-        """Tell whether the image is below what was deleted."""
+        """Return whether the image is below what was deleted."""
         return self.product_id in (None, image.product_id) and self.image_id in (
             None,
             image.image_id,
@@ -145,12 +145,12 @@ class Ledger:
         return [fate for fate in fates if fate is not None]
 
     def was_deleted(self, image: Sent) -> bool:
-        """Tell whether anybody ever asked to delete the product or collection of an image."""
+        """Return whether anybody ever asked to delete the product or collection of an image."""
         with self.guard:
             return any(one.covers(image) for one in self.deletions.get(image.collection, ()))
 
     def deleted_before(self, image_id: str, moment: float) -> bool:
-        """Tell whether an image was deleted for sure before that moment."""
+        """Return whether an image was deleted for sure before that moment."""
         with self.guard:
             image = self.images[image_id]
             return any(
@@ -162,7 +162,7 @@ class Ledger:
             )
 
     def fate(self, image: Sent) -> Fate:
-        """Tell whether an image must be there when all is quiet."""
+        """Return whether an image must be there when all is quiet."""
         if image.promised is None and not image.unclear:
             return Fate.DEAD
         by_deletion = self.deletions_of(image)
@@ -173,7 +173,7 @@ class Ledger:
         return Fate.ALIVE
 
     def fits(self, image: Sent, message: str) -> bool:
-        """Tell whether a promised image may have failed with this message."""
+        """Return whether a promised image may have failed with this message."""
         if message == image.picture.kind.fault:
             return True
         if message == TWICE:
@@ -191,5 +191,5 @@ class Ledger:
 
 
 def is_good(image: Sent) -> bool:
-    """Tell whether nothing is wrong with the picture itself."""
+    """Return whether nothing is wrong with the picture itself."""
     return image.picture.kind in (Kind.GOOD, Kind.BUSY_FIRST)

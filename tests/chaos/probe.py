@@ -11,7 +11,7 @@ from tests.chaos.pictures import Kind, make_picture
 
 
 def knows_idempotency_key(base_url: str) -> bool:
-    """Tell whether the same call under the same key gives the same task; leaves nothing behind."""
+    """Return whether the same call under the same key gives the same task; leave nothing behind."""
     client = ChaosClient(base_url)
     collection = {"collection_name": "货架-probe"}
     product = {"product_id": "probe", "product_name": "probe", "category": "其他"}

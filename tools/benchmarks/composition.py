@@ -40,7 +40,7 @@ class Scene:
 
 
 def visible_box(mask: Image.Image) -> Box:
-    """Give the box around all that is opaque in an "L" mask; an empty box where nothing is."""
+    """Return the box around all that is opaque in an "L" mask; an empty box where nothing is."""
     found = mask.point(lambda alpha: 255 if alpha >= LEAST_ALPHA else 0).getbbox()
     return Box(*(found or (0, 0, 0, 0)))
 
@@ -52,7 +52,7 @@ def trimmed(cutout: Image.Image) -> Image.Image:
 
 
 def compressed(picture: Image.Image, quality: int = POOR_QUALITY) -> Image.Image:
-    """Give the picture as it comes back from a JPEG file of that quality."""
+    """Return the picture as it comes back from a JPEG file of that quality."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
     return Image.open(io.BytesIO(file.getvalue())).convert("RGB")
@@ -154,7 +154,7 @@ def piece(background: Image.Image, size: tuple[int, int], rng: random.Random) ->
 
 
 def other_hue(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """Give an RGB picture with all hues shifted by chance, the same shift everywhere."""
+    """Return an RGB picture with all hues shifted by chance, the same shift everywhere."""
     hue, saturation, value = picture.convert("HSV").split()
     shift = rng.randrange(256)
     hue = hue.point(lambda angle: (angle + shift) % 256)

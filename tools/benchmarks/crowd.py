@@ -32,7 +32,7 @@ def crowd_features(
     folder: Path,
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, sets.Features]:
-    """Give the features of the distractors, by kind of box; `folder` keeps those done.
+    """Return the features of the distractors, by kind of box; `folder` keeps those done.
 
     Kept under the model's id and all that the pictures depend on but the code: whoever changes
     how distractors are made empties the folder.

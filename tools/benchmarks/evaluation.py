@@ -57,12 +57,12 @@ class Described:
     embedder_ms: float
 
     def searched(self) -> NDArray[np.float32]:
-        """Give what a search compares: the first three boxes, and the whole picture."""
+        """Return what a search compares: the first three boxes, and the whole picture."""
         return np.concatenate([self.features[DETECTED][:BOXES_SEARCHED], self.features[WHOLE]])
 
 
 def describe(pipeline: Pipeline, scene: Scene, kinds: Sequence[str], most: int) -> Described:
-    """Give boxes and features of a scene, for at most `most` detected boxes."""
+    """Return boxes and features of a scene, for at most `most` detected boxes."""
     picture = scene.picture
     whole = Box(0, 0, *picture.size)
     started = time.process_time()
@@ -103,7 +103,7 @@ def describe_all(
 
 
 def gallery_features(described: Sequence[Described], kind: str) -> NDArray[np.float32]:
-    """Give one feature per picture, that of its first box: what ingestion keeps."""
+    """Return one feature per picture, that of its first box: what ingestion keeps."""
     return np.stack([one.features[kind][0] for one in described])
 
 
@@ -121,7 +121,7 @@ def _line(name: str, count: int, cells: Sequence[float | None]) -> str:
 
 
 def _box_cells(boxes: Sequence[Sequence[Box]], truths: Sequence[Box]) -> list[float]:
-    """Give mean IoU, share found by the first box, by any, and share covered by the first."""
+    """Return mean IoU, share found by the first box, by any, and share covered by the first."""
     overlaps = [
         [intersection_over_union(box, truth) for box in found]
         for found, truth in zip(boxes, truths, strict=True)
@@ -142,7 +142,7 @@ def _times(described: Sequence[Described], kind: str) -> list[float | None]:
 
 
 def shot_rows(scenes: Sequence[Scene], described: Sequence[Described]) -> list[str]:
-    """Give the lines of pictures that nothing is searched with: how good their boxes are."""
+    """Return the lines of pictures that nothing is searched with: how good their boxes are."""
     truths = [scene.boxes[0] for scene in scenes]
     return [
         _line(
@@ -164,7 +164,7 @@ def query_rows(
     gallery: dict[str, NDArray[np.float32]],
     left_out: NDArray[np.bool_] | None = None,
 ) -> list[str]:
-    """Give the lines of queries with one object each; query i shows gallery picture i.
+    """Return the lines of queries with one object each; query i shows gallery picture i.
 
     Each kind of box searches the gallery that was made with the same kind. `left_out`, shape
     (queries, gallery pictures), tells which pictures do not count for a query.
@@ -205,7 +205,7 @@ def several_rows(
     products: Sequence[Sequence[int]],
     gallery: dict[str, NDArray[np.float32]],
 ) -> list[str]:
-    """Give the lines of pictures with several objects; `products` are their gallery places.
+    """Return the lines of pictures with several objects; `products` are their gallery places.
 
     An object's own box is that of the first three which overlaps it most, and only what that
     box finds counts; an object that none of them overlaps is not found.

@@ -53,7 +53,7 @@ DELETED_SHARE = 0.25
 
 
 def clustered(count: int, dimensions: int, seed: int) -> Vectors:
-    """Give unit vectors (count, dimensions), about 20 in a cluster."""
+    """Return unit vectors (count, dimensions), about 20 in a cluster."""
     centres = np.random.default_rng(7).standard_normal((5_000, dimensions), np.float32)
     random = np.random.default_rng(seed)
     vectors = centres[random.integers(0, len(centres), count)]
@@ -63,7 +63,7 @@ def clustered(count: int, dimensions: int, seed: int) -> Vectors:
 
 
 def row(label: int) -> ImageRow:
-    """Give the row of an image that is on its way."""
+    """Return the row of an image that is on its way."""
     return ImageRow(
         label=label,
         collection="user/shop",
@@ -90,7 +90,7 @@ def fill(catalog: Catalog, vectors: Vectors, first: int) -> list[ImageRow]:
 
 
 def megabytes() -> float:
-    """Give the resident memory of this process, after what is free was given back."""
+    """Return the resident memory of this process, after what is free was given back."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return float(psutil.Process().memory_info().rss) / 2**20
@@ -108,7 +108,7 @@ class Searches:
         self._queries = queries
 
     def during(self, work: Callable[[], object]) -> tuple[list[float], float]:
-        """Give the times of the searches while `work` ran, and its seconds."""
+        """Return the times of the searches while `work` ran, and its seconds."""
         over = threading.Event()
 
         def search(number: int) -> list[float]:
@@ -135,12 +135,12 @@ class Searches:
 
 
 def opened(catalog: Catalog, directory: Path) -> CatalogIndex:
-    """Give an index as the worker has it."""
+    """Return an index as the worker has it."""
     return CatalogIndex(lambda: catalog, 100_000, directory=directory)
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Give the seconds that `work` took."""
+    """Return the seconds that `work` took."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

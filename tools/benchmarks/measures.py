@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 def area(box: Box) -> int:
-    """Give the pixels of a box; 0 where it is empty."""
+    """Return the pixels of a box; 0 where it is empty."""
     return max(box.right - box.left, 0) * max(box.bottom - box.top, 0)
 
 
 def shared(one: Box, other: Box) -> int:
-    """Give the pixels that lie in both boxes."""
+    """Return the pixels that lie in both boxes."""
     width = min(one.right, other.right) - max(one.left, other.left)
     height = min(one.bottom, other.bottom) - max(one.top, other.top)
     return max(width, 0) * max(height, 0)
 
 
 def intersection_over_union(one: Box, other: Box) -> float:
-    """Give the shared pixels over the pixels of either, 0 to 1; 0 for two empty boxes."""
+    """Return the shared pixels over the pixels of either, 0 to 1; 0 for two empty boxes."""
     common = shared(one, other)
     union = area(one) + area(other) - common
     return common / union if union else 0.0
 
 
 def covered(box: Box, truth: Box) -> float:
-    """Give the share of `truth` that lies in `box`, 0 to 1; 0 where `truth` is empty."""
+    """Return the share of `truth` that lies in `box`, 0 to 1; 0 where `truth` is empty."""
     whole = area(truth)
     return shared(box, truth) / whole if whole else 0.0
 
@@ -41,7 +41,7 @@ def covered(box: Box, truth: Box) -> float:
 def best_similarities(
     features: NDArray[np.float32], gallery: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Give each gallery row's best cosine with any of `features`, all of length 1.
+    """Return each gallery row's best cosine with any of `features`, all of length 1.
 
     Shapes (boxes, dimensions) and (images, dimensions) give (images,).
     """
@@ -50,7 +50,7 @@ def best_similarities(
 
 
 def relevant_ranks(similarities: NDArray[np.float32], relevant: Sequence[int]) -> list[int]:
-    """Give the places, from 1 and in rising order, of the `relevant` images of a ranking.
+    """Return the places, from 1 and in rising order, of the `relevant` images of a ranking.
 
     An image of equal similarity that is not relevant stands before one that is, so that a
     model that gives the same for everything finds nothing.
@@ -65,12 +65,12 @@ def relevant_ranks(similarities: NDArray[np.float32], relevant: Sequence[int]) -
 
 
 def recall_at(ranks: Sequence[Sequence[int]], k: int) -> float:
-    """Give the share of queries with a relevant image among the first `k`."""
+    """Return the share of queries with a relevant image among the first `k`."""
     return float(np.mean([bool(places) and min(places) <= k for places in ranks]))
 
 
 def average_precision(places: Sequence[int]) -> float:
-    """Give the mean of the precisions at each relevant image's place; 0 without any.
+    """Return the mean of the precisions at each relevant image's place; 0 without any.
 
     `places` are all relevant images' ranks, from 1, in rising order.
     """
@@ -80,5 +80,5 @@ def average_precision(places: Sequence[int]) -> float:
 
 
 def mean_average_precision(ranks: Sequence[Sequence[int]]) -> float:
-    """Give the mean of `average_precision` over the queries."""
+    """Return the mean of `average_precision` over the queries."""
     return float(np.mean([average_precision(places) for places in ranks]))

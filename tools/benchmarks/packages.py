@@ -21,12 +21,12 @@ class PackageUnavailable(Exception):
 
 
 def debian_package(name: str, cache: Path) -> Path:
-    """Give the folder of a Debian package's unpacked files. Raises PackageUnavailable."""
+    """Return the folder of a Debian package's unpacked files. Raises PackageUnavailable."""
     return _cached(cache / name, ["apt-get", "download", name], "*.deb")
 
 
 def npm_package(name: str, version: str, cache: Path) -> Path:
-    """Give the folder of an npm package's unpacked files. Raises PackageUnavailable."""
+    """Return the folder of an npm package's unpacked files. Raises PackageUnavailable."""
     folder = cache / f"{name.strip('@').replace('/', '-')}-{version}"
     return _cached(folder, ["npm", "pack", f"{name}@{version}"], "*.tgz") / "package"
 

@@ -30,7 +30,7 @@ class Photograph:
 
 
 def photographs(folder: Path, boxes: Path = BOXES) -> list[Photograph]:
-    """Give the photographs, as packed. Raises PackageUnavailable, also for other bytes."""
+    """Return the photographs, as packed. Raises PackageUnavailable, also for other bytes."""
     found = []
     for row in json.loads(boxes.read_text(encoding="utf-8")):
         path = debian_package(row["package"], folder) / row["path"]

@@ -99,7 +99,7 @@ class Measured:
         )
 
     def hard(self) -> tuple[list[Scene], list[Described]]:
-        """Give the hard queries, one per product, and what the model made of them."""
+        """Return the hard queries, one per product, and what the model made of them."""
         if self._hard is None:
             scenes = []
             for one in self.objects:
@@ -191,7 +191,7 @@ def show(title: str, lines: Sequence[str]) -> None:
 
 
 def progress(words: str) -> Callable[[int], None]:
-    """Give what tells, on a terminal's error stream, how many pictures are done."""
+    """Return what tells, on a terminal's error stream, how many pictures are done."""
 
     def tell(number: int) -> None:
         if sys.stderr.isatty():

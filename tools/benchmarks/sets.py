@@ -58,7 +58,7 @@ def _opened(path: str) -> Image.Image:
 
 
 def stamps(folder: Path) -> tuple[list[Source], list[Source]]:
-    """Give the photographed cut-outs with many colours, and the other stamps."""
+    """Return the photographed cut-outs with many colours, and the other stamps."""
     root = debian_package(STAMPS, folder) / "usr/share/tuxpaint/stamps"
     chosen, others = [], []
     seen: set[bytes] = set()
@@ -90,7 +90,7 @@ def _is_photo(source: Source) -> bool:
 
 
 def backgrounds(folder: Path) -> list[Source]:
-    """Give the photos and opaque paintings among the wallpapers."""
+    """Return the photos and opaque paintings among the wallpapers."""
     mate, ukui = (debian_package(name, folder) / "usr/share/backgrounds" for name in WALLPAPERS)
     files = [
         *((WALLPAPERS[0], path) for path in sorted((mate / "mate/nature").glob("*.jpg"))),
@@ -112,7 +112,7 @@ def background(source: Source) -> Image.Image:
 
 
 def is_held_out(code: str, demo_codes: frozenset[str]) -> bool:
-    """Tell whether an emoji, by its file's name, is held out.
+    """Return whether an emoji, by its file's name, is held out.
 
     Those with the same first code point, such as the skin tones of one, go together; so do
     the demo's objects, all of which are held out.
@@ -123,7 +123,7 @@ def is_held_out(code: str, demo_codes: frozenset[str]) -> bool:
 
 
 def emoji(folder: Path) -> tuple[list[Source], list[Source], list[Source]]:
-    """Give the emoji measured with, others that are held out too, and those that are not.
+    """Return the emoji measured with, others that are held out too, and those that are not.
 
     Measured are the held-out ones of one code point: their variants differ too little.
     """
@@ -171,7 +171,7 @@ def distractors(
 
 
 def distractor_ground(number: int, places: list[Source], seed: int) -> Source | None:
-    """Give the background of a distractor; None for those on white, every second one."""
+    """Return the background of a distractor; None for those on white, every second one."""
     if number % 2 == 0:
         return None
     return random.Random(f"{seed} crowd ground {number}").choice(places)

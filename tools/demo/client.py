@@ -40,7 +40,7 @@ class SnapskuClient:
         self._session.trust_env = False
 
     def __enter__(self) -> Self:
-        """Give the client itself."""
+        """Return the client itself."""
         return self
 
     def __exit__(
@@ -93,7 +93,7 @@ class SnapskuClient:
         return self.call("add_image", collection_name=collection_name, image_list=image_list)
 
     def task_status(self, task_id: str) -> dict[str, Any]:
-        """Give task_status and the three lists of a task."""
+        """Return task_status and the three lists of a task."""
         return self.call("task_status", task_id=task_id)
 
     def product_search(

@@ -46,7 +46,7 @@ class Ingest:
 
     @property
     def images_per_second(self) -> float:
-        """Give the images that were submitted, per second from submission to the last outcome."""
+        """Return the images that were submitted, per second from submission to the last outcome."""
         return self.submitted / self.seconds if self.seconds else 0.0
 
 
@@ -92,7 +92,7 @@ class Summary:
 
     @property
     def passed(self) -> bool:
-        """Say whether all were ingested and enough expected products were first."""
+        """Return whether all were ingested and enough expected products were first."""
         return (
             self.submitted > 0
             and self.ingested == self.submitted
@@ -101,7 +101,7 @@ class Summary:
         )
 
     def line(self) -> str:
-        """Give the figures as one line."""
+        """Return the figures as one line."""
         return (
             f"{self.first} of {self.queries} first, "
             f"{self.ingested} of {self.submitted} images ingested in "
@@ -123,7 +123,7 @@ def create_products(client: SnapskuClient, collection: str, manifest: Manifest) 
 
 
 def submission(image: SampleImage, content: str) -> dict[str, str]:
-    """Give one row of an image_list."""
+    """Return one row of an image_list."""
     return {
         "product_id": image.product_id,
         "image_id": image.image_id,
@@ -174,7 +174,7 @@ def ingest(
 
 
 def products_found(images: Iterable[dict[str, object]]) -> list[Hit]:
-    """Give the products of a search's images, each once with its best image, in their order."""
+    """Return the products of a search's images, each once with its best image, in their order."""
     hits: dict[str, Hit] = {}
     for row in images:
         product_id = str(row["product_id"])
@@ -218,7 +218,7 @@ def search(client: SnapskuClient, collection: str, query: Query, expected_name: 
 
 
 def summarise(ingested: Ingest, outcomes: Sequence[Outcome]) -> Summary:
-    """Give the figures of a run; the median is of the searches that were answered."""
+    """Return the figures of a run; the median is of the searches that were answered."""
     answered = [outcome.milliseconds for outcome in outcomes if not outcome.error]
     return Summary(
         first=sum(outcome.rank == 1 for outcome in outcomes),

@@ -32,7 +32,7 @@ class Manifest:
     cutouts: dict[str, Path]
 
     def products(self) -> list[dict[str, str]]:
-        """Give the product_list for create_product: each product once, in the manifest's order."""
+        """Return the product_list for create_product: each product once, in their order."""
         rows = {
             image.product_id: {
                 "product_id": image.product_id,
@@ -44,7 +44,7 @@ class Manifest:
         return list(rows.values())
 
     def first_images(self) -> dict[str, SampleImage]:
-        """Give the first picture of each product, by product_id."""
+        """Return the first picture of each product, by product_id."""
         rows: dict[str, SampleImage] = {}
         for image in self.images:
             rows.setdefault(image.product_id, image)

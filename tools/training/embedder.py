@@ -90,7 +90,7 @@ class Views:
         self._pairs = sorted({one // 2 for one in self._of_object if one < FIRST_GROUND})
 
     def maps(self, places: list[int]) -> torch.Tensor:
-        """Give the maps of some pictures, shape (n, 112, side / 16, side / 16), float32."""
+        """Return the maps of some pictures, shape (n, 112, side / 16, side / 16), float32."""
         rounds = np.searchsorted(self._starts, places, side="right") - 1
         rows = [
             self._maps[which][place - self._starts[which]]
@@ -100,7 +100,7 @@ class Views:
         return maps.contiguous(memory_format=torch.channels_last)
 
     def objects_of_first_round(self) -> list[int]:
-        """Give the places of the first round's pictures of objects."""
+        """Return the places of the first round's pictures of objects."""
         return np.flatnonzero(self.labels[: self._starts[1]] < FIRST_GROUND).tolist()
 
     def batch(self, rng: random.Random) -> list[int]:
@@ -124,7 +124,7 @@ def _round(library: Library, network: FeatureNetwork, number: int) -> dict[str, 
 
 
 def _pictures(library: Library, number: int) -> Iterator[tuple[int, Image.Image]]:
-    """Give each picture of a round, and the label of what it shows.
+    """Return each picture of a round, and the label of what it shows.
 
     Each cut-out is two objects: as it is, and dressed, the same in all rounds. Of a group of
     variants the first counts.
@@ -143,7 +143,7 @@ def _pictures(library: Library, number: int) -> Iterator[tuple[int, Image.Image]
 def discriminant_map(
     features: Features, objects: Labels, shrinkage: float, dimensions: int
 ) -> Features:
-    """Give the map, shape (numbers, dimensions), for features of length 1.
+    """Return the map, shape (numbers, dimensions), for features of length 1.
 
     Features are whitened by the covariance within objects, mixed with `shrinkage` of a multiple
     of the identity; of the result the principal directions are kept, uncentred. This is linear
@@ -171,7 +171,7 @@ def discriminant_map(
 
 
 def contrast(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Give the supervised contrastive loss of features of length 1, shape (n, numbers).
+    """Return the supervised contrastive loss of features of length 1, shape (n, numbers).
 
     Khosla and others, "Supervised contrastive learning" (2020), equation 2. Pictures whose
     label is theirs alone are compared with, and not asked for.
@@ -186,7 +186,7 @@ def contrast(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def untrained() -> FeatureNetwork:
-    """Give the network with the packaged weights of EfficientNet-Lite0, ready to train."""
+    """Return the network with the packaged weights of EfficientNet-Lite0, ready to train."""
     network = FeatureNetwork(checkpoint.packaged_network())
     network.early.requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
@@ -205,7 +205,7 @@ def begin_with_discriminants(network: FeatureNetwork, views: Views) -> None:
 
 
 def optimizer_of(network: FeatureNetwork) -> torch.optim.Optimizer:
-    """Give AdamW with one group of layers that were trained before and one of the map."""
+    """Return AdamW with one group of layers that were trained before and one of the map."""
     groups = [
         {"params": list(network.late.parameters()), "peak": TRAINED_RATE},
         {"params": list(network.projection.parameters()), "peak": MAP_RATE},
@@ -265,7 +265,7 @@ def train(library: Library, chosen: argparse.Namespace) -> FeatureNetwork:
 
 
 def _rate_share(step: int, steps: int) -> float:
-    """Give the share of the greatest rate: half a cosine to 0, after a short warm-up."""
+    """Return the share of the greatest rate: half a cosine to 0, after a short warm-up."""
     return min((step + 1) / WARM_UP_STEPS, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 

@@ -73,7 +73,7 @@ class Library:
 
 
 def load(cache: Path) -> tuple[Library, Library]:
-    """Give what is trained on, and what is kept for validation; fetches packages once.
+    """Return what is trained on, and what is kept for validation; fetches packages once.
 
     Raises PackageUnavailable, and ValueError where a held-out picture is among them.
     """
@@ -111,7 +111,7 @@ def load(cache: Path) -> tuple[Library, Library]:
 
 
 def _part(named: Iterable[tuple[str, T]], validation: bool) -> tuple[T, ...]:
-    """Give what is trained on, or what is kept for validation, chosen by name."""
+    """Return what is trained on, or what is kept for validation, chosen by name."""
     return tuple(
         one
         for name, one in named
@@ -120,12 +120,12 @@ def _part(named: Iterable[tuple[str, T]], validation: bool) -> tuple[T, ...]:
 
 
 def _group(path: Path) -> str:
-    """Give what the variants of an object share: the folder, and the name's first part."""
+    """Return what the variants of an object share: the folder, and the name's first part."""
     return f"{path.parent.name}/{path.stem.split('-')[0]}"
 
 
 def _is_surface(texture: Image.Image) -> bool:
-    """Tell whether a texture is much the same all over: wood, cloth, stone, not a print."""
+    """Return whether a texture is much the same all over: wood, cloth, stone, not a print."""
     if min(texture.size) < LEAST_TEXTURE_SIDE:
         return False
     cells = np.asarray(texture.resize((4, 4), Image.Resampling.BOX), dtype=np.float64)
@@ -146,7 +146,7 @@ def _furniture(cache: Path) -> Path:
 
 
 def _wallpapers(folder: Path) -> list[Path]:
-    """Give one file per wallpaper: the smallest that is large enough, where there are several."""
+    """Return one file per wallpaper: the smallest that is large enough, where there are several."""
     chosen: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix not in {".jpg", ".png", ".webp"} or path.stem == "screenshot":
@@ -170,7 +170,7 @@ def _without_held_out(paths: Iterable[Path], held_out: Container[str]) -> list[P
 
 
 def _thumbnail(picture: Image.Image) -> NDArray[np.float64]:
-    """Give grey values of a small copy, shape (256,), of mean 0 and length 1."""
+    """Return grey values of a small copy, shape (256,), of mean 0 and length 1."""
     small = picture.convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.float64).ravel()
     values -= values.mean()

@@ -38,7 +38,7 @@ GROUND_SIDES, GROUND_SHARES = (200, 500), (0.2, 0.8)
 
 
 def dressed(figure: Image.Image, library: Library, rng: random.Random) -> Image.Image:
-    """Give another object of the same shape: mirrored, in other colours, with a surface."""
+    """Return another object of the same shape: mirrored, in other colours, with a surface."""
     alpha = figure.getchannel("A")
     colours = figure.convert("RGB")
     if rng.random() < 0.5:
@@ -60,7 +60,7 @@ def _ground(library: Library, rng: random.Random, photo_share: float) -> Image.I
 
 
 def views(figure: Image.Image, library: Library, rng: random.Random) -> Iterator[Scene]:
-    """Give the pictures of one object: a product shot, a part of it, and some on photos."""
+    """Return the pictures of one object: a product shot, a part of it, and some on photos."""
     shot = product_shot(figure, rng)
     yield shot
     yield light_query(shot, rng)
@@ -69,7 +69,7 @@ def views(figure: Image.Image, library: Library, rng: random.Random) -> Iterator
 
 
 def detected(truth: Box, size: tuple[int, int], rng: random.Random) -> Box:
-    """Give a box as a detector might: its IoU with the true one is at least `LEAST_OVERLAP`."""
+    """Return a box as a detector might: its IoU with the true one is at least `LEAST_OVERLAP`."""
     width, height = truth.right - truth.left, truth.bottom - truth.top
 
     def moved(edge: int, side: int, most: int) -> int:
@@ -88,7 +88,7 @@ def detected(truth: Box, size: tuple[int, int], rng: random.Random) -> Box:
 
 
 def crops(figure: Image.Image, library: Library, rng: random.Random) -> Iterator[Image.Image]:
-    """Give what a detector would cut out of each picture of an object."""
+    """Return what a detector would cut out of each picture of an object."""
     for scene in views(figure, library, rng):
         truth = scene.boxes[0]
         if min(truth.right - truth.left, truth.bottom - truth.top) >= LEAST_SIDE:
@@ -97,7 +97,7 @@ def crops(figure: Image.Image, library: Library, rng: random.Random) -> Iterator
 
 
 def ground(library: Library, rng: random.Random) -> Image.Image:
-    """Give a piece of a photo or a surface: what a detector cuts out where it is wrong."""
+    """Return a piece of a photo or a surface: what a detector cuts out where it is wrong."""
     whole = _ground(library, rng, PHOTO_SHARE)
     picture = piece(whole, (rng.randint(*GROUND_SIDES), rng.randint(*GROUND_SIDES)), rng)
     width, height = (round(side * rng.uniform(*GROUND_SHARES)) for side in picture.size)

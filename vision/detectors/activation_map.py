@@ -60,7 +60,7 @@ class ActivationMapDetector:
         )
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Give the boxes of the map's connected strong regions, most strength first."""
+        """Return the boxes of the map's connected strong regions, most strength first."""
         maps = self._network.feature_map(image, MAP_SIDE).cpu()
         energy = torch.linalg.vector_norm(maps, dim=0)
         least, greatest = float(energy.min()), float(energy.max())

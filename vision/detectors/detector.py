@@ -18,4 +18,4 @@ class Detector(Protocol):
         """Text that changes with anything that could change a box."""
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Give the boxes of an upright RGB picture, best first; empty where none is found."""
+        """Return the boxes of an upright RGB picture, best first; empty where none is found."""

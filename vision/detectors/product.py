@@ -63,7 +63,7 @@ class ProductDetector:
         )
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Give the boxes of the products found, highest score first."""
+        """Return the boxes of the products found, highest score first."""
         scores, corners = self._run(square_pixels(image, INPUT_SIDE).to(self._device))
         chosen = scores >= self._score_threshold
         scores, corners = scores[chosen].float().cpu(), corners[chosen].float().cpu()
@@ -74,7 +74,7 @@ class ProductDetector:
 
 
 def _box(shares: NDArray[np.float32], size: tuple[int, int]) -> Box | None:
-    """Give the pixels that corners given as shares of a picture's sides lie in."""
+    """Return the pixels that corners given as shares of a picture's sides lie in."""
     width, height = size
     left, top = math.floor(shares[0] * width), math.floor(shares[1] * height)
     right = min(math.ceil(shares[2] * width), width)

@@ -55,7 +55,7 @@ class LitePyramid(nn.Module):
         self.coarse = nn.Conv2d(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 3, stride=2, padding=1)
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Give the levels of strides 16, 32 and 64 for pixels of shape (n, 3, side, side)."""
+        """Return the levels of strides 16, 32 and 64 for pixels of shape (n, 3, side, side)."""
         early = self.early(pixels)
         middle = self.middle(early)
         late = self.from_late(self.late(middle))
@@ -67,7 +67,7 @@ class LitePyramid(nn.Module):
 def product_network(
     network: EfficientNet, score_threshold: float = 0.05, most_boxes: int = 10
 ) -> FCOS:
-    """Give the detection network on the layers of `network`, head and pyramid untrained.
+    """Return the detection network on the layers of `network`, head and pyramid untrained.
 
     It takes RGB pixels of 0 to 1, shape (3, `INPUT_SIDE`, `INPUT_SIDE`). The pixels' scale,
     (pixel - 127) / 128, is the one that EfficientNet-Lite was trained with.
@@ -109,7 +109,7 @@ class ProductBoxes(nn.Module):
         self.register_buffer("anchors", network.anchor_generator(square, levels)[0], False)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give scores, shape (cells,), 0 to 1, and corners, shape (cells, 4), in the square.
+        """Return scores, shape (cells,), 0 to 1, and corners, shape (cells, 4), in the square.
 
         `pixels` have shape (1, 3, side, side), scaled as EfficientNet-Lite's are. A score is
         the geometric mean of class and centredness (Tian and others, "FCOS: a simple and

@@ -36,7 +36,7 @@ class TorchvisionDetector:
         )
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Give the boxes of the objects found, highest score first."""
+        """Return the boxes of the objects found, highest score first."""
         with torch.inference_mode():
             found: dict[str, Any] = self._model([self._transforms(image).to(self._device)])[0]
         scores = found["scores"].cpu().numpy()

@@ -40,7 +40,7 @@ class EfficientNetLiteEmbedder:
         )
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Give features of shape (n, 1280), float32, each of length 1.
+        """Return features of shape (n, 1280), float32, each of length 1.
 
         The pictures go one by one: on a processor the network is slower in batches.
         """

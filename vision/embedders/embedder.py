@@ -26,7 +26,7 @@ class Embedder(Protocol):
         """Text that changes with anything that could change a feature."""
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Give one feature per RGB picture: shape (n, dimensions), each of length 1.
+        """Return one feature per RGB picture: shape (n, dimensions), each of length 1.
 
         A picture that the model sees nothing in may have a feature of zeros; one that
         upsets the model may have a feature that is not finite.

@@ -50,7 +50,7 @@ class ProductEmbedder:
         self.fingerprint = f"product-embedder({content_hash(network)}, side={INPUT_SIDE})"
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Give features of shape (n, `DIMENSIONS`), float32, each of length 1.
+        """Return features of shape (n, `DIMENSIONS`), float32, each of length 1.
 
         The pictures go one by one: on a processor the network is slower in batches, and a picture
         is to have the same feature alone and among others, bit by bit.
@@ -63,7 +63,7 @@ class ProductEmbedder:
 
 
 def crop_pixels(image: Image.Image) -> torch.Tensor:
-    """Give a crop as the network takes it, shape (1, 3, side, side); its shape is kept."""
+    """Return a crop as the network takes it, shape (1, 3, side, side); its shape is kept."""
     side = max(image.size)
     square = Image.new("RGB", (side, side), GREY)
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))

@@ -40,15 +40,15 @@ class FeatureNetwork(nn.Module):
         self.projection = nn.Linear(CHANNELS, DIMENSIONS, bias=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Give features, shape (n, `DIMENSIONS`), for pixels scaled as EfficientNet-Lite's are."""
+        """Return features, shape (n, `DIMENSIONS`), of pixels scaled as for EfficientNet-Lite."""
         return self.feature(self.early(pixels))
 
     def feature(self, maps: torch.Tensor) -> torch.Tensor:
-        """Give features for what `early` gives, shape (n, 112, side / 16, side / 16)."""
+        """Return features for what `early` gives, shape (n, 112, side / 16, side / 16)."""
         return nn.functional.normalize(self.projection(self.pooled(maps)), dim=1)
 
     def pooled(self, maps: torch.Tensor) -> torch.Tensor:
-        """Give the means before the linear map, shape (n, 1280), of length 1 each."""
+        """Return the means before the linear map, shape (n, 1280), of length 1 each."""
         cells = self.late(maps).flatten(2).clamp(min=LEAST_VALUE)
         means = cells.pow(MEAN_EXPONENT).mean(2).pow(1 / MEAN_EXPONENT)
         return nn.functional.normalize(means, dim=1)

@@ -33,7 +33,7 @@ class TorchvisionEmbedder:
         self._device = device
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Give features of shape (n, dimensions), float32, each of length 1."""
+        """Return features of shape (n, dimensions), float32, each of length 1."""
         rows = []
         with torch.inference_mode():
             for image in images:

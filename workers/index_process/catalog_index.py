@@ -228,7 +228,7 @@ class CatalogIndex:
         k: int,
         model_id: str | None = None,
     ) -> Neighbours:
-        """Give the `k` labels of a collection nearest to any of the vectors (q, dimensions).
+        """Return the `k` labels of a collection nearest to any of the vectors (q, dimensions).
 
         `model_id` made them; none given, the model of new collections. Raises SetNotReadyError
         while a set that the search needs is loaded or built.
@@ -258,7 +258,7 @@ class CatalogIndex:
         return 0 if index is None else index.drop_generation(generation, for_ever=False)
 
     def lacking(self, images: Sequence[ImageRow], model_id: str) -> list[ImageRow] | None:
-        """Give the images that a search by a model would not find; None while that is unknown."""
+        """Return the images that a search by a model would not find; None while that is unknown."""
         index = self._open(model_id)
         if index is None:
             return list(images)
@@ -272,13 +272,13 @@ class CatalogIndex:
         return [row for row in images if not index.contains(by_key[row.label], row.label)]
 
     def state(self) -> dict[SetKey, SetState]:
-        """Give what there is to know of every set of the model of new collections."""
+        """Return what there is to know of every set of the model of new collections."""
         current = self._catalog().models.current()
         index = None if current is None else self._open(current.model_id)
         return {} if index is None else index.state()
 
     def health(self) -> IndexHealth:
-        """Give how the index is, by what is known in this process; asks no database."""
+        """Return how the index is, by what is known in this process; asks no database."""
         indexes = list(self._opened.values())
         not_saved = [fault for index in indexes for fault in index.not_saved().values()]
         bad = self._bad.images
@@ -297,7 +297,7 @@ class CatalogIndex:
         )
 
     def _all(self) -> dict[str, VectorIndex]:
-        """Give the index of every model that is in use, opened if need be."""
+        """Return the index of every model that is in use, opened if need be."""
         with self._opening:
             if not self._opened:
                 before = self._known
@@ -306,7 +306,7 @@ class CatalogIndex:
             return dict(self._opened)
 
     def _open(self, model_id: str) -> VectorIndex | None:
-        """Give the index of a model, None where no worker ever loaded it."""
+        """Return the index of a model, None where no worker ever loaded it."""
         self._all()
         with self._opening:
             if model_id not in self._opened:

@@ -37,7 +37,7 @@ class IndexHealth:
 
 
 def this_process() -> str:
-    """Give a name of this process that a person can find it by."""
+    """Return a name of this process that a person can find it by."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 

@@ -9,7 +9,7 @@ from indexer.key import SetKey
 
 
 def belongs(image: ImageRow | None, key: SetKey) -> bool:
-    """Tell whether an image, None if it has no row, may be in a set."""
+    """Return whether an image, None if it has no row, may be in a set."""
     # An open image may be in its set already: the stage adds first, and writes then.
     return (
         image is not None

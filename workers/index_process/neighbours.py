@@ -32,7 +32,7 @@ def ask_neighbours(
     k: int,
     deadline: float,
 ) -> list[tuple[int, float]]:
-    """Give the `k` nearest (label, cosine) to any of the vectors (q, dimensions), best first.
+    """Return the `k` nearest (label, cosine) to any of the vectors (q, dimensions), best first.
 
     `model_id` made them, and nothing but what it made is compared with them.
     `deadline` is in seconds of `time.monotonic()`. Raises NoReplyError when it passes,

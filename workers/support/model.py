@@ -46,7 +46,7 @@ def _pipelines() -> tuple[Pipeline, ...]:
 
 
 def pipeline(model_id: str | None = None) -> Pipeline:
-    """Give a model, without an id the one that the settings name first.
+    """Return a model, without an id the one that the settings name first.
 
     The first call loads what the settings name, and makes the first model the catalogue's
     if that has none yet. Raises ModelMismatchError where the catalogue needs another, ValueError
@@ -63,7 +63,7 @@ def pipeline(model_id: str | None = None) -> Pipeline:
 
 
 def next_of(chosen: Settings) -> Settings | None:
-    """Give settings whose model is the next of these, None where they name no next."""
+    """Return settings whose model is the next of these, None where they name no next."""
     if not any(
         (
             chosen.next_detector,

@@ -23,7 +23,7 @@ from vision.picture import PictureLimits, picture_limits_of
 
 @cache
 def catalog() -> Catalog:
-    """Give the catalogue."""
+    """Return the catalogue."""
     chosen = settings()
     return catalog_of(
         chosen, connect(chosen.mongo_url.get_secret_value(), chosen.mongo_timeout_seconds)
@@ -32,7 +32,7 @@ def catalog() -> Catalog:
 
 @cache
 def staged_bytes() -> StagedBytes:
-    """Give the fetched pictures that wait for the vision stage."""
+    """Return the fetched pictures that wait for the vision stage."""
     return staged_bytes_of(settings(), redis_client(), catalog())
 
 
@@ -44,34 +44,34 @@ def room_notice() -> RoomNotice:
 
 @cache
 def exchange() -> Exchange:
-    """Give the place of queries and replies."""
+    """Return the place of queries and replies."""
     return Exchange(redis_client())
 
 
 @cache
 def consumption() -> Consumption:
-    """Give the record of which queues are consumed."""
+    """Return the record of which queues are consumed."""
     return Consumption(redis_client(), settings().stalled_seconds)
 
 
 @cache
 def index_reports() -> IndexReports:
-    """Give the place where the index process says how it is."""
+    """Return the place where the index process says how it is."""
     return IndexReports(redis_client(), settings().stalled_seconds)
 
 
 @cache
 def picture_limits() -> PictureLimits:
-    """Give the limits of a picture."""
+    """Return the limits of a picture."""
     return picture_limits_of(settings())
 
 
 @cache
 def fetch_policy() -> FetchPolicy:
-    """Give what a fetch of a product's picture may do."""
+    """Return what a fetch of a product's picture may do."""
     return fetch_policy_of(settings())
 
 
 def query_fetch_policy() -> FetchPolicy:
-    """Give what a fetch of a query's picture may do: the same, in less time."""
+    """Return what a fetch of a query's picture may do: the same, in less time."""
     return replace(fetch_policy(), total_seconds=settings().query_fetch_seconds)

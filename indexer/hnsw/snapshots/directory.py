@@ -189,11 +189,11 @@ class SnapshotDirectory:
         return unquote(folder.rpartition("-")[0])
 
     def of(self, key: SetKey) -> SetSnapshot:
-        """Give the folder of a set, whether it is there or not."""
+        """Return the folder of a set, whether it is there or not."""
         return SetSnapshot(self._folder(key), key, self._options, self._parameters, self.faults)
 
     def find(self) -> Iterator[Manifest]:
-        """Give the manifests of all sets; the files of shards are not looked at yet.
+        """Return the manifests of all sets; the files of shards are not looked at yet.
 
         What can't be read, or was made with other parameters, is removed, with one line
         of the log; what a killed process left over is removed without one.

@@ -27,7 +27,7 @@ class SnapshotFaults:
             self._lost_at.append(time.monotonic())
 
     def lost_within(self, seconds: float) -> int:
-        """Give how many were lost within the last `seconds`; forgets older ones."""
+        """Return how many were lost within the last `seconds`; forgets older ones."""
         since = time.monotonic() - seconds
         with self._lock:
             self._lost_at = [moment for moment in self._lost_at if moment >= since]
@@ -46,6 +46,6 @@ class SnapshotFaults:
             self._not_saved.pop(key, None)
 
     def reasons(self) -> dict[SetKey, str]:
-        """Give the sets whose last save failed, each with the reason; the newest is the last."""
+        """Return the sets whose last save failed, each with the reason; the newest is the last."""
         with self._lock:
             return dict(self._not_saved)

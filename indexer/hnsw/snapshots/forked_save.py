@@ -141,7 +141,7 @@ def _write(frozen: FrozenShard, path: Path) -> str:
 
 
 def _await(child: int, answer: BinaryIO, deadline: float) -> str:
-    """Give what the child wrote, and see it end; raises SnapshotError where it failed."""
+    """Return what the child wrote, and see it end; raises SnapshotError where it failed."""
     try:
         poll = select.poll()
         poll.register(answer, select.POLLIN)

@@ -34,7 +34,7 @@ class Parameters:
 
     @classmethod
     def of(cls, model_id: str, options: IndexOptions) -> Parameters:
-        """Give the parameters of an index of that model."""
+        """Return the parameters of an index of that model."""
         return cls(
             model_id,
             options.dimensions,
@@ -70,7 +70,7 @@ class Manifest:
     is_whole: bool = True
 
     def pack(self) -> bytes:
-        """Give the bytes that `unpack` reads."""
+        """Return the bytes that `unpack` reads."""
         return pack_record({**asdict(self), "key": self.key._asdict()}, FORMAT)
 
     @classmethod

@@ -199,7 +199,7 @@ def test_a_killed_api_is_back_at_once_though_clients_keep_their_connections(
 
 
 def _answers_from(stack: Stack) -> bool:
-    """Tell whether the new parent listens: the old one's child can't bind."""
+    """Return whether the new parent listens: the old one's child can't bind."""
     parent = stack.processes["api"]
     assert parent.poll() is None, stack.log("api")[-2000:]
     listening = [c for c in psutil.Process(parent.pid).net_connections() if c.status == "LISTEN"]

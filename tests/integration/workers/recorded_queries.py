@@ -94,7 +94,7 @@ def _queries(name: str, database: str, command: Row) -> Iterator[Query]:
 
 
 def is_by_index(rows: Database[Row], query: Query) -> bool:
-    """Tell whether the server finds a query's rows by one index, and needs not sort them.
+    """Return whether the server finds a query's rows by one index, and needs not sort them.
 
     Raises AssertionError where the server does not explain; then name one that does in
     TEST_MONGO_URL.
@@ -115,7 +115,7 @@ def is_by_index(rows: Database[Row], query: Query) -> bool:
 
 
 def _is_in_order(query: Query) -> bool:
-    """Tell whether the index that finds the rows has them in the order that is wanted."""
+    """Return whether the index that finds the rows has them in the order that is wanted."""
     declared = {index.fields for index in INDEXES if index.table == query.table} | {("_id",)}
     return tuple(query.sort) == query.fields and query.fields in declared
 
