@@ -19,7 +19,7 @@ from cli.processes import ROOT, procfile
 from config.embedded import free_port
 
 READY_SECONDS = 240.0
-STOP_SECONDS = 40.0
+STOP_SECONDS = 120.0
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
@@ -171,5 +171,5 @@ def replaced(stack: Stack, kind: str, module: str) -> Iterator[None]:
 
 def _restart(stack: Stack, kind: str) -> None:
     stack.processes[kind].terminate()
-    stack.processes[kind].wait(40)
+    stack.processes[kind].wait(STOP_SECONDS)
     stack.start(kind)

@@ -30,7 +30,7 @@ ORDER = (
     *("delete_image", "delete_product", "delete_collection"),
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
-FINISH_SECONDS = 60.0
+FINISH_SECONDS = 240.0
 
 Users = Callable[..., Any]
 

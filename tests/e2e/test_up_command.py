@@ -21,7 +21,7 @@ from tests.e2e.client import Api, collection_name, ids
 from tests.e2e.stack import READY_SECONDS, await_end, clean_environment
 from tools.demo.manifest import load
 
-STOP_SECONDS = 40.0
+STOP_SECONDS = 120.0
 #: Beside other work on the machine, too.
 FINISH_SECONDS = 150.0
 UP = (sys.executable, "-m", "cli.main", "up")
@@ -90,7 +90,7 @@ class Up:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory, short_times: dict[str, str]) -> Iterator[Up]:
-    found = Up(tmp_path_factory.mktemp("up"), torch_threads="1", **short_times)
+    found = Up(tmp_path_factory.mktemp("up"), **short_times)
     found.start()
     try:
         found.await_ready()

@@ -33,14 +33,14 @@ class Rows:
         found = self._rows["images"].find({"_id": {"$in": list(labels)}}, ["outcome"])
         return [row["outcome"] for row in found]
 
-    def await_work(self, task_id: str, stage: str, seconds: float = 30) -> None:
+    def await_work(self, task_id: str, stage: str, seconds: float = 120) -> None:
         """Wait until a chunk of the task is in the middle of this stage."""
         deadline = time.monotonic() + seconds
         while (stage, "running") not in self.states(task_id):
             assert time.monotonic() < deadline, self.states(task_id)
             time.sleep(0.005)
 
-    def await_vectors(self, count: int, seconds: float = 60) -> None:
+    def await_vectors(self, count: int, seconds: float = 240) -> None:
         """Wait until so many vectors are written in all."""
         deadline = time.monotonic() + seconds
         while len(self.vectors()) < count:

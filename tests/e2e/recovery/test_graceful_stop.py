@@ -32,9 +32,9 @@ def test_a_stop_in_the_middle_of_a_task_and_a_restart_lose_nothing(
         for process in stack.processes.values()
         for child in psutil.Process(process.pid).children(recursive=True)
     ]
-    # What goes on for 40 s is killed, and has another code.
+    # What goes on for 120 s is killed, and has another code.
     codes = stack.terminate()
-    left = await_end(children, 5)
+    left = await_end(children, 50)
     # Before any verdict: the tests after this one need the stack.
     stack.start()
     stack.await_ready()

@@ -30,7 +30,7 @@ KILLED_IMAGES = int(os.environ.get("TEST_KILLED_IMAGES", "100"))
 #: Longer than a lease of 6 s, so that what is under way loses it meanwhile.
 REDIS_OUTAGE_SECONDS = 8
 MONGO_OUTAGE_SECONDS = 8
-FINISH_SECONDS = 90 + KILLED_IMAGES / 4
+FINISH_SECONDS = 240 + KILLED_IMAGES / 4
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,6 @@ def own_stack(
         log_format="json",
         images_per_call="0",
         images_per_product="0",
-        torch_threads="1",
-        vision_niceness="0",
         **short_times,
     )
     with running(stack):

@@ -67,7 +67,6 @@ def stack(
             embedder="efficientnet-lite0",
             next_embedder_weights=str(shuffled_weights),
             chunk_images="4",
-            torch_threads="1",
             search_seconds="8",
             **short_times,
         )

@@ -20,7 +20,7 @@ def test_no_code_of_any_operation_is_without_a_test() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
     )
     faults = [line for line in ended.stdout.splitlines() if line.startswith("FAULT")]
     assert (ended.returncode, faults) == (0, []), ended.stderr

@@ -196,6 +196,23 @@ def test_a_bad_vector_is_skipped_and_told_and_every_other_image_is_found(
     assert shards.health().bad_vectors == 0
 
 
+def test_a_bad_vector_is_told_once_and_no_more_once_it_is_good(
+    catalog: Catalog, start: Start
+) -> None:
+    put(catalog, [1, 5])
+    spoil(catalog, 1, np.full(8, np.nan, "<f4").tobytes())
+    shards = start()
+    opened(shards)
+    with capture_logs() as lines:
+        shards.add(catalog.images.find([1]).values())
+    assert lines == []
+    assert shards.health().bad_vectors == 1
+    spoil(catalog, 1, feature(1).astype("<f4").tobytes())
+    shards.add(catalog.images.find([1]).values())
+    assert shards.health().bad_vectors == 0
+    assert set(found(shards, 1)) == {1, 5}
+
+
 def test_a_set_that_can_not_be_built_keeps_no_other_from_it_and_is_tried_again(
     catalog: Catalog, start: Start, monkeypatch: Patch
 ) -> None:

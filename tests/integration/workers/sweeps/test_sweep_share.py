@@ -80,6 +80,7 @@ def test_a_step_goes_on_beyond_a_page(
     catalog: Catalog, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.sweeps.step.ROWS", 20)
+    monkeypatch.setattr("workers.sweeps.step.SLICE_SECONDS", 100.0)
     count = 3 * 20 + 5
     ids = insert_chunks(catalog, count, state="waiting", start_at=1)
     recover()
