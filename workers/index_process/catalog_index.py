@@ -131,7 +131,9 @@ class CatalogIndex:
             return
         # What changed before the clock was set forward has a time before what its age tells.
         longest = self._seconds_since_set_forward(at) if ceased is None else float("inf")
-        for index in self._opened.values():
+        for model_id, index in self._opened.items():
+            if self._restoration.is_behind(model_id):
+                continue
             age = index.unsaved_seconds()
             # After the end, a change of any age may be one from before it.
             is_known = age == 0.0 if ceased else age < longest

@@ -55,6 +55,8 @@ class Restoration:
         self._between_sets: Callable[[], None] = lambda: None
         # By model and generation.
         self._again_at: dict[tuple[str, str], float] = {}
+        # By model: what was shown since its checkpoint, until the sets hold none of it wrongly.
+        self._to_hide: dict[str, Gathered] = {}
 
     def restore(
         self, of: ModelIndex, stopping: threading.Event, between_sets: Callable[[], None]
@@ -67,7 +69,7 @@ class Restoration:
         self._between_sets = between_sets
         began = time.monotonic()
         waiting = self._waiting(of)
-        if not waiting and of.index.is_begun:
+        if not waiting and of.index.is_begun and not self.is_behind(of.model.model_id):
             return
         # After the sets were listed: what has no collection now has none for ever.
         collections = {row.generation: row for row in self._catalog().collections.all()}
@@ -76,6 +78,8 @@ class Restoration:
             of.index.learn(generation, [])
         if not of.index.is_begun and not self._begin(of, collections, stopping):
             return
+        if not self._hide(of, stopping):
+            return
         todo = [collections[g] for g in self._waiting(of) & collections.keys()]
         todo.sort(key=lambda one: one.image_count)
         for collection in of.index.asked.first(todo):
@@ -83,6 +87,10 @@ class Restoration:
                 return
         if of.index.is_complete and not of.index.not_ready():
             log.info("index ready", seconds=round(time.monotonic() - began, 1))
+
+    def is_behind(self, model_id: str) -> bool:
+        """Return whether sets of a model may hold images that were gone before this process."""
+        return model_id in self._to_hide
 
     def _waiting(self, of: ModelIndex) -> set[str]:
         """Return the generations that have something to be made ready now."""
@@ -110,6 +118,7 @@ class Restoration:
         )
         if shown is None:
             return False
+        self._to_hide[of.model.model_id] = shown
         later = shown.findable
         unknown = of.index.lost_generations & searched
         vouched = set(of.index.whole())
@@ -127,13 +136,17 @@ class Restoration:
             labels = later[key].tolist()
             if not self._make_ready(of, key, partial(self._catch_up, of, key, labels), stopping):
                 return False
-        return self._hide(of, shown, stopping)
+        return True
 
-    def _hide(self, of: ModelIndex, shown: Gathered, stopping: threading.Event) -> bool:
+    def _hide(self, of: ModelIndex, stopping: threading.Event) -> bool:
         """Hide what was deleted or moved since the checkpoint; return False if stopped.
 
-        After the sets are ready: rows keep these images from every answer.
+        After the sets are ready: rows keep these images from every answer. A later call does all
+        of it again, if a fault ended this one.
         """
+        shown = self._to_hide.get(of.model.model_id)
+        if shown is None:
+            return True
         labels: dict[str, list[NDArray[np.int64]]] = {}
         for key, some in (*shown.findable.items(), *shown.gone.items()):
             labels.setdefault(key.generation, []).append(some)
@@ -148,6 +161,7 @@ class Restoration:
                     hidden = self._repair.hide(of, key, others.tolist())
                     log.info("images hidden that are gone", **named(key), images=hidden)
                 self._end_set(of)
+        del self._to_hide[of.model.model_id]
         return True
 
     def _catch_up(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymongo.errors import AutoReconnect
 
 from catalog.database.connection import databases, now, stamp
 from catalog.rows.images import ImageRow
@@ -105,6 +107,31 @@ def test_what_was_deleted_after_the_last_snapshot_is_not_in_the_shards_of_the_ne
     forbid_comparison(monkeypatch)
     after = opened(start())
     assert after.live_labels(SHOES) == {2}, "one that the index had confirmed, and one not yet"
+
+
+def test_a_start_that_lost_the_database_hides_what_was_deleted_before_it_keeps_a_checkpoint(
+    catalog: Catalog, start: Start, monkeypatch: Patch
+) -> None:
+    put(catalog, [1, 2, 3])
+    before = start()
+    checkpoint = keep(before)
+    catalog.images.delete([1, 3])
+    before.remove(list(catalog.images.find([1, 3]).values()))
+    catalog.images.index_is_right(catalog.images.find([1, 3]).values())
+    forbid_comparison(monkeypatch)
+    after = start()
+    hide = SetRepair.hide
+
+    def lost(*_: object) -> int:
+        monkeypatch.setattr(SetRepair, "hide", hide)
+        raise AutoReconnect("the database is away")
+
+    monkeypatch.setattr(SetRepair, "hide", lost)
+    (index,) = after.restore(threading.Event())
+    after.keep_checkpoints()
+    assert index.checkpoint == checkpoint, "the shards have not heard of the deletions yet"
+    assert opened(after).live_labels(SHOES) == {2}
+    assert (keep(after) or 0) > (checkpoint or 0)
 
 
 def test_what_moved_after_the_last_snapshot_is_in_one_set_of_the_next_process(
