@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 import redis
@@ -16,6 +16,37 @@ from redis.exceptions import RedisError
 
 #: How long a reply waits for its reader.
 REPLY_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a search is asked for: a picture, or the URL of one, and where to look."""
+
+    picture: bytes  #: empty where there is a URL
+    url: str | None
+    generation: str
+    category: str | None
+    topk: int
+    box: tuple[int, int, int, int] | None  #: left, top, right, bottom: searched as it is
+    min_similarity: float
+    group_by_product: bool
+    request_id: str
+    #: Whose vectors its collection is searched with; None where there is no model yet.
+    model_id: str | None = None
+
+    def pack(self) -> dict[str, bytes | str]:
+        """Return the fields as they are left in Redis."""
+        words = {name: value for name, value in asdict(self).items() if name != "picture"}
+        return {"picture": self.picture, "words": json.dumps(words)}
+
+    @classmethod
+    def unpack(cls, left: Mapping[str, bytes]) -> Query:
+        """Return the query that `pack` made."""
+        words = json.loads(left["words"])
+        known = {field.name for field in fields(cls)}
+        given = {name: words[name] for name in words if name in known}
+        given["box"] = given["box"] and tuple(given["box"])
+        return cls(picture=left["picture"], **given)
 
 
 @dataclass(frozen=True)

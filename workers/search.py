@@ -13,8 +13,8 @@ from PIL import Image
 
 from broker.availability import UNREACHABLE
 from broker.celery_app import app
-from broker.queries import Query
 from broker.queues import SEARCH, task_name
+from broker.search_exchange import Query
 from catalog.rows.images import ImageRow
 from config.settings import settings
 from contract.errors import (

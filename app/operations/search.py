@@ -26,7 +26,7 @@ from app.operations.base import CONTENT_FAULTS, Call, Operation
 from app.services import Services
 from broker.availability import BrokerUnreachableError
 from broker.messages import send_search
-from broker.queries import Query
+from broker.search_exchange import Query
 from contract import errors
 from contract.errors import BY_MESSAGE
 

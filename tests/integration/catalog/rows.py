@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from catalog.flows import submission
 from catalog.flows.recount import Recount, recount_one
 from catalog.flows.submission import NewImage, begin, roll_back, write
-from catalog.rows.chunks import Chunk
+from catalog.rows.chunks import Chunk, Item, Stage
 from catalog.rows.collections import CollectionRow
 from catalog.rows.images import ImageRow
 from catalog.rows.products import NewProduct, ProductRow
@@ -17,6 +17,10 @@ from catalog.store import Catalog
 from contract.errors import ContractError
 
 PICTURE = "http://pictures.example/a.jpg"
+ITEMS = (
+    Item(label=1, product_id="p", product_serial=3, image_id="a"),
+    Item(label=2, product_id="商/品", product_serial=4, image_id="b.$"),
+)
 
 
 @dataclass(frozen=True)
@@ -125,3 +129,15 @@ def recount(catalog: Catalog) -> list[Recount]:
     """Recount the collections whose counters are due; return those put right."""
     found = [recount_one(catalog, counted) for counted in catalog.counters.due(10)]
     return [wrong for wrong in found if wrong is not None]
+
+
+def plain(chunk_id: str = "c") -> Chunk:
+    """Return a chunk of two images that waits to be fetched."""
+    return Chunk(
+        id=chunk_id,
+        task_id="u/c/1234567890.123456",
+        collection="u/c",
+        generation="1f",
+        items=ITEMS,
+        stage=Stage.FETCH,
+    )

@@ -13,17 +13,13 @@ from pymongo.database import Database
 
 from catalog.database.connection import now
 from catalog.flows.splitting import split_off
-from catalog.rows.chunks import Chunk, Chunks, Item, Stage, State
+from catalog.rows.chunks import Chunk, Chunks, Stage, State
 from catalog.store import Catalog
 from tests.integration.catalog.at_once import at_once
-from tests.integration.catalog.rows import open_task
+from tests.integration.catalog.rows import ITEMS, open_task, plain
 
 LEASE = timedelta(minutes=1)
 AT_ONCE = timedelta(0)
-ITEMS = (
-    Item(label=1, product_id="p", product_serial=3, image_id="a"),
-    Item(label=2, product_id="商/品", product_serial=4, image_id="b.$"),
-)
 
 
 @pytest.fixture
@@ -36,17 +32,6 @@ def chunks(rows: Database[dict[str, Any]]) -> Chunks:
 def hasty(rows: Database[dict[str, Any]]) -> Chunks:
     """The same chunks, with leases that ran out before they began."""
     return Chunks(rows["chunks"], timedelta(seconds=-1))
-
-
-def plain(chunk_id: str = "c") -> Chunk:
-    return Chunk(
-        id=chunk_id,
-        task_id="u/c/1234567890.123456",
-        collection="u/c",
-        generation="1f",
-        items=ITEMS,
-        stage=Stage.FETCH,
-    )
 
 
 def sent(chunks: Chunks, chunk_id: str = "c") -> Chunk:

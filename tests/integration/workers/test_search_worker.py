@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.queries import Query
+from broker.search_exchange import Query
 from catalog.flows.removal import delete_collection, delete_images, delete_product
 from catalog.rows.products import NewProduct
 from catalog.store import Catalog

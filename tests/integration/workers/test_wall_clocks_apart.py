@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from broker.queries import Query
+from broker.search_exchange import Query
 from catalog.database.connection import now
 from catalog.rows.chunks import Chunk, State
 from catalog.store import Catalog

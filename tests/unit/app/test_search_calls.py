@@ -21,8 +21,7 @@ from app.server import create_app
 from app.services import Services
 from app.services import make_services as services_of
 from broker.availability import BrokerUnreachableError
-from broker.queries import Query
-from broker.search_exchange import Exchange
+from broker.search_exchange import Exchange, Query
 from config.settings import Settings
 from tests.unit.app.standins import (
     assert_busy,

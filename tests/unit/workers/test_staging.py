@@ -14,9 +14,8 @@ import pytest
 import redis
 
 from broker.heartbeats import Consumption
-from broker.queries import Query
 from broker.redis_connection import connect_redis
-from broker.search_exchange import REPLY_SECONDS, Exchange
+from broker.search_exchange import REPLY_SECONDS, Exchange, Query
 
 QUERY = Query(
     picture=bytes(range(256)),

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from broker.queries import Query
+from broker.search_exchange import Query
 from catalog.database.connection import databases
 from catalog.store import Catalog
 from config.settings import settings
