@@ -1,4 +1,4 @@
-"""A query on its way from the API to a search worker, as it lies in Redis."""
+"""A query on its way from the API to a search worker, as it is stored in Redis."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 
 @dataclass(frozen=True)
 class Query:
-    """What a search is asked for: a picture, or the URL of one, and where to look."""
+    """What is searched for: a picture or its URL, and where to look."""
 
-    picture: bytes  #: empty where there is a URL
+    picture: bytes  #: empty if there is a URL
     url: str | None
     generation: str
     category: str | None
@@ -20,17 +20,17 @@ class Query:
     min_similarity: float
     group_by_product: bool
     request_id: str
-    #: Whose vectors its collection is searched with; None where there is no model yet.
+    #: The model whose vectors are searched; None if the collection has none yet.
     model_id: str | None = None
 
     def pack(self) -> dict[str, bytes | str]:
-        """Return the fields as they are left in Redis."""
+        """Return the fields to be stored in Redis."""
         words = {name: value for name, value in asdict(self).items() if name != "picture"}
         return {"picture": self.picture, "words": json.dumps(words)}
 
     @classmethod
     def unpack(cls, left: Mapping[str, bytes]) -> Query:
-        """Return the query that `pack` made."""
+        """Return the query from the fields that `pack` made; unknown ones are ignored."""
         words = json.loads(left["words"])
         known = {field.name for field in fields(cls)}
         given = {name: words[name] for name in words if name in known}

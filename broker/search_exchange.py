@@ -1,6 +1,6 @@
 """Queries and replies in Redis, between a process that asks and one that answers.
 
-All of it expires: a worker that finds a query gone is too late to answer it.
+Both expire: a worker that finds a query gone is too late to answer it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ REPLY_SECONDS = 30
 
 @dataclass(frozen=True)
 class Question:
-    """What was left of a query."""
+    """The stored fields of a query."""
 
     fields: dict[str, bytes]
-    seconds_left: float  #: for so long its asker still waits
+    seconds_left: float  #: how long the asker still waits
 
 
 class Exchange:
     """Questions and answers between processes: the asker waits on a list that the other fills.
 
-    How long an asker waits is the expiry of what it left, by Redis's clock: the clocks of both
-    processes may be apart.
+    A question expires when its asker stops waiting, by Redis's clock, so the clocks of the two
+    processes may differ.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def leave(self, query_id: str, fields: Mapping[str, bytes | str], seconds: float) -> None:
-        """Leave what a query is about where its worker finds it, for as long as we wait."""
+        """Store a query for its worker; it expires after `seconds`, for which the asker waits."""
         key = f"query:{query_id}"
         mapping: dict[Any, Any] = dict(fields)
         with self._client.pipeline() as pipeline:
@@ -46,7 +46,7 @@ class Exchange:
             pipeline.execute()
 
     def take(self, query_id: str) -> Question | None:
-        """Return what was left of a query, None if it is too late."""
+        """Return a stored query, or None if it has expired."""
         key = f"query:{query_id}"
         with self._client.pipeline() as pipeline:
             pipeline.hgetall(key)
@@ -58,7 +58,7 @@ class Exchange:
         return Question(fields, milliseconds / 1000)
 
     def reply(self, query_id: str, answer: Mapping[str, Any]) -> None:
-        """Answer a query."""
+        """Send the answer to a query; it expires after REPLY_SECONDS."""
         key = f"reply:{query_id}"
         with self._client.pipeline() as pipeline:
             pipeline.rpush(key, json.dumps(answer))
@@ -66,8 +66,8 @@ class Exchange:
             pipeline.execute()
 
     def wait(self, query_id: str, seconds: float) -> dict[str, Any] | None:
-        """Wait for the answer to a query; None where none came in time."""
-        if seconds <= 0:  # Redis would take it for "for ever"
+        """Wait for the answer to a query; return None if none came within `seconds`."""
+        if seconds <= 0:  # Redis takes 0 for "without a limit"
             return None
         found = cast(
             "tuple[bytes, bytes] | None", self._client.blpop([f"reply:{query_id}"], seconds)
@@ -78,9 +78,9 @@ class Exchange:
         return answer
 
     def forget(self, query_id: str) -> None:
-        """Remove what is left of a query that was answered or given up.
+        """Remove the query and the reply of a query that was answered or given up.
 
-        What can't be removed expires: an answer that was there is not lost by it.
+        A RedisError is ignored: the keys expire, and an answer that was read is not lost.
         """
         with suppress(RedisError):
             self._client.unlink(f"query:{query_id}", f"reply:{query_id}")
