@@ -171,7 +171,7 @@ class RoomNotice:
         return True
 
     def seconds(self) -> float | None:
-        """Return the seconds that fetching has waited, at most a day, or None if it does not wait."""
+        """Return how many seconds fetching has waited, at most a day; None if it does not wait."""
         with self._client.pipeline(transaction=False) as pipeline:
             pipeline.exists("room:latest")
             pipeline.pttl("room:since")
