@@ -121,7 +121,7 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
 
 
 def raw_names(raw: Any) -> dict[str, Any]:
-    """Return the names as the client sent them, whatever they are."""
+    """Return the names as the client sent them, valid or not; None for one that is missing."""
     known = raw if isinstance(raw, dict) else {}
     return {"image_id": known.get("image_id"), "product_id": known.get("product_id")}
 
