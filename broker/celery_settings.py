@@ -21,7 +21,7 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             "visibility_timeout": chosen.visibility_seconds,
-            # kombu restores messages of dead workers only every hundredth time unless told.
+            # kombu restores messages of dead workers only every hundredth time by default.
             "unacked_restore_throttle": 1,
             # A worker that dies meanwhile would keep all others from it for five minutes. Two at
             # once are harmless: a message that comes twice is dropped.

@@ -71,7 +71,7 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
         first = find("mongodb", lambda: mongodb(client, settings))
         yield first
         if not first.is_ok:
-            return  # the others would wait for it as long, and say the same
+            return  # the others would wait as long and fail too
         catalog = catalog_of(settings, client)
         yield find("indexes", lambda: indexes(client, settings))
         yield find("schema", lambda: schema(client, settings))
@@ -158,7 +158,7 @@ def downloads(settings: Settings) -> str:
 def mongodb(client: MongoClient[Row], settings: Settings) -> str:
     """Check that a row can be written and read back."""
     try:
-        # The embedded server does not tell one.
+        # The embedded server reports no version.
         version = client.server_info().get("version", "unknown")
         scratch = databases(client, settings.mongo_database)[0]["doctor"]
         row = {"_id": uuid.uuid4().hex, "written": 1}
@@ -307,7 +307,7 @@ def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
             catalog = catalog_of(settings, mongo)
             chunks = catalog.chunks.find([chunk_id])
     except PyMongoError:
-        return ""  # told on its own line
+        return ""  # reported in the line of MongoDB
     if not chunks or chunks[0].sent_at is None:
         return ""
     return f", the oldest for {(now() - chunks[0].sent_at).total_seconds():.0f} s"

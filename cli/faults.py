@@ -39,7 +39,7 @@ CHARACTERS = 300
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Raise click.ClickException, with one line, in place of a fault that is not a bug."""
+    """Raise click.ClickException, with one line, in place of a fault that operators may meet."""
     try:
         yield
     except FOR_PEOPLE as error:

@@ -134,7 +134,8 @@ class Gate:
         try:
             account = self._account(key)
         except MalformedAccountError as error:
-            # Raised after the signature was verified: only the owner of the key is told.
+            # Raised only after the signature was verified, so that only the key's owner learns of
+            # it.
             account, malformed = None, error
         assert key is not None  # otherwise it was refused  # noqa: S101
         try:

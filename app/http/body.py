@@ -108,7 +108,7 @@ def _finite(text: str) -> float:
 
 
 def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object. Raises ValueError for a repeated name, which readers resolve differently."""
+    """Return an object. Raises ValueError for a repeated name: parsers differ in their choice."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

@@ -98,7 +98,7 @@ class AddImageAnswer(Success):
 
 
 class AddImageRefusal(Refusal):
-    """A refusal; where no image was valid it names the faults of each."""
+    """A refusal; if no image was valid, with the faults of each."""
 
     failed_list: list[FailedNewImage] = []
 
@@ -181,7 +181,7 @@ class DeleteImageAnswer(Success):
 
 
 class DeleteImageRefusal(Refusal):
-    """A refusal; where no item was valid it names the fault of each."""
+    """A refusal; if no item was valid, with the fault of each."""
 
     failed_list: list[FailedDeletion] = []
 

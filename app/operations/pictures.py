@@ -39,7 +39,7 @@ def add_pictures(flask_app: Flask, services: Services) -> None:
 
 
 def _find(services: Services, user: str, asked: PictureRequest) -> bytes | None:
-    """Return the JPEG of an image, or None if it is not findable or has no kept picture."""
+    """Return the JPEG of an image, or None if there is no such image or it has no kept picture."""
     collection = services.catalog.collections.find(user, asked.collection_name)
     if collection is None:
         return None
