@@ -19,11 +19,9 @@ from config.settings import settings
 
 log = structlog.get_logger(__name__)
 
-
 #: Version of the messages' format. Raise it when arguments change in a way that a worker of the
 #: release before would misread.
 MESSAGE_VERSION = 1
-
 
 VERSION_HEADER = "snapsku_version"
 

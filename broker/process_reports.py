@@ -24,18 +24,14 @@ from catalog.database.database_time import DATABASE_TIME
 
 log = structlog.get_logger(__name__)
 
-
 #: Seconds between two reports of a process.
 REPORT_SECONDS = 10.0
-
 
 #: Expiry of a report: a process that is silent for longer is forgotten.
 GOOD_SECONDS = 35.0
 
-
 #: A larger offset is reported: no row suffers, but log lines and signed calls do.
 CLOCK_SECONDS = 2.0
-
 
 _NAMES = "processes"
 

@@ -16,14 +16,11 @@ from config.settings import Settings
 #: The longest wait for room that can be measured.
 REMEMBERED_SECONDS = 86_400
 
-
 #: How long fetching counts as waiting for room after a check that found none.
 ROOM_NOTICE_SECONDS = 30
 
-
 #: Entries that one script removes at most, so that it blocks Redis for milliseconds only.
 PURGED_AT_ONCE = 1_000
-
 
 #: Removes the entries of pictures that have expired, by Redis's own clock, which ends the pictures.
 #: It removes before it counts: a Redis that is full refuses HINCRBY to a script that has not
@@ -43,7 +40,6 @@ end
 for _, label in ipairs(labels) do forget(label) end
 """
 
-
 #: Returns the bytes of all pictures, and whether more have expired than one script removes.
 _TOTAL = (
     _PURGE
@@ -51,7 +47,6 @@ _TOTAL = (
 return {tonumber(redis.call('HGET', KEYS[2], 'total') or 0), #labels == tonumber(ARGV[1])}
 """
 )
-
 
 #: Counts pictures: ARGV[2] is how many milliseconds they stay, then come labels, each with its
 #: size.
@@ -70,7 +65,6 @@ for _, key in ipairs(KEYS) do
 end
 """
 )
-
 
 #: Removes the labels from ARGV[2] on from the counts.
 _DISCOUNT = _PURGE + "for n = 2, #ARGV do forget(ARGV[n]) end"

@@ -80,7 +80,7 @@ def parse_json(data: bytes, max_values: int) -> Any:
 
 def check_shape(data: bytes, max_values: int) -> None:
     """Raise ValueError for too many values and keys (0: any number) or too deep a nesting."""
-    # Without what stands for itself in a string, each quote begins or ends one.
+    # Without escaped quotes and backslashes, each quote begins or ends a string.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     if max_values and plain.count(b'"') > 2 * max_values:
         raise ValueError("too many strings")

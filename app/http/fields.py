@@ -49,7 +49,7 @@ FIELD_ERRORS: dict[str, type[ContractError]] = {
     "topk": errors.InvalidSearchTopk,
 }  # any other field: InvalidParameterJson
 
-#: The control characters of Unicode, as regular expressions of every kind write them.
+#: The control characters of Unicode, in a form that Python and JSON schema both read.
 CONTROLS = r"\u0000-\u001f\u007f-\u009f"
 
 _described: ContextVar[Settings] = ContextVar("settings whose limits a JSON schema tells")

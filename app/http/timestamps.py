@@ -1,4 +1,4 @@
-"""Times as clients get them."""
+"""Times in answers."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 #: Most characters of an Idempotency-Key.
 KEY_CHARACTERS = 255
 
-#: What an image_content may be refused for, besides not being a string.
+#: Codes of an image_content that is a string and not valid.
 CONTENT_FAULTS: tuple[type[ContractError], ...] = (
     errors.BrokenBase64OrUrl,
     errors.NotSupportImage,

@@ -98,7 +98,7 @@ def add_image(services: Services, call: Call) -> dict[str, Any]:
     try:
         return _take(services, call.user, request, key)
     except (ContractError, Refused, Busy):
-        # Nothing was taken, so a repeat may be judged anew.
+        # Nothing was taken, so a repeat is checked anew.
         services.catalog.keys.give_back(key)
         raise
 

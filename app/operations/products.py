@@ -143,7 +143,7 @@ def _insert(
 
 
 def delete_product(services: Services, call: Call) -> dict[str, Any]:
-    """Delete the products of a list, with their images, those on their way too."""
+    """Delete the products of a list, with all their images, also those still in work."""
     settings, catalog = services.settings, services.catalog
     request = parse(DeleteProductRequest, call.body, settings)
     _check_count(request.product_id_list, settings.deletions_per_call)

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class NoReplyError(Exception):
-    """The index process did not answer in time, or can't yet."""
+    """The index process did not answer in time, or can't answer yet."""
 
 
 def ask_neighbours(

@@ -50,7 +50,7 @@ def exchange() -> Exchange:
 
 @cache
 def consumption() -> Consumption:
-    """Return the record of which queues are consumed."""
+    """Return the heartbeats of the queues."""
     return Consumption(redis_client(), settings().stalled_seconds)
 
 
