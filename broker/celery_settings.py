@@ -23,8 +23,8 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
             "visibility_timeout": chosen.visibility_seconds,
             # kombu restores messages of dead workers only every hundredth time by default.
             "unacked_restore_throttle": 1,
-            # A worker that dies meanwhile would keep all others from it for five minutes. Two at
-            # once are harmless: a message that comes twice is dropped.
+            # By default, a worker that dies meanwhile would keep all others from it for five
+            # minutes. Two at once are harmless: a message that comes twice is dropped.
             "unacked_mutex_expire": 10,
             "socket_connect_timeout": chosen.redis_timeout_seconds,
             "socket_keepalive": True,

@@ -27,8 +27,8 @@ from indexer.hnsw.directory_ownership import DirectoryOwnership
 #: Seconds between two looks of a standby at the lease; fewer if leases are short.
 LOOK_SECONDS = 2.0
 
-#: Share of a lease after which its owner no longer relies on it. The rest covers small differences
-#: between the clocks of hosts.
+#: Share of a lease after which its owner no longer relies on it. The rest is for hosts that measure
+#: time a little differently.
 TRUSTED_SHARE = 0.9
 
 #: Seconds that a release waits for a renewal that is under way.

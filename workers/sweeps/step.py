@@ -1,8 +1,8 @@
 """Steps of the background work: each goes on until nothing is due or its time is up.
 
-The steps of a sweep take turns in slices of time, so that none delays another by more than a slice.
-A process handles rows of a step only while it holds the step's turn, so that two processes share
-the steps; a step with nothing due costs one query and no turn.
+The steps of a sweep alternate in slices of time, so that one with much to do does not starve the
+others. A process handles rows of a step only while it holds the step's turn, so that two processes
+share the steps; a step with nothing due costs one query and no turn.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Step:
 
 
 def take_steps(steps: Sequence[Step], seconds: float) -> None:
-    """Run every step for a slice of time, and those with more to do again, for `seconds` at most.
+    """Run every step for a slice of time, and those with more to do again until `seconds` are over.
 
     A step that fails is logged and does not keep the others from their slices.
     """
