@@ -1,1 +1,1 @@
-"""The HTTP API: thin, without torch, hnswlib, downloads or name look-ups."""
+"""The HTTP API. It asks no DNS and downloads nothing; that is left to the workers."""

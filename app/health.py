@@ -1,6 +1,6 @@
-"""/healthz: this process answers. /readyz: the service as a whole does its work.
+"""/healthz says that this process answers, /readyz that the service as a whole works.
 
-That is: the servers answer, every queue is consumed, and the index holds what it should.
+It does if both servers answer, every queue is consumed, and all sets of the index are ready.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from catalog.rows.chunks import Stage
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 
-#: MongoDB answers /readyz within this time, or can't be reached. Operations wait longer.
+#: Timeout of MongoDB for /readyz. Operations wait longer.
 MONGO_SECONDS = 1.5
 
 
 def add_health(flask_app: Flask, services: Services) -> None:
-    """Add the two paths."""
+    """Add both paths to the application."""
 
     @flask_app.get("/healthz")
     def healthz() -> Response:
@@ -62,7 +62,10 @@ def _mongo_answers(services: Services) -> bool:
 
 
 def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, Any]]:
-    """Return faults, warnings and what else Redis tells of queues and index."""
+    """Return faults, warnings and what else Redis tells of queues and index.
+
+    If Redis can't be reached, that is the only fault.
+    """
     try:
         ages = services.consumption.ages(QUEUES)
         index, refused = services.index_reports.latest()
@@ -96,14 +99,14 @@ def _warnings_of_room(services: Services) -> list[str]:
         with pymongo.timeout(MONGO_SECONDS):
             seconds = services.waits_for_room()
     except (PyMongoError, RedisError):
-        return []  # told as that already, or at the next look
+        return []  # reported as a fault already, or by the next call
     if seconds is None:
         return []
     return [f"no room for fetched bytes, fetching has waited for {seconds:.0f} s"]
 
 
 def _warnings_of_calls(services: Services) -> list[str]:
-    """Say what this process could not check since it started, for want of Redis."""
+    """Return warnings of what this process could not check since its start without Redis."""
     refused, passed = services.gate.unchecked, services.quotas.unchecked
     warnings = []
     if refused:

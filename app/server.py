@@ -1,4 +1,4 @@
-"""The Flask application: paths, the request id, and what becomes of an error.
+"""The Flask application: paths, request ids, and the answer to each kind of error.
 
 `create_app` is the only composition of the API; gunicorn calls it once per process.
 """
@@ -47,7 +47,7 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 def create_app(services: Services | None = None) -> Flask:
-    """Return the application; without `services` they are made from the settings."""
+    """Return the application; `services` are made from the settings unless given."""
     if services is None:
         configure_logging(settings())
         services = make_services(settings())
@@ -88,7 +88,7 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.request_id
     harden(response)
-    # Somebody asks for these every few seconds, and nobody reads about it.
+    # Health checks come every few seconds, so they are logged for debugging only.
     note = log.debug if request.path in HEALTH_PATHS else log.info
     note(
         "answered",
@@ -126,7 +126,7 @@ def _view(operation: Operation, services: Services) -> Callable[[], Response]:
 
 
 def _charge(services: Services, caller: Caller) -> None:
-    """Count a call, and have its answer say what is left; raises NotAdmitted over a quota."""
+    """Count a call, and note what is left for the answer. Raises NotAdmitted over a quota."""
     limits = services.settings
     charge = services.quotas.charge(
         caller.user,

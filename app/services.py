@@ -1,4 +1,4 @@
-"""What the operations of the API work with, made once per process."""
+"""The parts that the API's handlers share, made once per process."""
 
 from __future__ import annotations
 
@@ -49,21 +49,22 @@ class Services:
     process_reports: ProcessReports
     index_reports: IndexReports
     room_notice: RoomNotice
-    searches: threading.BoundedSemaphore  #: so that polls and submissions keep half the threads
+    searches: threading.BoundedSemaphore  #: half the threads at most, the rest serve other calls
     picture_limits: PictureLimits
-    fetch_policy: FetchPolicy  #: by which a URL is judged without a look-up
+    fetch_policy: FetchPolicy  #: by which a URL is judged without asking DNS
 
     def collection(self, user: str, name: str) -> CollectionRow:
-        """Return a user's collection; raises NoRelativeCollection."""
+        """Return a user's collection. Raises NoRelativeCollection if there is none."""
         found = self.catalog.collections.find(user, name)
         if found is None:
             raise NoRelativeCollection
         return found
 
     def waits_for_room(self) -> float | None:
-        """Return for how many seconds fetching has waited for room; None if it does not.
+        """Return for how many seconds fetching has waited for room, or None if it does not.
 
-        Raises RedisError, and PyMongoError where this process never read which catalogue it is.
+        Raises RedisError, and PyMongoError if this process has not read the catalogue's identity
+        yet and can't now.
         """
         seconds = self.room_notice.seconds()
         if seconds is None:
@@ -74,10 +75,10 @@ class Services:
 
 
 def await_secret_key(settings: Settings) -> None:
-    """End the process with one clear line if its secret key is not that of the catalogue.
+    """End the process if its secret key is not that of the catalogue.
 
-    Waits for a MongoDB that can't be reached. Closes its client, since the children of a
-    parent that uses one must not.
+    Waits while MongoDB can't be reached. Uses a client of its own and closes it: the parent of the
+    API's processes calls this, and a client does not survive a fork.
     """
     vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
     url = settings.mongo_url.get_secret_value()
@@ -97,7 +98,7 @@ def await_secret_key(settings: Settings) -> None:
 
 
 def make_services(settings: Settings) -> Services:
-    """Connect the parts; nothing is asked of any server yet."""
+    """Make the services. Asks no server yet: connections open at their first use."""
     client = connect(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds)
     redis_url = settings.redis_url.get_secret_value()
     connection = connect_redis(

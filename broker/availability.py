@@ -1,6 +1,6 @@
-"""The servers that all work depends on: which of their errors say that they can't be used now.
+"""Errors which say that MongoDB or Redis can't be used now.
 
-Such an error is the fault of no image and of no call: what met it is tried again later.
+They are no fault of an image or a call: the work that met one is tried again later.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-#: How long the key stays that is written to see whether Redis takes writes.
+#: Expiry of the key that is written to see whether Redis takes writes.
 PROBE_SECONDS = 60
 
 
 class BrokerUnreachableError(Exception):
-    """A message could not be sent, and no other can be at this moment."""
+    """A message could not be sent because the broker can't be used now."""
 
 
 class WritesStoppedError(ResponseError):
@@ -41,9 +41,9 @@ UNREACHABLE = (
 
 
 def refusal_of_writes(client: redis.Redis) -> str | None:
-    """Return why Redis takes no writes, None where it takes them. Raises other RedisErrors.
+    """Return why Redis takes no writes, or None if it takes them. Raises other RedisErrors.
 
-    Writes a key, since nothing that Redis tells of itself says it as surely.
+    Writes a key, since no value that Redis reports says it as surely.
     """
     try:
         client.set("writes:probe", 1, ex=PROBE_SECONDS)

@@ -19,24 +19,21 @@ from config.settings import settings
 
 log = structlog.get_logger(__name__)
 
-
-#: The form of the messages. Raise it when arguments change in a way that a worker of the
+#: Version of the messages' format. Raise it when arguments change in a way that a worker of the
 #: release before would misread.
 MESSAGE_VERSION = 1
-
 
 VERSION_HEADER = "snapsku_version"
 
 
 class VersionedTask(Task):  # type: ignore[misc]
-    """A task that takes no message of a form that it does not know.
+    """A task that drops messages of another MESSAGE_VERSION.
 
-    It is acknowledged undone: the rows know better than any message what is to be done,
-    and the sweep sends it again.
+    Such a message is acknowledged: the rows hold the work, and the sweep sends it again.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Do the work, unless the message is of another version."""
+        """Run the task; for a message of another version, log it and return None."""
         version = self.request.get(VERSION_HEADER, MESSAGE_VERSION)
         if version != MESSAGE_VERSION:
             log.warning(

@@ -1,4 +1,4 @@
-"""Celery's configuration, from the settings: what every message and every worker obeys."""
+"""Celery's configuration, made from the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config.settings import Settings
 
 
 def celery_settings(chosen: Settings) -> dict[str, Any]:
-    """Return Celery's settings by their names."""
+    """Return Celery's settings by name."""
     url = chosen.redis_url.get_secret_value()
     return {
         "broker_url": url,
@@ -21,10 +21,10 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             "visibility_timeout": chosen.visibility_seconds,
-            # kombu looks for messages of dead workers only every hundredth time unless told.
+            # kombu restores messages of dead workers only every hundredth time by default.
             "unacked_restore_throttle": 1,
-            # One that dies while it looks would keep all others from looking for five minutes.
-            # Two at once are harmless: a message that comes twice is dropped.
+            # By default, a worker that dies meanwhile would keep all others from it for five
+            # minutes. Two at once are harmless: a message that comes twice is dropped.
             "unacked_mutex_expire": 10,
             "socket_connect_timeout": chosen.redis_timeout_seconds,
             "socket_keepalive": True,
@@ -49,7 +49,7 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         # Outcomes are stored under their chunk's id by broker.results; nothing else is a result.
         "task_ignore_result": True,
         "task_send_sent_event": True,
-        # One more try, for a connection that Redis closed meanwhile; then whoever sends goes on.
+        # One retry, for a connection that Redis closed meanwhile; then the sender goes on.
         "task_publish_retry_policy": {
             "max_retries": 1,
             "interval_start": 0,
@@ -58,26 +58,26 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         },
         "worker_send_task_events": True,
         "worker_prefetch_multiplier": 1,
-        # A stage that lost the broker goes on: it holds its lease in MongoDB, and the message that
-        # comes a second time is dropped there.
+        # A stage goes on without the broker: it holds its lease in MongoDB, and the message that
+        # comes a second time is dropped.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": 10.0,
         # A pool's child loads the model before it says that it is alive.
         "worker_proc_alive_timeout": 120.0,
         "worker_hijack_root_logger": False,
-        # Every kind of worker installs the repairs and compares the schema, answers the probes of
-        # its queue, and reports on its machine.
+        # Every worker installs the repairs and checks the schema, answers the probes of its queue,
+        # and reports on its machine.
         "imports": (
             "workers.support.start",
             "workers.support.probe",
             "workers.support.process_reporter",
         ),
         "timezone": "UTC",
-        # In memory: a file that remembers the last runs could be damaged by a kill, and would hold
-        # times of a clock that jumps.
+        # In memory: a file of the last runs could be damaged by a kill, and would contain times of
+        # a clock that jumps.
         "beat_scheduler": "broker.scheduler:Scheduler",
-        # Nothing expires: that would compare clocks of two machines. The scheduler sends nothing to
-        # a queue in which its like waits already.
+        # No message expires: that would compare the clocks of two machines. The scheduler skips a
+        # message if one like it waits already.
         "beat_schedule": {
             **{
                 name: {

@@ -1,6 +1,6 @@
-"""Flower's configuration, from the settings; flower_conf.py is what Flower reads.
+"""Flower's configuration, made from the settings; Flower reads it through flower_conf.py.
 
-Messages carry ids only; whatever else an argument, a result or a traceback might hold is
+Messages carry ids only; anything else that an argument, a result or a traceback may contain is
 masked before Flower shows it.
 """
 
@@ -21,31 +21,31 @@ from config.settings import Settings, is_loopback
 
 
 class _Metrics(Metrics):  # type: ignore[misc]
-    """Flower gives its metrics to everybody; here they are as closed as its pages."""
+    """Flower's metrics, which it serves without a log-in, under the same log-in as its pages."""
 
     @authenticated
     async def get(self) -> None:
-        """Return the metrics to those who may see Flower."""
+        """Return the metrics to an authenticated client."""
         await super().get()
 
 
 class _Healthcheck(Healthcheck):  # type: ignore[misc]
-    """The same for the health check."""
+    """Flower's health check, under the same log-in as its pages."""
 
     @authenticated
     async def get(self) -> None:
-        """Tell those who may see Flower that it runs."""
+        """Return OK to an authenticated client."""
         await super().get()
 
 
 _CLOSED = {Metrics: _Metrics, Healthcheck: _Healthcheck}
 
-#: Ids, names of categories: a word, short, and no address.
+#: An id or the name of a category: short, and no URL, since it has no slash.
 _WORD = re.compile(r"[\w .:~-]{0,80}")
 
 
 def _words(value: object) -> str:
-    """Return an argument for a reader; raises ValueError where it is nothing that we send."""
+    """Return an argument as text. Raises ValueError if it is nothing that we send."""
     if value is Ellipsis:
         return "..."
     if value is None or isinstance(value, int | float):
@@ -67,7 +67,7 @@ def _arguments(text: str | None) -> str | None:
 
 
 def _format_task(task: Any) -> Any:
-    """Make a task readable, such as `chunk-12, 1`, and mask what is not expected."""
+    """Return the task with arguments as text, such as `chunk-12, 1`; mask what is unexpected."""
     task.args = _arguments(task.args)
     task.kwargs = _arguments(task.kwargs)
     for name in ("result", "exception", "traceback"):
@@ -78,12 +78,12 @@ def _format_task(task: Any) -> Any:
 
 
 def flower_settings(chosen: Settings) -> dict[str, Any]:
-    """Return Flower's settings by their names, and close its metrics and its health check.
+    """Return Flower's settings by name, and put its metrics and health check behind the log-in.
 
-    Ends the process where Flower would listen beyond this machine without a password.
+    Ends the process if Flower would listen beyond this machine without a password.
     """
     configure_logging(chosen)
-    # The command that reads these settings makes the application of the handlers afterwards.
+    # Flower builds its application from `handlers` after it has read these settings.
     handlers[:] = [
         (rule[0], _CLOSED[rule[1]]) if isinstance(rule, tuple) and rule[1] in _CLOSED else rule
         for rule in handlers
@@ -93,7 +93,7 @@ def flower_settings(chosen: Settings) -> dict[str, Any]:
         "port": chosen.flower_port,
         "purge_offline_workers": 300,
         "max_tasks": chosen.flower_tasks,
-        # Its lines go the way of all others; "none" keeps Tornado from setting up its own.
+        # Flower logs through our formatter; "none" keeps Tornado from installing its own.
         "logging": "none",
         "tasks_columns": "name,uuid,args,state,received,started,runtime,worker",
         "format_task": _format_task,

@@ -1,4 +1,4 @@
-"""Heartbeats of the queues: when a message of each was worked on last."""
+"""Heartbeats of the queues: when a message of each was last worked on."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Sequence
 
 import redis
 
-#: How long it is remembered when a queue was consumed last.
+#: Expiry of a heartbeat: a queue that was consumed longer ago counts as never consumed.
 REMEMBERED_SECONDS = 86_400
 
 
 class Consumption:
-    """Which queues were worked on lately: the proof that somebody consumes them."""
+    """When each queue was last worked on: the proof that a worker consumes it."""
 
     def __init__(self, client: redis.Redis, stalled_seconds: float) -> None:
-        """`stalled_seconds` is how long a queue counts as consumed after work on it."""
+        """Count a queue as consumed for `stalled_seconds` after work on it."""
         self._client = client
         self._stalled_seconds = stalled_seconds
 
     def note(self, queue: str) -> None:
-        """Note that a message of the queue was worked on just now."""
+        """Record that a message of the queue is worked on now."""
         self._client.set(f"consumed:{queue}", 1, ex=REMEMBERED_SECONDS)
 
     def ages(self, queues: Sequence[str]) -> dict[str, float | None]:
-        """Return the seconds since each queue was consumed; None where that was never, or long ago.
+        """Return the seconds since each queue was consumed, None if never or over a day ago.
 
-        By Redis's clock alone, so the clocks of the machines need not agree.
+        Measured by Redis's clock alone, so the clocks of the machines need not agree.
         """
         with self._client.pipeline(transaction=False) as pipeline:
             for queue in queues:
                 pipeline.pttl(f"consumed:{queue}")
             left = pipeline.execute()
         return {
-            # More is left than was ever given where Redis's clock was set back: that says nothing.
+            # More than the whole expiry is left if Redis's clock was set back: the age is unknown.
             queue: round(REMEMBERED_SECONDS - rest / 1000, 1)
             if 0 <= rest <= REMEMBERED_SECONDS * 1000
             else None
@@ -40,5 +40,5 @@ class Consumption:
         }
 
     def is_stalled(self, age: float | None) -> bool:
-        """Return whether a queue of this age has nobody who consumes it."""
+        """Return whether a queue with this age, as `ages` returns it, counts as not consumed."""
         return age is None or age > self._stalled_seconds

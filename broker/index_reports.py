@@ -1,4 +1,4 @@
-"""What the index process reports of itself, in Redis: ready, standing by or refused."""
+"""Reports of the index processes in Redis: the owner, standbys, and a process that was refused."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from typing import cast
 
 import redis
 
-#: How long it is remembered that an index process was refused, unless it starts after all.
+#: How long a refusal is reported, unless the process starts after all.
 REFUSED_SECONDS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexReport:
-    """How the index is, by the process that keeps it."""
+    """The state of the index, as its owner reports it."""
 
     process: str  #: its host and process id
     is_complete: bool  #: whether all its sets are known; if not, it has yet to read the rows
     sets: int
-    sets_not_ready: int  #: they are loaded or built, and not searched yet
+    sets_not_ready: int  #: loaded or built now, not searched yet
     snapshots_lost: int  #: of sets or single shards, lately; they are built from the rows
     sets_not_saved: int  #: their last snapshot failed; the one before is still good
-    save_fault: str  #: why the last of these failed; empty where there is none
+    save_fault: str  #: why the last of these failed; empty if none did
     epoch: int  #: of its lease; each owner has a higher one than the owner before
-    bad_vectors: int = 0  #: images that are not searched, since their vector is no vector
+    bad_vectors: int = 0  #: images that are not searched, since their vector is invalid
     bad_images: str = ""  #: some of them, each as collection/image id
 
 
 class IndexReports:
-    """What the owner of the index says of itself, what standbys say, and one that was refused."""
+    """The reports of the owner, of standbys, and of a process that was refused."""
 
     def __init__(self, client: redis.Redis, stalled_seconds: float) -> None:
-        """Let each report be good for `stalled_seconds`."""
+        """Take a report as valid for `stalled_seconds`."""
         self._client = client
         self._good_seconds = stalled_seconds
         self._milliseconds = round(stalled_seconds * 1000)
 
     def publish(self, report: IndexReport) -> None:
-        """Say how the index is, and that its process is no standby."""
+        """Replace the owner's report, and remove its process from the standbys."""
         with self._client.pipeline() as pipeline:
             pipeline.set("index:report", json.dumps(asdict(report)), px=self._milliseconds)
             pipeline.zrem("index:standbys", report.process)
             pipeline.execute()
 
     def stand_by(self, process: str) -> None:
-        """Say that a process waits to own the index; to be repeated while it does."""
+        """Record a process as a standby; to be repeated while it waits for the index."""
         seconds = self._seconds()
         with self._client.pipeline() as pipeline:
             pipeline.zadd("index:standbys", {process: seconds})
@@ -54,7 +54,7 @@ class IndexReports:
             pipeline.execute()
 
     def standbys(self) -> list[str]:
-        """Return the processes that wait to own the index, in the order of their names."""
+        """Return the names of the standbys, sorted."""
         least = self._seconds() - self._good_seconds
         found = cast("list[bytes]", self._client.zrangebyscore("index:standbys", least, "+inf"))
         return sorted(process.decode() for process in found)
@@ -65,18 +65,21 @@ class IndexReports:
         return seconds + microseconds / 1e6
 
     def latest(self) -> tuple[IndexReport | None, str]:
-        """Return the report that is good, if any, and which process was refused, if one was."""
+        """Return the owner's valid report and "process: reason" of a refusal.
+
+        The first is None, the second empty if there is none.
+        """
         report, refused = cast(
             "list[bytes | None]", self._client.mget("index:report", "index:refused")
         )
         return _report(report), (refused or b"").decode()
 
     def refuse(self, process: str, reason: str) -> None:
-        """Say that a process may not keep the index."""
+        """Record that a process may not own the index, and why."""
         self._client.set("index:refused", f"{process}: {reason}", ex=REFUSED_SECONDS)
 
     def accept(self) -> None:
-        """Say that no process was refused that is not at work by now."""
+        """Clear the notice that an index process was refused."""
         self._client.unlink("index:refused")
 
 

@@ -1,7 +1,7 @@
-"""Sending: a message carries ids, never pictures or vectors.
+"""Send messages, which carry ids, never pictures or vectors.
 
-A chunk whose message can't be sent is marked so, and the sweep sends it later;
-nothing is lost when Redis is down.
+A chunk whose message can't be sent is marked so, and the sweep sends it later; nothing is lost when
+Redis is down.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from catalog.store import Catalog
 
 log = structlog.get_logger(__name__)
 
-#: The broker can't be reached, or takes no writes, which kombu passes on as it is.
+#: The broker can't be reached, or takes no writes; kombu raises the latter unchanged.
 NOT_SENT = (OperationalError, *WRITES_REFUSED)
 
 
 def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> bool:
-    """Send each chunk to the queue of its stage; what can't be sent waits for the sweep.
+    """Send each chunk to the queue of its stage; return whether all were sent.
 
-    Return whether all were sent.
+    At the first failure, that chunk and all after it are marked as unsent, for the sweep.
     """
     for position, chunk in enumerate(chunks):
         try:
@@ -46,23 +46,23 @@ def send_chunks(catalog: Catalog, chunks: Sequence[Chunk]) -> bool:
 
 
 def send_refresh(labels: Sequence[int]) -> None:
-    """Ask the index to look at images again; if that can't be sent, the sweep asks."""
+    """Ask the index to re-read the rows of images; if that can't be sent, the sweep asks."""
     if labels:
         _send_to_index(REFRESH, list(labels))
 
 
 def send_drop(generation: str) -> None:
-    """Ask the index to forget a deleted collection; the sweep asks as long as it purges."""
+    """Ask the index to forget a deleted collection; the sweep repeats this while it purges."""
     _send_to_index(DROP, generation)
 
 
 def send_switch(collection: str, generation: str) -> None:
-    """Ask the index to switch a collection to its next model; the sweep asks until it did."""
+    """Ask the index to switch a collection to its next model; the sweep repeats this."""
     _send_to_index(SWITCH, collection, generation)
 
 
 def send_retire(collection: str, generation: str) -> None:
-    """Ask the index to forget the model that a change left; the sweep asks until it did."""
+    """Ask the index to forget the model that a change left; the sweep repeats this."""
     _send_to_index(RETIRE, collection, generation)
 
 
@@ -74,12 +74,12 @@ def _send_to_index(task: str, *arguments: object) -> None:
 
 
 def send_search(query_id: str) -> None:
-    """Ask for a search of what was left under `query_id`. Raises BrokerUnreachableError."""
+    """Ask for the search that was stored under `query_id`. Raises BrokerUnreachableError."""
     _send_query(SEARCH, (query_id,), query_id)
 
 
 def send_neighbours(query_id: str, generation: str, category: str | None, k: int) -> None:
-    """Ask for the neighbours of the vectors left under `query_id`.
+    """Ask for the `k` nearest neighbours of the vectors stored under `query_id`.
 
     Raises BrokerUnreachableError.
     """
@@ -87,8 +87,8 @@ def send_neighbours(query_id: str, generation: str, category: str | None, k: int
 
 
 def _send_query(queue: str, args: tuple[object, ...], query_id: str) -> None:
-    # Without `expires`, which Celery writes by the clock of this machine and compares with that
-    # of the worker's: a message that comes too late finds that its query is gone.
+    # No `expires`: Celery would write it by this machine's clock and compare it with the worker's.
+    # A message that comes too late finds its query gone.
     try:
         app.send_task(
             task_name(queue),

@@ -1,8 +1,8 @@
-"""What every process tells of its machine: how far its clock is off, how much disk is free.
+"""Reports of every process on its machine: how far its clock is off, how much disk is free.
 
-Each process writes a key of its own in Redis that expires, so a process that ended is forgotten
-by Redis's clock. /readyz and `snapsku doctor` show the reports, and add_image refuses work
-when the disk of any of the machines is short.
+Each process writes a key of its own in Redis that expires, so a process that ended is forgotten by
+Redis's clock. /readyz and `snapsku doctor` show the reports, and add_image refuses work when the
+disk of any of the machines is short.
 """
 
 from __future__ import annotations
@@ -24,25 +24,21 @@ from catalog.database.database_time import DATABASE_TIME
 
 log = structlog.get_logger(__name__)
 
-
-#: Between two reports of a process.
+#: Seconds between two reports of a process.
 REPORT_SECONDS = 10.0
 
-
-#: A process that was silent so long is forgotten.
+#: Expiry of a report: a process that is silent for longer is forgotten.
 GOOD_SECONDS = 35.0
 
-
-#: A clock that is further off is told: no row suffers, but log lines and signed calls do.
+#: A larger offset is reported: no row suffers, but log lines and signed calls do.
 CLOCK_SECONDS = 2.0
-
 
 _NAMES = "processes"
 
 
 @dataclass(frozen=True)
 class ProcessReport:
-    """What a process tells of the machine that it runs on."""
+    """A report of a process on the machine that it runs on."""
 
     process: str  #: its kind, process id and host
     clock_offset_seconds: float  #: of its wall clock, ahead of the database's
@@ -50,13 +46,13 @@ class ProcessReport:
 
     @property
     def clock_is_off(self) -> bool:
-        """Whether a person should look after the clock of its machine."""
+        """Whether the clock of the machine is off by more than CLOCK_SECONDS."""
         return abs(self.clock_offset_seconds) > CLOCK_SECONDS
 
 
 @dataclass(frozen=True)
 class AgedReport:
-    """A report, and how long ago it was made."""
+    """A report and its age."""
 
     report: ProcessReport
     age_seconds: float
@@ -69,7 +65,7 @@ class ProcessReports:
         self._client = client
 
     def publish(self, report: ProcessReport) -> None:
-        """Replace the report of a process."""
+        """Store the report of a process in place of its last one."""
         with self._client.pipeline() as pipeline:
             pipeline.sadd(_NAMES, report.process)
             pipeline.set(
@@ -78,7 +74,10 @@ class ProcessReports:
             pipeline.execute()
 
     def latest(self) -> list[AgedReport]:
-        """Return the reports that are good, by name of the process; forget all others."""
+        """Return the unexpired reports, sorted by process; [] if there are none.
+
+        Reports of another release are left out. Names without a report are removed.
+        """
         names = sorted(name.decode() for name in cast("set[bytes]", self._client.smembers(_NAMES)))
         if not names:
             return []
@@ -96,7 +95,7 @@ class ProcessReports:
             if report is not None:
                 found.append(AgedReport(report, round(GOOD_SECONDS - left / 1000, 1)))
         if gone:
-            # One that comes back this very moment adds its name with its next report.
+            # A process that reports at this very moment adds its name again with its next report.
             self._client.srem(_NAMES, *gone)
         return found
 
@@ -113,8 +112,11 @@ def _report(data: bytes) -> ProcessReport | None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how many bytes are free for us on the disk of a folder."""
-    # The folder is made by the workers; until then its parents tell of the same disk.
+    """Return the bytes that an ordinary user may fill on the disk of a folder.
+
+    Raises FileNotFoundError if neither the folder nor one of its parents exists.
+    """
+    # Until the workers make the folder, its nearest parent tells of the same disk.
     for place in (folder, *folder.resolve().parents):
         if place.exists():
             found = os.statvfs(place)
@@ -123,10 +125,10 @@ def free_bytes(folder: Path) -> int:
 
 
 class ProcessReporter:
-    """A thread that reports how this process is, as long as the process lives."""
+    """A thread that reports on this process for as long as it lives."""
 
     def __init__(self, kind: str, reports: ProcessReports, data_dir: Path) -> None:
-        """`kind` is what people call this process; `data_dir` is on the disk that it fills."""
+        """Take the kind of process for its name, and a folder on the disk to be watched."""
         self._name = f"{kind} process {os.getpid()} on {socket.gethostname()}"
         self._reports = reports
         self._data_dir = data_dir
@@ -134,11 +136,11 @@ class ProcessReporter:
         self._never = threading.Event()
 
     def start(self) -> None:
-        """Begin, with a first report soon."""
+        """Start the thread, whose first report follows at once."""
         threading.Thread(target=self._run, name="process report", daemon=True).start()
 
     def report(self) -> None:
-        """Report once; a line in the log when Redis is away for the first time."""
+        """Report once; log only the first failure in a row."""
         try:
             self._reports.publish(
                 ProcessReport(
@@ -160,5 +162,5 @@ class ProcessReporter:
 
 
 def least_free(reports: Sequence[AgedReport]) -> ProcessReport | None:
-    """Return the report of the machine with the least free disk, None if there is none."""
+    """Return the report with the least free disk, or None if there is none."""
     return min((one.report for one in reports), key=lambda r: r.disk_free_bytes, default=None)

@@ -6,14 +6,8 @@ from catalog.rows.chunks import Stage
 
 #: Queues besides those of the stages.
 SEARCH = "search"
-
-
 NEIGHBOURS = "neighbours"
-
-
 MAINTENANCE = "maintenance"
-
-
 QUEUES = (*(stage.value for stage in Stage), SEARCH, NEIGHBOURS, MAINTENANCE)
 
 
@@ -22,40 +16,20 @@ def task_name(queue: str) -> str:
     return f"workers.{queue}"
 
 
-#: Tasks that share a queue with the one that it is named after.
+#: Tasks that share the queue of another: PROBE any queue, the others that of the index.
 REFRESH = "workers.refresh"
-
-
 DROP = "workers.drop"
-
-
 SWITCH = "workers.switch"
-
-
 RETIRE = "workers.retire"
-
-
 PROBE = "workers.probe"
 
-
-#: The background work, each on the maintenance queue; beat sends them every few seconds.
+#: Background work, all on the maintenance queue; beat sends each every few seconds.
 RECOVERY = "workers.recovery"
-
-
 DELETIONS = "workers.deletions"
-
-
 RETENTION = "workers.retention"
-
-
 RECOUNTS = "workers.recounts"
-
-
 MODEL_CHANGES = "workers.model_changes"
-
-
 SWEEPS = (RECOVERY, DELETIONS, RETENTION, RECOUNTS, MODEL_CHANGES)
 
-
-#: All of it in one, as beat of the release before sends it.
+#: All background work in one task, as beat of the release before sends it.
 SWEEP = "workers.sweep"

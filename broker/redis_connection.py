@@ -12,7 +12,7 @@ from config.settings import settings
 
 
 def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redis.Redis:
-    """Return a client that fails at once where Redis can't be reached.
+    """Return a client that fails at once, without a retry, if Redis can't be reached.
 
     `read_seconds` must be more than the longest wait for a reply.
     """
@@ -27,7 +27,7 @@ def connect_redis(url: str, connect_seconds: float, read_seconds: float) -> redi
 
 @cache
 def redis_client() -> redis.Redis:
-    """Return the connection to Redis."""
+    """Return the client that this process shares; a read may last as long as a search."""
     chosen = settings()
     return connect_redis(
         chosen.redis_url.get_secret_value(),

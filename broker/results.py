@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 def store_outcomes(chunk_id: str, outcomes: Sequence[Outcome]) -> None:
-    """Keep the outcomes of a chunk that is done, as long as results are kept."""
+    """Store the outcomes of a finished chunk for as long as results are kept; log a RedisError."""
     try:
         app.backend.store_result(chunk_id, [list(outcome) for outcome in outcomes], states.SUCCESS)
     except RedisError as error:
@@ -29,9 +29,9 @@ def store_outcomes(chunk_id: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def read_outcomes(client: redis.Redis, chunk_ids: Sequence[str]) -> dict[str, list[Outcome]]:
-    """Return the outcomes of those chunks whose result is there and says SUCCESS.
+    """Return the stored outcomes by chunk id; chunks without a result are left out.
 
-    Where Redis can't be reached that is none of them.
+    Returns {} if Redis can't be reached.
     """
     if not chunk_ids:
         return {}

@@ -1,6 +1,6 @@
 """Queries and replies in Redis, between a process that asks and one that answers.
 
-All of it expires: a worker that finds a query gone is too late to answer it.
+Both expire: a worker that finds a query gone is too late to answer it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ REPLY_SECONDS = 30
 
 @dataclass(frozen=True)
 class Query:
-    """What a search is asked for: a picture, or the URL of one, and where to look."""
+    """What is searched for: a picture or its URL, and where to look."""
 
-    picture: bytes  #: empty where there is a URL
+    picture: bytes  #: empty if there is a URL
     url: str | None
     generation: str
     category: str | None
@@ -31,17 +31,17 @@ class Query:
     min_similarity: float
     group_by_product: bool
     request_id: str
-    #: Whose vectors its collection is searched with; None where there is no model yet.
+    #: The model whose vectors are searched; None if the collection has none yet.
     model_id: str | None = None
 
     def pack(self) -> dict[str, bytes | str]:
-        """Return the fields as they are left in Redis."""
+        """Return the fields to be stored in Redis."""
         words = {name: value for name, value in asdict(self).items() if name != "picture"}
         return {"picture": self.picture, "words": json.dumps(words)}
 
     @classmethod
     def unpack(cls, left: Mapping[str, bytes]) -> Query:
-        """Return the query that `pack` made."""
+        """Return the query from the fields that `pack` made; unknown ones are ignored."""
         words = json.loads(left["words"])
         known = {field.name for field in fields(cls)}
         given = {name: words[name] for name in words if name in known}
@@ -51,24 +51,24 @@ class Query:
 
 @dataclass(frozen=True)
 class Question:
-    """What was left of a query."""
+    """The stored fields of a query."""
 
     fields: dict[str, bytes]
-    seconds_left: float  #: for so long its asker still waits
+    seconds_left: float  #: how long the asker still waits
 
 
 class Exchange:
     """Questions and answers between processes: the asker waits on a list that the other fills.
 
-    How long an asker waits is the expiry of what it left, by Redis's clock: the clocks of both
-    processes may be apart.
+    A question expires when its asker stops waiting, by Redis's clock, so the clocks of the two
+    processes may differ.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def leave(self, query_id: str, fields: Mapping[str, bytes | str], seconds: float) -> None:
-        """Leave what a query is about where its worker finds it, for as long as we wait."""
+        """Store a query for its worker; it expires after `seconds`, for which the asker waits."""
         key = f"query:{query_id}"
         mapping: dict[Any, Any] = dict(fields)
         with self._client.pipeline() as pipeline:
@@ -77,7 +77,7 @@ class Exchange:
             pipeline.execute()
 
     def take(self, query_id: str) -> Question | None:
-        """Return what was left of a query, None if it is too late."""
+        """Return a stored query, or None if it has expired."""
         key = f"query:{query_id}"
         with self._client.pipeline() as pipeline:
             pipeline.hgetall(key)
@@ -89,7 +89,7 @@ class Exchange:
         return Question(fields, milliseconds / 1000)
 
     def reply(self, query_id: str, answer: Mapping[str, Any]) -> None:
-        """Answer a query."""
+        """Send the answer to a query; it expires after REPLY_SECONDS."""
         key = f"reply:{query_id}"
         with self._client.pipeline() as pipeline:
             pipeline.rpush(key, json.dumps(answer))
@@ -97,8 +97,8 @@ class Exchange:
             pipeline.execute()
 
     def wait(self, query_id: str, seconds: float) -> dict[str, Any] | None:
-        """Wait for the answer to a query; None where none came in time."""
-        if seconds <= 0:  # Redis would take it for "for ever"
+        """Wait for the answer to a query; return None if none came within `seconds`."""
+        if seconds <= 0:  # Redis takes 0 for "without a limit"
             return None
         found = cast(
             "tuple[bytes, bytes] | None", self._client.blpop([f"reply:{query_id}"], seconds)
@@ -109,9 +109,9 @@ class Exchange:
         return answer
 
     def forget(self, query_id: str) -> None:
-        """Remove what is left of a query that was answered or given up.
+        """Remove the query and the reply of a query that was answered or given up.
 
-        What can't be removed expires: an answer that was there is not lost by it.
+        A RedisError is ignored: the keys expire, and an answer that was read is not lost.
         """
         with suppress(RedisError):
             self._client.unlink(f"query:{query_id}", f"reply:{query_id}")

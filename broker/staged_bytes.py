@@ -13,21 +13,18 @@ import redis
 from catalog.store import Catalog
 from config.settings import Settings
 
-#: How long it is remembered when a queue was consumed last.
+#: The longest wait for room that can be measured.
 REMEMBERED_SECONDS = 86_400
 
-
-#: How long fetching counts as waiting for room after a look that found none.
+#: How long fetching counts as waiting for room after a check that found none.
 ROOM_NOTICE_SECONDS = 30
 
-
-#: Entries that one script forgets at most, so that others wait for milliseconds only.
+#: Entries that one script removes at most, so that it blocks Redis for milliseconds only.
 PURGED_AT_ONCE = 1_000
 
-
-#: Removes before it counts: a Redis that is full refuses HINCRBY to a script that has not written
-#: yet. Forgets what has expired, and tells the sum of the others and whether more has expired.
-#: Redis's own clock ends the pictures, so it tells which are gone.
+#: Removes the entries of pictures that have expired, by Redis's own clock, which ends the pictures.
+#: It removes before it counts: a Redis that is full refuses HINCRBY to a script that has not
+#: written yet.
 _PURGE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -43,7 +40,7 @@ end
 for _, label in ipairs(labels) do forget(label) end
 """
 
-
+#: Returns the bytes of all pictures, and whether more have expired than one script removes.
 _TOTAL = (
     _PURGE
     + """
@@ -51,8 +48,8 @@ return {tonumber(redis.call('HGET', KEYS[2], 'total') or 0), #labels == tonumber
 """
 )
 
-
-#: Counts pictures: ARGV[2] is how long they stay, then come labels, each with its size.
+#: Counts pictures: ARGV[2] is how many milliseconds they stay, then come labels, each with its
+#: size.
 _COUNT = (
     _PURGE
     + """
@@ -69,24 +66,24 @@ end
 """
 )
 
-
-#: Counts the labels from ARGV[2] on no more.
+#: Removes the labels from ARGV[2] on from the counts.
 _DISCOUNT = _PURGE + "for n = 2, #ARGV do forget(ARGV[n]) end"
 
 
 class StagedBytes:
     """Fetched pictures on their way from the fetch stage to the vision stage.
 
-    Two keys beside the pictures count them: a sorted set of labels by the moment at which
-    each picture expires, and a hash of their sizes with their total. Pictures are counted in
-    the transaction that keeps them. They are removed without one, since a Redis that is full
-    refuses all transactions; what a process that dies in between leaves counted expires.
+    Two keys beside the pictures count them: a sorted set of labels by the moment at which each
+    picture expires, and a hash of their sizes with their total. Pictures are counted in the
+    transaction that stores them. They are removed without one, since a Redis that is full refuses
+    all transactions; if a process dies in between, its entry is counted until it expires.
     """
 
     def __init__(self, client: redis.Redis, budget: int, seconds: int, catalogue: str) -> None:
-        """Let `budget` bytes of pictures stop fetching; 0: never.
+        """Let fetching wait at `budget` bytes of pictures; 0: never.
 
-        `catalogue` is in the keys: another one may have given the same labels.
+        A picture stays for `seconds`. `catalogue` is part of the keys, since another catalogue may
+        have the same labels.
         """
         self._client = client
         self._budget = budget
@@ -95,7 +92,7 @@ class StagedBytes:
         self._counts = (f"staged:{catalogue}:expiries", f"staged:{catalogue}:sizes")
 
     def total(self) -> int:
-        """Return how many bytes wait."""
+        """Return the bytes of all pictures that wait."""
         is_more_expired = True
         while is_more_expired:
             total, is_more_expired = self._eval(self._client, _TOTAL)
@@ -106,7 +103,7 @@ class StagedBytes:
         return not self._budget or self.total() < self._budget
 
     def put(self, pictures: Mapping[int, bytes]) -> None:
-        """Keep pictures under their labels until they expire."""
+        """Store pictures by label until they expire, and count them."""
         if not pictures:
             return
         with self._client.pipeline() as pipeline:
@@ -118,7 +115,7 @@ class StagedBytes:
             pipeline.execute()
 
     def present(self, labels: Sequence[int]) -> set[int]:
-        """Return those of `labels` whose picture waits."""
+        """Return those of `labels` whose picture is stored."""
         with self._client.pipeline(transaction=False) as pipeline:
             for label in labels:
                 pipeline.exists(self._key(label))
@@ -126,14 +123,14 @@ class StagedBytes:
         return {label for label, exists in zip(labels, found, strict=True) if exists}
 
     def get(self, labels: Sequence[int]) -> dict[int, bytes]:
-        """Return the pictures that wait, by label."""
+        """Return the stored pictures by label; missing ones are left out."""
         if not labels:
             return {}
         found = cast("list[bytes | None]", self._client.mget([self._key(n) for n in labels]))
         return {n: data for n, data in zip(labels, found, strict=True) if data is not None}
 
     def remove(self, labels: Sequence[int]) -> None:
-        """Remove pictures that are no longer needed."""
+        """Remove pictures that are no longer needed, and count them no more."""
         if not labels:
             return
         with self._client.pipeline(transaction=False) as pipeline:
@@ -142,7 +139,7 @@ class StagedBytes:
             pipeline.execute()
 
     def _eval(self, client: redis.Redis, script: str, *arguments: int) -> Any:
-        # With its text, not its hash: a script that Redis forgot would cost a second round trip.
+        # By its text, not its hash: a script that Redis forgot would cost a second round trip.
         return client.eval(script, 2, *self._counts, PURGED_AT_ONCE, *arguments)
 
     def _key(self, label: int) -> str:
@@ -152,37 +149,37 @@ class StagedBytes:
 class RoomNotice:
     """The notice that fetching waits for room, and since when.
 
-    Two keys: one that goes soon after the last look that found no room, and one whose time
-    left tells the beginning. So a short gap between two waits does not end the notice, a
-    worker that dies leaves none, and no clock but that of Redis counts.
+    Two keys: `room:latest` expires soon after the last check that found no room, and the time left
+    of `room:since` tells when the wait began. So a short gap between two waits does not end the
+    notice, a worker that dies leaves none, and only Redis's clock counts.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def note(self) -> bool:
-        """Note that there was no room just now; True if the wait begins with that."""
+        """Record that there was no room just now; return whether the wait begins with this."""
         if self._client.set("room:latest", 1, ex=ROOM_NOTICE_SECONDS, get=True) is not None:
             return False
         self._client.set("room:since", 1, ex=REMEMBERED_SECONDS)
         return True
 
     def seconds(self) -> float | None:
-        """Return for how many seconds fetching has waited, at most a day; None: it does not."""
+        """Return how many seconds fetching has waited, at most a day; None if it does not wait."""
         with self._client.pipeline(transaction=False) as pipeline:
             pipeline.exists("room:latest")
             pipeline.pttl("room:since")
             waits, left = pipeline.execute()
         if not waits:
             return None
-        # -2 after a whole day; more than was given where Redis's clock was set back.
+        # -2 after a whole day; more than the expiry if Redis's clock was set back.
         seconds = REMEMBERED_SECONDS - max(int(left), 0) / 1000
         return round(max(seconds, 0.0), 1)
 
 
 def staged_bytes_of(chosen: Settings, client: redis.Redis, catalog: Catalog) -> StagedBytes:
-    """Return the fetched pictures that wait in Redis for the vision stage.
+    """Return the store of fetched pictures of this catalogue, as the settings limit it.
 
-    Raises PyMongoError where this process never read which catalogue it is.
+    Raises PyMongoError if this process has not read the catalogue's identity yet, and can't now.
     """
     return StagedBytes(client, chosen.staged_bytes, chosen.staged_seconds, catalog.identity.get())

@@ -38,8 +38,8 @@ FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup_command(file: Path) -> None:
     """Write everything (rows, vectors, kept pictures) to FILE, and read it back.
 
-    The service may run meanwhile. Tables are read one after the other; what is deleted while
-    they are is not in the backup.
+    The service may run meanwhile. Tables are read one after the other; what is deleted during that
+    time is not in the backup.
     """
     with told_in_one_line():
         settings = read_settings()
@@ -54,7 +54,7 @@ def backup_command(file: Path) -> None:
 def restore_command(file: Path, check: bool) -> None:
     """Put the backup FILE into an empty database. The service must be stopped.
 
-    A restore that was cut off goes on where it stopped when it is run again with the same FILE.
+    An interrupted restore continues where it stopped when it is run again with the same FILE.
     """
     with told_in_one_line():
         if check:
@@ -100,8 +100,11 @@ def _sum(contents: Contents) -> str:
 
 
 def _require_stopped(settings: Settings) -> None:
-    """Make sure that no worker was at work just now, as far as Redis can be asked."""
-    # Celery reads the settings as soon as it is loaded.
+    """Raise click.ClickException if a worker consumed a queue lately.
+
+    Passes if Redis can't be reached.
+    """
+    # Imported here, since no other step needs them.
     from broker.heartbeats import Consumption
     from broker.queues import QUEUES
     from broker.redis_connection import connect_redis
@@ -125,7 +128,7 @@ def _require_stopped(settings: Settings) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Told]:
-    """Show people how far it is; a log gets nothing."""
+    """Yield a function that shows progress on a terminal, and does nothing elsewhere."""
     console = Console(stderr=True)
     with Progress(
         SpinnerColumn(),

@@ -1,7 +1,8 @@
 """`snapsku doctor`: what an operator checks first, one function and one line for each.
 
-It looks at what runs and changes nothing but a row of its own in the database, a key of its
-own in Redis that expires, and a file of its own in the data directory, which it removes.
+Each check returns what it found, or raises Wrong. They change nothing but a row of their own in the
+database, a key of their own in Redis that expires, and a file of their own in the data directory,
+which is removed.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ from config.settings import Settings, is_loopback
 from identity.custody import Custody
 from identity.vault import Vault
 
-#: Less free disk than this is told: a snapshot needs room for a second copy.
+#: Less free disk is wrong: a snapshot needs room for a second copy.
 FREE_BYTES = 2**30
 
-#: Changes of the model that are looked at.
+#: Changes of the model that are read at most.
 MODEL_CHANGES = 500
 
-#: A program of this machine that listens answers within.
+#: Timeout for the API and Flower, which run on this machine.
 HTTP_SECONDS = 3.0
 
 
 def examine(settings: Settings, with_model: bool = False) -> Iterator[Finding]:
-    """Return the findings one by one; `with_model` loads the weights, which takes seconds."""
+    """Yield the findings one by one; `with_model` loads the weights, which takes seconds."""
     yield find("data directory", lambda: data_directory(settings))
     yield find("downloads", lambda: downloads(settings))
     yield from _look_at_mongo(settings)
@@ -70,7 +71,7 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
         first = find("mongodb", lambda: mongodb(client, settings))
         yield first
         if not first.is_ok:
-            return  # the others would wait for it as long, and say the same
+            return  # the others would wait as long and fail too
         catalog = catalog_of(settings, client)
         yield find("indexes", lambda: indexes(client, settings))
         yield find("schema", lambda: schema(client, settings))
@@ -80,7 +81,7 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
 
 
 def users(settings: Settings, catalog: Catalog) -> str:
-    """Return how many users there are, and that this process can check what they sign."""
+    """Check that the secrets of all users can be read, and return how many users there are."""
     accounts = catalog.accounts
     if not accounts.is_anybody():
         return "none: programs of this machine alone are served, until `snapsku users add`"
@@ -121,7 +122,7 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def not_there(variable: str) -> str:
-    """Tell that no server is known."""
+    """Raise Wrong, since the settings name no server and no stack runs one."""
     raise Wrong(
         f"no address is set, and no stack with a server of its own runs on this data "
         f"directory; start `snapsku up`, or set {variable}"
@@ -129,7 +130,7 @@ def not_there(variable: str) -> str:
 
 
 def data_directory(settings: Settings) -> str:
-    """Write a file, and look how much disk is free."""
+    """Check that a file can be written, and that FREE_BYTES of disk are free."""
     folder = settings.data_dir.resolve()
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix="doctor-") as file:
@@ -148,16 +149,16 @@ def data_directory(settings: Settings) -> str:
 
 
 def downloads(settings: Settings) -> str:
-    """Say what may be fetched."""
+    """Return which addresses and ports downloads may use."""
     allow = AllowList.parse(settings.fetch_allow)
     also = settings.fetch_allow if allow != AllowList() else "nothing"
     return f"public addresses, ports {', '.join(settings.fetch_ports)}; besides them {also}"
 
 
 def mongodb(client: MongoClient[Row], settings: Settings) -> str:
-    """Write a row and read it back."""
+    """Check that a row can be written and read back."""
     try:
-        # The embedded server does not tell one.
+        # The embedded server reports no version.
         version = client.server_info().get("version", "unknown")
         scratch = databases(client, settings.mongo_database)[0]["doctor"]
         row = {"_id": uuid.uuid4().hex, "written": 1}
@@ -173,7 +174,7 @@ def mongodb(client: MongoClient[Row], settings: Settings) -> str:
 
 
 def indexes(client: MongoClient[Row], settings: Settings) -> str:
-    """Compare the indexes with those that the queries need."""
+    """Check that the indexes which the queries need exist."""
     missing = missing_indexes(client, settings.mongo_database)
     if missing:
         raise Wrong(f"missing: {', '.join(missing)}; start the API or a worker, which build them")
@@ -181,7 +182,7 @@ def indexes(client: MongoClient[Row], settings: Settings) -> str:
 
 
 def schema(client: MongoClient[Row], settings: Settings) -> str:
-    """Compare the version of the rows with that of the code."""
+    """Check that the rows have the schema version of the code."""
     current = Schema(*databases(client, settings.mongo_database)).current()
     if current is None:
         raise Wrong("no version yet; start the API or a worker, which write it")
@@ -193,7 +194,7 @@ def schema(client: MongoClient[Row], settings: Settings) -> str:
 
 
 def model(catalog: Catalog) -> str:
-    """Say which model made the vectors, and which changes wait for a person."""
+    """Return which model made the vectors; wrong if a change waits for a decision."""
     current = catalog.models.current()
     if current is None:
         raise Wrong("none yet; start a vision or a search worker")
@@ -213,7 +214,7 @@ def model(catalog: Catalog) -> str:
 
 
 def redis_server(client: redis.Redis) -> str:
-    """Look whether Redis takes writes, and loses or evicts no messages."""
+    """Check that Redis takes writes, evicts no message and keeps them at a restart."""
     try:
         told = client.info()
         refusal = refusal_of_writes(client)
@@ -238,7 +239,7 @@ def redis_server(client: redis.Redis) -> str:
 
 
 def room(client: redis.Redis, settings: Settings) -> str:
-    """Look whether fetching waits because vision is behind."""
+    """Check that fetching does not wait because vision is behind."""
     seconds = RoomNotice(client).seconds()
     if seconds is not None:
         url = settings.mongo_url.get_secret_value()
@@ -254,7 +255,7 @@ def room(client: redis.Redis, settings: Settings) -> str:
 
 
 def queue(client: redis.Redis, consumption: Consumption, settings: Settings, name: str) -> str:
-    """Look who consumes a queue and what waits in it."""
+    """Check that a queue is consumed, and return how much waits in it."""
     depth = client.llen(name)
     waiting = f"{depth} waiting" + _oldest(client, settings, name)
     age = consumption.ages([name])[name]
@@ -265,7 +266,7 @@ def queue(client: redis.Redis, consumption: Consumption, settings: Settings, nam
 
 
 def vectors(reports: IndexReports) -> str:
-    """Name the images that the index left out, since their vector can't be searched."""
+    """Check that the index left out no image because of its vector."""
     report, _ = reports.latest()
     if report is None:
         return "no index process tells of any"
@@ -278,9 +279,9 @@ def vectors(reports: IndexReports) -> str:
 
 
 def processes(reports: ProcessReports) -> Iterator[Finding]:
-    """Tell the clock and the free disk of every process that runs.
+    """Yield the clock offset and the free disk of every process that runs.
 
-    A clock that is off is no fault: rows go by the database's time, on every machine.
+    A clock that is off is not wrong: rows use the database's time, on every machine.
     """
     for one in reports.latest():
         report = one.report
@@ -292,7 +293,10 @@ def processes(reports: ProcessReports) -> Iterator[Finding]:
 
 
 def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
-    """Return how long the oldest message waits, where it is that of a chunk."""
+    """Return how long the oldest message has waited, as words for a line.
+
+    Empty if there is none, it is not that of a chunk, or MongoDB can't be reached.
+    """
     message = cast("bytes | None", client.lindex(name, -1))
     if message is None:
         return ""
@@ -303,14 +307,14 @@ def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
             catalog = catalog_of(settings, mongo)
             chunks = catalog.chunks.find([chunk_id])
     except PyMongoError:
-        return ""  # told on its own line
+        return ""  # reported in the line of MongoDB
     if not chunks or chunks[0].sent_at is None:
         return ""
     return f", the oldest for {(now() - chunks[0].sent_at).total_seconds():.0f} s"
 
 
 def index_owner(catalog: Catalog) -> str:
-    """Tell which process owns the index, on whatever machine."""
+    """Return which process owns the index, on whatever machine; wrong if none does."""
     owner = catalog.ownership.current()
     if owner is None:
         raise Wrong("no process ever owned the index; start the index worker")
@@ -322,7 +326,7 @@ def index_owner(catalog: Catalog) -> str:
 
 
 def _reachable(host: str) -> str:
-    """Return the address under which this machine reaches a program that listens on `host`."""
+    """Return the address at which this machine reaches a program that listens on `host`."""
     if host in ("0.0.0.0", "::"):  # noqa: S104
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
     return f"[{host}]" if ":" in host else host
@@ -338,7 +342,7 @@ def _get(url: str, what: str, port: str, auth: tuple[str, str] | None = None) ->
 
 
 def api(settings: Settings) -> str:
-    """Ask the API whether it lives."""
+    """Check that the API answers /healthz."""
     url = f"http://{_reachable(settings.host)}:{settings.port}/healthz"
     answer = _get(url, "the API", "SNAPSKU_PORT")
     if answer.status_code != 200 or answer.text.replace(" ", "").strip() != '{"status":"ok"}':
@@ -347,7 +351,7 @@ def api(settings: Settings) -> str:
 
 
 def flower(settings: Settings) -> str:
-    """Ask Flower whether it lives, and look who may see it."""
+    """Check that Flower answers, with a password unless it listens on loopback only."""
     url = f"http://{_reachable(settings.host)}:{settings.flower_port}/healthcheck"
     password = settings.flower_password.get_secret_value()
     credentials = (settings.flower_user, password) if password else None
@@ -364,7 +368,7 @@ def flower(settings: Settings) -> str:
 
 
 def weights(settings: Settings) -> str:
-    """Load the model of the settings, and compare it with that of the catalogue."""
+    """Check that the settings' models load, and that the catalogue uses no others."""
     from workers.support.model import load_from, next_of
 
     try:

@@ -1,4 +1,4 @@
-"""How a fault of a command is told: in one line, and with exit code 1."""
+"""Show the fault of a command in one line, with exit code 1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from config.redaction import clean_text
 from config.settings import SettingsError
 from identity.vault import VaultError
 
-#: Their texts are written for people, and are told as they are.
+#: Their messages are written for operators, and are shown as they are.
 FOR_PEOPLE = (
     BackupFileError,
     MalformedAccountError,
@@ -30,16 +30,16 @@ FOR_PEOPLE = (
     VaultError,
 )
 
-#: Their texts may be long, have several lines, or name the password in a URL.
+#: Their messages may be long, have several lines, or contain the password of a URL.
 FOREIGN = (PyMongoError, OSError)
 
-#: Characters of a foreign text that are told.
+#: Characters of a foreign message that are shown.
 CHARACTERS = 300
 
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Raise click.ClickException in place of a fault that a person may meet."""
+    """Raise click.ClickException, with one line, in place of a fault that operators may meet."""
     try:
         yield
     except FOR_PEOPLE as error:

@@ -30,7 +30,10 @@ class Finding:
 
 
 def find(subject: str, check: Callable[[], str]) -> Finding:
-    """Run a check that returns a text or raises Wrong, and return its finding."""
+    """Run a check that returns a text or raises Wrong, and return its finding.
+
+    A fault of a server, a file or a user's row is a finding too; any other is raised.
+    """
     try:
         return Finding(subject, True, check())
     except Wrong as fault:

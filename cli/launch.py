@@ -1,15 +1,15 @@
-"""Becomes a program of the stack: what the supervisor starts, until it is the program itself.
+"""Prepare this process and replace it by a program of the stack; supervisord starts this file.
 
-Run as a file by a bare interpreter, so it needs the standard library alone. It knows no
-setting and no kind of process. It does what supervisord has no setting for:
+A bare interpreter runs it, so it imports the standard library alone. It does what supervisord has
+no setting for:
 
-- Whoever's parent is killed is killed as well, by the kernel. A supervisor that was shot
-  leaves nothing behind that a new one would meet. SIGKILL, since with their servers gone too
-  there is no order in which the others could still end their work.
-- A program that ended within seconds of its start is started again after a pause.
-  supervisord pauses only after an end that it takes for a failed start, and then it starts
-  again even what refuses for good.
-- A server holds the data directory, so that no second one writes into the same files.
+- The kernel kills the program when its parent is killed, so a killed supervisor leaves no process
+  that its successor would collide with. By SIGKILL: the servers die too, so no order of stopping
+  could still save work.
+- A program that ended within seconds of its start is started again after a pause. supervisord
+  pauses only after an end that it counts as a failed start, and then it restarts even a program
+  that refuses for good.
+- A server holds the lock of the data directory, so that no second one writes into its files.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ import sys
 import time
 from pathlib import Path
 
-#: A program that lived for less than this was not started in vain once, but may be for ever.
+#: Shorter runs count as a crash loop and delay the next start.
 SHORT_LIFE_SECONDS = 10.0
+#: The delay of a start after a shorter run.
 PAUSE_SECONDS = 3.0
 
-#: Of linux/prctl.h.
+#: From linux/prctl.h.
 PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_file: Path) -> None:
-    """Have the kernel kill this process with its parent, whose process id a file holds.
+    """Have the kernel kill this process when its parent dies.
 
-    Ends the process where that parent is gone already. Where the kernel is not Linux,
-    a process outlives its parent.
+    `parent_file` contains the parent's process id; the process exits if that parent is gone
+    already. Only Linux can do this: elsewhere a process outlives its parent.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -44,26 +45,29 @@ def die_with_parent(parent_file: Path) -> None:
 
 
 def pause_after_short_life(started: Path) -> None:
-    """Wait if the start before was a moment ago, and note this start."""
+    """Sleep PAUSE_SECONDS if the last start was less than SHORT_LIFE_SECONDS ago.
+
+    The modification time of `started` is that of the last start; it is updated.
+    """
     try:
         age = time.time() - started.stat().st_mtime
     except FileNotFoundError:
         age = SHORT_LIFE_SECONDS
-    # Not where the clock was set back meanwhile.
+    # A negative age means that the clock was set back.
     if 0 <= age < SHORT_LIFE_SECONDS:
         time.sleep(PAUSE_SECONDS)
     started.touch()
 
 
 def hold(lock: Path) -> None:
-    """Hold the data directory, as the process that `up` runs in does, until the program ends."""
+    """Hold a shared lock of the data directory until the program ends, as `snapsku up` does."""
     descriptor = os.open(lock, os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     os.set_inheritable(descriptor, True)
 
 
 def main() -> None:
-    """Do what the arguments say, and become the program."""
+    """Prepare the process as the arguments say, and replace it by the program."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parent", type=Path, required=True, help="holds the parent's process id")
     parser.add_argument("--started", type=Path, help="notes when the program was started")

@@ -1,4 +1,4 @@
-"""The `snapsku` command: run the stack, show the settings, look what is wrong."""
+"""The `snapsku` command: run the stack, check it, back it up, manage users and models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from config.version import VERSION
 
 
 class Refusal(click.ClickException):
-    """What a second try would only say again, so that nobody starts the command again."""
+    """A fault that a second try would meet again; its exit code tells supervisors so."""
 
     exit_code = REFUSED
 
@@ -49,7 +49,7 @@ def main() -> None:
     help="Run N processes of a kind of the Procfile, such as fetch=2. May be given again.",
 )
 def up(scale: tuple[str, ...]) -> None:
-    """Keep all processes running, and servers where none is named. Ctrl-C stops all."""
+    """Keep all processes running, with servers where none is named. Ctrl-C stops all."""
     from cli.processes import ONCE, procfile, run_stack
 
     concurrency = {}
@@ -63,7 +63,7 @@ def up(scale: tuple[str, ...]) -> None:
             raise click.BadParameter(f"{kind} runs once", param_hint="--scale")
         concurrency[kind] = int(number)
     settings = _settings()
-    # The processes run in the project's folder, wherever this command was called from.
+    # The processes run in the project's folder, not in the one where this command was called.
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.resolve())
     try:
         code = run_stack(settings, concurrency)
@@ -88,7 +88,7 @@ def doctor(model: bool, skip: tuple[str, ...]) -> None:
         click.echo(f"WRONG  settings: {error}")
         sys.exit(1)
     click.echo("OK     settings: valid")
-    # After the settings: Celery reads them as soon as it is loaded.
+    # Imported here, since no other command needs its libraries.
     from cli.doctor import examine
 
     is_well = True
@@ -107,7 +107,7 @@ main.add_command(models_command)
 
 @main.group()
 def config() -> None:
-    """Look at the settings."""
+    """Show the settings."""
 
 
 @config.command()

@@ -50,7 +50,7 @@ ALL = click.option("--all", "of_all", is_flag=True, help="Of every collection, n
 
 @contextmanager
 def _catalog() -> Iterator[Catalog]:
-    """Open the catalogue, started for this time if need be; a fault is one line."""
+    """Open the catalogue, with servers started if none run; a fault is told in one line."""
     with told_in_one_line(), opened_catalog() as (_, catalog):
         yield catalog
 
@@ -73,13 +73,13 @@ def _say(found: Any) -> None:
 
 @click.group("models")
 def models_command() -> None:
-    """Look at the models of the collections, and change them."""
+    """Show the models of the collections, and change them."""
 
 
 @models_command.command()
 @click.argument("collection", required=False)
 def status(collection: str | None) -> None:
-    """Say which models are in use, and how far changes are; of COLLECTION (USER/NAME) alone."""
+    """Show which models are in use, and how far changes are; of COLLECTION (USER/NAME) alone."""
     with _catalog() as catalog:
         rows = _chosen(catalog, collection, of_all=collection is None)
         current, following = catalog.models.current(), catalog.models.next()
@@ -119,8 +119,8 @@ def _told(catalog: Catalog, change: Change) -> dict[str, Any]:
 def change(collection: str | None, of_all: bool, to: str | None, accept_losses: bool) -> None:
     """Embed the images of COLLECTION (USER/NAME) by the next model, and switch to it.
 
-    That goes on in the background; a second time it changes nothing, but for a change that
-    waits: that tries again what could not be embedded, or accepts that it is lost.
+    This goes on in the background. Repeating the command does nothing, unless the change waits:
+    then what could not be embedded is tried again, or accepted as lost.
     """
     with _catalog() as catalog:
         target = _target(catalog, to)
@@ -163,7 +163,7 @@ def _begin(catalog: Catalog, row: CollectionRow, target: str, accept_losses: boo
 @ONE
 @ALL
 def cancel(collection: str | None, of_all: bool) -> None:
-    """Let COLLECTION (USER/NAME) stay with its model, and remove what was made of the next."""
+    """Keep COLLECTION (USER/NAME) on its model, and remove what the next one made."""
     with _catalog() as catalog:
         rows = _chosen(catalog, collection, of_all)
         _say({row.key: CANCELLED[cancel_change(catalog, row)] for row in rows})
@@ -172,7 +172,7 @@ def cancel(collection: str | None, of_all: bool) -> None:
 @models_command.command()
 @click.argument("collection")
 def lost(collection: str) -> None:
-    """Name the images of COLLECTION (USER/NAME) that the next model could not embed, and why."""
+    """List the images of COLLECTION (USER/NAME) that the next model could not embed, and why."""
     with _catalog() as catalog:
         (row,) = _chosen(catalog, collection, of_all=False)
         _say([asdict(image) for image in lost_images(catalog, row)])

@@ -1,7 +1,6 @@
-"""The processes of the Procfile and the embedded servers, kept running by supervisord.
+"""Run the processes of the Procfile and the embedded servers under supervisord.
 
-supervisord is told by a configuration that is made here, and starts whatever dies again.
-It knows nothing of what the processes do.
+supervisord gets a configuration that is generated here, and restarts whatever ends.
 """
 
 from __future__ import annotations
@@ -27,37 +26,37 @@ from config.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: What a process gets to finish its work after SIGTERM, before it is killed; seconds.
+#: Seconds that a process has after SIGTERM to finish its work before it is killed.
 STOP_SECONDS = 30
 
-#: Two of these would fight for a port or a directory, or only send everything twice.
+#: Kinds that run once: two would compete for a port or a directory, or send all twice.
 ONCE = frozenset({"api", "index", "beat", "flower"})
 
-#: Groups start in this order, and stop in the opposite one: the workers still need the servers.
+#: Groups start in this order and stop in reverse, since workers need the servers.
 SERVERS, PROCESSES = "servers", "processes"
 
 
 @dataclass(frozen=True)
 class Program:
-    """What supervisord is to keep running."""
+    """A program that supervisord keeps running."""
 
     name: str
     command: list[str]
     group: str = PROCESSES
     stop_seconds: float = STOP_SECONDS
+    #: For `cli.launch`, besides those that all programs have.
     launch_options: list[str] = field(default_factory=list)
-    """For `cli.launch`, besides those that all programs have."""
 
 
 def procfile() -> dict[str, str]:
-    """Return the commands of the Procfile by the kind of process."""
+    """Return the commands of the Procfile by kind of process."""
     lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
     pairs = (line.split(":", 1) for line in lines if line.strip() and not line.startswith("#"))
     return {kind.strip(): command.strip() for kind, command in pairs}
 
 
 def programs_of_procfile(concurrency: Mapping[str, int]) -> list[Program]:
-    """Return the programs of the Procfile; `concurrency` says how many where it is not one."""
+    """Return the programs of the Procfile: `concurrency` of a kind, or one."""
     found = []
     for kind, line in procfile().items():
         for number in range(1, concurrency.get(kind, 1) + 1):
@@ -80,7 +79,7 @@ def programs_of_servers(data_dir: Path, servers: Iterable[Server]) -> list[Progr
 
 
 def launched(command: list[str], parent_file: Path, *options: str) -> list[str]:
-    """Return the command that runs another one by way of `cli.launch`."""
+    """Return the command that runs `command` through `cli.launch`."""
     launch = str(Path(__file__).with_name("launch.py"))
     return [
         *(sys.executable, "-I", "-S", launch, "--parent", str(parent_file)),
@@ -102,11 +101,14 @@ def supervisor_pid_file(run_dir: Path) -> Path:
 
 
 def configuration(programs: Iterable[Program], run_dir: Path) -> str:
-    """Return supervisord's configuration; `run_dir` is the folder for what lives as long as it."""
+    """Return supervisord's configuration.
+
+    `run_dir` holds files that matter only while it runs.
+    """
     made = RawConfigParser()
     made["supervisord"] = {"nodaemon": "true", "loglevel": "info"}
     if os.geteuid() == 0:
-        made["supervisord"]["user"] = "root"  # it warns unless that is meant
+        made["supervisord"]["user"] = "root"  # otherwise it warns
     groups: dict[str, list[str]] = {SERVERS: [], PROCESSES: []}
     for program in programs:
         groups[program.group].append(program.name)
@@ -119,15 +121,15 @@ def configuration(programs: Iterable[Program], run_dir: Path) -> str:
         )
         made[f"program:{program.name}"] = {
             "command": _quoted(command),
-            # Whatever ends is started again, also after a clean end, but for a refusal. It
-            # looks at the exit code only of what counts as started, so everything does from
-            # its first moment on; `cli.launch` makes the pauses.
+            # Restart whatever ends, even cleanly, except after a refusal. supervisord checks the
+            # exit code only of a program that counts as started, so all count from their first
+            # moment on; `cli.launch` makes the pauses.
             "autorestart": "unexpected",
             "exitcodes": str(REFUSED),
             "startsecs": "0",
-            # Of spawns that the system refuses.
+            # Only for spawns that the system refuses.
             "startretries": "1000000",
-            # To the process itself: a pool's parent stops its own children.
+            # To the process alone: the parent of a pool stops its own children.
             "stopsignal": "TERM",
             "stopasgroup": "false",
             "killasgroup": "true",
@@ -145,10 +147,10 @@ def configuration(programs: Iterable[Program], run_dir: Path) -> str:
 
 
 def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
-    """Keep all processes and the embedded servers running until a signal comes.
+    """Run all processes and the embedded servers until a signal comes.
 
-    Gives 0 after a stop that was asked for, 1 if the supervisor ended by itself. Raises
-    SettingsError where a server can't be had or another stack uses the data directory.
+    Returns 0 after a signal, 1 if the supervisor ended by itself. Raises SettingsError if a server
+    can't be run, DataDirectoryInUseError if another stack uses the data directory.
     """
     data_dir = settings.data_dir.resolve()
     with owned(data_dir):
@@ -165,7 +167,7 @@ def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
 
 
 def supervisor_command(file: Path) -> list[str]:
-    """Return the command that runs supervisord on a configuration, until a signal comes."""
+    """Return the command that runs supervisord with the configuration `file`."""
     return [
         *(sys.executable, "-m", "supervisor.supervisord", "--configuration", str(file)),
         *("--pidfile", str(supervisor_pid_file(file.parent)), "--logfile", os.devnull),
@@ -180,9 +182,10 @@ def _supervise(data_dir: Path, file: Path) -> int:
         launched(supervisor_command(file), lock_file(data_dir)),
         cwd=ROOT,
         env=environment,
-        # A session of its own: what the terminal sends comes to this process, which hands it on
-        # once. And a pipe, because supervisord opens its output a second time for the programs,
-        # which a file takes for two places in it, and which the socket of a journal refuses.
+        # A session of its own, so that a signal of the terminal reaches this process alone, which
+        # passes it on once. A pipe, because supervisord opens its output a second time for the
+        # programs: they would overwrite each other in a file, and the socket of a journal can't be
+        # opened.
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -210,7 +213,7 @@ def _supervise(data_dir: Path, file: Path) -> int:
 
 
 def _hand_on(output: IO[bytes]) -> None:
-    """Write what the supervisor says to our own output, until it ends."""
+    """Copy the supervisor's output to our own until it ends."""
     is_read = True
     while some := os.read(output.fileno(), 65_536):
         if not is_read:
@@ -219,5 +222,6 @@ def _hand_on(output: IO[bytes]) -> None:
             sys.stdout.buffer.write(some)
             sys.stdout.buffer.flush()
         except OSError:
-            # A terminal that was closed must not hold up the stack, which is stopping.
+            # The terminal was closed. Read on, so that the stack, which is stopping, is not
+            # blocked.
             is_read = False

@@ -1,7 +1,4 @@
-"""Servers for a command: those of the stack that runs, or its own for its time.
-
-Knows nothing of what a command does with them.
-"""
+"""Servers for a command: those of a running stack, or embedded ones while the command runs."""
 
 from __future__ import annotations
 
@@ -19,9 +16,11 @@ from config.settings import Settings, read_settings, with_embedded_servers
 
 @contextmanager
 def running_servers(settings: Settings, *, alone: bool = False) -> Iterator[Settings]:
-    """Return settings with servers that run: those of the stack, or our own for this time.
+    """Yield settings with the URLs of running servers, embedded ones started if need be.
 
-    `alone` says that no stack may run on the data directory.
+    `alone` means that no stack may run on the data directory. Raises DataDirectoryInUseError if one
+    does, or if the stack that does has no embedded MongoDB to share, and SettingsError if a server
+    can't be run.
     """
     if settings.mongo_url.get_secret_value() and not alone:
         yield settings
@@ -40,9 +39,9 @@ def running_servers(settings: Settings, *, alone: bool = False) -> Iterator[Sett
 
 @contextmanager
 def opened_catalog() -> Iterator[tuple[Settings, Catalog]]:
-    """Return the settings and their catalogue, brought up to date and started if need be.
+    """Yield the settings and their catalogue, upgraded, with servers started if none run.
 
-    Raises what `upgraded` raises, and SettingsError.
+    Raises SettingsError, and what `upgraded` raises.
     """
     with running_servers(read_settings()) as found, upgraded(found) as client:
         yield found, catalog_of(found, client)
@@ -52,14 +51,14 @@ def opened_catalog() -> Iterator[tuple[Settings, Catalog]]:
 def connected(
     settings: Settings, opens: Callable[[str, float], MongoClient[Row]] = connect
 ) -> Iterator[MongoClient[Row]]:
-    """Return a client of the MongoDB that settings name, closed in the end."""
+    """Yield a client of the MongoDB that the settings name; it is closed in the end."""
     with opens(settings.mongo_url.get_secret_value(), settings.mongo_timeout_seconds) as client:
         yield client
 
 
 @contextmanager
 def upgraded(settings: Settings) -> Iterator[MongoClient[Row]]:
-    """Bring the catalogue up to date, and return a client of it, closed in the end.
+    """Bring the catalogue to the current schema and yield a client of it, closed in the end.
 
     Raises what `catalog.schema.version.bring_up_to_date` raises.
     """

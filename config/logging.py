@@ -1,7 +1,7 @@
-"""Structured logs for every process: one event a line, with the ids that are bound to it.
+"""Structured logs for every process: one event a line, with its bound ids.
 
-Never give a secret, a picture, Base64 or the query of a URL to a logger;
-`config.redaction` takes out what a library or an exception repeats.
+Never log a secret, a picture, Base64 or the query of a URL; `config.redaction` is there only for
+what a library or an exception repeats.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import structlog
 from config.redaction import clean_event
 from config.settings import Settings
 
-#: supervisord names in it the process that it started.
+#: Set by supervisord to the name of the process that it started.
 PROCESS_VARIABLE = "SUPERVISOR_PROCESS_NAME"
 
 log = structlog.get_logger(__name__)
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send the project's and the libraries' log lines through one formatter to standard error."""
+    """Send the log lines of the project and of libraries through one formatter to stderr."""
     process = os.environ.get(PROCESS_VARIABLE)
 
     def name_process(_logger: Any, _method: str, event: Any) -> Any:
@@ -40,7 +40,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # A traceback as plain text: the one of structlog shows local variables, such as pictures.
+    # Tracebacks as plain text: structlog's own format shows local variables, such as pictures.
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if settings.log_format == "json"
@@ -63,7 +63,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    # A line for every message sent, received and done says nothing that our own lines do not.
+    # Their lines for each message sent, received and done repeat what our own lines say.
     for noisy in ("celery.worker.strategy", "celery.app.trace", "celery.beat", "urllib3", "PIL"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
@@ -73,7 +73,7 @@ def configure_logging(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
-    # A hook that somebody else has set, such as a test runner, stays.
+    # Keep a hook that is already set, such as a test runner's.
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _log_uncaught
     if threading.excepthook is threading.__excepthook__:

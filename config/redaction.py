@@ -1,7 +1,7 @@
-"""What must never stand in a log line: queries of URLs, credentials, pictures.
+"""Remove queries of URLs, credentials and pictures from log events.
 
-A safety net under the rule that nobody gives such a thing to a logger: libraries do,
-and exceptions repeat what they were given. Knows nothing of how lines are written.
+Our own code must not log such values; this is the safety net for libraries, and for exceptions that
+repeat their arguments.
 """
 
 from __future__ import annotations
@@ -11,34 +11,35 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-#: A value is cut after so many characters.
+#: Characters of a value that are kept.
 VALUE_CHARACTERS = 1_000
 
-#: A traceback keeps its beginning and, more of it, its end, where the message stands.
+#: Characters kept of a traceback's beginning, and of its end, where the message stands.
 TRACEBACK_HEAD = 4_000
 TRACEBACK_TAIL = 12_000
 _TRACEBACKS = frozenset({"exception", "stack"})
 
-#: Containers within containers are shown so deep, and so many items of each.
+#: Levels of nested containers that are shown, and items of each.
 DEPTH = 4
 ITEMS = 50
 
-#: What stands in the place of what was taken out.
+#: Replaces what was removed.
 MASK = "***"
 _QUERY_CUT = "?" + MASK
 
 _SECRET_NAME = re.compile(r"passw|secret|credential|authorization|cookie|api_?key", re.IGNORECASE)
 _WHOLE_URL = re.compile(r"\s*https?:", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"://[^\s/]*@")
-#: Not of URLs only: urllib3 tells path and query without the host. In quotes, a query that
-#: holds a space ends with them.
+#: Matches paths without a host too, as urllib3 reports them. In quotes, a query may contain spaces
+#: and ends at the closing quote.
 _QUERY = re.compile(
     r"""(?P<quote>['"])(?P<url>https?:[^'"?\n]*)\?[^'"\n]*(?P=quote)|\?\S+""", re.IGNORECASE
 )
 _AUTHORIZATION = re.compile(r"\b(Basic|Bearer)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
-#: Base64, plain or for URLs: no word, id or checksum of ours is as long.
+#: Base64, standard or URL-safe: no word, id or checksum of ours is as long.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{100,}={0,2}")
-#: The same in lines, real ones or those of a repr; after _BASE64, so that runs are short here.
+#: The same split into lines, real or escaped as in a repr. Applied after _BASE64, which leaves only
+#: short runs.
 _BASE64_LINES = re.compile(r"(?:[A-Za-z0-9+/]{60,99}(?:\\r|\\n|\s)+){2,}[A-Za-z0-9+/]*={0,2}")
 
 
@@ -48,7 +49,10 @@ def clean_text(text: str, characters: int = VALUE_CHARACTERS) -> str:
 
 
 def clean_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
-    """Clean every value of a log event: a processor for structlog, right before the renderer."""
+    """Clean every value of a log event in place and return the event.
+
+    A structlog processor, to be placed right before the renderer.
+    """
     for name, value in event.items():
         if name in _TRACEBACKS and isinstance(value, str):
             event[name] = _cut(_lines_masked(value), TRACEBACK_HEAD, TRACEBACK_TAIL)
@@ -79,8 +83,8 @@ def _clean(name: object, value: object, depth: int) -> object:
 
 
 def _masked(text: str) -> str:
-    """Take out what must not be seen; of a text that is one URL, all from the query on."""
-    # Far beyond what is shown, so that a picture of megabytes costs no more than a line.
+    """Return `text` with secrets masked; if it is a single URL, everything from its query on."""
+    # Cut first, far beyond what is shown: matching a picture of megabytes would be slow.
     text = text[: 4 * (TRACEBACK_HEAD + TRACEBACK_TAIL)]
     if "/" in text:
         text = _CREDENTIALS.sub(f"://{MASK}@", text)
@@ -103,7 +107,7 @@ def _without_query(found: re.Match[str]) -> str:
 
 
 def _lines_masked(text: str) -> str:
-    """Return a traceback with its secrets taken out and none of its lines too long."""
+    """Return a traceback with its secrets masked and each line cut at VALUE_CHARACTERS."""
     if len(text) > 2 * (TRACEBACK_HEAD + TRACEBACK_TAIL):
         text = _cut(text, TRACEBACK_HEAD, TRACEBACK_TAIL)
     return "\n".join(_cut(line, VALUE_CHARACTERS, 0) for line in _masked(text).split("\n"))

@@ -1,7 +1,7 @@
-"""How a process ends that would only end again: with one clear line and a code of its own.
+"""End a process for a fault that a restart can't mend: one line on stderr, exit code 78.
 
-Whoever supervises it reads the code and does not start it again. It is EX_CONFIG of
-sysexits.h; deploy/systemd and `snapsku up` name it.
+The code is EX_CONFIG of sysexits.h. `snapsku up` and the units in deploy/systemd do not restart a
+process that ends with it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-#: The exit code of a process that a restart can't mend.
+#: Exit code of a process that a restart can't mend.
 REFUSED = 78
 
 
 def refuse(reason: str) -> NoReturn:
-    """End the process because of what only a person can change; `reason` is one line."""
+    """Print `reason`, one line, to stderr and raise SystemExit(REFUSED).
+
+    For faults that only an operator can mend, such as a bad setting.
+    """
     print(f"snapsku: {reason}", file=sys.stderr)
     raise SystemExit(REFUSED)

@@ -1,9 +1,8 @@
 """Every setting of the service, typed, with its unit and default.
 
-Settings come from environment variables with the prefix SNAPSKU_, or from a
-file of such lines: `snapsku.env` in the working folder, or the file that
-SNAPSKU_SETTINGS_FILE names. A variable wins over the file. No other module of
-the project reads the environment.
+Settings come from environment variables with the prefix SNAPSKU_, or from a file of such lines:
+`snapsku.env` in the working folder, or the file that SNAPSKU_SETTINGS_FILE names. A variable wins
+over the file. No other module reads settings from the environment.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ PREFIX = "SNAPSKU_"
 SETTINGS_FILE_VARIABLE = "SNAPSKU_SETTINGS_FILE"
 DEFAULT_SETTINGS_FILE = "snapsku.env"
 
-#: Names the weights that come with a detector or an embedder.
+#: Stands for the weights that come with a detector or an embedder.
 DEFAULT_WEIGHTS = "DEFAULT"
 
 
 class SettingsError(Exception):
-    """A setting has a value that can't be used; the text is one line for a person."""
+    """A setting has an unusable value; the message is one line for operators."""
 
 
 def _split(value: Any) -> Any:
@@ -292,7 +291,7 @@ class Settings(BaseSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address to listen on."""
+    """Return whether a server that listens on `host` can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -302,10 +301,10 @@ def is_loopback(host: str) -> bool:
 
 
 def read_settings() -> Settings:
-    """Return the settings of this moment, without looking for embedded servers.
+    """Read and check the settings, without looking for embedded servers.
 
-    Raises SettingsError, with one line for a person, where a value can't be used
-    or a variable with the prefix names no setting.
+    Raises SettingsError, with a one-line message, if a value can't be used, the named file is
+    missing, or a variable with the prefix names no setting.
     """
     named = os.environ.get(SETTINGS_FILE_VARIABLE)
     path = Path(named or DEFAULT_SETTINGS_FILE)
@@ -323,16 +322,16 @@ def read_settings() -> Settings:
 
 
 def _fault_line(fault: Any) -> str:
-    # An unknown line of the file comes with its prefix, a setting without.
+    # pydantic names an unknown line of the file with its prefix, a setting without.
     name = "".join(PREFIX + str(n).upper().removeprefix(PREFIX) + ": " for n in fault["loc"][:1])
     return name + str(fault["msg"]).removeprefix("Value error, ")
 
 
 @cache
 def settings() -> Settings:
-    """Return the settings of this process, with the addresses of embedded servers filled in.
+    """Return the settings of this process, read once, with the URLs of embedded servers filled in.
 
-    Ends the process with one clear line where a value can't be used.
+    Ends the process by `refuse` if a value can't be used.
     """
     try:
         found = read_settings()
@@ -342,7 +341,10 @@ def settings() -> Settings:
 
 
 def with_embedded_servers(found: Settings) -> Settings:
-    """Return settings with the addresses of those servers that a running stack embeds."""
+    """Return settings with the URLs of a running stack's embedded servers where theirs are empty.
+
+    Unchanged if no such stack runs on the data directory.
+    """
     endpoints = read_endpoints(found.data_dir)
     if endpoints is None:
         return found

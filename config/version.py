@@ -1,8 +1,7 @@
-"""The version of this program; pyproject.toml alone says it.
+"""The version of this program, from the metadata of the installed package.
 
-Read from the metadata of the installed package, so a changed number counts after the next
-`make setup`. The tag of the image in docker-compose.yml can't be read from there: a test holds
-it equal.
+Only pyproject.toml states it; a changed number takes effect after `make setup`. The image tag in
+docker-compose.yml can't be taken from there: a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The stages of an image's way and of a search, as Celery tasks; one module per queue."""
+"""The Celery tasks of ingestion, search and background work; one module per worker."""

@@ -1,4 +1,4 @@
-"""The fetch stage: URLs in, bytes in Redis out. Knows nothing of pictures."""
+"""The fetch stage: URLs in, bytes in Redis out."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from workers.support.stage import move_on, run_stage, stopping
 
 log = structlog.get_logger(__name__)
 
-#: How often a chunk that waits for room in Redis looks for it; seconds.
+#: Seconds between two checks for room by a chunk that waits for it.
 LOOK_SECONDS = 1.0
 
 #: Share of `time_limit_seconds` that a chunk waits for room; the rest is for its work.
 WAIT_SHARE = 0.5
 
-#: Pause before a chunk that waited in vain starts the stage again.
+#: Pause before a chunk that found no room starts the stage again.
 ROOM_PAUSE = timedelta(seconds=5)
 
 
 @app.task(name=task_name(Stage.FETCH))
 def fetch(chunk_id: str, attempt: int) -> None:
-    """Fetch the images of a chunk that came as URLs."""
+    """Fetch the images of a chunk that were given as URLs."""
     run_stage(Stage.FETCH, chunk_id, attempt, _work)
 
 
@@ -62,7 +62,7 @@ def _work(chunk: Chunk) -> None:
     else:
         reasons = {label: fault.message for label, fault in faults.items()}
         catalog().losses.put(chunk.generation, chunk.model_id, reasons)
-    # Whoever lost its lease must add no chunk to a task that may be finished by now.
+    # Without its lease, this worker must add no chunk: the task may be finished by now.
     if pauses and catalog().chunks.renew(chunk):
         moment = now()
         split_off(
@@ -74,17 +74,18 @@ def _work(chunk: Chunk) -> None:
     rest = [item for item in chunk.items if item not in pauses]
     ended = move_on(chunk, Stage.VISION, rest)
     if ended is not None:
-        # Vision forgets bytes after it wrote a feature, so one of the two sees the other.
+        # The lease was lost. Vision removes bytes after it wrote a feature, so either vision sees
+        # these bytes or this worker sees the feature.
         models = () if chunk.model_id is None else (chunk.model_id,)
         embedded = catalog().vectors.present(chunk.labels, models)
         staged_bytes().remove([*ended, *embedded])
 
 
 def _await_room() -> bool:
-    """Wait until there is room for fetched bytes; False if the worker stops or time is up.
+    """Wait for room for fetched bytes; return False if the worker stops or time is up.
 
-    The chunk keeps its lease meanwhile. So what can't be fetched yet stays in the queue, and
-    the sweep has nothing to send again.
+    The chunk keeps its lease meanwhile. So what can't be fetched yet stays in the queue, and the
+    sweep has nothing to send again.
     """
     give_up_at = time.monotonic() + settings().time_limit_seconds * WAIT_SHARE
     while not staged_bytes().has_room():
@@ -96,9 +97,9 @@ def _await_room() -> bool:
 
 
 def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | None:
-    """Return the fault that an image ends with after `passes` passes and one with this outcome.
+    """Return the fault that ends an image whose pass after `passes` earlier ones had this outcome.
 
-    None where there are bytes, or where another pass may go better.
+    None if the outcome is bytes, or if another pass may succeed.
     """
     if isinstance(outcome, ContractError):
         return type(outcome)
@@ -108,14 +109,14 @@ def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | Non
 
 
 def _urls(chunk: Chunk) -> dict[int, str]:
-    """Return the URLs, by label, of images whose bytes are needed."""
+    """Return the URLs of the images whose bytes are needed, by label."""
     if chunk.model_id is not None:
         anew = to_embed_anew(catalog(), chunk)
         kept = catalog().pictures.present(list(anew))
         return {n: row.url for n, row in anew.items() if row.url is not None and n not in kept}
     images = catalog().images.find(chunk.labels)
     collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
-    # A second model may have come after the first feature was made.
+    # The next model may have come after the first feature was made.
     done = catalog().vectors.present(list(images), collection.models if collection else ())
     return {
         label: image.url
@@ -125,7 +126,7 @@ def _urls(chunk: Chunk) -> dict[int, str]:
 
 
 def _fetch(urls: Mapping[int, str]) -> dict[int, FetchOutcome]:
-    """Fetch what does not wait in Redis already."""
+    """Fetch what is not staged already; return the outcomes by label."""
     done = staged_bytes().present(list(urls))
     chosen = settings()
     return fetch_all(
@@ -138,6 +139,9 @@ def _fetch(urls: Mapping[int, str]) -> dict[int, FetchOutcome]:
 
 
 def _pause(passes: int, fault: TransientFetchError) -> timedelta:
-    """Return how long a URL waits after `passes` passes and one more: twice as long each time."""
+    """Return the pause before the next try of a URL: twice as long after each pass.
+
+    At least what the host asked for.
+    """
     pause = settings().fetch_retry_seconds * 2**passes
     return timedelta(seconds=max(pause, fault.retry_after_seconds or 0.0))

@@ -1,7 +1,7 @@
-"""The index stage and the answers to neighbour queries: the one process that owns the shards.
+"""The index stage and the answers to neighbour queries, in the one process that owns the shards.
 
-Its pool is threads, where Celery's time and memory limits do not work; so each piece
-of work here is small.
+Its pool is threads, where Celery's time and memory limits do not work; so each piece of work here
+is small.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ from workers.support.stage import move_on, run_stage
 
 log = structlog.get_logger(__name__)
 
-#: A graceful stop saves what changed within about so many seconds.
+#: Seconds that a graceful stop has, about, to save what changed.
 STOP_SECONDS = 15.0
 
-#: What is restored within this time is there before any message is taken; a search that
-#: comes sooner than the rest is told to come again.
+#: Seconds for which a start waits for sets to be restored before it takes messages. A search that
+#: needs a set which comes later is told to try again.
 START_SECONDS = 2.0
 
-#: Read by stages that make images findable; written to wait for all of them.
+#: Read-locked by stages that make images findable; write-locked to wait for all of them.
 _succeeding = ReadWriteLock()
 
-#: Held by the one thread that looks whether a collection may switch.
+#: Held by the one thread that checks whether a collection may switch.
 _switching = threading.Lock()
 
 
 @worker_init.connect
 def _own(**_: Any) -> None:
-    """Own the index directory until the process ends, and wait until it owns the index."""
+    """Lock the index directory until the process ends, and wait for the lease of the index."""
     # Celery goes on after a signal handler that failed, unless it is told to exit.
     try:
         directory = DirectoryOwnership(index_directory())
@@ -88,7 +88,7 @@ def _say(report: Callable[[], None]) -> None:
 
 @celeryd_after_setup.connect
 def _begin(**_: Any) -> None:
-    """Begin to restore the shards, by an owner, and before any message is taken."""
+    """Start to restore the shards, as the owner and before any message is taken."""
     log.info("index begins", directory=str(index_directory()))
     keeper().start()
     comparison().start()
@@ -98,7 +98,7 @@ def _begin(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _hurry(**_: Any) -> None:
-    """Let long work end, while the last messages are worked on."""
+    """Interrupt long work, while the last messages are worked on."""
     keeper().begin_stop()
     comparison().begin_stop()
 
@@ -106,7 +106,7 @@ def _hurry(**_: Any) -> None:
 @worker_shutdown.connect
 def _end(**_: Any) -> None:
     reporter().stop()
-    # Nothing is at work any more; what is saved from here on is read by this folder alone.
+    # No work is under way any more, and what is saved from here on is read only from this folder.
     shards().cease()
     ownership().release()
     keeper().stop(STOP_SECONDS)
@@ -114,7 +114,7 @@ def _end(**_: Any) -> None:
 
 @app.task(name=task_name(Stage.INDEX))
 def index(chunk_id: str, attempt: int) -> None:
-    """Make the images of a chunk findable, and end the chunk."""
+    """Make the images of a chunk findable, and finish the chunk."""
     run_stage(Stage.INDEX, chunk_id, attempt, _work)
 
 
@@ -123,8 +123,8 @@ def _work(chunk: Chunk) -> None:
         ownership().check()
         _take_embedded(chunk)
         return
-    # In this order: a process that takes the index over writes itself down as the owner first,
-    # and stamps then. Either it is seen here, or its stamp keeps the write below from effect.
+    # In this order: a process that takes the index over records itself as the owner first, and
+    # stamps rows then. Either it is seen here, or its stamp makes the write below ineffective.
     epoch = ownership().epoch
     catalog().images.claim_for_index(chunk.labels, epoch)
     ownership().check()
@@ -143,42 +143,45 @@ def _work(chunk: Chunk) -> None:
         succeeding = [row.label for row in ready if row.label not in faults]
         catalog().images.succeed(succeeding, epoch)
 
-    # Whoever deletes writes first and looks after, and so does this stage: one of the
-    # two sees the other.
+    # A deletion writes first and reads after, and so does this stage: one of the two sees the
+    # other.
     before, images = images, catalog().images.find(chunk.labels)
     _require_outcomes(images[label] for label in succeeding if label in images)
     catalog().payloads.remove(chunk.labels)
     dead = [row for row in images.values() if not row.is_findable]
     fail_images(catalog(), {row.label: NoRelativeImage for row in dead if row.outcome is None})
-    # A stage that came late may have claimed something for an image that had ended before.
+    # A late stage may have claimed something for an image that had ended already.
     release_images(catalog(), [row.label for row in dead])
     _clear(dead)
-    # update_product may have come between the reads.
+    # update_product may have changed a category between the reads.
     moved = [row for n, row in images.items() if n in before and row.category != before[n].category]
     shards().refresh([row for row in moved if row.is_findable])
     lost = [item for item in chunk.items if item.label not in images]
-    # Their submission died before it wrote them, and before anybody was promised anything.
+    # Their submission was interrupted before it wrote them, so no call was answered with them.
     catalog().names.release(
         {name_key(chunk.generation, item.image_id): item.label for item in lost}
     )
-    # What vision wrote after their collection was purged.
+    # Removes what vision wrote after their collection was purged.
     clear_ended(catalog(), [item.label for item in lost])
-    # They were there before, if the collection was deleted and its rows went meanwhile.
+    # Or they were written, and then their collection was deleted and its rows were purged.
     faults |= vanished(catalog(), chunk.collection, chunk.generation, lost)
     conclude(catalog(), chunk, faults)
 
 
 def _require_outcomes(images: Iterable[ImageRow]) -> None:
-    """Raise NotOwnerError if the stamp of a later owner kept images from their outcome."""
+    """Raise NotOwnerError if the stamp of a later owner kept images from their outcome.
+
+    Raises RuntimeError if this process is the owner all the same.
+    """
     if any(image.is_open for image in images):
         ownership().check()
         raise RuntimeError("images have the stamp of a later owner of the index than there is")
 
 
 def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[ContractError] | None]:
-    """Add the features of images; give those that lack one that they need, by label.
+    """Add the features of images to the index; return the images that lack one, by label.
 
-    With the fault that they end with, None where it is still to be made.
+    The value is the fault that ends the image, or None if its feature is still to be made.
     """
     added = shards().add(ready)
     collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
@@ -199,13 +202,13 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
             if model_id == wanted[0]:
                 lacking[label] = NoAvailableFeature
             elif wanted[0] in added[label]:
-                # It can be found as long as the model of today is searched.
+                # It can be found as long as the current model is searched.
                 del lacking[label]
     return lacking
 
 
 def _take_embedded(chunk: Chunk) -> None:
-    """Make images that were embedded anew findable by that model too, from the switch on."""
+    """Add the next model's features of a chunk's images, to be searched from the switch on."""
     images = catalog().images.find(chunk.labels)
     shards().add([row for row in images.values() if row.is_findable])
     catalog().images.shown(chunk.labels)
@@ -220,11 +223,11 @@ def _take_embedded(chunk: Chunk) -> None:
 
 @app.task(name=SWITCH)
 def switch(collection: str, generation: str) -> None:
-    """Let searches of a collection use the next model, once all its images have that feature."""
+    """Switch searches of a collection to the next model, if all its images have that feature."""
     change = catalog().changes.find(collection, generation)
     if change is None or change.state is not ChangeState.RUNNING or change.place != END:
         return
-    # The sweep asks every few seconds, and a look at all images may take longer.
+    # The sweep asks every few seconds, and checking all images may take longer.
     if not _switching.acquire(blocking=False):
         return
     try:
@@ -237,8 +240,8 @@ def switch(collection: str, generation: str) -> None:
 
 def _switch(change: Change) -> None:
     epoch = _claim(change)
-    # Whoever read the row of the collection before its change began has written his images now;
-    # whoever reads it from here on gives them the next model's feature before he writes.
+    # Stages that read the collection's row before the change began have written their images after
+    # this wait; stages that read it from here on add the next model's feature before they write.
     with _succeeding.writing():
         pass
     lost = 0
@@ -272,7 +275,10 @@ def _switch(change: Change) -> None:
 
 
 def _claim(change: Change) -> int:
-    """Claim a change for this owner, as `_work` claims images; raises NotOwnerError."""
+    """Claim a change for this owner, as `_work` claims images, and return the owner's epoch.
+
+    Raises NotOwnerError.
+    """
     epoch = ownership().epoch
     catalog().changes.claim_for_index(change, epoch)
     return ownership().check()
@@ -280,7 +286,7 @@ def _claim(change: Change) -> int:
 
 @app.task(name=RETIRE)
 def retire(collection: str, generation: str) -> None:
-    """Forget what the model made that a collection left; its vectors are gone from the rows."""
+    """Forget the features of the model that a change left, once the rows have none of them."""
     change = catalog().changes.find(collection, generation)
     if (
         change is not None
@@ -299,34 +305,35 @@ def retire(collection: str, generation: str) -> None:
 
 @app.task(name=REFRESH)
 def refresh(labels: list[int]) -> None:
-    """Make the index say of these images what their rows say: gone, or in this set."""
+    """Make the index equal to the rows of images: hidden if dead, in their set if findable."""
     shown: dict[int, ImageRow] = {}
     images = catalog().images.find(labels)
     while images:
         shards().refresh([row for row in images.values() if row.is_findable])
         _clear([row for row in images.values() if row.is_dead])
         shown |= images
-        # Another thread may have shown a later state before what was read here was shown.
+        # Another thread may have applied a later state before this older one was applied: repeat
+        # until the rows say what was applied.
         read = catalog().images.find(list(images))
         images = {n: row for n, row in read.items() if row.shows_as != shown[n].shows_as}
     try:
-        # A process that took the index over read these rows then, if their reminders were
-        # written before; if after, this one is seen to be too late.
+        # A process that took the index over has read these rows if their reminders were written
+        # before that; if after, this check fails.
         ownership().check()
     except NotOwnerError:
         log.info("index has another owner, which is asked by the sweep", images=len(shown))
         return
     done = [row for row in shown.values() if not row.is_open]
     catalog().images.index_is_right(done)
-    # The rows of images that failed go with their task, which says why.
+    # The row of a failed image is removed with its task, since it says why the image failed.
     catalog().images.let_go([row.label for row in done if row.deleted_at is not None])
 
 
 @app.task(name=DROP)
 def drop(generation: str) -> None:
-    """Forget the images of a collection that was deleted.
+    """Forget the images of a deleted collection.
 
-    A message of a time before a backup may name one that lives again.
+    Ignored if the collection exists: a message from before a backup was restored may name one.
     """
     purge = catalog().purges.find(generation)
     if purge is None or catalog().collections.is_alive(purge.collection, generation):
@@ -336,7 +343,7 @@ def drop(generation: str) -> None:
 
 
 def _clear(dead: list[ImageRow]) -> None:
-    """Remove what index and blobs have of images that no search may find any more."""
+    """Remove from index and blobs what is left of images that no search may find any more."""
     if dead:
         shards().remove(dead)
         remove_traces(catalog(), [row.label for row in dead])
@@ -344,9 +351,9 @@ def _clear(dead: list[ImageRow]) -> None:
 
 @app.task(name=task_name(NEIGHBOURS))
 def neighbours(query_id: str, generation: str, category: str | None, k: int) -> None:
-    """Answer which images are nearest to the vectors left under `query_id`."""
-    # One that was on its way before the lease ended was asked before anything succeeded under
-    # the next owner, so it is enough to look now.
+    """Answer with the images nearest to the vectors stored under `query_id`."""
+    # Checked once, now: a query that was sent before the lease ended was asked before anything
+    # succeeded under the next owner.
     if ownership().trusted_epoch() is None:
         log.info("lease of the index may have ended, search declined")
         decline_neighbours(query_id)

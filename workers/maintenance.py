@@ -1,7 +1,7 @@
-"""The maintenance queue: what is done in the background without being asked.
+"""The maintenance queue: background work that nothing but beat asks for.
 
-Beat sends each kind of work every few seconds. Two at once share it, in one process or in
-several; the kinds do not wait for each other.
+Beat sends each kind of work every few seconds. Two messages of one kind, in one process or in
+several, share its work; the kinds do not wait for each other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ from workers.sweeps.retention import forget
 
 @app.task(name=SWEEP)
 def sweep() -> None:
-    """Do one after the other what beat sends apart."""
+    """Do all kinds of background work in turn, for a message from beat of the release before."""
     for work in (recover, change_models, end_deletions, recount_collections, forget):
         work()

@@ -45,7 +45,7 @@ def _prepare(**_: Any) -> None:
 
 @app.task(name=task_name(SEARCH))
 def search(query_id: str) -> None:
-    """Answer the query that was left under `query_id`."""
+    """Answer the query that was stored under `query_id`, unless it has expired."""
     question = exchange().take(query_id)
     if question is None:
         log.info("query is gone, nobody waits for it", query=query_id)
@@ -99,7 +99,10 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
 
 
 def _given_box(query: Query, picture: Image.Image) -> Box | None:
-    """Return the box that the client chose; raises InvalidParameterJson where it is outside."""
+    """Return the box that the client chose, or None.
+
+    Raises InvalidParameterJson if it exceeds the picture.
+    """
     if query.box is None:
         return None
     box = Box(*query.box)
@@ -115,18 +118,18 @@ def _bytes(query: Query) -> bytes:
     try:
         return fetch(query.url, policy, time.monotonic() + policy.total_seconds)
     except TransientFetchError as error:
-        # Nobody tries again later for a query.
+        # A query is not tried again later.
         raise BrokenBase64OrUrl(str(error)) from error
 
 
 def _nearest(
     query_id: str, query: Query, model_id: str, features: NDArray[np.float32], deadline: float
 ) -> list[tuple[ImageRow, float]]:
-    """Return the nearest findable images, at most topk, or products, each by its best image.
+    """Return at most topk findable images, nearest first; grouped, the best one of each product.
 
-    Asks for more neighbours where deleted images or further ones of a product shorten the list.
-    Raises NoMatchedProduct where there is nothing to be found at all, and NoRelativeCollection
-    where the collection was deleted before its rows were read.
+    Asks for more neighbours if deleted images or further ones of a product shorten the list. Raises
+    NoMatchedProduct if no image can be found at all, NoRelativeCollection if the collection was
+    deleted before its rows were read.
     """
     wanted = query.topk + SPARE
     while True:
@@ -153,14 +156,14 @@ def _nearest(
         wanted *= 2
     if not found:
         raise NoMatchedProduct
-    # A deleted collection keeps its rows for a while. Looked at after they were read.
+    # A deleted collection keeps its rows for a while, so this is checked after they were read.
     if not catalog().collections.is_alive(found[0][0].collection, query.generation):
         raise NoRelativeCollection
     return [pair for pair in found if pair[1] >= query.min_similarity][: query.topk]
 
 
 def _best_of_each(found: list[tuple[ImageRow, float]]) -> list[tuple[ImageRow, float]]:
-    """Return the first image of each product of a list that falls by similarity."""
+    """Return the first image of each product; `found` falls by similarity."""
     best: dict[int, tuple[ImageRow, float]] = {}
     for image, similarity in found:
         best.setdefault(image.product_serial, (image, similarity))

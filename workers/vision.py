@@ -37,10 +37,10 @@ from workers.support.stage import move_on, run_stage
 
 log = structlog.get_logger(__name__)
 
-#: How long a chunk waits for a worker that has loaded its model.
+#: Pause before a chunk whose model this worker lacks starts the stage again.
 MODEL_PAUSE = timedelta(seconds=5)
 
-#: Of a picture that this service made itself.
+#: Limits of a kept picture, which this service made itself.
 KEPT_LIMITS = PictureLimits(max_bytes=0, min_side=1, max_side=0)
 
 
@@ -53,7 +53,7 @@ def _prepare(**_: Any) -> None:
 
 @app.task(name=task_name(Stage.VISION))
 def vision(chunk_id: str, attempt: int) -> None:
-    """Find the product on each picture of a chunk, and embed it."""
+    """Find the product in each picture of a chunk, and embed it."""
     run_stage(Stage.VISION, chunk_id, attempt, _work)
 
 
@@ -78,8 +78,9 @@ def _take_in(chunk: Chunk) -> None:
         log.info("fetched bytes are gone, chunk goes back to fetch")
         move_on(chunk, Stage.FETCH, chunk.items)
         return
-    # A Base64 payload goes away only after the end of its image, which may have come since the
-    # rows were read. Of one that is open still it was never written: its submission died halfway.
+    # A Base64 payload is removed only after its image has ended, which may have happened since the
+    # rows were read. If the image is still open, its payload was never written: the submission was
+    # interrupted.
     missing = catalog().images.find(list(todo.keys() - pictures.keys()))
     faults: dict[int, type[ContractError]] = dict.fromkeys(
         (label for label, image in missing.items() if image.is_open), InvalidImageContent
@@ -106,11 +107,11 @@ def _take_in(chunk: Chunk) -> None:
                 if following in lacking[label]:
                     features.setdefault(following, {})[label] = _describe(picture, following)
             except ContractError as fault:
-                # It can be found by the model of today, so it does not fail.
+                # The image can be found by the current model, so it does not fail.
                 lost.setdefault(following, {})[label] = fault.message
         if settings().keep_pictures:
             kept[label] = thumbnail_jpeg(picture, settings().kept_side)
-    # The same bytes have the same fault; only an image can be repeated.
+    # The same bytes have the same fault; without a fault, they are duplicates.
     faults |= {label: faults.get(first, DuplicateImage) for label, first in twins.items()}
     catalog().pictures.put(kept)
     for model_id, vectors in features.items():
@@ -124,9 +125,9 @@ def _take_in(chunk: Chunk) -> None:
 
 
 def _wanted(chunk: Chunk) -> tuple[str, ...]:
-    """Return the models of which an image needs a feature, that of the searches first.
+    """Return the models of which an image needs a feature, the one that is searched first.
 
-    None where the collection is gone: the index stage says so of each image.
+    Empty if the collection is gone: the index stage ends the images then.
     """
     collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
     if collection is None:
@@ -135,7 +136,10 @@ def _wanted(chunk: Chunk) -> tuple[str, ...]:
 
 
 def _lacking(wanted: Sequence[str], labels: Sequence[int]) -> dict[int, set[str]]:
-    """Return by label the models whose feature is missing; labels that lack none are left out."""
+    """Return by label the models whose feature is missing; labels that lack none are left out.
+
+    An image that was noted as lost for a coming model does not lack its feature.
+    """
     present = catalog().vectors.models(labels)
     for following in wanted[1:]:
         for label in catalog().losses.among(labels, following):
@@ -150,7 +154,7 @@ def _describe(picture: Image.Image, model_id: str) -> NDArray[np.float32]:
 
 
 def _embed_anew(chunk: Chunk, model_id: str) -> None:
-    """Embed findable images by another model: from kept pictures, or fetched once more."""
+    """Embed findable images by another model, from kept pictures or fetched again."""
     todo = to_embed_anew(catalog(), chunk)
     kept = catalog().pictures.get(list(todo))
     bytes_of = kept | staged_bytes().get(
@@ -177,7 +181,7 @@ def _embed_anew(chunk: Chunk, model_id: str) -> None:
 
 
 def _bytes(images: Mapping[int, ImageRow]) -> dict[int, bytes]:
-    """Return the bytes of each image that has them still, in the order of `images`."""
+    """Return the bytes of the images that still have them, in the order of `images`."""
     fetched = [label for label, image in images.items() if image.url is not None]
     sent = [label for label, image in images.items() if image.url is None]
     found = staged_bytes().get(fetched) | catalog().payloads.get(sent)
@@ -189,8 +193,8 @@ def _repeated(
 ) -> tuple[set[int], dict[int, int], set[int]]:
     """Claim the bytes of each picture for its product.
 
-    Returns the labels whose bytes another image has; for the labels that repeat one of
-    `pictures`, the label of the first; and the labels of images that ended meanwhile.
+    Return the labels whose bytes another image has; the labels that repeat one of `pictures`, each
+    with the label of the first; and the labels of images that ended meanwhile.
     """
     keys = {
         label: content_key(image.product_serial, hashlib.sha256(data).hexdigest())
@@ -203,8 +207,8 @@ def _repeated(
             firsts.setdefault(key, label)
         held = take_contents(catalog(), firsts)
         claimed = [label for key, label in firsts.items() if key not in held]
-        # What ends an image is written first and releases its claims after, so one that is
-        # claimed too late for that is seen here. Another of the same bytes may have them then.
+        # The end of an image is written before its claims are released, so a claim that came too
+        # late for that is seen here. Another picture with the same bytes may get it then.
         gone = clear_ended(catalog(), claimed)
         if not gone:
             break

@@ -1,6 +1,6 @@
-"""Whether more work may be taken: how much waits, how long, and what room is left.
+"""Decides whether more work may be taken: how much waits, how long, and how much disk is free.
 
-Knows nothing of HTTP, queues or workers: what waits is what the rows say.
+What waits is counted from the rows, not from the queues.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from catalog.database.connection import now
 from catalog.store import Catalog
 from config.settings import Settings
 
-#: A measurement is used for so long, and no more than this share of the time is measured.
+#: A measurement is used for so long at least, and for longer if more than this share of the time
+#: would be spent on measuring.
 FRESH_SECONDS = 1.0
 MEASURED_SHARE = 0.05
 
-#: How long the free disk of the database is remembered.
+#: How long a measurement of the database's free disk is used.
 DATABASE_DISK_SECONDS = 30.0
 
-#: What a client is told to wait: a backlog does not go away in two seconds.
+#: Retry-After of a refusal: a backlog does not go away in two seconds.
 RETRY_AFTER_SECONDS = 30
 
 
 class Backlog:
-    """Looks at the rows now and then, for one thread at a time; the others use what it saw."""
+    """Measures the backlog, in one thread at a time; calls in between use the last result."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Backlog:
         self._fresh_until = float("-inf")
 
     def check(self) -> None:
-        """Pass if more may be taken; raises Busy."""
+        """Raise Busy if a limit is reached."""
         with self._lock:
             started = self._clock()
             if started >= self._fresh_until:
@@ -61,7 +62,7 @@ class Backlog:
             raise Busy(fault, RETRY_AFTER_SECONDS)
 
     def _measure(self) -> str | None:
-        """Say which limit is reached, None if none is."""
+        """Return which limit is reached, or None."""
         chosen = self._settings
         if chosen.disk_free_bytes:
             where = self._short_disk(chosen.disk_free_bytes)
@@ -81,13 +82,13 @@ class Backlog:
         return None
 
     def _short_disk(self, limit: int) -> str | None:
-        """Return where less than `limit` bytes are free, None if that is nowhere."""
+        """Return where less than `limit` bytes are free, or None."""
         if free_bytes(self._settings.data_dir) < limit:
             return "this machine"
         try:
             least = least_free(self._process_reports.latest())
         except RedisError:
-            # Work is taken in without Redis; the disk of this machine has to stand for all.
+            # Work is taken without Redis too; then only this machine's disk is checked.
             least = None
         if least is not None and least.disk_free_bytes < limit:
             return least.process
@@ -96,7 +97,7 @@ class Backlog:
 
 
 class DatabaseDisk:
-    """The disk of the database, which may be on a machine where no process of ours is."""
+    """Free disk of the database, which may be on a machine without a process of ours."""
 
     def __init__(self, catalog: Catalog, name: str, clock: Callable[[], float]) -> None:
         self._catalog = catalog
@@ -107,7 +108,7 @@ class DatabaseDisk:
         self._free: int | None = None
 
     def free_bytes(self) -> int | None:
-        """Return how many bytes are free, None where the server does not tell."""
+        """Return the free bytes, or None if the server does not report them."""
         if self._clock() - self._measured_at >= DATABASE_DISK_SECONDS:
             self._free = self._measure()
             self._measured_at = self._clock()
@@ -117,8 +118,8 @@ class DatabaseDisk:
         client = self._catalog.client
         try:
             if self._is_embedded is None:
-                # The embedded server, which tells no version, reads every row for dbStats; it
-                # is on the disk of a process that reports.
+                # The embedded server, which reports no version, reads every row for dbStats. It is
+                # on the disk of a process that reports.
                 self._is_embedded = "version" not in client.server_info()
             if self._is_embedded:
                 return None

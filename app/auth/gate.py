@@ -1,7 +1,6 @@
-"""The gate: who calls, told before anything else of a call is looked at.
+"""Identify the caller before anything else of a call is looked at.
 
-Every operation and every picture goes through `Gate.admit`. It knows the request as a framework
-gives it, and nothing of operations.
+Every operation and every picture goes through `Gate.admit`.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ from identity.vault import Vault, VaultError
 
 log = structlog.get_logger(__name__)
 
-#: Who calls, as long as nobody was ever given a key.
+#: The caller's name as long as no key was ever made.
 DEFAULT_USER = "default"
 
-#: A call that has one of these came through a proxy, from who knows where.
+#: A call with one of these came through a proxy, so its origin is unknown.
 PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")
 PROXY_PREFIX = "x-forwarded-"
 
 
 class NotAdmitted(Exception):
-    """The call is not handled; the text is for the log, the client gets the code alone."""
+    """The call is not handled; the message is for the log, the client gets the code alone."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class NotAdmitted(Exception):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls; limits are None where the settings' apply."""
+    """A caller; limits are None if those of the settings apply."""
 
     user: str
     per_second: int | None = None
@@ -64,7 +63,7 @@ class Caller:
 
 
 class Gate:
-    """Tells who calls; made once per process, shared by its threads."""
+    """Identifies callers; made once per process, shared by its threads."""
 
     def __init__(
         self,
@@ -83,22 +82,22 @@ class Gate:
 
     @property
     def unchecked(self) -> int:
-        """How many calls this process refused because no nonce could be checked."""
+        """Number of calls that this process refused because no nonce could be checked."""
         return self._unchecked
 
     def admit(self, request: Request) -> Caller:
-        """Tell who makes a request, which may have read its body for that.
+        """Return the caller of a request; its body may be read for the signature.
 
-        Raises NotAdmitted with the system code of the refusal, InvalidUserId, Busy where a
-        nonce or a secret can't be looked at, HTTPException for a body over the limit, and
-        PyMongoError.
+        Raises NotAdmitted with the system code of the refusal, InvalidUserId if the account of a
+        valid key is gone or malformed, Busy if a nonce or a secret can't be read, HTTPException for
+        a body over the limit, and PyMongoError.
         """
         caller = self._identify(request)
         structlog.contextvars.bind_contextvars(user=caller.user)
         return caller
 
     def _identify(self, request: Request) -> Caller:
-        # Once there is a key it stays so, whatever becomes of its row.
+        # Once a key was seen this stays true, whatever becomes of its row.
         self._is_anybody = self._is_anybody or self._accounts.is_anybody()
         if not self._is_anybody:
             require_this_machine(request)
@@ -135,7 +134,8 @@ class Gate:
         try:
             account = self._account(key)
         except MalformedAccountError as error:
-            # Only who can sign with the key is told that something is wrong with its account.
+            # Raised only after the signature was verified, so that only the key's owner learns of
+            # it.
             account, malformed = None, error
         assert key is not None  # otherwise it was refused  # noqa: S101
         try:
@@ -148,7 +148,10 @@ class Gate:
         return account
 
     def _account(self, key: AccessKey | None) -> Account | None:
-        """Return the account of a key, None where it is gone; old keys are nobody's."""
+        """Return the account of a key, or None if it is gone.
+
+        Raises NotAdmitted for an unknown key and for one that was replaced.
+        """
         account = None if key is None else self._accounts.find(key.user)
         if key is None or (account is not None and account.access_key != key.access_key):
             raise NotAdmitted(SystemCode.UNKNOWN_ACCESS_KEY, "no such key")
@@ -168,7 +171,7 @@ class Gate:
     def _verify(self, request: Request, authorization: Authorization, key: AccessKey) -> None:
         headers = {name.lower(): _as_sent(value) for name, value in request.headers.items()}
         unread = signature.Request(request.method, target_of(request), headers, "")
-        # Before the body: what is refused anyway costs no reading of megabytes.
+        # Checked before megabytes of body are read for a call that is refused anyway.
         signature.require_scope(unread, authorization)
         try:
             secret = self._vault.open(key.access_key, key.secret)
@@ -180,7 +183,10 @@ class Gate:
         signature.verify(signed, authorization, secret)
 
     def _take_nonce(self, request: Request, key: AccessKey) -> None:
-        """Note the nonce of a request whose signature was verified: nobody else can use it up."""
+        """Record the nonce of a verified request, so that no other caller can use it up.
+
+        Raises NotAdmitted if it was used before, Busy if Redis can't be reached.
+        """
         nonce = _as_sent(request.headers[signature.NONCE_HEADER].strip())
         try:
             is_new = self._nonces.take(key.access_key, nonce)
@@ -194,10 +200,10 @@ class Gate:
 
 
 def target_of(request: Request) -> bytes:
-    """Return path and query as they were sent, before any server took them apart."""
+    """Return path and query as they were sent, before any server decoded or split them."""
     raw = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "")
     if not raw.startswith("/"):
-        # The absolute form, as a proxy gets it.
+        # The absolute form, as it is sent to a proxy.
         _, _, rest = raw.partition("://")
         raw = rest[rest.find("/") :] if "/" in rest else "/"
     return _as_sent(raw)
@@ -210,9 +216,8 @@ def _as_sent(text: str) -> bytes:
 def require_this_machine(request: Request) -> None:
     """Raise NotAdmitted unless a program of this machine calls, without a proxy between.
 
-    A browser of this machine is made to call by pages of strangers. Those give themselves away:
-    by the name that they were found under (a name of theirs that leads to 127.0.0.1), or by
-    what the browser says of the page.
+    A page of a foreign site can make a browser of this machine call. Such a call is recognized by
+    its Host (a foreign name that leads to 127.0.0.1), its Origin or its Sec-Fetch-Site.
     """
     headers = request.headers
     host = headers.get("Host", "")

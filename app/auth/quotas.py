@@ -1,7 +1,4 @@
-"""How often a user may call, per second and per day: counted in Redis, by all processes as one.
-
-Knows users by their names only, and nothing of keys, signatures or operations.
-"""
+"""How often a user may call, per second and per day; all processes count together in Redis."""
 
 from __future__ import annotations
 
@@ -25,21 +22,24 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Charge:
-    """What became of a call that was counted."""
+    """The outcome of counting a call."""
 
-    remaining: int  #: calls of the day that are left, UNLIMITED where no number stands for it
+    remaining: int  #: calls left of the day, UNLIMITED if there is no quota or it is unknown
     refusal: SystemCode | None = None
     retry_after_seconds: int = 0
 
 
 class SharedTimeStorage(RedisStorage):
-    """The counts in Redis, whose moving seconds go by the database's time.
+    """The counts in Redis, with a moving second by the database's time.
 
-    The library writes and compares moments of the wall clock of each host.
+    The library would write and compare the wall clock of each host.
     """
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count `amount` calls unless that would be more than `limit` in `expiry` seconds."""
+        """Count `amount` calls unless that exceeds `limit` in `expiry` seconds.
+
+        Return whether they were counted.
+        """
         seconds = DATABASE_TIME.microseconds() / 1_000_000
         return bool(
             self.lua_acquire_moving_window(
@@ -49,13 +49,13 @@ class SharedTimeStorage(RedisStorage):
 
 
 class Quotas:
-    """Counts calls of users.
+    """Counts calls of users against their quotas.
 
     A day begins with a user's first call and ends 24 hours later; a second is any second.
     """
 
     def __init__(self, client: Redis) -> None:
-        # Of the address only the scheme counts where a pool is given.
+        # With a pool, only the scheme of the address counts.
         storage = SharedTimeStorage(
             "redis://", connection_pool=client.connection_pool, key_prefix="quota"
         )
@@ -65,9 +65,10 @@ class Quotas:
         self._unchecked = 0
 
     def charge(self, user: str, per_second: int, per_day: int) -> Charge:
-        """Count a call; 0 stands for no limit. A call over the limit of a second costs no day's.
+        """Count a call and return the outcome; a limit of 0 means none.
 
-        Where Redis can't be reached the call passes, and counts as unchecked.
+        A call over the limit of a second does not count for the day. If Redis can't be reached, the
+        call passes, and is counted as unchecked.
         """
         try:
             return self._charge(user, per_second, per_day)
@@ -79,7 +80,7 @@ class Quotas:
 
     @property
     def unchecked(self) -> int:
-        """How many calls this process let through unchecked."""
+        """Number of calls that this process let through unchecked."""
         return self._unchecked
 
     def _charge(self, user: str, per_second: int, per_day: int) -> Charge:

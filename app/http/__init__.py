@@ -1,1 +1,1 @@
-"""What is sent and answered, whatever the operation: envelope, body, headers, types of fields."""
+"""What all operations share: envelope, body, headers, types of fields."""

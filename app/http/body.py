@@ -1,7 +1,7 @@
-"""The body of a call: bounded before it is parsed, and then one JSON object.
+"""The body of a call: its size and shape are checked, then it is parsed as one JSON object.
 
-Knows nothing of operations. json builds an object for each value, 200 MB of them for 8 MiB of
-empty lists; so values are counted, and the depth is measured, on the bytes.
+json builds an object for each value, 200 MB of them for 8 MiB of empty lists; so values are
+counted, and the depth is measured, on the bytes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 from flask import Request
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
-#: Objects and lists within each other; the operations need four.
+#: Deepest nesting of objects and lists; the operations need four.
 DEPTH = 16
 
-#: Digits of an integer. What is far beyond every limit is still told by its own code.
+#: Most digits of an integer: so many that a value over a limit still gets that limit's code.
 DIGITS = 100
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_body(request: Request, max_values: int) -> dict[str, Any]:
-    """Return the JSON object that was sent, of at most `max_values` values and keys, 0: any.
+    """Return the JSON object that was sent, of at most `max_values` values and keys; 0: any number.
 
-    Raises HTTPException: 413 over the length that the application is configured with, 415
-    for another type or an encoding, 400 for anything else.
+    Raises HTTPException: 413 over the length that the application is configured with, 415 for
+    another type or an encoding, 400 for anything else.
     """
     if request.mimetype and not request.is_json:
         raise UnsupportedMediaType
@@ -45,10 +45,10 @@ def read_body(request: Request, max_values: int) -> dict[str, Any]:
 
 
 def read_bytes(request: Request) -> bytes:
-    """Return the body as it was sent, as often as it is asked for.
+    """Return the body as it was sent; may be called again.
 
-    Raises HTTPException: 413 over the length that the application is configured with, 400
-    for chunks that are malformed.
+    Raises HTTPException: 413 over the length that the application is configured with, 400 for
+    chunks that are malformed.
     """
     try:
         data = request.get_data()
@@ -63,7 +63,10 @@ def read_bytes(request: Request) -> bytes:
 
 
 def parse_json(data: bytes, max_values: int) -> Any:
-    """Return what JSON in UTF-8 stands for; raises ValueError for what may not be, too."""
+    """Return the value of a JSON text in UTF-8.
+
+    Raises ValueError or RecursionError for what is malformed or not allowed.
+    """
     data = data.removeprefix(codecs.BOM_UTF8)
     check_shape(data, max_values)
     return json.loads(
@@ -77,7 +80,7 @@ def parse_json(data: bytes, max_values: int) -> Any:
 
 def check_shape(data: bytes, max_values: int) -> None:
     """Raise ValueError for too many values and keys (0: any number) or too deep a nesting."""
-    # Without what stands for itself in a string, each quote begins or ends one.
+    # Without escaped quotes and backslashes, each quote begins or ends a string.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     if max_values and plain.count(b'"') > 2 * max_values:
         raise ValueError("too many strings")
@@ -97,7 +100,7 @@ def _integer(text: str) -> int:
 
 
 def _finite(text: str) -> float:
-    """Refuse NaN, and 1e999 for infinity: an answer that repeats one would not be JSON."""
+    """Return a finite number. Raises ValueError for NaN and 1e999, which an answer can't repeat."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("not a JSON number")
@@ -105,7 +108,7 @@ def _finite(text: str) -> float:
 
 
 def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a name that is there twice: who else reads the body might take the other one."""
+    """Return an object. Raises ValueError for a repeated name: parsers differ in their choice."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

@@ -13,15 +13,15 @@ from flask import Response, g, has_app_context
 
 from contract.errors import ContractError
 
-#: Seconds after which a client that was told "busy" may try again.
+#: Retry-After of an answer that says busy, unless it names another time.
 RETRY_AFTER_SECONDS = 2
 
-#: remainTimes where there is no daily quota, or nobody can say.
+#: remainTimes if there is no daily quota, or it is unknown.
 UNLIMITED = -1
 
 
 class SystemCode(Enum):
-    """The system codes: code, HTTP status, and what it means in the words that clients know."""
+    """The system codes: code, HTTP status, and the message that clients know."""
 
     HANDLED = ("10000", 200, "查询成功")
     UNKNOWN_ACCESS_KEY = ("10001", 401, "错误的请求appkey")
@@ -42,7 +42,7 @@ class SystemCode(Enum):
 
 
 class Refused(Exception):
-    """An operation refuses as a whole, and its result carries fields besides the code."""
+    """An operation is refused as a whole, and its result carries fields besides the code."""
 
     def __init__(self, error: type[ContractError], **fields: Any) -> None:
         super().__init__(error.message)
@@ -51,7 +51,7 @@ class Refused(Exception):
 
 
 class Busy(Exception):
-    """An operation can't be served now; the client is told to come back."""
+    """An operation can't be served now; the client is told to try again later."""
 
     def __init__(self, reason: str, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> None:
         super().__init__(reason)
@@ -59,20 +59,23 @@ class Busy(Exception):
 
 
 def succeeded(**fields: Any) -> Response:
-    """Return the answer of an operation that was done."""
+    """Return the answer of an operation that succeeded; `fields` go into its result."""
     return _envelope(SystemCode.HANDLED, {"code": 0, "message": "SUCCESS", **fields})
 
 
 def refused(
     error: type[ContractError], *, status: int = SystemCode.HANDLED.status, **fields: Any
 ) -> Response:
-    """Return the answer that names a business code; `status` differs only for a few HTTP faults."""
+    """Return the answer with a business code; `status` is other than 200 for HTTP faults alone."""
     result = {"code": error.code, "message": error.message, **fields}
     return _envelope(SystemCode.HANDLED, result, status)
 
 
 def not_served(code: SystemCode, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> Response:
-    """Return the answer to a call that was not handled at all."""
+    """Return the answer to a call that was not handled at all.
+
+    `retry_after_seconds` is sent with the statuses 429 and 503.
+    """
     response = _envelope(code, None)
     if code.status in (429, 503):
         response.headers["Retry-After"] = str(retry_after_seconds)

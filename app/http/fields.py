@@ -1,6 +1,6 @@
 """The fields of requests: what a valid value is, and which code an invalid one gets.
 
-One declaration per field makes pydantic's validation and its JSON schema. Limits are
+One declaration per field yields both pydantic's validation and its JSON schema. Limits are
 settings: validation gets them as its context, a schema from `described_by`.
 """
 
@@ -49,7 +49,7 @@ FIELD_ERRORS: dict[str, type[ContractError]] = {
     "topk": errors.InvalidSearchTopk,
 }  # any other field: InvalidParameterJson
 
-#: The control characters of Unicode, as regular expressions of every kind write them.
+#: The control characters of Unicode, in a form that Python and JSON schema both read.
 CONTROLS = r"\u0000-\u001f\u007f-\u009f"
 
 _described: ContextVar[Settings] = ContextVar("settings whose limits a JSON schema tells")
@@ -57,7 +57,7 @@ _described: ContextVar[Settings] = ContextVar("settings whose limits a JSON sche
 
 @contextmanager
 def described_by(settings: Settings) -> Iterator[None]:
-    """Let JSON schemas that are made inside tell the limits of these settings."""
+    """Take the limits in JSON schemas from these settings while the context lasts."""
     token = _described.set(settings)
     try:
         yield
@@ -66,10 +66,10 @@ def described_by(settings: Settings) -> Iterator[None]:
 
 
 class Described:
-    """What a field's JSON schema tells beyond its type."""
+    """What a field's JSON schema says beyond its type."""
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Return the keywords that come to those of the type."""
+        """Return the keywords to be added to those of the type."""
         raise NotImplementedError
 
     def __get_pydantic_json_schema__(
@@ -79,10 +79,10 @@ class Described:
 
 
 class Rule(Described):
-    """What a field must hold beyond its type; validation and JSON schema come from here."""
+    """A constraint of a field beyond its type, for validation and JSON schema alike."""
 
     def check(self, value: Any, settings: Settings) -> None:
-        """Raise ValueError for a value that is not valid."""
+        """Raise ValueError if the value is not valid."""
         raise NotImplementedError
 
     def __get_pydantic_core_schema__(
@@ -98,7 +98,7 @@ class Rule(Described):
 
 @dataclass(frozen=True)
 class Line(Rule):
-    """1 to so many characters as a setting says, none of them a control character."""
+    """1 to so many characters as a setting says, without control characters."""
 
     limit: str  #: name of the setting
     forbidden: str = ""
@@ -108,12 +108,12 @@ class Line(Rule):
         return f"[^{CONTROLS}{self.forbidden}]+"
 
     def check(self, value: Any, settings: Settings) -> None:
-        """Raise ValueError for what is empty, too long, or has a forbidden character."""
+        """Raise ValueError if the value is empty, too long, or has a forbidden character."""
         if len(value) > getattr(settings, self.limit) or not re.fullmatch(self._pattern, value):
             raise ValueError("not a line of a valid length")
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Tell length and characters."""
+        """Return length and characters."""
         slash = f', no "{self.forbidden}"' if self.forbidden else ""
         return {
             "minLength": 1,
@@ -130,13 +130,13 @@ class UpTo(Rule):
     limit: str
 
     def check(self, value: Any, settings: Settings) -> None:
-        """Raise ValueError for what is too long."""
+        """Raise ValueError if the value is too long."""
         most = getattr(settings, self.limit)
         if most and len(value) > most:
             raise ValueError("too long")
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Tell the length."""
+        """Return the length, if there is a limit."""
         most = getattr(settings, self.limit)
         return {"maxLength": most} if most else {}
 
@@ -148,12 +148,12 @@ class OneOf(Rule):
     words: str
 
     def check(self, value: Any, settings: Settings) -> None:
-        """Raise ValueError for another word."""
+        """Raise ValueError if the value is not in the list."""
         if value not in getattr(settings, self.words):
             raise ValueError("not one of the list")
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Tell the words."""
+        """Return the words."""
         return {"enum": list(getattr(settings, self.words))}
 
 
@@ -164,20 +164,20 @@ class Told(Described):
     settings: tuple[tuple[str, str], ...]  #: keyword and setting
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Tell the values, but those that are 0 for no limit."""
+        """Return the keywords whose setting is not 0, which stands for no limit."""
         values = {keyword: getattr(settings, name) for keyword, name in self.settings}
         return {keyword: value for keyword, value in values.items() if value}
 
 
 @dataclass(frozen=True)
 class ItemsOf(Described):
-    """Items that the handler judges one by one, so that one never fails the others."""
+    """Items that the handler validates one by one, so that one never fails the others."""
 
     item: Any  #: a model, or a field's type
     limit: str  #: name of the setting that says how many; the handler checks it
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Return how many there may be."""
+        """Return how many items there may be."""
         most = getattr(settings, self.limit)
         return {"minItems": 1, **({"maxItems": most} if most else {})}
 
@@ -190,10 +190,10 @@ class ItemsOf(Described):
 
 @dataclass(frozen=True)
 class Picture(Described):
-    """A picture, judged by `app.http.image_content`."""
+    """A picture, validated by `app.http.image_content`."""
 
     def keywords(self, settings: Settings) -> dict[str, Any]:
-        """Tell what is taken, in words: no keyword of JSON schema looks into a picture."""
+        """Return a description in words: no keyword of JSON schema looks into a picture."""
         size = f" under {settings.image_bytes:,} bytes" if settings.image_bytes else ""
         sides = f"{settings.image_min_side} to {settings.image_max_side} pixels a side"
         return {
@@ -208,7 +208,7 @@ def _encodable(value: str) -> str:
 
 
 def write_cursor(place: str | None) -> str | None:
-    """Return a place of a list as clients get it: opaque, and null at the end."""
+    """Return a cursor as clients get it, opaque; None at the end of the list."""
     return None if place is None else base64.urlsafe_b64encode(place.encode()).decode()
 
 
@@ -256,7 +256,7 @@ Model = TypeVar("Model", bound=RequestModel)
 def judge(
     model: type[Model], value: Any, settings: Settings
 ) -> tuple[Model | None, list[type[ContractError]]]:
-    """Return the validated value, or None and the codes of all invalid fields, in their order."""
+    """Return the validated value and [], or None and the codes of all invalid fields, in order."""
     known = value if isinstance(value, dict) else {}
     try:
         return model.model_validate(known, context=settings), []
@@ -269,7 +269,7 @@ def judge(
 
 
 def parse(model: type[Model], value: Any, settings: Settings) -> Model:
-    """Return the validated request; raises the error of its first invalid field."""
+    """Return the validated request. Raises the error of its first invalid field."""
     parsed, faults = judge(model, value, settings)
     if parsed is None:
         raise faults[0]

@@ -1,4 +1,4 @@
-"""The headers that every answer has, whatever it is: what a browser may do with it."""
+"""The headers of every answer, which say what a browser may do with it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from flask import Response
 
 REQUEST_ID_HEADER = "X-Request-Id"
 
-#: An answer that names no policy of its own is no page: it may load, run and be framed nowhere.
+#: For answers without a policy of their own, which are no pages: they may load and run nothing, and
+#: be framed nowhere.
 CONTENT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-#: No header of CORS is among them: no page of another site may read an answer.
+#: Without a header of CORS: no page of another site may read an answer.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -21,6 +22,6 @@ HEADERS = {
 
 
 def harden(response: Response) -> None:
-    """Add what the answer does not say itself."""
+    """Add those headers that the answer does not set itself."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""image_content: a URL or Base64, judged without fetching and without a model."""
+"""image_content: a URL or Base64, checked without a model and without asking DNS."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class Content:
 
 
 def read_content(text: str, limits: PictureLimits, policy: FetchPolicy) -> Content:
-    """Return what `text` stands for.
+    """Return the URL, or the picture that was decoded from Base64.
 
-    Raises BrokenBase64OrUrl, and for bytes what `vision.picture.inspect` raises.
+    Raises BrokenBase64OrUrl, ImageSizeExceedLimit, and for a picture what `vision.picture.inspect`
+    raises.
     """
     if _URL.match(text):
         check_url(text, policy)
@@ -41,7 +42,7 @@ def read_content(text: str, limits: PictureLimits, policy: FetchPolicy) -> Conte
 def _decoded(text: str, limits: PictureLimits) -> bytes:
     prefix = _DATA_PREFIX.match(text)
     encoded = _WHITE_SPACE.sub("", text[prefix.end() :] if prefix else text)
-    # Four characters stand for three bytes: what is too long need not be decoded to be refused.
+    # Four characters stand for three bytes, so a picture is found too large without decoding it.
     if limits.max_bytes and len(encoded) // 4 * 3 - 2 >= limits.max_bytes:
         raise ImageSizeExceedLimit
     try:

@@ -1,6 +1,6 @@
-"""The answers as models: what the reference tells of them, and what tests hold them against.
+"""Models of the answers, for the reference, and for tests to compare answers with.
 
-Handlers give plain dictionaries; nothing here runs while a call is answered.
+Handlers return plain dictionaries; nothing here runs while a call is answered.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AnswerModel(BaseModel):
 
 
 class SystemFields(AnswerModel):
-    """What every answer has."""
+    """The fields of every answer."""
 
     code: str = Field(description="The system code; 10000: the call was handled, see result.")
     charge: Literal[False]
@@ -98,7 +98,7 @@ class AddImageAnswer(Success):
 
 
 class AddImageRefusal(Refusal):
-    """A refusal; where no image was valid it names the faults of each."""
+    """A refusal; if no image was valid, with the faults of each."""
 
     failed_list: list[FailedNewImage] = []
 
@@ -117,7 +117,7 @@ class EndedImage(ImageName):
 
 
 class TaskStatusAnswer(Success):
-    """Which images of the task are where; the three lists together are all that it took."""
+    """The images of the task by state; the three lists together are all that it took."""
 
     task_status: Literal["PROCESSING", "FINISHED"]
     succeeded_list: list[ImageName]
@@ -181,7 +181,7 @@ class DeleteImageAnswer(Success):
 
 
 class DeleteImageRefusal(Refusal):
-    """A refusal; where no item was valid it names the fault of each."""
+    """A refusal; if no item was valid, with the fault of each."""
 
     failed_list: list[FailedDeletion] = []
 
@@ -219,7 +219,7 @@ class ListProductsAnswer(Success):
 
 
 class ListedTask(AnswerModel):
-    """A task, with how many of its images are where."""
+    """A task, with the number of its images in each state."""
 
     task_id: str
     task_status: Literal["PROCESSING", "FINISHED"]

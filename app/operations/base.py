@@ -1,4 +1,4 @@
-"""What an operation is: its paths, what is sent and answered, and the codes that it answers.
+"""The declaration of an operation: its paths, request, answer and codes.
 
 Routes, the reference and the list of tests per code are made from these declarations.
 """
@@ -16,13 +16,13 @@ from app.services import Services
 from contract import errors
 from contract.errors import ContractError
 
-#: The header by which a client says that a call repeats another.
+#: A call with the same value and body as an earlier one is answered as that one was.
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
-#: Characters that it may have.
+#: Most characters of an Idempotency-Key.
 KEY_CHARACTERS = 255
 
-#: What an image_content may be refused for, besides not being a string.
+#: Codes of an image_content that is a string and not valid.
 CONTENT_FAULTS: tuple[type[ContractError], ...] = (
     errors.BrokenBase64OrUrl,
     errors.NotSupportImage,
@@ -42,7 +42,7 @@ class Call:
     idempotency_key: str | None = None  #: a call with the same one is answered the same
 
 
-#: Does an operation and gives the fields of its result besides code and message.
+#: Performs an operation and returns the fields of its result besides code and message.
 Handler = Callable[[Services, Call], dict[str, Any]]
 
 
@@ -55,22 +55,22 @@ class Operation:
     request: type[RequestModel]
     answer: type[Success]
     example: Example
-    #: What it may answer as a whole, besides what every call may be answered and `fault`.
+    #: Codes of a call as a whole, besides `fault` and those that every call may get.
     codes: tuple[type[ContractError], ...] = ()
-    #: What may stand in the messages of a failed_list.
+    #: Codes whose messages may stand in failed_list.
     item_codes: tuple[type[ContractError], ...] = ()
     fault: type[ContractError] = errors.InternalServerError
     refusal: type[Refusal] = Refusal
     path_of_old_clients: str | None = None
-    takes_key: bool = False  #: whether an Idempotency-Key means something to it
+    takes_key: bool = False  #: whether it heeds an Idempotency-Key
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths that lead to it."""
+        """The paths of the operation, that of old clients last."""
         old = (f"/jdai/{self.path_of_old_clients}",) if self.path_of_old_clients else ()
         return (f"/v1/{self.name}", *old)
 
     @property
     def all_codes(self) -> tuple[type[ContractError], ...]:
-        """What it may answer as a whole, a fault of ours last."""
+        """The codes of a call as a whole, `fault` last."""
         return (*self.codes, self.fault)

@@ -15,14 +15,14 @@ from PIL import Image, ImageDraw
 
 @dataclass(frozen=True)
 class Example:
-    """What may be sent, and the result that it gets."""
+    """A request, and the result that it gets."""
 
     request: dict[str, Any]
     result: dict[str, Any]
 
 
 def _drawing() -> str:
-    """Return a small PNG of the least size in Base64: a red box on white."""
+    """Return a PNG of the smallest size allowed, in Base64: a red box on white."""
     picture = Image.new("P", (201, 201), 0)
     picture.putpalette([255, 255, 255, 200, 30, 30])
     ImageDraw.Draw(picture).rectangle((50, 70, 150, 140), fill=1)

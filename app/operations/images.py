@@ -86,7 +86,7 @@ def update_image(services: Services, call: Call) -> dict[str, Any]:
 
 
 def delete_image(services: Services, call: Call) -> dict[str, Any]:
-    """Delete images; from the answer on no search returns them."""
+    """Delete images; once this is answered, no search returns them."""
     settings, catalog = services.settings, services.catalog
     request = parse(DeleteImageRequest, call.body, settings)
     if not request.image_id_list:
@@ -121,12 +121,12 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
 
 
 def raw_names(raw: Any) -> dict[str, Any]:
-    """Return the names as the client sent them, whatever they are."""
+    """Return the names as the client sent them, valid or not; None for one that is missing."""
     known = raw if isinstance(raw, dict) else {}
     return {"image_id": known.get("image_id"), "product_id": known.get("product_id")}
 
 
-#: What may be wrong with the names of an image.
+#: Codes of invalid names of an image.
 NAME_FAULTS = (errors.InvalidProductId, errors.InvalidImageId)
 
 OPERATIONS = (

@@ -1,6 +1,6 @@
-"""add_image: judges the images of a call, writes those that may be taken, and answers at once.
+"""add_image: checks the images of a call, writes the valid ones as a task, and answers at once.
 
-What needs a look-up, a download or a model is judged later, by the workers.
+What needs DNS, a download or a model is checked later, by the workers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from catalog.store import Catalog
 from contract import errors
 from contract.errors import ContractError
 
-#: How long a call waits for another one that holds the same names, and looks again.
+#: How long a call waits for another that holds the same names, and pauses between checks.
 DECISION_SECONDS = 2.0
 DECISION_PAUSE = 0.1
 
@@ -72,13 +72,13 @@ class AddImageRequest(RequestModel):
 
 @dataclass
 class JudgedItem:
-    """An item of image_list, and all that is wrong with it."""
+    """An item of image_list, with all of its faults."""
 
     raw: Any
     faults: list[type[ContractError]]
-    names: ImageIdItem | None  #: None where one of its names is not valid
-    item: NewImageItem | None  #: None where one of its fields is not valid
-    content: Content | None  #: None where it has none that could be taken
+    names: ImageIdItem | None  #: None if one of its names is not valid
+    item: NewImageItem | None  #: None if one of its fields is not valid
+    content: Content | None  #: None if it is absent or not valid
 
 
 def add_image(services: Services, call: Call) -> dict[str, Any]:
@@ -91,14 +91,14 @@ def add_image(services: Services, call: Call) -> dict[str, Any]:
         raise errors.ImageNumExceedTotalLimit
     if call.idempotency_key is None:
         return _take(services, call.user, request, None)
-    # Before anything that may have changed since: a repeat is answered as the first call was.
+    # Checked before anything that may have changed since: a repeat gets the first answer.
     key, answer = _take_key(services, call, call.idempotency_key)
     if answer is not None:
         return answer
     try:
         return _take(services, call.user, request, key)
     except (ContractError, Refused, Busy):
-        # Nothing was taken, so a repeat may be judged anew.
+        # Nothing was taken, so a repeat is checked anew.
         services.catalog.keys.give_back(key)
         raise
 
@@ -106,7 +106,11 @@ def add_image(services: Services, call: Call) -> dict[str, Any]:
 def _take(
     services: Services, user: str, request: AddImageRequest, key: KeyRow | None
 ) -> dict[str, Any]:
-    """Take what may be taken; `key` is told of the task before anything else is written."""
+    """Write the valid images as a task and return the result.
+
+    The task's id is noted in `key` before anything else is written. Raises Refused if no image is
+    valid, Busy if the backlog is full or another call interferes.
+    """
     settings, catalog = services.settings, services.catalog
     collection = services.collection(user, request.collection_name)
     services.backlog.check()
@@ -142,7 +146,7 @@ def _take(
         if not written.items:
             raise Refused(errors.NoInvalidImage, failed_list=failed_list)
     except Exception:
-        # Where this fails as well, the sweep undoes it later.
+        # If this fails too, the sweep undoes it later.
         abandon(catalog, draft.submission)
         raise
     task = _open(catalog, draft, written, failed_list if key else [])
@@ -158,7 +162,10 @@ def _take(
 def _open(
     catalog: Catalog, draft: Draft, written: Written, refusals: list[dict[str, Any]]
 ) -> TaskRow:
-    """Make a task of a submission; raises Busy, or what the database raises, where it is none."""
+    """Open a submission as a task and return it.
+
+    If it did not become one, raises Busy or what the database raises.
+    """
     try:
         return open_task(catalog, draft, written, refusals)
     except SubmissionCutOffError as error:
@@ -171,10 +178,10 @@ def _open(
 
 
 def _await_decision(catalog: Catalog, draft: Draft, written: Written) -> None:
-    """Wait until it is sure that the names which are taken stay so; raises Busy.
+    """Wait until it is certain that the names which are taken stay so. Raises Busy if that lasts.
 
-    A client that got no answer and repeats its call must not be told that its images are
-    there, if the first call was cut off and is about to be undone.
+    A client that got no answer and repeats its call must not be told that its images are there, if
+    the first call was cut off and is about to be undone.
     """
     taken = [p for p, fault in written.refused.items() if fault is errors.RepeatImageNameInDb]
     deadline = time.monotonic() + DECISION_SECONDS
@@ -185,9 +192,10 @@ def _await_decision(catalog: Catalog, draft: Draft, written: Written) -> None:
 
 
 def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[str, Any] | None]:
-    """Return the row of a key to work on, or the answer that was given with it before.
+    """Return the row of an idempotency key, and the answer that was given with it, or None.
 
-    Raises Busy while another call works on it.
+    Without an answer, the call holds the key and is to do its work. Raises Busy while another call
+    does, InvalidParameterJson for a malformed key or one used with another body.
     """
     if not (0 < len(text) <= KEY_CHARACTERS and text.isascii() and text.isprintable()):
         raise errors.InvalidParameterJson
@@ -198,7 +206,7 @@ def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[s
         raise errors.InvalidParameterJson
     if is_new:
         return key, None
-    # The submission first: one that is opened between the two reads is found as a task.
+    # The submission is read first: if it is opened between the two reads, the task is found.
     submission = key.task_id and catalog.tasks.submission(key.task_id)
     task = key.task_id and catalog.tasks.find(key.task_id)
     if task:
@@ -222,7 +230,7 @@ def _failed_list(judged: list[JudgedItem]) -> list[dict[str, Any]]:
 
 
 def _judge_items(services: Services, raw_items: list[Any]) -> list[JudgedItem]:
-    """Judge each item by itself: its fields, its content, and whether its name comes again."""
+    """Check each item: its fields, its content, and whether its image_id is repeated."""
     judged: list[JudgedItem] = []
     seen: set[str] = set()
     for raw in raw_items:
@@ -237,7 +245,7 @@ def _judge_items(services: Services, raw_items: list[Any]) -> list[JudgedItem]:
 
 
 def _judge_item(services: Services, raw: Any) -> JudgedItem:
-    """Judge fields and content of an item, each though the other is not valid."""
+    """Check fields and content of an item, each even if the other is not valid."""
     item, faults = judge(NewImageItem, raw, services.settings)
     names = item or judge(ImageIdItem, raw, services.settings)[0]
     text = raw.get("image_content") if isinstance(raw, dict) else None
@@ -253,10 +261,10 @@ def _judge_item(services: Services, raw: Any) -> JudgedItem:
 def _judge_by_catalog(
     services: Services, collection: CollectionRow, judged: list[JudgedItem]
 ) -> dict[str, ProductRow]:
-    """Add the faults that only the catalogue knows; return the products that exist, by id.
+    """Add the faults that only the catalogue shows; return the existing products by id.
 
-    Names and places are taken later, where two calls at once can't both have them; here
-    an image that fails anyway is told all of its faults.
+    Names and product slots are claimed later, where two calls at once can't both have them; here an
+    image that fails anyway gets all of its faults.
     """
     catalog, limit = services.catalog, image_limit(services.settings.images_per_product)
     named = [(one, one.names) for one in judged if one.names is not None]

@@ -1,4 +1,4 @@
-"""GET of a kept picture, for those who may see its collection."""
+"""GET /v1/picture: a kept picture, for the user of its collection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.http.fields import CollectionName, Identifier, RequestModel, judge
 from app.services import Services
 from catalog.flows.lookup import labels_of
 
-#: A browser may show a picture again for so long without asking, in seconds.
+#: Seconds for which a browser may show a picture again without asking.
 CACHE_SECONDS = 600
 
 
@@ -39,7 +39,7 @@ def add_pictures(flask_app: Flask, services: Services) -> None:
 
 
 def _find(services: Services, user: str, asked: PictureRequest) -> bytes | None:
-    """Return the JPEG of an image that is there and whose picture is kept."""
+    """Return the JPEG of an image, or None if there is no such image or it has no kept picture."""
     collection = services.catalog.collections.find(user, asked.collection_name)
     if collection is None:
         return None

@@ -116,7 +116,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
 def _insert(
     services: Services, collection: CollectionRow, products: list[NewProduct]
 ) -> dict[str, type[ContractError]]:
-    """Insert as many products as are new and have room; give the faults of the rest by id."""
+    """Insert the products that are new and have room; return the faults of the others by id."""
     catalog, limit = services.catalog, services.settings.products_per_collection
     ids = [product.product_id for product in products]
     for leaving in catalog.products.being_deleted(collection.generation, ids):
@@ -126,8 +126,8 @@ def _insert(
     new = [product for product in products if product.product_id not in existing]
     if not new:
         return refused
-    # Counted before they are written, and given back where there is no room: two calls
-    # at once can't exceed the limit together.
+    # Counted before they are written, and taken back if there is no room, so that two calls at once
+    # can't exceed the limit together.
     count = catalog.collections.add_products(collection.key, collection.generation, len(new))
     room = len(new) if not limit else max(0, min(len(new), len(new) - (count - limit)))
     refused |= dict.fromkeys(
@@ -143,7 +143,7 @@ def _insert(
 
 
 def delete_product(services: Services, call: Call) -> dict[str, Any]:
-    """Delete the products of a list, with their images, those on their way too."""
+    """Delete the products of a list, with all their images, also those still in work."""
     settings, catalog = services.settings, services.catalog
     request = parse(DeleteProductRequest, call.body, settings)
     _check_count(request.product_id_list, settings.deletions_per_call)
@@ -160,7 +160,7 @@ def delete_product(services: Services, call: Call) -> dict[str, Any]:
             wanted[item.product_id] = None
     products = catalog.products.find(collection.generation, wanted)
     if missing := wanted.keys() - products:
-        # A deletion that was cut off before its answer: a repeat ends it.
+        # A deletion that was interrupted before its answer: repeating the call completes it.
         begun = catalog.products.being_deleted(collection.generation, missing)
         products |= {product.product_id: product for product in begun}
     failed.extend((i, errors.NotExistingProduct) for i in wanted if i not in products)
@@ -174,7 +174,7 @@ def delete_product(services: Services, call: Call) -> dict[str, Any]:
 
 
 def _delete(services: Services, products: list[ProductRow]) -> None:
-    """Delete products; from the moment on in which all images are flagged, no fault is raised."""
+    """Delete products. Once all their images are flagged, a fault is logged and not raised."""
     if not products:
         return
     catalog = services.catalog

@@ -90,8 +90,8 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
         services.searches.release()
     if "fault" in answer:
         fault = BY_MESSAGE[answer["fault"]]
-        # A picture in which the model sees nothing matches nothing; the contract has no number
-        # of its own for it.
+        # A picture in which the model sees nothing matches nothing; the contract has no other
+        # number for it.
         raise errors.NoMatchedProduct if fault is errors.NoAvailableFeature else fault
     return {"rectangle": answer["rectangle"], "images": answer["images"]}
 

@@ -52,7 +52,7 @@ class TaskStatusRequest(RequestModel):
 
 
 def task_status(services: Services, call: Call) -> dict[str, Any]:
-    """Tell how far a task is."""
+    """Report which images of a task succeeded, failed, or are pending."""
     request = parse(TaskStatusRequest, call.body, services.settings)
     user = user_of(request.task_id)
     if user is None:
@@ -87,7 +87,7 @@ def _answer(standing: TaskStanding) -> dict[str, Any]:
 
 
 def list_tasks(services: Services, call: Call) -> dict[str, Any]:
-    """List tasks, newest first, with how many images of each are where.
+    """List tasks, newest first, with the number of images in each state.
 
     Takes three round trips at most, however many tasks there are and whatever their state.
     """

@@ -1,7 +1,4 @@
-"""The OpenAPI document of the API, made from the declarations that also validate and route.
-
-Knows the operations' declarations and nothing of how they are served.
-"""
+"""The OpenAPI document of the API, made from the declarations that also validate and route."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from contract.errors import ContractError
 
 Schema = dict[str, Any]
 
-#: What every call may be answered, whatever its operation: HTTP status, error, when.
+#: Answers that every operation may have: HTTP status, error, when.
 HTTP_FAULTS: tuple[tuple[int, type[ContractError], str], ...] = (
     (400, errors.InvalidParameterJson, "The body is not a JSON object, or one too large or deep."),
     (404, errors.InvalidParameterJson, "There is no such path."),
@@ -93,11 +90,11 @@ class _Untitled(GenerateJsonSchema):
     """JSON schemas without a title for each field that only repeats its name."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        """Say no."""
+        """Return False."""
         return False
 
     def default_schema(self, schema: Any) -> Schema:
-        """Leave out a default of null, which says no more than that a field may be absent."""
+        """Return the schema without a default of null: a field that may be absent says enough."""
         found = super().default_schema(schema)
         if found.get("default", ...) is None:
             del found["default"]

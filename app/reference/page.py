@@ -1,7 +1,4 @@
-"""/openapi.json, and /docs: the same as a page of plain HTML, rendered here.
-
-The page loads nothing, runs nothing, and needs nothing from elsewhere.
-"""
+"""/openapi.json, and /docs: the same as one page of HTML, without scripts or other files."""
 
 from __future__ import annotations
 
@@ -27,14 +24,14 @@ _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 
 
 def content_policy(page: bytes) -> str:
-    """Return the policy by which the page may use its own style, and nothing else."""
+    """Return a Content-Security-Policy that allows the page its own style, and nothing else."""
     hashes = (b64encode(hashlib.sha256(style).digest()).decode() for style in _STYLE.findall(page))
     styles = " ".join(f"'sha256-{one}'" for one in hashes)
     return f"{CONTENT_POLICY}; style-src {styles}"
 
 
 def add_reference(flask_app: Flask, operations: Sequence[Operation], settings: Settings) -> None:
-    """Add the two paths; what they answer is made at the first call."""
+    """Add both paths; their content is made at the first call."""
     making = threading.Lock()
 
     @cache
@@ -113,7 +110,7 @@ def _shown(told: Schema, path: str) -> dict[str, Any]:
 
 
 def fields(told: Schema, schema: Schema, prefix: str = "") -> Iterator[ShownField]:
-    """Return the fields of an object's schema, those of nested objects after their parent."""
+    """Yield the fields of an object's schema, those of nested objects after their parent."""
     schema = _resolved(told, schema)
     for name, raw in schema.get("properties", {}).items():
         options = [_resolved(told, option) for option in raw.get("anyOf", [raw])]
@@ -151,7 +148,7 @@ def _kind(schema: Schema, items: Schema) -> str:
 
 
 def _notes(schema: Schema) -> Iterator[str]:
-    """Return the limits of a field in words."""
+    """Yield the limits of a field in words."""
     if "description" in schema:
         yield schema["description"]
     if "enum" in schema:

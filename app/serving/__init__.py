@@ -1,1 +1,1 @@
-"""gunicorn around the application: its configuration, its worker, and clients that are slow."""
+"""gunicorn around the application: its configuration and a worker that bears slow clients."""

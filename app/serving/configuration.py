@@ -1,4 +1,4 @@
-"""gunicorn's configuration, from the settings; gunicorn_conf.py is what gunicorn reads."""
+"""gunicorn's configuration, made from the settings; gunicorn reads it through gunicorn_conf.py."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from config.settings import Settings, settings
 
 
 class _OurLogger(Logger):  # type: ignore[misc]
-    """gunicorn's lines, written as all others are."""
+    """gunicorn's logger, whose lines go through our formatter."""
 
     def setup(self, cfg: Any) -> None:
-        """Write nothing itself; hand every line on."""
+        """Remove gunicorn's handlers and hand every line to the root logger."""
         super().setup(cfg)
         configure_logging(settings())
         for logger in (self.error_log, self.access_log):
@@ -27,7 +27,7 @@ class _OurLogger(Logger):  # type: ignore[misc]
 
 
 def _on_starting(_server: Any) -> None:
-    """Compare schema and secret key in the parent, where a refusal ends the whole API."""
+    """Check schema and secret key in the parent, where a refusal ends the whole API."""
     chosen = settings()
     await_schema(
         chosen.mongo_url.get_secret_value(),
@@ -38,7 +38,7 @@ def _on_starting(_server: Any) -> None:
 
 
 def _post_worker_init(_worker: Any) -> None:
-    """Report on this machine, from each process that serves."""
+    """Start the reports of a process that serves."""
     chosen = settings()
     connection = connect_redis(
         chosen.redis_url.get_secret_value(),
@@ -49,7 +49,7 @@ def _post_worker_init(_worker: Any) -> None:
 
 
 def gunicorn_settings(chosen: Settings) -> dict[str, Any]:
-    """Return gunicorn's settings by their names."""
+    """Return gunicorn's settings by name."""
     host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     return {
         "logger_class": _OurLogger,
@@ -61,7 +61,7 @@ def gunicorn_settings(chosen: Settings) -> dict[str, Any]:
         "worker_class": "app.serving.worker.ApiWorker",
         "threads": chosen.api_threads,
         "worker_connections": max(chosen.clients_per_process, 2 * chosen.api_threads),
-        # The query of /v1/picture is the longest: three names, each character as nine at most.
+        # The query of /v1/picture is the longest: three names, up to nine bytes a character.
         "limit_request_line": 4_094,
         "limit_request_fields": 64,
         "limit_request_field_size": 8_190,
@@ -71,6 +71,6 @@ def gunicorn_settings(chosen: Settings) -> dict[str, Any]:
         "accesslog": None,
         "loglevel": chosen.log_level.lower(),
         "proc_name": "snapsku api",
-        # Its path is one for all stacks of a user, and nobody here controls gunicorn that way.
+        # All stacks of a user would share its path, and nothing here uses it.
         "control_socket_disable": True,
     }

@@ -1,4 +1,4 @@
-"""What gunicorn reads, and nothing else imports: `gunicorn -c app/serving/gunicorn_conf.py`."""
+"""gunicorn's configuration file, not to be imported: `gunicorn -c app/serving/gunicorn_conf.py`."""
 
 from app.serving.configuration import gunicorn_settings
 from config.settings import settings

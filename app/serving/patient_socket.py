@@ -1,7 +1,7 @@
 """A connection on which no thread ever waits for the client.
 
-What is read has arrived before, see `app.serving.request_buffer`; what is written and does not
-fit into the system's buffer is kept, and goes out when the client takes it.
+A read returns what has arrived already, see `app.serving.request_buffer`; what is written and does
+not fit into the system's buffer is kept, and sent when the client takes it.
 """
 
 from __future__ import annotations
@@ -14,36 +14,42 @@ class PatientSocket(socket.socket):
     """A socket of a client, as gunicorn's parser and writer use it."""
 
     def __init__(self, accepted: socket.socket) -> None:
-        """Take the connection over; `accepted` is of no use any more."""
+        """Take over the connection of `accepted`, which can't be used any more."""
         super().__init__(fileno=accepted.detach())
         self.is_whole = False  #: all of the request was there when it was handed over
-        self.early = b""  #: came after the request, and belongs to the next one
+        self.early = b""  #: bytes after the request, which belong to the next one
         self.unsent = bytearray()
         self._request = memoryview(b"")
 
     def hand_over(self, request: bytes, early: bytes, *, is_whole: bool) -> None:
-        """Return what `recv` is to give, and what came after it."""
+        """Set the bytes that `recv` returns, and those that came after the request."""
         self._request = memoryview(request)
         self.early = early
         self.is_whole = is_whole
 
     def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002
-        """Return what is left of the request; nothing at its end, as if the client had closed."""
+        """Return the next bytes of the request; b"" at its end, as if the client had closed."""
         piece = bytes(self._request[:size])
         self._request = self._request[size:]
         return piece
 
     def receive(self, size: int) -> bytes:
-        """Return what is there on the wire; raises BlockingIOError where nothing is."""
+        """Return bytes from the wire; b"" at its end.
+
+        Raises BlockingIOError if there are none now.
+        """
         return super().recv(size, socket.MSG_DONTWAIT)
 
     def sendall(self, data: Any, flags: int = 0) -> None:  # noqa: ARG002
-        """Send what the system takes at once, and keep the rest."""
+        """Send what the system takes at once, and keep the rest for `flush`."""
         self.unsent += data
         self.flush()
 
     def flush(self) -> bool:
-        """Send what is kept; tell whether nothing is left. Raises OSError: the client is gone."""
+        """Send what is kept; return whether nothing is left.
+
+        Raises OSError if the client is gone.
+        """
         self.setblocking(False)
         while self.unsent:
             try:

@@ -1,4 +1,4 @@
-"""Answers to what never reaches the application: the envelope, as bytes for a socket."""
+"""Answers to requests that never reach the application: the envelope, as bytes for a socket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RawAnswer:
     make: partial[Response]
 
     def made(self) -> tuple[str, bytes]:
-        """Return a new request id, and the bytes of an answer with it."""
+        """Return a new request id, and the bytes of an answer that carries it."""
         response = self.make()
         request_id = uuid.uuid4().hex
         response.headers[REQUEST_ID_HEADER] = request_id

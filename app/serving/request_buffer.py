@@ -1,17 +1,17 @@
-"""The bytes of a request as they come in, and the moment in which all of it is there.
+"""Collects the bytes of a request until all of it is there.
 
-Only that is judged here; what the request says, gunicorn's parser judges. Where the two
-might differ, this one hands over early, and the connection ends with the answer.
+Only that is decided here; gunicorn's parser reads the request. Where the two might differ, the
+request is handed over early, and the connection ends with the answer.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Request line and headers may take so many bytes together.
+#: Most bytes of request line and headers together.
 HEAD_BYTES = 32 * 1024
 
-#: A body in chunks may have so many: each costs a step, whatever its size.
+#: Most chunks of a body: each costs a step, whatever its size.
 CHUNKS = 20_000
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
@@ -22,14 +22,14 @@ _CHUNK_LINE_BYTES = 1_024
 
 
 class Arrival:
-    """A request that arrives. Not for use by several threads."""
+    """A request that arrives. Not thread-safe."""
 
     def __init__(self, body_bytes: int) -> None:
-        """Wait for no body over `body_bytes`; 0 stands for no limit."""
+        """Wait for no body over `body_bytes`; 0: no limit."""
         self.is_whole = False  #: every byte of the request is there
-        self.is_ready = False  #: whole, or such that it is refused without the rest
-        self.is_too_long = False  #: of its head there is no end
-        self.wants_continue = False  #: the client waits for a word before it sends the body
+        self.is_ready = False  #: whole, or to be refused without the rest
+        self.is_too_long = False  #: its head is over HEAD_BYTES
+        self.wants_continue = False  #: the client waits for "100 Continue" before the body
         self._body_bytes = body_bytes
         self._buffer = bytearray()
         self._head_end = 0
@@ -41,7 +41,7 @@ class Arrival:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take what came in."""
+        """Add received bytes, and set the flags that follow from them."""
         searched = max(0, len(self._buffer) - 3)
         self._buffer += data
         if not self._head_end:
@@ -103,7 +103,7 @@ class Arrival:
             if self._body_bytes and after - self._head_end > 2 * self._body_bytes:
                 self.is_ready = True
                 return
-            # A line is looked at again until it is there as a whole, with its chunk.
+            # The chunk is not there as a whole: its line is read again when more arrives.
             if after > len(self._buffer):
                 self._chunks -= 1
                 return

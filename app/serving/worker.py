@@ -1,10 +1,10 @@
 """gunicorn's worker with threads, for clients that can't be trusted to be quick.
 
-A thread gets a request when all of it is there, and is free again when its answer is made:
-the worker's loop reads and writes for all connections, so a client that sends or takes one
-byte a second costs a connection, and never a thread. Each of the three phases, arriving,
-being answered and ending, has a deadline; where connections or memory run short, the one
-that has been at it for the longest is ended first.
+A thread gets a request when all of it is there, and is free again when its answer is made: the
+worker's loop reads and writes for all connections, so a client that sends or takes one byte a
+second occupies a connection, and never a thread. Each of the three phases, arriving, being answered
+and ending, has a deadline; if connections or memory run short, the connection that has waited for
+the longest is ended first.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from config.settings import settings
 
 log = structlog.get_logger(__name__)
 
-#: Bytes read from one connection before it is another's turn.
+#: Most bytes that are read from one connection at a time.
 PIECE_BYTES = 256 * 1024
 
-#: After the answer the rest of what a client sends is thrown away: for so long, and so much.
+#: After the answer, what the client still sends is discarded: for so long, and so much.
 ENDING_SECONDS = 2.0
 ENDING_BYTES = 16 * 2**20
 
-#: What a stopping worker still gives a request that is arriving; seconds.
+#: Seconds that a stopping worker gives a request that is still arriving.
 STOP_SECONDS = 5.0
 
-#: How often deadlines are looked at; seconds.
+#: Seconds between two checks of the deadlines.
 LOOK_SECONDS = 0.5
 
-# gunicorn's own name says no more than this, but ours is ours to choose.
+# The header Server of every answer.
 wsgi.SERVER = "snapsku"
 
 
@@ -63,10 +63,10 @@ class Wait:
 
 
 class ApiWorker(ThreadWorker):  # type: ignore[misc]
-    """See above. It also gives its port free once its parent is dead.
+    """The worker that this module describes; it also frees its port when its parent is dead.
 
-    gunicorn's own goes on with the connections that it has, for as long as a graceful stop
-    may take, and listens meanwhile: the next parent gets no port, new callers no answer.
+    gunicorn's own goes on with the connections that it has, for as long as a graceful stop may
+    take, and listens meanwhile: the next parent can't bind the port, and new clients get no answer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -80,13 +80,13 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         self._stops_at: float | None = None
 
     def is_parent_alive(self) -> bool:
-        """Return whether the parent lives; if not, listen no longer and keep no connection."""
+        """Return whether the parent lives; if not, stop listening and keep no connection."""
         if super().is_parent_alive():
             return True
         self.alive = False
         self.set_accept_enabled(False)
         for listener in self.sockets:
-            # Those that the system let in already would be cut off with the listener.
+            # Connections that the system has accepted already would be cut off with the listener.
             for _ in range(self.cfg.backlog):
                 before = self.nr_conns
                 self.accept(listener)
@@ -96,7 +96,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         return False
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection."""
+        """Accept a connection; without a free descriptor, end the oldest one instead."""
         try:
             accepted, address = listener.accept()
         except OSError as error:
@@ -109,18 +109,18 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         self.enqueue_req(TConn(self.cfg, PatientSocket(accepted), address, listener.getsockname()))
 
     def enqueue_req(self, conn: Any) -> None:
-        """Wait for a request, and then have a thread answer it."""
+        """Read a request from a connection, then have a thread answer it."""
         wait = Wait(conn, time.monotonic() + self._client_seconds, Arrival(self._body_bytes))
         early, conn.sock.early = conn.sock.early, b""
         self._begin(wait, selectors.EVENT_READ, self._receive)
         if early:
             self._take(wait, early)
         else:
-            # A stopping worker ends those of which nothing came: it must know by then.
+            # Read at once, since a stopping worker ends the connections of which nothing came.
             self._receive(wait)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
-        """Go on with a connection whose request was answered."""
+        """Send the rest of an answer, then keep or end its connection."""
         try:
             is_kept = bool(fs.result()) and conn.sock.is_whole
             is_sent = conn.sock.flush()
@@ -147,8 +147,8 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         self._hold(wait, len(conn.sock.unsent))
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
-        """Answer in the envelope what never came to the application."""
-        # A header that the application gave is a ParseException, too, and a fault of ours.
+        """Answer in the envelope a request that never reached the application."""
+        # An invalid header of the application's answer is a ParseException too, but our fault.
         of_ours = isinstance(exc, InvalidResponseHeader | InvalidResponseHeaderName)
         if isinstance(exc, ParseException) and not of_ours:
             self._answer(client, MALFORMED, type(exc).__name__)
@@ -157,7 +157,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             self._answer(client, FAULT, type(exc).__name__)
 
     def murder_pending(self) -> None:
-        """End what has come to its deadline, and the oldest where there are too many."""
+        """End the connections past their deadline, and the oldest one if there are too many."""
         if self.nr_conns >= self.worker_connections:
             self._end_oldest()
         now = time.monotonic()
@@ -169,14 +169,14 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         for wait in list(self._waits.values()):
             is_idle = wait.arrival is not None and not len(wait.arrival)
             if self._stops_at is not None and is_idle:
-                # The next request may be on its way, on a connection that was promised to last.
+                # A kept connection whose next request may be on its way gets a moment.
                 if now >= wait.began + STOP_KEEPALIVE_LINGER:
                     self._end(wait)
             elif now >= min(wait.deadline, self._stops_at or wait.deadline):
                 self._end(wait, MALFORMED, "too slow")
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        # Where the next request begins is known only of one that was there as a whole.
+        # Where the next request begins is known only if this one was there as a whole.
         return bool(conn.sock.is_whole and super()._keepalive_after(conn, keepalive))
 
     def _receive(self, wait: Wait) -> None:
@@ -221,7 +221,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             self._linger(conn)
 
     def _linger(self, conn: Any) -> None:
-        """Read on for a moment: closed with something unread, the client loses its answer."""
+        """Discard input for a moment: closed with bytes unread, a client loses its answer."""
         wait = Wait(conn, time.monotonic() + ENDING_SECONDS)
         left = ENDING_BYTES
 
@@ -282,7 +282,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
 
     def _answer(self, client: Any, answer: RawAnswer, reason: str) -> None:
         request_id, data = answer.made()
-        # What was sent is not repeated: a request line may hold a secret.
+        # The request is not logged: its line may contain a secret.
         log.warning("refused", request_id=request_id, status=answer.status, reason=reason)
         with contextlib.suppress(OSError):
             client.sendall(data)

@@ -1,9 +1,9 @@
-"""Celery's transport over Redis, whose workers survive that a connection breaks at work.
+"""Let a worker survive a connection to Redis that breaks while it works.
 
-A worker that loses Redis closes its channels, and then may still acknowledge or put back
-messages through one of them. kombu 5.7 does not find the address of the connection any more and
-raises AttributeError, which ends the worker; a ConnectionError it would log and go on. Nothing is
-lost by that: the sweep sends again what has a lease that ran out or a message that got lost.
+A worker that loses Redis closes its channels, and then may still acknowledge or put back messages
+through one of them. kombu 5.7 no longer finds the address of the connection and raises
+AttributeError, which ends the worker; a ConnectionError would be logged, and the worker go on. No
+work is lost by that: the sweep sends again what has an expired lease or a lost message.
 
 For kombu 5.7; no issue upstream is known to us. May go when a closed channel raises a
 ConnectionError.
@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
-    """A channel that says what is wrong when it is used after its end."""
+    """A channel that raises ConnectionError when it is used after its connection was closed."""
 
     def _connparams(self, asynchronous: bool = False) -> Any:
         if self.connection is None or self.connection.client is None:
@@ -27,12 +27,12 @@ class Channel(redis.Channel):  # type: ignore[misc]
 
 
 class Transport(redis.Transport):  # type: ignore[misc]
-    """The transport with such channels."""
+    """Celery's transport over Redis with such channels."""
 
     Channel = Channel
 
 
 def install() -> None:
-    """Have every URL of Redis use this transport."""
+    """Use this transport for every URL of Redis."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"

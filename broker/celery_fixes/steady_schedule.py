@@ -1,6 +1,6 @@
-"""The time that beat goes by: one that nobody can set.
+"""Run beat's schedule by a clock that can't be set.
 
-What a jump of the clock did to the times in rows is mended by catalog.rows.row_clock.
+Times in rows are corrected after a jump of the clock by catalog.rows.row_clock.
 
 For celery 5.7; no issue upstream is known to us. May go when beat goes by a monotonic clock.
 """
@@ -14,13 +14,13 @@ from celery.schedules import schedule
 
 
 def steady_now() -> datetime:
-    """Return a time that only ever goes forward, second by second; its date means nothing."""
+    """Return the monotonic time as a datetime; its date means nothing."""
     return datetime.fromtimestamp(time.monotonic(), UTC)
 
 
 def every(seconds: float) -> schedule:
-    """Return a schedule of beat that comes due every so many seconds, wherever the clock jumps.
+    """Return a schedule of beat that is due every `seconds`, however the wall clock is set.
 
-    Celery's own goes by the wall clock: set back by an hour, it would send nothing for an hour.
+    Celery's own uses the wall clock: set back by an hour, it would send nothing for an hour.
     """
     return schedule(seconds, nowfun=steady_now)

@@ -1,9 +1,8 @@
-"""A worker that runs but takes no message any more ends itself, and its supervisor starts it anew.
+"""End a worker that runs but takes no messages, so that its supervisor starts it again.
 
-A consumer can lose its place in the event loop when its connection is lost at a bad moment
-(celery issues 8030 and 10205, kombu 2492 and 2629): it answers `inspect`, holds its
-connection, and never reads from it again. No supervisor sees that, so the worker looks at
-itself, from a thread of its parent process.
+A consumer can drop out of the event loop when its connection is lost at a bad moment (celery issues
+8030 and 10205, kombu 2492 and 2629): it answers `inspect`, holds its connection, and never reads
+from it again. No supervisor sees that, so a thread of the worker's parent process checks.
 
 For celery 5.7 and kombu 5.7. May go when those issues are closed.
 """
@@ -28,41 +27,43 @@ from config.settings import settings
 
 log = structlog.get_logger(__name__)
 
-#: Looks in a row that must find messages waiting and the worker idle.
+#: Consecutive checks that must find messages waiting and the worker idle.
 LOOKS = 10
 
-#: kombu's longest pause between two tries to connect, and some more: whoever tries is not stuck.
+#: More than kombu's longest pause between two tries to connect: a worker that still tries is not
+#: stuck.
 RECONNECT_SECONDS = 45.0
 
-#: A worker that does not end on SIGTERM within this time is killed; the index saves meanwhile.
+#: A worker that has not ended this long after SIGTERM is killed; the index saves meanwhile.
 END_SECONDS = 30.0
 
 _stopping = threading.Event()
 
 
 class Patience:
-    """For how many looks in a row each queue had messages that an idle worker did not take.
+    """Counts the consecutive checks in which an idle worker left messages in a queue.
 
-    Looks are counted, not seconds: a process that was suspended had no chance meanwhile.
+    Checks are counted, not seconds: a process that was suspended made none meanwhile.
     """
 
     def __init__(self, looks: int, looks_of_reconnecting: int) -> None:
-        """So many looks make a worker stuck, so many one that is not connected."""
+        """Consecutive idle checks before a connected (disconnected) worker counts as stuck."""
         self._looks = looks
         self._looks_of_reconnecting = looks_of_reconnecting
         self._waited: dict[tuple[str, bool], int] = {}
         self._done = -1
 
     def stuck(self, waiting: Mapping[str, bool], busy: bool, done: int) -> list[str]:
-        """Take note of a look, and give the queues on which the worker is stuck.
+        """Record a check, and return the queues on which the worker is stuck.
 
-        `waiting` are the queues that it should take from and that hold messages, each with
-        whether it believes to do so; `done` is how many messages it ever took.
+        `waiting` are the queues that hold messages and that it should take from, each with whether
+        it believes that it does; `busy` is whether it works; `done` is how many messages it ever
+        took.
         """
         if busy or done != self._done:
             self._waited = {}
         else:
-            # Who has just connected again begins anew.
+            # By queue and connection: after a reconnection the count begins anew.
             self._waited = {look: self._waited.get(look, 0) + 1 for look in waiting.items()}
         self._done = done
         return [
@@ -73,7 +74,7 @@ class Patience:
 
 
 class Watchdog:
-    """What is looked at: a consumer of Celery, its queues in Redis, its worker's counters."""
+    """Checks a consumer of Celery: its queues in Redis, and its worker's counters."""
 
     def __init__(self, consumer: Any, client: redis.Redis, stalled_seconds: float) -> None:
         self._consumer = consumer
@@ -82,7 +83,7 @@ class Watchdog:
         self._patience = Patience(LOOKS, LOOKS + round(RECONNECT_SECONDS / self._pause))
 
     def watch(self, stopping: threading.Event) -> list[str]:
-        """Look again and again; give the queues on which the worker is stuck, none if stopped."""
+        """Check until the worker is stuck and return those queues; return [] once stopped."""
         while not stopping.wait(self._pause):
             stuck = self._look()
             if stuck:
@@ -90,7 +91,7 @@ class Watchdog:
         return []
 
     def _look(self) -> list[str]:
-        # One that an operator cancelled is not among these; one of a lost connection is.
+        # Without a queue that an operator cancelled, but with one whose connection was lost.
         queues = list(self._consumer.app.amqp.queues.consume_from)
         return self._patience.stuck(
             {queue: self._believes_to_consume(queue) for queue in self._with_messages(queues)},
@@ -109,13 +110,13 @@ class Watchdog:
                     pipeline.llen(queue)
                 lengths = pipeline.execute()
         except RedisError:
-            # Nobody can take a message then, and whoever tries finds out by itself.
+            # No worker can take a message then, and the consumer notices that by itself.
             return []
         return [queue for queue, length in zip(queues, lengths, strict=True) if length]
 
 
 def install() -> None:
-    """Have this worker look at itself from when it is ready until it shuts down."""
+    """Watch this worker from when it is ready until it shuts down."""
     worker_ready.connect(_begin, weak=False)
     worker_shutting_down.connect(_stop, weak=False)
 
@@ -130,7 +131,7 @@ def _stop(**_: Any) -> None:
 
 def _guard(consumer: Any) -> None:
     chosen = settings()
-    # Of its own: this is the parent of a pool whose children may be forked at any moment.
+    # A client of its own: this is the parent of a pool, whose children may be forked any time.
     client = connect_redis(
         chosen.redis_url.get_secret_value(),
         chosen.redis_timeout_seconds,

@@ -1,1 +1,1 @@
-"""The process that owns the index: its shards kept equal to the rows."""
+"""The process that owns the index and keeps its shards equal to the rows."""

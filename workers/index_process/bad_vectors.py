@@ -1,4 +1,4 @@
-"""Features in the catalogue that no index can take: skipped, and told with the image's name."""
+"""Features in the catalogue that no index can take: skipped, and reported by image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 class BadVectors:
-    """The bad features that this process met, until their images go; for several threads."""
+    """The bad features that this process met, until their images are gone. Thread-safe."""
 
     def __init__(self, catalog: Callable[[], Catalog]) -> None:
         self._catalog = catalog
@@ -25,7 +25,7 @@ class BadVectors:
         self._met: dict[tuple[int, str], str] = {}
 
     def sift(self, model: ModelRow, stored: Mapping[int, Vector]) -> dict[int, Vector]:
-        """Return those features of a model that its index can take, by label."""
+        """Return the features that the model's index can take, by label; log new bad ones."""
         faults = faults_of(stored, model.dimensions)
         new = [label for label in faults if (label, model.model_id) not in self._met]
         self._forget((label, model.model_id) for label in stored.keys() - faults.keys())
@@ -40,14 +40,17 @@ class BadVectors:
         return {label for label in labels if (label, model_id) in self._met}
 
     def forget(self, labels: Iterable[int]) -> None:
-        """Tell no more of images that are gone."""
+        """Forget the bad features of images that are gone."""
         if self._met:
             gone = set(labels)
             self._forget(pair for pair in self._met if pair[0] in gone)
 
     @property
     def images(self) -> list[str]:
-        """The names of their images, each as collection/image id."""
+        """The images with bad features, sorted, each as collection/image id.
+
+        One without a row is named by its label.
+        """
         return sorted(set(self._met.values()))
 
     def _note(self, label: int, model_id: str, row: ImageRow | None, fault: str) -> None:

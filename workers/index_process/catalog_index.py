@@ -1,4 +1,4 @@
-"""The catalogue's features in shards: built from MongoDB, kept up by the index process."""
+"""The catalogue's features in shards: loaded from MongoDB, kept current by the index process."""
 
 from __future__ import annotations
 
@@ -31,39 +31,41 @@ from workers.index_process.image_sets import by_set
 from workers.index_process.restoration import Restoration
 from workers.index_process.set_repair import ModelIndex, SetMending, SetRepair
 
-#: Numbers of the vectors added under one hold of a write lock: some 3 ms that a search may wait.
+#: Numbers of the vectors that are added under one hold of a write lock: a search may wait some 3
+#: ms.
 NUMBERS_PER_WRITE = 1024
 
-#: Pause where MongoDB can't be reached.
+#: Seconds of a pause if MongoDB can't be reached.
 UNREACHABLE_PAUSE = 2.0
 
-#: How long it is told that a snapshot was lost.
+#: Seconds for which the loss of a snapshot is reported.
 LOST_SECONDS = 600.0
 
-#: A checkpoint is written when it moves by more than this.
+#: Seconds by which a checkpoint must have moved to be written.
 CHECKPOINT_SECONDS = 30.0
 
-#: The share of the time that is spent on checkpoints at most: one names the folders of all sets,
-#: 0.4 s for 100,000.
+#: Largest share of the time that is spent on checkpoints: one lists the folders of all sets, 0.4 s
+#: for 100,000.
 CHECKPOINT_SHARE = 0.01
 
-#: A checkpoint claims nothing of the time just before: the index is changed before the row says
-#: so, and the clock of the database may be set by a little.
+#: Seconds that a checkpoint stays behind: the index is changed before the row says so, and the
+#: clock of the database may be adjusted by a little.
 MARGIN_SECONDS = 60.0
 
-#: A clock of the database that gained so much between two looks was set.
+#: A clock of the database that gained more seconds between two looks was set forward.
 STEP_SECONDS = 10.0
 
-#: Images whose features are bad, told by name.
+#: Images with bad features that are reported by name, at most.
 BAD_IMAGES = 20
 
 log = structlog.get_logger(__name__)
 
 
 class CatalogIndex:
-    """Vector indexes, one for each model, that know images by their rows; none until one is known.
+    """Vector indexes, one for each model, that know images by their rows.
 
-    The index of a model holds every findable image that has a feature of that model.
+    The index of a model holds every findable image that has a feature of that model. There is none
+    until a model is known.
     """
 
     def __init__(
@@ -74,10 +76,10 @@ class CatalogIndex:
         memory_bytes: int = 0,
         is_owner: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Snapshots are kept in `directory`, if there is one; 0 `memory_bytes`: no limit.
+        """Keep snapshots in `directory`, if given; 0 `memory_bytes`: no limit.
 
-        `catalog` is asked for at the first use, since a process may still fork before.
-        `is_owner` tells whether no other process can have changed the index up to now.
+        `catalog` is called at the first use, since a process may still fork before. `is_owner`
+        returns whether no other process can have changed the index up to now.
         """
         self._catalog = catalog
         self._shard_capacity = shard_capacity
@@ -103,11 +105,11 @@ class CatalogIndex:
         stopping: threading.Event | None = None,
         between_sets: Callable[[list[VectorIndex]], None] = lambda _: None,
     ) -> list[VectorIndex]:
-        """Make every set hold what the rows say, and ready; end early when `stopping` is set.
+        """Make every set hold what the rows say, and ready; return early if `stopping` is set.
 
-        Return the index of each model, none while there is no model or no database, and call
-        `between_sets` with the same after each set. Other threads may use the indexes
-        meanwhile. For one thread at a time.
+        Return the index of each model, and call `between_sets` with the same after each set; []
+        while there is no model or no database. Other threads may use the indexes meanwhile. For one
+        thread at a time.
         """
         stopping = stopping or threading.Event()
 
@@ -124,24 +126,28 @@ class CatalogIndex:
         return list(self._opened.values())
 
     def keep_checkpoints(self) -> None:
-        """Write down up to when all changes are in the snapshots, where that has moved."""
+        """Write the checkpoints that have moved.
+
+        A checkpoint is a time: all changes before it are in the snapshots.
+        """
         # In this order: an owner at the second moment was the only one at the first.
         ceased, at = self._ceased, self._ceased or now()
         if ceased is None and not self._is_owner():
             return
-        # What changed before the clock was set forward has a time before what its age tells.
+        # A change before the clock was set forward has an earlier time than its age tells.
         longest = self._seconds_since_set_forward(at) if ceased is None else float("inf")
         for model_id, index in self._opened.items():
             if self._restoration.is_behind(model_id):
                 continue
             age = index.unsaved_seconds()
-            # After the end, a change of any age may be one from before it.
+            # After the end of ownership, a change of any age may be one from before it.
             is_known = age == 0.0 if ceased else age < longest
             if not is_known or not index.is_complete or index.not_ready():
                 continue
             until = stamp(at - timedelta(seconds=age + MARGIN_SECONDS))
             moved = (until - (index.checkpoint or 0)) / 1000
-            # One that lies after changes to come, since the clock was set back, claims too much.
+            # A checkpoint that lies after changes to come, since the clock was set back, claims too
+            # much.
             claims_too_much = moved <= -CHECKPOINT_SECONDS
             is_dear = time.monotonic() < self._checkpoint_again_at and ceased is None
             if claims_too_much or (
@@ -161,15 +167,16 @@ class CatalogIndex:
         return steady - self._set_forward_at
 
     def cease(self) -> None:
-        """Take note that another process may change the index from now on."""
+        """Note, as its owner, that another process may change the index from now on."""
         at = now()
         if self._is_owner():
             self._ceased = at
 
     def add(self, images: Iterable[ImageRow]) -> dict[int, set[str]]:
-        """Add all features of images that are good, each to the index of its model.
+        """Add all good features of images, each to the index of its model.
 
-        Return by label the models whose index has the image now.
+        Return by label the models whose index has the image now; images without any have an empty
+        set.
         """
         rows = {image.label: image for image in images}
         added: dict[int, set[str]] = {label: set() for label in rows}
@@ -191,7 +198,7 @@ class CatalogIndex:
         return self._bad.among(labels, model_id)
 
     def lose_bad(self, generation: str, labels: Iterable[int], model_id: str) -> None:
-        """Note images whose feature of a model is bad as lost for that model."""
+        """Record the images whose feature of a model is bad as lost for that model."""
         lost = dict.fromkeys(self.bad(labels, model_id), InsertImageError.message)
         self._catalog().losses.put(generation, model_id, lost)
 
@@ -205,9 +212,9 @@ class CatalogIndex:
         self._catalog().images.shown([image.label for image in images])
 
     def refresh(self, images: Sequence[ImageRow]) -> dict[int, set[str]]:
-        """Put findable images into the sets that their rows name, and out of any other.
+        """Put findable images into the sets that their rows name, and hide them in any other.
 
-        Return by label the models whose index has the image. Twice is as good as once.
+        Return by label the models whose index has the image. May be repeated.
         """
         sets = by_set(images)
         for index in self._all().values():
@@ -232,8 +239,9 @@ class CatalogIndex:
     ) -> Neighbours:
         """Return the `k` labels of a collection nearest to any of the vectors (q, dimensions).
 
-        `model_id` made them; none given, the model of new collections. Raises SetNotReadyError
-        while a set that the search needs is loaded or built.
+        `model_id` is the model that made them, by default that of new collections; there are no
+        neighbours if no worker ever loaded it. Raises SetNotReadyError while a set that the search
+        needs is loaded or built.
         """
         if model_id is None:
             current = self._catalog().models.current()
@@ -245,22 +253,25 @@ class CatalogIndex:
         return index.search(keys, vectors, k)
 
     def drop(self, generation: str) -> int:
-        """Forget the images of a generation, snapshots too; give how many sets it had.
+        """Forget the images of a generation and its snapshots; return how many sets it had.
 
-        Twice is as good as once, and what is added to it later is not kept.
+        May be repeated. What is added to the generation later is not kept.
         """
         return sum(index.drop_generation(generation) for index in self._all().values())
 
     def retire(self, generation: str, model_id: str) -> int:
-        """Forget what one model made of a generation; give how many sets that were.
+        """Forget what one model made of a generation; return how many sets that were.
 
-        It may come back.
+        The sets may come back.
         """
         index = self._open(model_id)
         return 0 if index is None else index.drop_generation(generation, for_ever=False)
 
     def lacking(self, images: Sequence[ImageRow], model_id: str) -> list[ImageRow] | None:
-        """Return the images that a search by a model would not find; None while that is unknown."""
+        """Return the images that a search by a model would not find.
+
+        None while that is unknown, since a set is not ready.
+        """
         index = self._open(model_id)
         if index is None:
             return list(images)
@@ -274,18 +285,18 @@ class CatalogIndex:
         return [row for row in images if not index.contains(by_key[row.label], row.label)]
 
     def state(self) -> dict[SetKey, SetState]:
-        """Return what there is to know of every set of the model of new collections."""
+        """Return the state of every set of the model of new collections; {} without a model."""
         current = self._catalog().models.current()
         index = None if current is None else self._open(current.model_id)
         return {} if index is None else index.state()
 
     def health(self) -> IndexHealth:
-        """Return how the index is, by what is known in this process; asks no database."""
+        """Return the health of the index, as far as this process knows; asks no database."""
         indexes = list(self._opened.values())
         not_saved = [fault for index in indexes for fault in index.not_saved().values()]
         bad = self._bad.images
         return IndexHealth(
-            # Unless the database was asked and knows no model.
+            # Complete without an index only if the database was asked and knows no model.
             is_complete=all(index.is_complete for index in indexes)
             if indexes
             else self._known == {},
@@ -299,7 +310,7 @@ class CatalogIndex:
         )
 
     def _all(self) -> dict[str, VectorIndex]:
-        """Return the index of every model that is in use, opened if need be."""
+        """Return the index of every model that is in use or was opened."""
         with self._opening:
             if not self._opened:
                 before = self._known
@@ -308,7 +319,7 @@ class CatalogIndex:
             return dict(self._opened)
 
     def _open(self, model_id: str) -> VectorIndex | None:
-        """Return the index of a model, None where no worker ever loaded it."""
+        """Return the index of a model, opened if need be; None if no worker ever loaded it."""
         self._all()
         with self._opening:
             if model_id not in self._opened:
@@ -325,8 +336,8 @@ class CatalogIndex:
         return self._known
 
     def _make(self, model_id: str, known_before: Mapping[str, ModelRow] | None) -> None:
-        # Of a model that was not there when this process looked, every feature that there is
-        # comes through this process.
+        # If the model was unknown when this process last looked, each of its features comes through
+        # this process.
         is_new = known_before is not None and model_id not in known_before
         model = (self._known or {})[model_id]
         options = IndexOptions(
@@ -347,7 +358,10 @@ class CatalogIndex:
         self._opened = {**self._opened, model_id: index}
 
     def counts(self, generation: str, model_id: str) -> dict[str, int] | None:
-        """Return how many images a model's sets have, by category; None while one is not ready."""
+        """Return how many images the sets of a model have, by category.
+
+        None while a set is not ready, or without an index of the model.
+        """
         index = self._open(model_id)
         if index is None or not index.is_known(generation):
             return None
@@ -359,7 +373,10 @@ class CatalogIndex:
     def mend(
         self, generation: str, model_id: str, labels: Mapping[str, list[int]], stop: threading.Event
     ) -> SetMending | None:
-        """Make a model's sets hold `labels`, by category, that rows want; None if stopped."""
+        """Make the sets of a model hold the images that the rows want: `labels`, by category.
+
+        Return None if stopped, or without an index of the model.
+        """
         index = self._open(model_id)
         if index is None:
             return None

@@ -1,11 +1,11 @@
 """The thread that compares sets with the rows while the index is in use, and mends them.
 
-At its start the index is made to hold what the rows say. From then on every change reaches it by
-a message. A message that has no effect, by a fault that is not known, would else be noticed at the
-next start alone.
+At its start the index is made to hold what the rows say. From then on every change reaches it by a
+message. Without this thread, a message that had no effect, by a fault that is not known, would only
+be noticed at the next start.
 
-The number of images in each set is compared in every round; what differs twice is compared image
-by image, and one collection in turn is, since two faults may cancel out in a number.
+Each round compares the number of images in each set. A collection that differs twice is compared
+image by image, and so is one collection in turn, since two faults may cancel out in a number.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from catalog.store import Catalog
 from indexer.hnsw.vector_set import SetNotReadyError
 from workers.index_process.catalog_index import CatalogIndex
 
-#: The share of its time that this thread works at most.
+#: Largest share of its time that this thread works.
 SHARE = 0.05
 
-#: What differs is looked at again after it, since an image on its way is in its set first and
-#: gets its outcome then; seconds.
+#: Seconds after which a difference is checked again, since an image on its way is in its set before
+#: it gets its outcome.
 AGAIN_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
 
-#: Of the sets of a collection by category: what the rows say, and what the sets hold.
+#: Images of a collection by category: how many the rows say, and how many the sets hold.
 Counts = tuple[dict[str, int], dict[str, int]]
 
 
@@ -46,23 +46,23 @@ class Comparison:
         seconds: float,
         again_seconds: float = AGAIN_SECONDS,
     ) -> None:
-        """Begin a round at most every so many seconds, the first after that time."""
+        """Begin a round at most every `seconds`, the first one after that time."""
         self._catalog = catalog
         self._shards = shards
         self._seconds = seconds
         self._again_seconds = again_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index comparison", daemon=True)
-        # By generation: differences that are as they must be, such as images of no feature.
+        # By generation: differences that are right, such as images without a feature.
         self._explained: dict[str, Counts] = {}
         self._last_in_turn = ""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def begin_stop(self) -> None:
-        """End soon; safe in a signal handler."""
+        """Let the thread end soon; safe in a signal handler."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -75,7 +75,7 @@ class Comparison:
                 log.exception("comparison of the index with the rows failed")
 
     def compare(self) -> None:
-        """Do one round."""
+        """Do one round. Raises PyMongoError."""
         collections = sorted(self._catalog().collections.all(), key=lambda one: one.generation)
         suspects = [one for one in collections if self._difference(one)]
         if suspects and self._stopping.wait(self._again_seconds):
@@ -86,7 +86,7 @@ class Comparison:
             if one.generation in self._explained
         }
         for collection in suspects:
-            # Of two looks, since a difference that passes is of an image on its way.
+            # Checked a second time, since a difference that passes is of an image on its way.
             difference = self._difference(collection)
             if difference and self._mend(collection):
                 self._explained[collection.generation] = difference
@@ -96,7 +96,7 @@ class Comparison:
             self._mend(collection)
 
     def _difference(self, collection: CollectionRow) -> Counts | None:
-        """Return how many images there should be and are, where that differs unexplained."""
+        """Return both numbers of images if they differ and that is not explained, else None."""
         began = time.monotonic()
         try:
             if self._stopping.is_set() or collection.model_id is None:
@@ -111,7 +111,10 @@ class Comparison:
             self._rest(began)
 
     def _mend(self, collection: CollectionRow) -> bool:
-        """Compare a collection image by image; tell whether it was as it must be."""
+        """Compare a collection image by image and mend it; return whether nothing differed.
+
+        False if it could not be compared, too.
+        """
         wanted: dict[str, list[int]] = {}
         model_id = collection.model_id
         if model_id is None or self._shards.counts(collection.generation, model_id) is None:
@@ -143,5 +146,5 @@ class Comparison:
         return not any(done)
 
     def _rest(self, began: float) -> None:
-        """Pause for as long as makes the work since `began` a small share of the time."""
+        """Pause so long that the work since `began` takes at most SHARE of the time."""
         self._stopping.wait((time.monotonic() - began) * (1 / SHARE - 1))

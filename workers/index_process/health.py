@@ -1,7 +1,4 @@
-"""The thread by which the index process says how it is, as long as it runs.
-
-/readyz reads what it says. Knows nothing of vectors.
-"""
+"""The thread that reports the health of the index in Redis, for /readyz and `snapsku doctor`."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from redis.exceptions import RedisError
 
 from broker.index_reports import IndexReport, IndexReports
 
-#: Between two reports, at most.
+#: Most seconds between two reports.
 REPORT_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -24,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class IndexHealth:
-    """How the index of a process is; see `broker.index_reports.IndexReport`."""
+    """The health of the index of a process; see `broker.index_reports.IndexReport`."""
 
     is_complete: bool
     sets: int = 0
@@ -37,7 +34,7 @@ class IndexHealth:
 
 
 def this_process() -> str:
-    """Return a name of this process that a person can find it by."""
+    """Return a name of this process for operators: its process id and its host."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -52,7 +49,7 @@ class HealthReporter:
         process: str,
         epoch: Callable[[], int | None],
     ) -> None:
-        """Report at least five times in `stalled_seconds`, as long as there is an `epoch`."""
+        """Report at least five times in `stalled_seconds`, while `epoch` returns one."""
         self._health = health
         self._reports = reports
         self._stalled_seconds = stalled_seconds
@@ -62,16 +59,16 @@ class HealthReporter:
         self._thread = threading.Thread(target=self._run, name="index health", daemon=True)
 
     def start(self) -> None:
-        """Begin, with a first report."""
+        """Report once, then start the thread."""
         self.report()
         self._thread.start()
 
     def stop(self) -> None:
-        """End; the last report is good for some seconds more."""
+        """Stop the thread; the last report stays valid for some seconds."""
         self._stopping.set()
 
     def report(self) -> None:
-        """Say how the index is, if this process owns it; log where Redis can't be reached."""
+        """Report the health if this process owns the index; log a RedisError."""
         epoch = self._epoch()
         if epoch is None:
             return

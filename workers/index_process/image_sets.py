@@ -1,4 +1,4 @@
-"""Which set an image belongs to, by its row."""
+"""The set to which an image belongs, by its row."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from indexer.key import SetKey
 
 
 def belongs(image: ImageRow | None, key: SetKey) -> bool:
-    """Return whether an image, None if it has no row, may be in a set."""
-    # An open image may be in its set already: the stage adds first, and writes then.
+    """Return whether an image may be in a set; False if it has no row."""
+    # An open image may be in its set already: the stage adds it first and writes its row then.
     return (
         image is not None
         and (image.is_findable or image.is_open)
@@ -19,7 +19,7 @@ def belongs(image: ImageRow | None, key: SetKey) -> bool:
 
 
 def named(key: SetKey) -> dict[str, str]:
-    """Return the fields of a log line about a set."""
+    """Return the fields that name a set in a log line."""
     return {"generation": key.generation, "category": key.category}
 
 

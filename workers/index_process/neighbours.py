@@ -1,6 +1,6 @@
-"""How a search asks the index process for neighbours, and how that answers.
+"""Neighbour queries from search workers to the index process, and their answers.
 
-Both sides of the exchange stand here, so that its form has one place.
+Both sides of the exchange are here, so that its format is defined once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class NoReplyError(Exception):
-    """The index process did not answer in time, or can't yet."""
+    """The index process did not answer in time, or can't answer yet."""
 
 
 def ask_neighbours(
@@ -34,8 +34,8 @@ def ask_neighbours(
 ) -> list[tuple[int, float]]:
     """Return the `k` nearest (label, cosine) to any of the vectors (q, dimensions), best first.
 
-    `model_id` made them, and nothing but what it made is compared with them.
-    `deadline` is in seconds of `time.monotonic()`. Raises NoReplyError when it passes,
+    Only features of the model that made the vectors, `model_id`, are compared. `deadline` is in
+    seconds of `time.monotonic()`. Raises NoReplyError if it passes or the index can't answer yet,
     BrokerUnreachableError, RedisError.
     """
     seconds = deadline - time.monotonic()
@@ -61,7 +61,7 @@ def ask_neighbours(
 def answer_neighbours(
     shards: CatalogIndex, query_id: str, generation: str, category: str | None, k: int
 ) -> None:
-    """Answer a query that `ask_neighbours` left; one that is gone is too late to answer."""
+    """Answer a query that `ask_neighbours` stored; do nothing if it has expired."""
     question = exchange().take(query_id)
     if question is None:
         return
@@ -83,5 +83,5 @@ def answer_neighbours(
 
 
 def decline_neighbours(query_id: str) -> None:
-    """Tell who asks that this process may miss images; it is to ask again later."""
+    """Answer that this process may lack images, so that the search is tried again later."""
     exchange().reply(query_id, {"busy": True})

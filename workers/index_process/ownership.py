@@ -1,8 +1,8 @@
 """The lease by which this process owns the index: waiting for it, renewing it, losing it.
 
-Two guards stand one behind the other. The lock on the folder keeps a second process from the
-files. The lease in MongoDB keeps a process on another folder, or another machine, from working on
-the same rows: it waits, as a standby.
+There are two guards. The lock on the folder keeps a second process from the files. The lease in
+MongoDB keeps a process on another folder, or another machine, from working on the same rows: it
+waits, as a standby.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from catalog.database.renewal import Renewal
 from catalog.store import Catalog
 from indexer.hnsw.directory_ownership import DirectoryOwnership
 
-#: A standby looks at the lease this often, or more often where leases are short; seconds.
+#: Seconds between two looks of a standby at the lease; fewer if leases are short.
 LOOK_SECONDS = 2.0
 
-#: Of a lease, the share after which its owner does not count on it any more. The rest is for
-#: hosts whose ideas of the time differ a little.
+#: Share of a lease after which its owner no longer relies on it. The rest is for hosts that measure
+#: time a little differently.
 TRUSTED_SHARE = 0.9
 
-#: A renewal under way may take so long before the lease is released.
+#: Seconds that a release waits for a renewal that is under way.
 RELEASE_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 def end_this_process() -> None:
-    """Have Celery end this worker as a supervisor would; that one starts it again."""
+    """Stop this worker by SIGTERM; its supervisor starts it again."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -53,7 +53,10 @@ class IndexOwnership:
         renewal_seconds: float,
         on_loss: Callable[[], None] = end_this_process,
     ) -> None:
-        """Take a name of this process for people; `on_loss` is called once, from any thread."""
+        """Take `process` as the name to be shown to operators.
+
+        `on_loss` is called once, from any thread, when the lease is lost.
+        """
         self._catalog = catalog
         self._process = process
         self._lease_seconds = lease_seconds
@@ -67,7 +70,7 @@ class IndexOwnership:
 
     @property
     def epoch(self) -> int:
-        """The epoch of this owner, as far as it knows; raises NotOwnerError."""
+        """The epoch of this owner, as far as it knows. Raises NotOwnerError."""
         owner = self._owner
         if owner is None:
             raise NotOwnerError
@@ -82,9 +85,9 @@ class IndexOwnership:
         return None if owner is None or steady_seconds() >= self._deadline else owner.epoch
 
     def check(self) -> int:
-        """Read in the database that this process owns the index, and return its epoch.
+        """Check in the database that this process owns the index, and return its epoch.
 
-        Raises NotOwnerError, PyMongoError.
+        Raises NotOwnerError if it does not, PyMongoError.
         """
         epoch = self.epoch
         found = self._catalog().ownership.current()
@@ -96,10 +99,10 @@ class IndexOwnership:
     def wait_for_lease(
         self, directory: DirectoryOwnership, standing_by: Callable[[Owner], None]
     ) -> None:
-        """Return once this process owns the index, and keep its lease from then on.
+        """Wait until this process owns the index, and renew its lease from then on.
 
-        `standing_by` is called at every look that found another owner. Ends the process at
-        once when it is told to stop; for the main thread.
+        `standing_by` is called at every look that finds another owner. SIGTERM and SIGINT end the
+        process at once meanwhile, so this must run in the main thread.
         """
         with _ended_by_signals():
             self._wait_for_lease(directory, standing_by)
@@ -119,7 +122,7 @@ class IndexOwnership:
                 held = self._catalog().ownership.current()
             except PyMongoError as error:
                 log.warning("owner of the index not known, database asked again", fault=str(error))
-                # The owner could not renew its lease either: its silence begins anew.
+                # The owner could not renew its lease either, so its silence is counted from now.
                 seen_at = steady_seconds()
                 self._stopping.wait(pause)
                 continue
@@ -134,12 +137,11 @@ class IndexOwnership:
     def take(
         self, directory: DirectoryOwnership, silent: Owner | None = None, *, by_clock: bool = True
     ) -> bool:
-        """Take the lease if it is free, and make it known to rows at work; raises PyMongoError.
+        """Take the lease if it is free, and return whether it was taken. Raises PyMongoError.
 
-        The options are those of `catalog.coordination.index_ownership.Ownership.take`.
-
-        From the write of the owner on, no other owner stamps rows; so those that were stamped
-        before are all seen here, and have their last chance of a late write taken.
+        The options are those of `catalog.coordination.index_ownership.Ownership.take`. Once the new
+        owner is written, no other owner stamps rows. So all rows that former owners stamped get the
+        new epoch here, and their late writes have no effect.
         """
         began = steady_seconds()
         ownership = self._catalog().ownership
@@ -159,7 +161,11 @@ class IndexOwnership:
         return True
 
     def release(self) -> None:
-        """Let another process take the lease at once; for a process that has stopped working."""
+        """Release the lease, so that another process can take it at once.
+
+        For a process that has stopped working. A fault of the database is logged; the lease expires
+        then.
+        """
         self._stopping.set()
         self._renewal.stop(RELEASE_SECONDS)
         with self._changing:
@@ -204,7 +210,7 @@ def _tell(error: PyMongoError) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """End this process at SIGTERM and SIGINT, also where it is the first of a container."""
+    """End this process at SIGTERM and SIGINT, even if it is the first of a container."""
 
     def end(number: int, _: FrameType | None) -> NoReturn:
         log.info("standby stops", signal=signal.Signals(number).name)

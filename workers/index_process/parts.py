@@ -24,7 +24,7 @@ def index_directory() -> Path:
 
 @cache
 def ownership() -> IndexOwnership:
-    """Return the lease by which this process may work on the index."""
+    """Return the ownership of the index by this process."""
     chosen = settings()
     return IndexOwnership(
         catalog, this_process(), chosen.lease_seconds, chosen.lease_renewal_seconds
@@ -46,7 +46,7 @@ def shards() -> CatalogIndex:
 
 @cache
 def keeper() -> Keeper:
-    """Return the thread that restores the sets, saves them and gives memory back."""
+    """Return the thread that restores the sets, saves them and unloads idle ones."""
     chosen = settings()
     return Keeper(
         shards().restore,
@@ -68,7 +68,7 @@ def comparison() -> Comparison:
 
 @cache
 def reporter() -> HealthReporter:
-    """Return the thread that reports how the index is."""
+    """Return the thread that reports the health of the index."""
     return HealthReporter(
         shards().health,
         index_reports,

@@ -1,8 +1,8 @@
-"""What a new index process does until every set holds what the rows say, and is ready.
+"""Makes every set of a new index process hold what the rows say, and ready.
 
-A set whose snapshot is good answers as soon as what came after the checkpoint was added to it.
-Everything else is compared with the rows, one collection after the other: what searches wait for
-first, then the smallest.
+A set with a good snapshot is ready as soon as what came after the checkpoint was added to it. All
+others are compared with the rows, one collection after the other: what searches wait for first,
+then the smallest.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from indexer.key import SetKey
 from workers.index_process.image_sets import named
 from workers.index_process.set_repair import ModelIndex, SetMending, SetRepair
 
-#: Rows read from MongoDB at a time to learn where the index has their images.
+#: Rows read from MongoDB at a time to learn in which set each image belongs.
 PLACE_PAGE = 20_000
 
-#: A set that can't be made ready is tried again after this.
+#: Seconds after which a set that can't be made ready is tried again.
 FAULT_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
 
 
 class Gathered(NamedTuple):
-    """Labels of images by the sets that their rows name: to be found there, or not."""
+    """Labels of images by the set that their rows name: findable there, or gone."""
 
     findable: dict[SetKey, NDArray[np.int64]]
     gone: dict[SetKey, NDArray[np.int64]]
 
 
 class Restoration:
-    """Makes indexes complete and their sets ready; for one thread."""
+    """Makes indexes complete and their sets ready. For one thread."""
 
     def __init__(
         self, catalog: Callable[[], Catalog], repair: SetRepair, memory_bytes: int = 0
@@ -61,17 +61,18 @@ class Restoration:
     def restore(
         self, of: ModelIndex, stopping: threading.Event, between_sets: Callable[[], None]
     ) -> None:
-        """Make the sets of an index ready that are not; end early when `stopping` is set.
+        """Make those sets of an index ready that are not; return early if `stopping` is set.
 
-        `between_sets` is called after each set that was made ready. One that can't be made ready
-        is logged and left for a later call. Raises ConnectionFailure.
+        `between_sets` is called after each set that was made ready. One that can't be made ready is
+        logged and left for a later call. Raises ConnectionFailure.
         """
         self._between_sets = between_sets
         began = time.monotonic()
         waiting = self._waiting(of)
         if not waiting and of.index.is_begun and not self.is_behind(of.model.model_id):
             return
-        # After the sets were listed: what has no collection now has none for ever.
+        # Read after the sets were listed: a generation without a collection now never has one
+        # again.
         collections = {row.generation: row for row in self._catalog().collections.all()}
         for generation in waiting - collections.keys():
             of.index.drop_generation(generation, for_ever=False)
@@ -93,7 +94,7 @@ class Restoration:
         return model_id in self._to_hide
 
     def _waiting(self, of: ModelIndex) -> set[str]:
-        """Return the generations that have something to be made ready now."""
+        """Return the generations with something to be made ready now."""
         if not of.index.is_begun:
             return of.index.generations()
         lagging = of.index.unknown() | {key.generation for key in of.index.not_ready()}
@@ -103,7 +104,10 @@ class Restoration:
     def _begin(
         self, of: ModelIndex, collections: Mapping[str, CollectionRow], stopping: threading.Event
     ) -> bool:
-        """Make ready what snapshots and checkpoint vouch for; return False if stopped."""
+        """Make those sets ready that snapshots and checkpoint vouch for.
+
+        Return False if stopped.
+        """
         searched = {g for g, row in collections.items() if of.model.model_id in row.models}
         until = of.index.checkpoint
         if until is not None and moment(until) > now():
@@ -141,8 +145,8 @@ class Restoration:
     def _hide(self, of: ModelIndex, stopping: threading.Event) -> bool:
         """Hide what was deleted or moved since the checkpoint; return False if stopped.
 
-        After the sets are ready: rows keep these images from every answer. A later call does all
-        of it again, if a fault ended this one.
+        Done after the sets are ready, since their rows keep these images out of every answer. If a
+        fault ends it, a later call does all of it again.
         """
         shown = self._to_hide.get(of.model.model_id)
         if shown is None:
@@ -201,7 +205,10 @@ class Restoration:
         repair: Callable[[threading.Event], SetMending | None],
         stopping: threading.Event,
     ) -> bool:
-        """Repair a set and have it searched; return False if stopped."""
+        """Repair a set and make it ready; return False if stopped.
+
+        A set whose repair fails is put off.
+        """
         try:
             if repair(stopping) is None:
                 return False
@@ -228,7 +235,7 @@ class Restoration:
 def _gathered(
     pages: Iterable[list[Place]], stopping: threading.Event, among: Collection[str] | None = None
 ) -> Gathered | None:
-    """Return the labels by set, of some generations alone if told; None if stopped."""
+    """Return the labels by set, of the generations `among` alone if given; None if stopped."""
     parts: dict[tuple[SetKey, bool], list[NDArray[np.int64]]] = {}
     for page in pages:
         if stopping.is_set():

@@ -1,7 +1,7 @@
-"""Making a set of the index hold what the rows say of it, while images come and go.
+"""Makes a set of the index hold what the rows say of it, while images come and go.
 
-A deletion writes the row first and marks then, so a row that is read after its label was added
-tells if the mark came too early to be seen.
+A deletion writes the row first and marks the image in its set then. So the row is read after an
+image was added: it tells if the mark came before the image.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ ROW_PAGE = 2_000
 #: Features read and added at a time while a set is built.
 PAGE = 500
 
-#: A line about progress comes no more often.
+#: Least seconds between two log lines about progress.
 PROGRESS_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 class SetMending(NamedTuple):
-    """How many images a set lacked, and had too much that no message would have removed."""
+    """How many images a set lacked, and how many surplus ones no message would have removed."""
 
     added: int
     marked: int
 
 
 class Marked(NamedTuple):
-    """How many images of a set were marked."""
+    """How many images of a set were marked as deleted."""
 
     all: int
     unasked: int  #: of them, those that no message on its way would have marked
@@ -50,24 +50,27 @@ class Marked(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelIndex:
-    """The index of one model."""
+    """A model and its index."""
 
     model: ModelRow
     index: VectorIndex
 
 
 class SetRepair:
-    """Adds to a set what it lacks, and marks what it has too much."""
+    """Adds to a set what it lacks, and marks what is surplus."""
 
     def __init__(self, catalog: Callable[[], Catalog], bad: BadVectors) -> None:
-        """Note in `bad` the features that no set can take."""
+        """Record in `bad` the features that no set can take."""
         self._catalog = catalog
         self._bad = bad
 
     def mend(
         self, of: ModelIndex, key: SetKey, labels: Sequence[int], stopping: threading.Event
     ) -> SetMending | None:
-        """Make a set hold `labels`, which rows want, and nothing else; return None if stopped."""
+        """Make a set hold exactly `labels`, which the rows want there.
+
+        Return None if stopped.
+        """
         started = time.monotonic()
         live = of.index.live_labels(key)
         loaded = time.monotonic() - started
@@ -90,9 +93,9 @@ class SetRepair:
     def supply(
         self, of: ModelIndex, key: SetKey, labels: Sequence[int], stopping: threading.Event
     ) -> SetMending | None:
-        """Make images findable in a set that rows wanted there; return None if stopped.
+        """Make images findable in a set, in which the rows wanted them; return None if stopped.
 
-        What the rows do not want any more is marked again, and counted.
+        Those that the rows no longer want there are marked again, and counted.
         """
         model, index = of.model, of.index
         revived = index.revive(key, labels)
@@ -119,7 +122,7 @@ class SetRepair:
         return self._mark_dead(of.index, key, list(live)).all
 
     def _mark_dead(self, index: VectorIndex, key: SetKey, labels: Sequence[int]) -> Marked:
-        """Hide those that no row wants in this set any more."""
+        """Mark those images that no row wants in this set any more; return how many."""
         count = unasked = 0
         for start in range(0, len(labels), ROW_PAGE):
             page = labels[start : start + ROW_PAGE]
@@ -127,7 +130,7 @@ class SetRepair:
             dead = [label for label in page if not belongs(rows.get(label), key)]
             if dead:
                 index.mark_deleted(key, dead)
-                # One may have come back to this set before it was marked here.
+                # An image may have come back to this set before it was marked here.
                 rows_now = self._catalog().images.find(dead)
                 back = {label for label, row in rows_now.items() if belongs(row, key)}
                 if back:

@@ -1,1 +1,1 @@
-"""What the stages share: claims and leases of chunks, resources, the model, priority."""
+"""What workers share: leases of chunks, resources, models, probes, and the start."""

@@ -1,4 +1,4 @@
-"""The end of a chunk: every image of it has an outcome, in the rows and as Celery's result."""
+"""The end of a chunk: each of its images has an outcome, in the rows and as Celery's result."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from contract.errors import ContractError
 def conclude(
     catalog: Catalog, chunk: Chunk, faults: Mapping[int, type[ContractError]] | None = None
 ) -> None:
-    """End a chunk all of whose images have an outcome, unless another worker has its lease.
+    """Finish a chunk all of whose images have an outcome; do nothing if its lease is lost.
 
-    `faults` are those of images that have no row any more, by label, unless they ended before.
+    `faults` are the outcomes of images without a row, by label, unless they ended before.
     """
     outcomes = outcomes_of_rows(catalog, chunk, faults or {})
     if catalog.chunks.finish(chunk, [outcome.outcome for outcome in outcomes]):
@@ -24,7 +24,7 @@ def conclude(
 
 
 def settle(catalog: Catalog, chunk: Chunk) -> None:
-    """Do again what follows the end of a chunk, for one that was cut off before it was settled."""
+    """Repeat what follows the end of a chunk that was interrupted before it was settled."""
     _settle(catalog, chunk, outcomes_of_chunk(chunk))
 
 

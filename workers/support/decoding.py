@@ -1,8 +1,8 @@
-"""Decoding in a worker: under a ceiling of memory, so that one file costs one picture.
+"""Decode pictures within a limit of memory, so that a bad file fails only its own image.
 
-The ceiling lasts as long as a picture decodes and counts from what the process holds then, so
-that neither the size of the model nor a long life of the worker uses it up. One picture at a
-time: the limit is the whole process's.
+The limit lasts while a picture is decoded and counts from what the process holds then, so neither
+the size of the model nor a long life of the worker uses it up. It applies to the whole process, so
+one picture is decoded at a time.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Its first number is the address space of this process, in pages (proc(5)); Linux alone has it.
+#: Its first number is the address space of this process, in pages (proc(5)). Linux alone has this
+#: file.
 _STATM = Path("/proc/self/statm")
 
 
 def decode_picture(data: bytes, limits: PictureLimits | None = None) -> Image.Image:
     """Decode a picture as `vision.picture.decode` does, within the memory that settings allow.
 
-    The limits are those of the settings, unless others are given.
-
-    Raises what that raises, and InvalidImageContent for a picture that wants more memory.
+    `limits` are those of the settings by default. Raises what that function raises, and
+    InvalidImageContent if the picture needs more memory.
     """
     try:
         with memory_ceiling(settings().decode_memory_bytes):
@@ -46,10 +46,10 @@ def decode_picture(data: bytes, limits: PictureLimits | None = None) -> Image.Im
 
 @contextmanager
 def memory_ceiling(room: int) -> Iterator[None]:
-    """Let this process map at most `room` bytes more, as long as this lasts; 0 is no ceiling.
+    """Let this process map at most `room` bytes more while the context lasts; 0: no limit.
 
-    Whoever asks for more gets MemoryError. Where the size of a process can't be read, there
-    is no ceiling.
+    An allocation beyond that raises MemoryError. There is no limit where the size of a process
+    can't be read.
     """
     if not room or not _STATM.exists():
         yield

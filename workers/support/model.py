@@ -1,6 +1,6 @@
-"""The models of a worker process that sees pictures: the vision and the search worker.
+"""The models of a process that sees pictures: of a vision or a search worker.
 
-One, and the next beside it while the settings name one.
+That is the current model, and the next one while the settings name one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: One byte that the parent of a pool shares with its children: set where one has no model.
+#: One byte that the parent of a pool shares with its children: set if a child's model is refused.
 _refused = mmap.mmap(-1, 1)
 
 
@@ -39,19 +39,18 @@ def _pipelines() -> tuple[Pipeline, ...]:
     following = next_of(chosen)
     if following is not None:
         another = load_from(following)
-        # The settings of today may name the model twice.
+        # Current and next settings may name the same model.
         loaded += [another] if another.model_id != loaded[0].model_id else []
     catalog().models.adopt(*(ModelRow(one.model_id, one.dimensions) for one in loaded))
     return tuple(loaded)
 
 
 def pipeline(model_id: str | None = None) -> Pipeline:
-    """Return a model, without an id the one that the settings name first.
+    """Return a loaded model, by default the one that the settings name first.
 
-    The first call loads what the settings name, and makes the first model the catalogue's
-    if that has none yet. Raises ModelMismatchError where the catalogue needs another, ValueError
-    where the settings name a model or weights that can't be loaded, ModelNotLoadedError for
-    an id that is none of theirs.
+    The first call loads what the settings name, and makes the first model the catalogue's if that
+    has none yet. Raises ModelMismatchError if the catalogue needs another, ValueError if a model or
+    its weights can't be loaded, ModelNotLoadedError if the settings do not name `model_id`.
     """
     for one in _pipelines():
         if model_id in (None, one.model_id):
@@ -63,7 +62,7 @@ def pipeline(model_id: str | None = None) -> Pipeline:
 
 
 def next_of(chosen: Settings) -> Settings | None:
-    """Return settings whose model is the next of these, None where they name no next."""
+    """Return settings whose current model is the next one of `chosen`, or None if it names none."""
     if not any(
         (
             chosen.next_detector,
@@ -73,7 +72,7 @@ def next_of(chosen: Settings) -> Settings | None:
         )
     ):
         return None
-    # The weights of another part are none for this one.
+    # Weights of the former detector or embedder do not fit another one.
     detector_weights = DEFAULT_WEIGHTS if chosen.next_detector else chosen.detector_weights
     embedder_weights = DEFAULT_WEIGHTS if chosen.next_embedder else chosen.embedder_weights
     return chosen.model_copy(
@@ -87,10 +86,9 @@ def next_of(chosen: Settings) -> Settings | None:
 
 
 def load_from(chosen: Settings) -> Pipeline:
-    """Load the model that settings name; raises ValueError where it can't be loaded."""
-    # Read by OpenMP when torch is loaded. Its threads would otherwise spin while they wait for
-    # each other, and hold each other up on a machine that is busy: 270 s instead of 3 for 16
-    # pictures on two threads.
+    """Load the model that settings name. Raises ValueError if it can't be loaded."""
+    # Read by OpenMP when torch is loaded. Its threads would otherwise spin while they wait for each
+    # other, which slows down a busy machine: 270 s instead of 3 for 16 pictures on two threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch must not be imported in the parent of a prefork pool.
     from vision.pipeline import VisionOptions, load_pipeline
@@ -109,10 +107,10 @@ def load_from(chosen: Settings) -> Pipeline:
 
 
 def load_model() -> None:
-    """Load the model when a pool's child starts; end the whole worker where it can't be used.
+    """Load the model when a pool's child starts; stop the whole worker if it can't be used.
 
-    Celery goes on after a signal handler that failed, and a pool replaces a child that
-    ended, for ever; so it is the parent that has to stop.
+    Celery goes on after a signal handler that failed, and a pool replaces a child that ended,
+    without end; so the parent has to stop.
     """
     try:
         pipeline()
@@ -122,7 +120,7 @@ def load_model() -> None:
         os.kill(os.getppid(), signal.SIGTERM)
         raise SystemExit(REFUSED) from error
     except OSError as error:
-        # Weights that can't be read or downloaded now: no image is to pay for that.
+        # Weights that can't be read or downloaded now: no image is to fail because of that.
         log.critical("model can't be loaded, worker stops to try again", reason=str(error))
         os.kill(os.getppid(), signal.SIGTERM)
         raise SystemExit(1) from error

@@ -1,8 +1,8 @@
-"""Changes of the model in the background: what is to be done next for a collection.
+"""Changes of the model in the background: the next steps for a collection.
 
-The sweep drives every change, and so does each chunk of one that ends; two at once do no
-harm. A few chunks are under way at a time, behind whatever waits in the queue of the vision
-workers, so that neither submissions nor searches wait for a change.
+The sweep drives every change, and so does the end of each of its chunks; two at once do no harm.
+Only a few chunks are under way at a time, behind those that wait for the vision workers already, so
+that neither submissions nor searches wait for a change.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ log = structlog.get_logger(__name__)
 #: Chunks of a change that are under way at once, as long as products are small.
 CHUNKS_AT_ONCE = 4
 
-#: Pages of products that are looked at at a time, so that others get their turn.
+#: Pages of products that one call handles at most, so that other changes get their turn.
 PAGES = 40
 
 
 def drive(change: Change) -> None:
-    """Do the next bit of a change, if there is one to be done now."""
+    """Do the next steps of a change, as far as they can be done now."""
     following: Change | None = change
     for _ in range(PAGES):
         match following:
@@ -43,14 +43,14 @@ def drive(change: Change) -> None:
 
 
 def drive_on(collection: str, generation: str) -> None:
-    """Do the next bit of a change whose chunk ended, without waiting for the sweep."""
+    """Do the next steps of a change whose chunk ended, without waiting for the sweep."""
     change = catalog().changes.find(collection, generation)
     if change is not None and change.state is ChangeState.RUNNING:
         drive(change)
 
 
 def _embed_more(change: Change) -> Change | None:
-    """Send the next chunks where few are under way; None where nothing more is to be done now."""
+    """Send the next chunks if few are under way; return None if nothing is left to do now."""
     under_way = len(catalog().chunks.of_change(change.generation, CHUNKS_AT_ONCE))
     if change.place == END:
         if not under_way:
@@ -68,7 +68,8 @@ def _embed_more(change: Change) -> Change | None:
             )
             for start in range(0, len(piece.images), settings().chunk_images)
         ]
-        # Were it cut off here, the index would find them missing, and have all looked at again.
+        # If interrupted here, the index finds the images missing later, and all are looked at
+        # again.
         catalog().chunks.insert(chunks)
         send_chunks(catalog(), chunks)
     return advanced

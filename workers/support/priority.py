@@ -17,7 +17,7 @@ _SESSION_NICENESS = Path("/proc/self/autogroup")
 def give_way(niceness: int) -> None:
     """Lower the priority of this child of a pool, and of its worker's session.
 
-    The session is left alone where the worker shares it with others, such as a shell.
+    The session is left alone if the worker shares it with others, such as a shell.
     """
     os.nice(niceness)
     worker_leads_session = os.getsid(0) == os.getppid()
@@ -25,5 +25,5 @@ def give_way(niceness: int) -> None:
         try:
             _SESSION_NICENESS.write_text(str(niceness), encoding="ascii")
         except OSError as error:
-            # Linux takes one such write in 0.1 s of a user who is not root; the work goes on.
+            # Linux takes one such write in 0.1 s from a user who is not root. Go on without it.
             log.warning("session keeps its priority", reason=str(error))

@@ -1,7 +1,7 @@
 """The proof that a queue is consumed: any work on it, and a small probe while it is idle.
 
-Every worker loads this module. A worker that lost its broker and did not notice
-consumes no probe, so /readyz tells.
+Every worker loads this module. A worker that lost its broker without noticing consumes no probe, so
+/readyz reports its queue.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workers.support.resources import consumption
 
 log = structlog.get_logger(__name__)
 
-#: A busy queue is noted no more often than this.
+#: Least seconds between two heartbeats of a queue.
 NOTE_SECONDS = 2.0
 
 _noted: dict[str, float] = {}
@@ -27,7 +27,7 @@ _noted: dict[str, float] = {}
 
 @app.task(name=PROBE)
 def probe(queue: str) -> None:
-    """Do nothing; that a worker of `queue` took it is what counts."""
+    """Do nothing: a worker of `queue` took the message, which is the proof."""
     log.debug("probe", queue=queue)
 
 
@@ -39,7 +39,7 @@ def _note(task: Any = None, **_: Any) -> None:
 
 
 def note_consumption(queue: str) -> None:
-    """Note that a message of the queue is worked on at this moment; never raises RedisError."""
+    """Record that the queue is consumed, at most every NOTE_SECONDS; log a RedisError."""
     moment = time.monotonic()
     if moment - _noted.get(queue, float("-inf")) < NOTE_SECONDS:
         return

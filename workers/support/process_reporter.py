@@ -1,4 +1,4 @@
-"""Has every worker process report on its machine; see broker.process_reports."""
+"""Let every worker process report on its machine; see broker.process_reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.support.resources import catalog
 
 
 def kind_of_worker() -> str:
-    """Return what people call a worker: the first of its queues."""
+    """Return the first queue that this worker consumes, or "worker" if it consumes none of ours."""
     consumed = app.amqp.queues.consume_from
     return next((queue for queue in QUEUES if queue in consumed), "worker")
 

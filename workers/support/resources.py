@@ -1,7 +1,7 @@
-"""What the tasks of one worker process work with: the catalogue, Redis, the fetch policy.
+"""What the tasks of one worker process share: the catalogue, Redis, the fetch policy.
 
-Each is made at its first use, so never in the parent of a prefork pool: neither a
-MongoClient nor a torch model survives a fork.
+Each is made at its first use, so never in the parent of a prefork pool: neither a MongoClient nor a
+torch model survives a fork.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ def room_notice() -> RoomNotice:
 
 @cache
 def exchange() -> Exchange:
-    """Return the place of queries and replies."""
+    """Return the exchange of queries and replies."""
     return Exchange(redis_client())
 
 
 @cache
 def consumption() -> Consumption:
-    """Return the record of which queues are consumed."""
+    """Return the heartbeats of the queues."""
     return Consumption(redis_client(), settings().stalled_seconds)
 
 
 @cache
 def index_reports() -> IndexReports:
-    """Return the place where the index process says how it is."""
+    """Return the reports of the index processes."""
     return IndexReports(redis_client(), settings().stalled_seconds)
 
 
@@ -68,10 +68,10 @@ def picture_limits() -> PictureLimits:
 
 @cache
 def fetch_policy() -> FetchPolicy:
-    """Return what a fetch of a product's picture may do."""
+    """Return the limits of a download of a product's picture."""
     return fetch_policy_of(settings())
 
 
 def query_fetch_policy() -> FetchPolicy:
-    """Return what a fetch of a query's picture may do: the same, in less time."""
+    """Return the limits of a download of a query's picture: the same, but in less time."""
     return replace(fetch_policy(), total_seconds=settings().query_fetch_seconds)

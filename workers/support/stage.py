@@ -1,7 +1,7 @@
-"""What every stage of a chunk has in common: the claim, the lease, and a clean way out.
+"""What every stage of a chunk shares: the claim, the lease, and handing back.
 
-A stage's own work is a function of the claimed chunk. It reads the rows it is told
-of, writes what it made, and moves the chunk on by a compare-and-set.
+A stage's own work is a function of the claimed chunk. It reads the rows of the images, writes what
+it made, and moves the chunk on by a compare-and-set.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ log = structlog.get_logger(__name__)
 #: Pause before a chunk starts its stage again after a fault.
 FAULT_PAUSE = timedelta(seconds=2)
 
-#: How often a chunk is tried to be handed back while the database is away; seconds.
+#: Seconds between two tries to claim or hand back a chunk while the database is away.
 RETRY_SECONDS = 1.0
 
-#: Set once this worker was told to end; a stage that waits for something ends its wait then.
+#: Set once this worker was told to stop; a stage that waits for something stops waiting.
 stopping = threading.Event()
 
 
 def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk], None]) -> None:
-    """Do the work of a stage on a chunk, unless somebody else does or did.
+    """Run a stage on a chunk, unless another worker does so or did.
 
-    Whatever `work` raises, the chunk is handed back and starts the stage again; a
-    worker that dies without a word is found by its lease.
+    If `work` raises, the chunk is handed back and starts the stage again. If the worker is killed,
+    the sweep finds the chunk by its expired lease.
     """
     chunk = _claim(chunk_id, stage, attempt)
     if chunk is None:
@@ -59,7 +59,7 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
     ):
         try:
             if chunk.sent_at is not None:
-                # One that is ahead would have all later messages taken for lost.
+                # A time that is ahead would make all later messages count as lost.
                 catalog().queues.started(stage, min(chunk.sent_at, now()))
             work(chunk)
         except UNREACHABLE as error:
@@ -80,8 +80,8 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
 def move_on(chunk: Chunk, stage: Stage, items: Sequence[Item]) -> list[int] | None:
     """Move a running chunk on to `stage` with `items`, send it there, and return None.
 
-    If its lease is lost, images may have ended before this worker wrote something for them.
-    Whatever stands under their labels is removed then, and the labels are returned.
+    If its lease is lost, images may have ended before this worker wrote something for them. What
+    stands under the labels of those is removed, and the labels are returned.
     """
     advanced = catalog().chunks.advance(chunk, stage, items)
     if advanced is None:
@@ -91,10 +91,11 @@ def move_on(chunk: Chunk, stage: Stage, items: Sequence[Item]) -> list[int] | No
 
 
 def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
-    """Claim a chunk, if need be when the database is there again.
+    """Claim a chunk, trying again while the database is away; return None if it can't be claimed.
 
-    It may have noted the claim and been lost before it said so; nobody would work on the
-    chunk then, and the lease that runs out would count against its images.
+    The database may have recorded the claim and then been lost: without another try no worker would
+    work on the chunk, and its expired lease would count against its images. Raises
+    ConnectionFailure if the worker stops meanwhile.
     """
     holder = uuid.uuid4().hex
     while True:
@@ -108,9 +109,10 @@ def _claim(chunk_id: str, stage: Stage, attempt: int) -> Chunk | None:
 
 
 def _hand_back(chunk: Chunk, *, unclean: bool) -> None:
-    """Hand a chunk back, if need be when the database is there again.
+    """Hand a chunk back, trying again while the database is away.
 
-    A lease that was left to run out would count against its images.
+    Otherwise its lease would expire, which counts against its images. Raises ConnectionFailure if
+    the worker stops meanwhile.
     """
     while True:
         try:
@@ -129,10 +131,10 @@ def _stop_waiting(**_: Any) -> None:
 
 @contextmanager
 def _leased(chunk: Chunk) -> Iterator[None]:
-    """Renew the lease of a chunk from a thread of its own, as long as the context lasts.
+    """Renew the lease of a chunk from a thread of its own while the context lasts.
 
-    Each time, its queue counts as consumed, since long work is work. All that no longer than
-    a stage may take: a pool of threads can't end one that hangs, so somebody else goes on.
+    Each renewal counts as work on the queue, too. After `time_limit_seconds` renewals end: a pool
+    of threads can't end a stage that hangs, so another worker gets the chunk.
     """
     hanging_at = time.monotonic() + settings().time_limit_seconds
 
@@ -145,7 +147,7 @@ def _leased(chunk: Chunk) -> Iterator[None]:
         return catalog().chunks.renew(chunk)
 
     def tell(error: PyMongoError) -> None:
-        # If no later turn succeeds either, the sweep takes over.
+        # If no later renewal succeeds either, the sweep takes over.
         log.warning("lease not renewed", chunk=chunk.id, fault=str(error))
 
     with Renewal(f"lease {chunk.id}", settings().lease_renewal_seconds, renew, tell):

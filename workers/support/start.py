@@ -1,4 +1,4 @@
-"""What every worker does before it takes a message: repairs, and the version of the rows."""
+"""What every worker does before it takes a message: install repairs and check the schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ stuck_consumer.install()
 @celeryd_init.connect
 def _begin(**_: Any) -> None:
     chosen = settings()
-    # Celery sets up the log a little later; a refusal or a wait must be readable already.
+    # Celery sets up the log later, but a refusal or a wait must be logged now.
     configure_logging(chosen)
     await_schema(
         chosen.mongo_url.get_secret_value(), chosen.mongo_database, chosen.mongo_timeout_seconds

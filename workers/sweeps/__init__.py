@@ -1,1 +1,1 @@
-"""What is done in the background without being asked, one module for each kind of work."""
+"""Background work, one module for each kind."""

@@ -1,4 +1,4 @@
-"""A look at the clock before rows are judged by their times."""
+"""Check the clock before rows are judged by their times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ log = structlog.get_logger(__name__)
 
 
 def look_at_clock() -> Look:
-    """Mend what a jump of the clock or a long silence spoilt; return the time to judge rows by."""
+    """Correct the times that a jump of the clock or a long silence made wrong.
+
+    Return the time to judge rows by.
+    """
     chosen = settings()
     renewable = chosen.lease_seconds - chosen.lease_renewal_seconds
     look = catalog().clock.look(timedelta(seconds=max(renewable, 2 * chosen.sweep_seconds)))

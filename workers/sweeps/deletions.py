@@ -1,4 +1,4 @@
-"""Deletions that were interrupted, images that the index has not confirmed, and purges."""
+"""Interrupted deletions, images that the index has not confirmed, and purges."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from workers.sweeps.step import ROWS, Share, Step, take_steps, turn
 
 log = structlog.get_logger(__name__)
 
-#: Images and products that are removed between two looks at the time.
+#: Images and products that are removed between two checks of the time.
 PURGE_ROWS = 500
 
-#: Messages in the queue of the index from which it is asked for no more.
+#: Messages in the queue of the index beyond which no more are sent.
 MANY_MESSAGES = 100
 
 #: Images that one message asks the index to look at.
@@ -37,7 +37,7 @@ REFRESH_ROWS = 100
 
 @app.task(name=DELETIONS)
 def end_deletions() -> None:
-    """End deletions that were interrupted, and remove what deleted collections left."""
+    """Complete interrupted deletions, and remove what deleted collections left."""
     take_steps(STEPS, settings().sweep_seconds)
 
 
@@ -54,10 +54,10 @@ def _end_products(share: Share) -> None:
 
 
 def _ask_index(share: Share) -> None:
-    """Ask the index again where it did not answer."""
+    """Ask the index again about images that it has not confirmed."""
 
     def ask(images: Sequence[ImageRow]) -> None:
-        # A deletion that was cut off after its first write left them unreleased.
+        # A deletion that was interrupted after its first write did not release their claims.
         release_images(catalog(), [row.label for row in images if row.deleted_at is not None])
         labels = [row.label for row in images]
         catalog().images.ask_index(labels)
@@ -66,7 +66,7 @@ def _ask_index(share: Share) -> None:
     at = now()
 
     def due(limit: int) -> list[ImageRow]:
-        # While much waits there, more of it would only wait behind it, and be asked once more.
+        # Behind a long queue these messages would only wait, and be sent once more meanwhile.
         if redis_client().llen(Stage.INDEX.value) > MANY_MESSAGES:
             return []
         return catalog().images.waiting_for_index(at, limit)
@@ -106,13 +106,17 @@ def _purge(share: Share) -> None:
 
 
 def _purge_one(purge: Purge) -> bool:
-    """Remove a piece of a collection; return whether there was one that is no other's turn."""
+    """Remove a piece of what a deleted collection left; return whether there was one.
+
+    False if another process has the turn of this purge, too.
+    """
     name = f"purge {purge.generation}"
     with turn(name, Share(name)) as is_mine:
         if not is_mine:
             return False
         if catalog().collections.is_alive(purge.collection, purge.generation):
-            # Its deletion is between its two writes, or was cut off there: then it lives on.
+            # Its deletion is between its two writes, or was interrupted there, and the collection
+            # stays.
             catalog().purges.found_nothing(purge)
             return False
         send_drop(purge.generation)

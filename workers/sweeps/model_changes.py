@@ -1,4 +1,4 @@
-"""Changes of the model: each is brought one step further."""
+"""Changes of the model: each is driven on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.sweeps.step import Share, Step, take_steps
 
 @app.task(name=MODEL_CHANGES)
 def change_models() -> None:
-    """Bring the changes of the model further."""
+    """Drive all changes of the model on."""
     take_steps(STEPS, settings().sweep_seconds)
 
 

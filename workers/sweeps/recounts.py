@@ -1,4 +1,4 @@
-"""Recounts: the counters of collections are compared with what is there."""
+"""Recounts: compare the counters of collections with their rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 @app.task(name=RECOUNTS)
 def recount_collections() -> None:
-    """Recount the collections that changed a while ago."""
+    """Recount the collections whose last change is long enough ago."""
     take_steps(STEPS, settings().sweep_seconds)
 
 

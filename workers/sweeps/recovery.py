@@ -1,4 +1,4 @@
-"""Recovery: whatever a dead process left half done goes on, and what was lost is sent again."""
+"""Recovery: continue what a dead process left half done, and send again what was lost."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from workers.sweeps.step import Share, Step, take_steps
 
 log = structlog.get_logger(__name__)
 
-#: Unclean ends of a chunk after which its images go on one by one.
+#: Unclean ends of a chunk after which it is split into chunks of one image.
 SPLIT_AFTER = 2
 
 
 @app.task(name=RECOVERY)
 def recover() -> None:
-    """Put right whatever a dead process left half done."""
+    """Continue whatever a dead process left half done."""
     take_steps(STEPS, settings().sweep_seconds)
 
 
 def _undo_submissions(share: Share) -> None:
-    """Undo the submissions that were cut off. Before anything is done about their chunks."""
+    """Roll back submissions that were interrupted, before their chunks are looked at."""
 
     def undo(submissions: Sequence[Submission]) -> None:
         for submission in submissions:
@@ -53,7 +53,7 @@ def _undo_submissions(share: Share) -> None:
 
 
 def _work_on_due(state: State, handle: Callable[[Chunk], None], share: Share) -> None:
-    """Handle the chunks in a state whose time has come."""
+    """Handle the chunks in a state that are due."""
     at = share.round.look.at
 
     def handle_all(chunks: Sequence[Chunk]) -> None:
@@ -76,10 +76,10 @@ def _expire(chunk: Chunk) -> None:
 
 
 def _start(chunk: Chunk) -> None:
-    """Send a waiting chunk, if it is a task's.
+    """Send a waiting chunk if it belongs to a task; drop one of no task.
 
-    One of the first attempt may be a submission's, which is undone before or opened now, or one
-    of a call that wrote it after its submission had been undone.
+    At its first attempt it may be that of a submission, which is rolled back or opened elsewhere,
+    or that of a call that wrote it after its submission had been rolled back.
     """
     if chunk.attempt == 1 and chunk.model_id is None:
         standing = catalog().tasks.standing(chunk.task_id)
@@ -92,7 +92,7 @@ def _start(chunk: Chunk) -> None:
 
 
 def _restart(chunk: Chunk) -> None:
-    """Send a waiting chunk; one that ended uncleanly too often is split, then given up."""
+    """Send a waiting chunk; after too many unclean ends it is split, and at last given up."""
     alone = len(chunk.items) <= 1
     if alone and chunk.unclean >= settings().unclean_ends:
         _give_up(chunk)
@@ -127,7 +127,10 @@ def _forget_bytes(labels: Sequence[int]) -> None:
 
 
 def _send(resent: Chunk | None) -> None:
-    """Send a chunk, if it was taken. Raises BrokerUnreachableError: the next would fare alike."""
+    """Send a chunk, unless it is None because its state had changed.
+
+    Raises BrokerUnreachableError, which ends the step: the next chunk would fail as well.
+    """
     if resent is not None and not send_chunks(catalog(), [resent]):
         raise BrokerUnreachableError
 
@@ -168,7 +171,7 @@ def _settle(chunk: Chunk) -> None:
 
 
 def _copy_products(share: Share) -> None:
-    """Change the images of products whose change was cut off after its first write."""
+    """Update the images of products whose change was interrupted after its first write."""
 
     def copy(products: Sequence[ProductRow]) -> None:
         for product in products:

@@ -1,4 +1,4 @@
-"""Retention: what had its time goes, once the clock is known to be right."""
+"""Retention: remove what has expired, once the clock is known to be right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.sweeps.step import Share, Step, take_steps
 
 log = structlog.get_logger(__name__)
 
-#: Tasks, images and keys forgotten in one go; between two, others have their turn at the database.
+#: Tasks, images and keys removed in one call; in between, other work gets the database.
 TASKS_AT_ONCE = 250
 IMAGES_AT_ONCE = 1000
 KEYS_AT_ONCE = 1000
@@ -27,12 +27,12 @@ KEYS_AT_ONCE = 1000
 
 @app.task(name=RETENTION)
 def forget() -> None:
-    """Remove finished tasks, rows of deleted images and idempotency keys whose time is over."""
+    """Remove finished tasks, rows of deleted images and idempotency keys that have expired."""
     take_steps(STEPS, settings().sweep_seconds)
 
 
 def _time_to_forget(share: Share) -> datetime | None:
-    """Return the time by which rows may be judged, None while the clock is not to be trusted.
+    """Return the time by which rows may expire, or None while the clock can't be trusted.
 
     A clock that was set to a wrong date for a moment must not end what is kept for days.
     """

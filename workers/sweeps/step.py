@@ -1,8 +1,8 @@
-"""Steps of the background work: each goes on until nothing is due or its share of time is up.
+"""Steps of the background work: each goes on until nothing is due or its time is up.
 
-The steps of a sweep go round in slices of time, so that none keeps another from its slice
-however much it has to do. A process handles rows of a step only while it has the step's turn, so
-that two processes share the steps; where nothing is due, a step costs one query and no turn.
+The steps of a sweep alternate in slices of time, so that one with much to do does not starve the
+others. A process handles rows of a step only while it holds the step's turn, so that two processes
+share the steps; a step with nothing due costs one query and no turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workers.sweeps.clock_check import look_at_clock
 
 log = structlog.get_logger(__name__)
 
-#: How long a step goes on before the next one has its slice.
+#: Seconds that a step goes on before the next one has its slice.
 SLICE_SECONDS = 0.5
 
 #: Rows that are read at a time.
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Round:
-    """One slice of each step, all of which judge rows by one look at the clock."""
+    """One slice of each step; all of them judge rows by one look at the clock."""
 
     @cached_property
     def look(self) -> Look:
@@ -50,13 +50,13 @@ class Share:
 
     step: str
     round: Round = field(default_factory=Round)
-    until: float = float("inf")  #: by the steady clock
+    until: float = float("inf")  #: in seconds of time.monotonic()
     seen: set[Hashable] = field(default_factory=set)
     is_cut_short: bool = False  #: there is more to do than there was time for
     is_overtaken: bool = False  #: another process has the turn
 
     def goes_on(self) -> bool:
-        """Return whether there is time for more, and note where there is not."""
+        """Return whether there is time for more; if not, note that the step was cut short."""
         if time.monotonic() < self.until and not self.is_overtaken:
             return True
         self.is_cut_short = True
@@ -72,11 +72,11 @@ class Share:
     ) -> None:
         """Handle due rows, `at_once` of them in one call, until there are none or time is up.
 
-        `read` returns at most as many due rows as it is told. A row that is due still after it
-        was handled, or that could not be, is passed over until the next sweep. One that could not
-        be is also put off, so that many of them take no time from the rows behind them in
-        sweep after sweep. Nothing is handled while another process has the turn of this step.
-        Raises where MongoDB or Redis can't be reached.
+        `read` returns at most as many due rows as it is told. A row that is still due after it was
+        handled, or whose handling failed, is skipped until the next sweep. One that failed is also
+        put off, so that many of them take no time from the rows behind them in sweep after sweep.
+        Nothing is handled while another process has the turn of this step. Raises the error if
+        MongoDB or Redis can't be reached.
         """
         passed_over = 0
         has_turn = False
@@ -92,7 +92,7 @@ class Share:
                     has_turn = stack.enter_context(turn(self.step, self))
                     if not has_turn:
                         return
-                    # What was read before may be done by now.
+                    # Read again: another process may have handled these rows before.
                     continue
                 for start in range(0, len(fresh), at_once):
                     piece = fresh[start : start + at_once]
@@ -111,7 +111,7 @@ class Share:
         try:
             handle(rows)
         except UNREACHABLE:
-            # It ends the step for now: the rows behind would meet the same.
+            # This ends the step for now: the next rows would fail as well.
             raise
         except Exception:
             if len(rows) == 1:
@@ -132,9 +132,9 @@ class Step:
 
 
 def take_steps(steps: Sequence[Step], seconds: float) -> None:
-    """Let every step have a slice of time, and those with more to do further ones in turn.
+    """Run every step for a slice of time, and those with more to do again until `seconds` are over.
 
-    A step that fails is said and does not keep the others from their turn.
+    A step that fails is logged and does not keep the others from their slices.
     """
     over = time.monotonic() + seconds
     shares = {step: Share(step.name) for step in steps}
@@ -150,7 +150,7 @@ def _has_more(step: Step, share: Share, this: Round, over: float) -> bool:
     try:
         step.work(share)
     except BrokerUnreachableError:
-        return False  # said by what could not send
+        return False  # logged where it was raised
     except Exception:
         log.exception("a step of the sweep failed", step=step.name)
         return False
@@ -159,7 +159,7 @@ def _has_more(step: Step, share: Share, this: Round, over: float) -> bool:
 
 @contextmanager
 def turn(name: str, share: Share) -> Iterator[bool]:
-    """Take a turn and renew it as long as the context lasts; False where another has it.
+    """Take a turn and renew it while the context lasts; yield False if another process has it.
 
     From a thread of its own: counting a large collection takes longer than a turn.
     """
