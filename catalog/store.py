@@ -7,14 +7,14 @@ from datetime import timedelta
 
 from pymongo import MongoClient
 
-from catalog.coordination.catalogue_id import Identity
-from catalog.coordination.index_ownership import Ownership
+from catalog.coordination.catalogue_id import CatalogueId
+from catalog.coordination.index_ownership import OwnerLease
 from catalog.coordination.numbers import Numbers
 from catalog.coordination.queue_progress import Queues
 from catalog.coordination.seal import Seal
 from catalog.coordination.turns import Turns
 from catalog.database.connection import Row, databases
-from catalog.database.durations import Times
+from catalog.database.durations import Durations
 from catalog.rows.accounts import Accounts
 from catalog.rows.blobs import Blobs, Vectors
 from catalog.rows.changes import Changes
@@ -22,13 +22,13 @@ from catalog.rows.chunks import Chunks
 from catalog.rows.claims import Claims
 from catalog.rows.collections import Collections
 from catalog.rows.counters import Counters
-from catalog.rows.idempotency_keys import Keys
+from catalog.rows.idempotency_keys import IdempotencyKeys
 from catalog.rows.images import Images
 from catalog.rows.losses import Losses
 from catalog.rows.models import Models
 from catalog.rows.products import Products
 from catalog.rows.purges import Purges
-from catalog.rows.row_clock import Clock
+from catalog.rows.row_clock import RowClock
 from catalog.rows.tasks import Tasks
 from config.settings import Settings
 
@@ -38,7 +38,7 @@ class Catalog:
     """Every repository, on one client."""
 
     client: MongoClient[Row]
-    identity: Identity
+    identity: CatalogueId
     accounts: Accounts
     seal: Seal
     numbers: Numbers
@@ -50,15 +50,15 @@ class Catalog:
     contents: Claims
     tasks: Tasks
     chunks: Chunks
-    keys: Keys
+    keys: IdempotencyKeys
     queues: Queues
     models: Models
     changes: Changes
     losses: Losses
     purges: Purges
-    clock: Clock
+    clock: RowClock
     turns: Turns
-    ownership: Ownership
+    ownership: OwnerLease
     payloads: Blobs
     pictures: Blobs
     vectors: Vectors
@@ -68,7 +68,7 @@ class Catalog:
         self.models.current()
 
 
-def open_catalog(client: MongoClient[Row], name: str, times: Times) -> Catalog:
+def open_catalog(client: MongoClient[Row], name: str, times: Durations) -> Catalog:
     """Return the catalogue in the databases `name` and `name`_blobs.
 
     Makes no round trip: the server may come later.
@@ -78,7 +78,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times) -> Catalog:
     purges = Purges(rows["purges"])
     return Catalog(
         client=client,
-        identity=Identity(rows["schema"]),
+        identity=CatalogueId(rows["schema"]),
         accounts=Accounts(rows["accounts"], rows["access_keys"]),
         seal=Seal(rows["schema"]),
         numbers=numbers,
@@ -92,24 +92,24 @@ def open_catalog(client: MongoClient[Row], name: str, times: Times) -> Catalog:
         contents=Claims(rows["image_contents"]),
         tasks=Tasks(rows["tasks"], times),
         chunks=Chunks(rows["chunks"], times.lease),
-        keys=Keys(rows["keys"], times),
+        keys=IdempotencyKeys(rows["keys"], times),
         queues=Queues(rows["queues"], settling=times.lease),
         models=Models(rows["models"], rows["collections"]),
         changes=Changes(rows["collections"]),
         losses=Losses(rows["losses"]),
         purges=purges,
-        clock=Clock(rows, times),
+        clock=RowClock(rows, times),
         turns=Turns(rows["turns"]),
-        ownership=Ownership(rows["owners"], times.lease),
+        ownership=OwnerLease(rows["owners"], times.lease),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
         vectors=Vectors(blobs["vectors"]),
     )
 
 
-def times_of(chosen: Settings) -> Times:
+def durations_of(chosen: Settings) -> Durations:
     """Return the times of a catalogue."""
-    return Times(
+    return Durations(
         lease=timedelta(seconds=chosen.lease_seconds),
         submission=timedelta(seconds=chosen.submission_seconds),
         recount=timedelta(seconds=chosen.recount_seconds),
@@ -124,4 +124,4 @@ def times_of(chosen: Settings) -> Times:
 
 def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
     """Return the catalogue that settings name, with the times that they say."""
-    return open_catalog(client, chosen.mongo_database, times_of(chosen))
+    return open_catalog(client, chosen.mongo_database, durations_of(chosen))

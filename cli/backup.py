@@ -63,7 +63,7 @@ def restore_command(file: Path, check: bool) -> None:
             click.echo(f"{file} is whole: {_sum(contents)}")
             return
         with _progress() as told, open_archive(file) as archive:
-            survivors = read_through(archive, told)
+            consistent = read_through(archive, told)
             settings = read_settings()
             configure_logging(settings)
             with (
@@ -77,13 +77,13 @@ def restore_command(file: Path, check: bool) -> None:
                     client,
                     found.mongo_database,
                     archive,
-                    survivors,
+                    consistent,
                     schema=schema,
                     catalogue=archive.manifest.catalogue,
                     checksum=archive.checksum,
                     progress=told,
                 )
-        click.echo(f"restored: {_sum(survivors.contents)}; start the service")
+        click.echo(f"restored: {_sum(consistent.contents)}; start the service")
 
 
 def _sum(contents: Contents) -> str:

@@ -40,7 +40,7 @@ from workers.index_process.parts import (
     shards,
 )
 from workers.support.chunk_end import conclude
-from workers.support.model_change import drive_on
+from workers.support.model_change import continue_change
 from workers.support.resources import catalog, index_reports
 from workers.support.stage import move_on, run_stage
 
@@ -217,8 +217,8 @@ def _take_embedded(chunk: Chunk) -> None:
     moved = [row for n, row in images.items() if n in before and row.category != before[n].category]
     shards().refresh([row for row in moved if row.is_findable])
     clear_ended(catalog(), chunk.labels)
-    if catalog().chunks.end(chunk):
-        drive_on(chunk.collection, chunk.generation)
+    if catalog().chunks.remove_held(chunk):
+        continue_change(chunk.collection, chunk.generation)
 
 
 @app.task(name=SWITCH)
@@ -255,7 +255,7 @@ def _switch(change: Change) -> None:
         losses = catalog().losses.among(missing, change.target)
         if len(losses) < len(missing):
             log.info("images lack the feature of the next model", images=len(missing))
-            catalog().changes.walk_again(change)
+            catalog().changes.start_over(change)
             return
         lost += len(losses)
     if lost and not change.accepts_losses:
@@ -326,7 +326,7 @@ def refresh(labels: list[int]) -> None:
     done = [row for row in shown.values() if not row.is_open]
     catalog().images.index_is_right(done)
     # The row of a failed image is removed with its task, since it says why the image failed.
-    catalog().images.let_go([row.label for row in done if row.deleted_at is not None])
+    catalog().images.schedule_removal([row.label for row in done if row.deleted_at is not None])
 
 
 @app.task(name=DROP)

@@ -40,7 +40,7 @@ END_SECONDS = 30.0
 _stopping = threading.Event()
 
 
-class Patience:
+class IdleChecks:
     """Counts the consecutive checks in which an idle worker left messages in a queue.
 
     Checks are counted, not seconds: a process that was suspended made none meanwhile.
@@ -73,14 +73,14 @@ class Patience:
         ]
 
 
-class Watchdog:
+class ConsumerCheck:
     """Checks a consumer of Celery: its queues in Redis, and its worker's counters."""
 
     def __init__(self, consumer: Any, client: redis.Redis, stalled_seconds: float) -> None:
         self._consumer = consumer
         self._client = client
         self._pause = stalled_seconds / LOOKS
-        self._patience = Patience(LOOKS, LOOKS + round(RECONNECT_SECONDS / self._pause))
+        self._patience = IdleChecks(LOOKS, LOOKS + round(RECONNECT_SECONDS / self._pause))
 
     def watch(self, stopping: threading.Event) -> list[str]:
         """Check until the worker is stuck and return those queues; return [] once stopped."""
@@ -137,7 +137,7 @@ def _guard(consumer: Any) -> None:
         chosen.redis_timeout_seconds,
         chosen.redis_timeout_seconds,
     )
-    stuck = Watchdog(consumer, client, chosen.stalled_seconds).watch(_stopping)
+    stuck = ConsumerCheck(consumer, client, chosen.stalled_seconds).watch(_stopping)
     if not stuck:
         return
     log.critical("messages wait and none is taken, worker ends itself", queues=sorted(stuck))

@@ -61,7 +61,7 @@ class NumberSet:
         return len(self._sorted)
 
 
-class Survivors:
+class ConsistentRows:
     """What of a backup lives on."""
 
     def __init__(self, source: Source) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pymongo.database import Database
 
-from catalog.backup.consistent_rows import Source, Survivors
+from catalog.backup.consistent_rows import ConsistentRows, Source
 from catalog.backup.dumping import BLOBS
 from catalog.database.connection import Row, Rows, find_by_id, now, stamp
 from catalog.rows.chunks import DUE_FIELDS, TIME_FIELDS, State
@@ -49,14 +49,14 @@ class RestoredRows:
         rows: Database[Row],
         blobs: Database[Row],
         source: Source,
-        survivors: Survivors,
+        consistent: ConsistentRows,
         catalogues: tuple[str, str],
     ) -> None:
         """`catalogues` are the ids of the catalogue that was backed up, and of this one."""
         self._rows = rows
         self._blobs = blobs
         self._source = source
-        self._survivors = survivors
+        self._consistent = consistent
         # Under the old names Redis may hold results of work that was done after the backup.
         self._old_chunk, self._new_chunk = (f"chunk-{catalogue}-" for catalogue in catalogues)
 
@@ -64,11 +64,11 @@ class RestoredRows:
         """Return the steps; each may read what those before it have written."""
         made: dict[str, Callable[[Row], Row | None]] = {
             "products": self._product,
-            "image_contents": lambda row: row if self._survivors.is_living(row["label"]) else None,
+            "image_contents": lambda row: row if self._consistent.is_living(row["label"]) else None,
             "chunks": self._chunk,
             "keys": self._key,
             "models": _unchanged,
-            "users": _User(self._survivors),
+            "users": _User(self._consistent),
             "accounts": _unchanged,
             "access_keys": _unchanged,
             "collections": self._collection,
@@ -84,18 +84,18 @@ class RestoredRows:
         return [*blobs, *(steps[table] for table in order)]
 
     def _blob(self, row: Row) -> Row | None:
-        return row if self._survivors.is_living(abs(row["_id"])) else None
+        return row if self._consistent.is_living(abs(row["_id"])) else None
 
     def _product(self, row: Row) -> Row | None:
-        if not self._survivors.is_living_product(row):
+        if not self._consistent.is_living_product(row):
             return None
         # Its images are written as it is.
-        return _without(row, "copy_at") | {"places": self._survivors.places(row["serial"])}
+        return _without(row, "copy_at") | {"places": self._consistent.places(row["serial"])}
 
     def _images(self, page: list[Row]) -> Written:
         """Make living images with their names, and the dead ones whose task still has to tell."""
-        survivors = self._survivors
-        living = [row for row in page if survivors.is_living(row["_id"])]
+        consistent = self._consistent
+        living = [row for row in page if consistent.is_living(row["_id"])]
         keys = {product_key(row["generation"], row["product_id"]) for row in living}
         products = find_by_id(self._rows["products"], list(keys))
         images = [
@@ -105,7 +105,7 @@ class RestoredRows:
         images += [
             _dead(row)
             for row in page
-            if survivors.is_on_its_way(row["_id"]) and not survivors.is_living(row["_id"])
+            if consistent.is_on_its_way(row["_id"]) and not consistent.is_living(row["_id"])
         ]
         names: list[Row] = [
             {"_id": name_key(row["generation"], row["image_id"]), "label": row["_id"]}
@@ -115,7 +115,7 @@ class RestoredRows:
 
     def _chunk(self, row: Row) -> Row | None:
         """Return a chunk of a whole task; one that is not done waits to be sent."""
-        if not self._survivors.is_whole_task(row["task_id"]):
+        if not self._consistent.is_whole_task(row["task_id"]):
             return None
         chunk = row | {"_id": self._chunk_id(row["_id"])}
         if row["state"] != State.DONE:
@@ -133,7 +133,7 @@ class RestoredRows:
 
         One that ended only after its chunks were read has not ended here.
         """
-        whole = [row for row in page if self._survivors.is_whole_task(row["_id"])]
+        whole = [row for row in page if self._consistent.is_whole_task(row["_id"])]
         for row in whole:
             row["chunk_ids"] = [self._chunk_id(each) for each in row["chunk_ids"]]
         chunk_ids = [each for row in whole for each in row["chunk_ids"]]
@@ -147,7 +147,7 @@ class RestoredRows:
 
     def _key(self, row: Row) -> Row | None:
         """Return an idempotency key that stands for a task which is there."""
-        is_kept = row["task_id"] is not None and self._survivors.is_whole_task(row["task_id"])
+        is_kept = row["task_id"] is not None and self._consistent.is_whole_task(row["task_id"])
         return row if is_kept else None
 
     def _collection(self, row: Row) -> Row:
@@ -155,17 +155,17 @@ class RestoredRows:
         return without_recount(row) | {
             # The chunks of a change are not in the backup.
             **({} if change is None else {"change": change | {"place": "", "seen": 0}}),
-            "product_count": self._survivors.product_counts[row["generation"]],
-            "image_count": self._survivors.image_counts[row["generation"]],
+            "product_count": self._consistent.product_counts[row["generation"]],
+            "image_count": self._consistent.image_counts[row["generation"]],
         }
 
 
 class _User:
     """Makes users with the names of their living collections, in the order of their slots."""
 
-    def __init__(self, survivors: Survivors) -> None:
+    def __init__(self, consistent: ConsistentRows) -> None:
         self._alive: dict[str, list[str]] = {}
-        for key in survivors.collections.values():
+        for key in consistent.collections.values():
             user, _, name = key.partition("/")
             self._alive.setdefault(user, []).append(name)
 

@@ -15,10 +15,10 @@ import structlog
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from catalog.backup.consistent_rows import Source, Survivors
+from catalog.backup.consistent_rows import ConsistentRows, Source
 from catalog.backup.dumping import BLOBS, Progress
 from catalog.backup.restored_rows import RestoredRows, Step
-from catalog.coordination.catalogue_id import Identity
+from catalog.coordination.catalogue_id import CatalogueId
 from catalog.coordination.seal import Seal
 from catalog.database.connection import Row, Rows, databases, insert_new, now, stamp
 from catalog.database.lease import Holding, Lease
@@ -85,7 +85,7 @@ def restore(
     client: MongoClient[Row],
     name: str,
     source: Source,
-    survivors: Survivors,
+    consistent: ConsistentRows,
     *,
     schema: int,
     catalogue: str,
@@ -110,11 +110,11 @@ def restore(
         mark = _Mark(rows["schema"], checksum, holding)
         if not mark.resume(rows, blobs):
             _clear(client, name, mark)
-        identity = Identity(rows["schema"])
-        made = RestoredRows(rows, blobs, source, survivors, catalogues=(catalogue, identity.get()))
+        identity = CatalogueId(rows["schema"])
+        made = RestoredRows(rows, blobs, source, consistent, catalogues=(catalogue, identity.get()))
         for step in made.steps():
             _write(step, source, mark, progress)
-        last = {"$set": {"last": survivors.highest}}
+        last = {"$set": {"last": consistent.highest}}
         rows["numbers"].update_one({"_id": "number"}, last, upsert=True)
         rows["schema"].delete_one({"_id": "schema"})
         version = {"_id": "schema", "version": schema, "restored": checksum}
@@ -232,7 +232,7 @@ def _clear(client: MongoClient[Row], name: str, mark: _Mark) -> None:
         blobs.drop_collection(table)
     # From here on it is another catalogue than the one whose rows it gets: what Redis and
     # snapshots hold of that one is not taken for its own.
-    Identity(rows["schema"]).renew()
+    CatalogueId(rows["schema"]).renew()
     # The users of a backup may have been sealed with another key.
     Seal(rows["schema"]).remove()
     create_indexes(client, name)

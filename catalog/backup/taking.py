@@ -8,9 +8,9 @@ from pathlib import Path
 from pymongo import MongoClient
 
 from catalog.backup.archive import Archive, ArchiveWriter, BackupFileError, Manifest, open_archive
-from catalog.backup.consistent_rows import Contents, Survivors
+from catalog.backup.consistent_rows import ConsistentRows, Contents
 from catalog.backup.dumping import TABLES, Progress, dump
-from catalog.coordination.catalogue_id import Identity
+from catalog.coordination.catalogue_id import CatalogueId
 from catalog.database.connection import Row, databases, now
 from catalog.rows.models import Models
 from catalog.schema.version import SCHEMA, Schema
@@ -63,7 +63,7 @@ def check_backup(path: Path, progress: Progress) -> Contents:
         return read_through(archive, progress).contents
 
 
-def read_through(archive: Archive, progress: Progress) -> Survivors:
+def read_through(archive: Archive, progress: Progress) -> ConsistentRows:
     """Count the documents of every table, and tell what of them lives on."""
     documents = archive.manifest.documents
     unknown = sorted(documents.keys() - set(TABLES))
@@ -77,7 +77,7 @@ def read_through(archive: Archive, progress: Progress) -> Survivors:
             if done % 1000 == 0:
                 progress("checking", done, total)
     progress("checking", total, total)
-    return Survivors(archive)
+    return ConsistentRows(archive)
 
 
 def _require_free(path: Path) -> None:
@@ -101,7 +101,7 @@ def _describe(client: MongoClient[Row], name: str) -> Manifest:
     model = Models(rows["models"], rows["collections"]).current()
     return Manifest(
         schema=version,
-        catalogue=Identity(rows["schema"]).get(),
+        catalogue=CatalogueId(rows["schema"]).get(),
         model_id="" if model is None else model.model_id,
         written_at=now().isoformat(),
     )

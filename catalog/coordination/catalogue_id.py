@@ -16,7 +16,7 @@ from catalog.database.connection import Rows
 _ID = "catalogue"
 
 
-class Identity:
+class CatalogueId:
     """A row beside the version of the rows; a process reads it once."""
 
     def __init__(self, rows: Rows) -> None:

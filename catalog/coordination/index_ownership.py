@@ -65,7 +65,7 @@ class Owner:
         }
 
 
-class Ownership:
+class OwnerLease:
     """The row of the owner; every write is one compare-and-set."""
 
     def __init__(self, rows: Rows, lease: timedelta) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
-class Times:
+class Durations:
     """The times of a catalogue; the settings say them in seconds."""
 
     #: Whoever is silent so long is dead: a stage, a deletion, a message to the index.

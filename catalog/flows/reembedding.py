@@ -89,4 +89,4 @@ def give_up(catalog: Catalog, chunk: Chunk, reason: str) -> None:
     lost = to_embed_anew(catalog, chunk)
     if chunk.model_id is not None:
         catalog.losses.put(chunk.generation, chunk.model_id, dict.fromkeys(lost, reason))
-    catalog.chunks.end(chunk)
+    catalog.chunks.remove_held(chunk)

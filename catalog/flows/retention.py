@@ -39,7 +39,7 @@ def forget_images(catalog: Catalog, images: Sequence[ImageRow]) -> int:
     # A task that is not done still has to say of them that they were deleted.
     open_ones = [image.label for image in images if image.outcome is None]
     if open_ones:
-        catalog.images.let_go(open_ones)
+        catalog.images.schedule_removal(open_ones)
     gone = [image for image in images if image.outcome is not None and image.is_dead]
     remove_dead(catalog, gone)
     return len(gone)

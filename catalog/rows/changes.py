@@ -118,7 +118,7 @@ class Changes:
         )
         return None if row is None else Change.from_row(row)
 
-    def walk_again(self, change: Change) -> None:
+    def start_over(self, change: Change) -> None:
         """Look at every product once more."""
         self._rows.update_one(_held(change), {"$set": {"change.place": "", "change.seen": 0}})
 

@@ -213,7 +213,7 @@ class Chunks:
         """Return at most `limit` chunks that embed images of a generation anew."""
         return [Chunk.from_row(row) for row in self._rows.find({"change": generation}).limit(limit)]
 
-    def end(self, chunk: Chunk) -> bool:
+    def remove_held(self, chunk: Chunk) -> bool:
         """Remove a chunk that is done with and was no task's; False where the lease is lost."""
         return self._rows.delete_one(self._held(chunk)).deleted_count == 1
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pymongo.errors import DuplicateKeyError
 
 from catalog.database.connection import Row, Rows, delete_by_id, moment, now, stamp
-from catalog.database.durations import Times
+from catalog.database.durations import Durations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,10 @@ class KeyRow:
         )
 
 
-class Keys:
+class IdempotencyKeys:
     """The rows of idempotency keys; `_id` is user/key."""
 
-    def __init__(self, rows: Rows, times: Times) -> None:
+    def __init__(self, rows: Rows, times: Durations) -> None:
         """Take from `times` how long a key is kept, and when a call was cut off."""
         self._rows = rows
         self._times = times

@@ -22,7 +22,7 @@ from catalog.database.connection import (
     stamp,
     update_by_id,
 )
-from catalog.database.durations import Times
+from catalog.database.durations import Durations
 from catalog.rows.products import ProductRow
 
 #: The outcome of an image that can be found; any other is a message of the contract.
@@ -132,7 +132,7 @@ def _version(product_version: int) -> Row:
 class Images:
     """The rows of images; `_id` is the label."""
 
-    def __init__(self, rows: Rows, times: Times) -> None:
+    def __init__(self, rows: Rows, times: Durations) -> None:
         """Take from `times` how long the row of a deleted image stays.
 
         And the lease: a message that asks the index to look at images is lost after it.
@@ -315,7 +315,7 @@ class Images:
     def _index_at(self) -> int:
         return stamp(now() + self._times.lease)
 
-    def let_go(self, labels: Iterable[int]) -> None:
+    def schedule_removal(self, labels: Iterable[int]) -> None:
         """Note that nothing is left of these images but their rows, which go in a while."""
         remove_at = stamp(now() + self._times.deleted)
         update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})

@@ -21,7 +21,7 @@ from pymongo.database import Database
 
 from catalog.database.connection import Row, moment, stamp, time_of
 from catalog.database.database_time import steady_seconds
-from catalog.database.durations import Times
+from catalog.database.durations import Durations
 from catalog.rows.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.rows.purges import LINGER
 
@@ -40,10 +40,10 @@ class Look:
     rows: int = 0  #: that were changed for it
 
 
-class Clock:
+class RowClock:
     """The row of the last look, and the times that a jump spoils."""
 
-    def __init__(self, rows: Database[Row], times: Times) -> None:
+    def __init__(self, rows: Database[Row], times: Durations) -> None:
         self._rows = rows
         self._times = times
         #: The last look of this process, by the database's clock and by the steady one.

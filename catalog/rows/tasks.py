@@ -13,7 +13,7 @@ from pymongo.errors import DuplicateKeyError
 
 from catalog.database.connection import Row, Rows, delete_by_id, find_by_id, moment, now, stamp
 from catalog.database.database_time import DATABASE_TIME
-from catalog.database.durations import Times
+from catalog.database.durations import Durations
 from catalog.database.pages import Page, cut, within
 
 #: Sorts after every digit.
@@ -110,7 +110,7 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True)
-class Backlog:
+class OpenWork:
     """What the tasks that are not finished hold."""
 
     images: int
@@ -130,7 +130,7 @@ class Tasks:
     is not opened in time is rolled back.
     """
 
-    def __init__(self, rows: Rows, times: Times) -> None:
+    def __init__(self, rows: Rows, times: Durations) -> None:
         """Take from `times` when a submission was cut off, and how long a finished task stays."""
         self._rows = rows
         self._times = times
@@ -296,7 +296,7 @@ class Tasks:
             TaskRow.from_row(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)
         ]
 
-    def backlog(self) -> Backlog:
+    def backlog(self) -> OpenWork:
         """Return what the tasks hold that are not finished."""
         found = self._rows.aggregate(
             [
@@ -310,7 +310,7 @@ class Tasks:
                 },
             ]
         )
-        return next((Backlog(row["images"], row["bytes"]) for row in found), Backlog(0, 0))
+        return next((OpenWork(row["images"], row["bytes"]) for row in found), OpenWork(0, 0))
 
     def page(
         self,

@@ -30,7 +30,7 @@ from catalog.rows.products import NewProduct
 from catalog.rows.tasks import TaskRow
 from catalog.store import open_catalog
 from contract.errors import ImageTooSmall
-from tests.catalogues import default_times
+from tests.catalogues import default_durations
 from tests.volume.table import MemoryClient
 
 USERS = 20
@@ -119,7 +119,9 @@ class Generator:
         self._shape = shape
         self._model = model
         self._client = MemoryClient()
-        self._catalog = open_catalog(cast(Any, self._client), "volume", default_times(task=KEPT))
+        self._catalog = open_catalog(
+            cast(Any, self._client), "volume", default_durations(task=KEPT)
+        )
         self.open_tasks = 0
         self.failed_images = 0
 

@@ -29,7 +29,7 @@ CHUNKS_AT_ONCE = 4
 PAGES = 40
 
 
-def drive(change: Change) -> None:
+def advance_change(change: Change) -> None:
     """Do the next steps of a change, as far as they can be done now."""
     following: Change | None = change
     for _ in range(PAGES):
@@ -42,11 +42,11 @@ def drive(change: Change) -> None:
                 return
 
 
-def drive_on(collection: str, generation: str) -> None:
+def continue_change(collection: str, generation: str) -> None:
     """Do the next steps of a change whose chunk ended, without waiting for the sweep."""
     change = catalog().changes.find(collection, generation)
     if change is not None and change.state is ChangeState.RUNNING:
-        drive(change)
+        advance_change(change)
 
 
 def _embed_more(change: Change) -> Change | None:

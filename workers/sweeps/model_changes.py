@@ -8,7 +8,7 @@ from broker.celery_app import app
 from broker.queues import MODEL_CHANGES
 from catalog.rows.changes import Change
 from config.settings import settings
-from workers.support.model_change import drive
+from workers.support.model_change import advance_change
 from workers.support.resources import catalog
 from workers.sweeps.step import Share, Step, take_steps
 
@@ -22,7 +22,7 @@ def change_models() -> None:
 def _drive(share: Share) -> None:
     def drive_all(changes: Sequence[Change]) -> None:
         for change in changes:
-            drive(change)
+            advance_change(change)
 
     share.go_through(catalog().changes.due, lambda change: change.generation, drive_all)
 

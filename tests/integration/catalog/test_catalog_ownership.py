@@ -5,17 +5,17 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from catalog.coordination.index_ownership import Owner, Ownership
+from catalog.coordination.index_ownership import Owner, OwnerLease
 from catalog.store import Catalog
 from config.settings import settings
 
 
-def of(catalog: Catalog, lease: float = 30.0) -> Ownership:
+def of(catalog: Catalog, lease: float = 30.0) -> OwnerLease:
     rows = catalog.client[settings().mongo_database]["owners"]
-    return Ownership(rows, timedelta(seconds=lease))
+    return OwnerLease(rows, timedelta(seconds=lease))
 
 
-def taken(ownership: Ownership, name: str = "a", silent: Owner | None = None) -> Owner:
+def taken(ownership: OwnerLease, name: str = "a", silent: Owner | None = None) -> Owner:
     owner = ownership.take(f"process {name}", f"/{name}", f"lock {name}", silent=silent)
     assert owner is not None
     return owner

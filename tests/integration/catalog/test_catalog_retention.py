@@ -8,19 +8,19 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from catalog.coordination.catalogue_id import Identity
+from catalog.coordination.catalogue_id import CatalogueId
 from catalog.database.connection import now
 from catalog.flows import retention
 from catalog.flows.removal import delete_images, fail_images
 from catalog.rows.chunks import Chunks
 from catalog.rows.collections import CollectionRow
-from catalog.rows.idempotency_keys import Keys
+from catalog.rows.idempotency_keys import IdempotencyKeys
 from catalog.rows.images import SUCCEEDED
-from catalog.rows.tasks import Backlog
+from catalog.rows.tasks import OpenWork
 from catalog.store import Catalog, open_catalog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
-from tests.catalogues import default_times
+from tests.catalogues import default_durations
 from tests.integration.catalog.at_once import at_once
 from tests.integration.catalog.rows import (
     add_images,
@@ -47,7 +47,7 @@ def forget_images(catalog: Catalog, limit: int) -> int:
 @pytest.fixture
 def forgetful(catalog: Catalog) -> Catalog:
     """The same catalogue, in which every time is over at once."""
-    times = default_times(task=AT_ONCE, deleted=AT_ONCE, key=AT_ONCE, submission=AT_ONCE)
+    times = default_durations(task=AT_ONCE, deleted=AT_ONCE, key=AT_ONCE, submission=AT_ONCE)
     return open_catalog(catalog.client, settings().mongo_database, times)
 
 
@@ -98,7 +98,7 @@ def test_the_row_of_a_deleted_image_goes_when_nothing_else_is_left_of_it(
     forgetful.images.succeed([gone, alive])
     delete_images(forgetful, [gone])
     assert forget_images(forgetful, 10) == 0
-    forgetful.images.let_go([gone])
+    forgetful.images.schedule_removal([gone])
     time.sleep(0.002)
     assert forget_images(forgetful, 10) == 1
     assert list(forgetful.images.find([gone, alive])) == [alive]
@@ -110,7 +110,7 @@ def test_the_row_of_a_deleted_image_stays_while_its_task_still_asks_for_it(
     product = add_products(catalog, collection, "p")["p"]
     (label,) = add_images(catalog, product, "a")
     delete_images(catalog, [label])
-    forgetful.images.let_go([label])
+    forgetful.images.schedule_removal([label])
     time.sleep(0.002)
     assert forget_images(catalog, 10) == 0
     assert list(catalog.images.find([label])) == [label]
@@ -140,8 +140,10 @@ def test_a_key_is_taken_over_once_and_then_its_first_holder_changes_nothing(
 
 
 def test_a_key_goes_after_its_time_and_not_when_its_call_was_cut_off(catalog: Catalog) -> None:
-    def keys(**times: timedelta) -> Keys:
-        return open_catalog(catalog.client, settings().mongo_database, default_times(**times)).keys
+    def keys(**times: timedelta) -> IdempotencyKeys:
+        return open_catalog(
+            catalog.client, settings().mongo_database, default_durations(**times)
+        ).keys
 
     catalog.keys.take("u", "stays", "body")
     cut_off, _ = keys(submission=AT_ONCE).take("u", "cut off", "body")
@@ -175,23 +177,23 @@ def test_a_key_that_was_sent_again_since_the_old_one_was_read_stays(
 def test_a_key_that_was_given_back_is_new_again(catalog: Catalog) -> None:
     row, _ = catalog.keys.take("u", "k", "body")
     catalog.keys.give_back(row)
-    assert isinstance(catalog.keys, Keys)
+    assert isinstance(catalog.keys, IdempotencyKeys)
     assert catalog.keys.take("u", "k", "body")[1]
 
 
 def test_the_backlog_is_what_the_unfinished_tasks_hold(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
-    assert catalog.tasks.backlog() == Backlog(0, 0)
+    assert catalog.tasks.backlog() == OpenWork(0, 0)
     products = add_products(catalog, collection, "p")
     images = [by_payload("p", "a", b"12345"), by_url("p", "b"), by_payload("p", "c", b"123")]
     taken = submit(catalog, collection, products, images)
     open_task(catalog, 40, payload_bytes=100)
     catalog.tasks.begin("u", "u/c", "1f", [])
-    assert catalog.tasks.backlog() == Backlog(43, 108)
+    assert catalog.tasks.backlog() == OpenWork(43, 108)
     assert taken.task is not None
     catalog.tasks.finish(taken.task.task_id, 3, 0)
-    assert catalog.tasks.backlog() == Backlog(40, 100)
+    assert catalog.tasks.backlog() == OpenWork(40, 100)
 
 
 def test_the_oldest_message_is_the_one_that_nobody_has_started(
@@ -215,10 +217,10 @@ def test_the_oldest_message_is_the_one_that_nobody_has_started(
 def test_a_catalogue_has_one_id_until_it_is_renewed(catalog: Catalog) -> None:
     rows = catalog.client[settings().mongo_database]["schema"]
     rows.delete_many({"_id": "catalogue"})
-    ids = set(at_once(6, lambda _: Identity(rows).get()))
+    ids = set(at_once(6, lambda _: CatalogueId(rows).get()))
     assert len(ids) == 1
-    identity = Identity(rows)
+    identity = CatalogueId(rows)
     assert identity.get() in ids
     identity.renew()
     assert identity.get() not in ids
-    assert Identity(rows).get() == identity.get()
+    assert CatalogueId(rows).get() == identity.get()

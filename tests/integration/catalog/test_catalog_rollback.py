@@ -23,7 +23,7 @@ from catalog.flows.submission import (
 from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog, open_catalog
 from config.settings import settings
-from tests.catalogues import default_catalog, default_times
+from tests.catalogues import default_catalog, default_durations
 from tests.integration.catalog.rows import add_products, by_payload, by_url, image_count, recount
 
 #: Rows that outlive a submission that was undone.
@@ -187,7 +187,7 @@ def test_a_submission_is_overdue_after_its_time_and_not_before(
     hasty = open_catalog(
         catalog.client,
         settings().mongo_database,
-        default_times(submission=timedelta(milliseconds=80)),
+        default_durations(submission=timedelta(milliseconds=80)),
     )
     slow = catalog.tasks.begin("1001", collection.key, collection.generation, [])
     draft = hasty.tasks.begin("1001", collection.key, collection.generation, [])

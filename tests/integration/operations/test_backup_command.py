@@ -18,7 +18,7 @@ from pymongo import MongoClient
 
 from broker.heartbeats import Consumption
 from catalog.backup.archive import ArchiveWriter, Manifest, open_archive
-from catalog.backup.consistent_rows import Survivors
+from catalog.backup.consistent_rows import ConsistentRows
 from catalog.backup.dumping import BLOBS
 from catalog.backup.restoring import USED, RestoreRefusedError, require_room, restore
 from catalog.backup.taking import take_backup
@@ -270,13 +270,13 @@ def test_a_restore_that_was_cut_off_keeps_the_service_away_and_goes_on(
             raise KeyboardInterrupt
 
     with open_archive(file) as archive:
-        survivors = Survivors(archive)
+        consistent = ConsistentRows(archive)
         with pytest.raises(KeyboardInterrupt):
             restore(
                 client,
                 target,
                 archive,
-                survivors,
+                consistent,
                 schema=SCHEMA,
                 catalogue=archive.manifest.catalogue,
                 checksum=archive.checksum,

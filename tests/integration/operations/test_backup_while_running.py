@@ -14,7 +14,7 @@ import pytest
 from pymongo import MongoClient
 
 from catalog.backup.archive import open_archive
-from catalog.backup.consistent_rows import Contents, Survivors
+from catalog.backup.consistent_rows import ConsistentRows, Contents
 from catalog.backup.dumping import BLOBS, TABLES
 from catalog.backup.restoring import restore
 from catalog.backup.taking import take_backup
@@ -36,19 +36,19 @@ def restored(client: MongoClient[Row], path: Path) -> tuple[str, Contents]:
     """Restore into a new database; return its name, and what was said of it."""
     name = f"restored_{uuid.uuid4().hex[:8]}"
     with open_archive(path) as archive:
-        survivors = Survivors(archive)
+        consistent = ConsistentRows(archive)
         told = archive.manifest
         restore(
             client,
             name,
             archive,
-            survivors,
+            consistent,
             schema=told.schema,
             catalogue=told.catalogue,
             checksum=archive.checksum,
             progress=silent,
         )
-    return name, survivors.contents
+    return name, consistent.contents
 
 
 def backed_up(busy: Busy, path: Path, event: str, victims: list[Victim]) -> Contents:

@@ -18,7 +18,7 @@ from pymongo.monitoring import CommandListener
 
 from catalog.backup import restoring
 from catalog.backup.archive import open_archive
-from catalog.backup.consistent_rows import Survivors
+from catalog.backup.consistent_rows import ConsistentRows
 from catalog.backup.dumping import BLOBS, Progress
 from catalog.backup.restoring import RestoreRefusedError, restore
 from catalog.backup.taking import take_backup
@@ -65,7 +65,7 @@ def put_back(
             client,
             name,
             archive,
-            Survivors(archive),
+            ConsistentRows(archive),
             schema=archive.manifest.schema,
             catalogue=archive.manifest.catalogue,
             checksum=checksum or archive.checksum,

@@ -229,12 +229,12 @@ def test_users_come_back_with_a_backup_and_their_keys_work(
     take_backup(client, database, tmp_path / "file", lambda *_: None)
     target = f"{database}_restored"
     with open_archive(tmp_path / "file") as archive:
-        survivors = read_through(archive, lambda *_: None)
+        consistent = read_through(archive, lambda *_: None)
         restore(
             client,
             target,
             archive,
-            survivors,
+            consistent,
             schema=SCHEMA,
             catalogue=archive.manifest.catalogue,
             checksum=archive.checksum,

@@ -278,7 +278,7 @@ def test_nothing_is_asked_about_no_rows(recorder: Recorder) -> None:
             catalog.images.delete,
             catalog.images.index_is_right,
             catalog.images.ask_index,
-            catalog.images.let_go,
+            catalog.images.schedule_removal,
             catalog.images.remove,
             catalog.products.remove,
             catalog.losses.remove,

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from catalog.database.durations import Times
-from catalog.store import times_of
+from catalog.database.durations import Durations
+from catalog.store import durations_of
 from config.settings import Settings
 
 
@@ -22,7 +22,7 @@ def test_each_time_of_a_catalogue_comes_from_its_setting() -> None:
         fetch_retry_seconds=50,
         fetch_passes=3,
     )
-    assert times_of(chosen) == Times(
+    assert durations_of(chosen) == Durations(
         lease=timedelta(seconds=31),
         submission=timedelta(seconds=2),
         recount=timedelta(seconds=3),
@@ -36,4 +36,4 @@ def test_each_time_of_a_catalogue_comes_from_its_setting() -> None:
 @pytest.mark.parametrize(("pause", "passes"), [(1, 1), (10, 3)])
 def test_a_chunk_waits_for_its_next_try_up_to_a_minute_at_least(pause: float, passes: int) -> None:
     chosen = Settings(fetch_retry_seconds=pause, fetch_passes=passes)
-    assert times_of(chosen).retry == timedelta(minutes=1)
+    assert durations_of(chosen).retry == timedelta(minutes=1)

@@ -14,7 +14,7 @@ import redis
 from pymongo.errors import ConnectionFailure
 
 from broker.index_reports import IndexReports
-from catalog.coordination.index_ownership import NotOwnerError, Ownership
+from catalog.coordination.index_ownership import NotOwnerError, OwnerLease
 from catalog.database.database_time import steady_seconds
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.images import SUCCEEDED, Images
@@ -222,7 +222,7 @@ def test_a_database_that_is_away_takes_the_index_from_nobody(
         raise ConnectionFailure("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ownership, "renew", away)
+        patch.setattr(OwnerLease, "renew", away)
         with pytest.raises(ConnectionFailure):
             parts.ownership()._renew()
     parts.ownership()._renew()
@@ -313,7 +313,7 @@ def test_a_standby_that_could_not_see_the_database_takes_nothing_for_silence(
     looks = iter([None, ConnectionFailure("away"), None, SystemExit()])
     current = catalog.ownership.current
 
-    def look(_: Ownership) -> Any:
+    def look(_: OwnerLease) -> Any:
         nonlocal steady
         fault = next(looks)
         if isinstance(fault, BaseException):
@@ -327,8 +327,8 @@ def test_a_standby_that_could_not_see_the_database_takes_nothing_for_silence(
         silent.append(options["silent"])
 
     monkeypatch.setattr(standby._stopping, "wait", lambda _: None)
-    monkeypatch.setattr(Ownership, "current", look)
-    monkeypatch.setattr(Ownership, "take", take)
+    monkeypatch.setattr(OwnerLease, "current", look)
+    monkeypatch.setattr(OwnerLease, "take", take)
     with DirectoryOwnership(tmp_path / "standby") as directory, pytest.raises(SystemExit):
         standby._wait_for_lease(directory, lambda _: None)
     assert silent == [None, None, None, None]

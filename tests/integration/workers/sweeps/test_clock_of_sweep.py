@@ -192,7 +192,7 @@ def test_a_clock_that_is_wrong_by_days_for_a_moment_makes_nothing_forgotten(
     catalog.tasks.finish(taken.task.task_id, 1, 0)
     catalog.images.fail(taken.labels, "BROKEN")
     delete_images(catalog, taken.labels)
-    catalog.images.let_go(taken.labels)
+    catalog.images.schedule_removal(taken.labels)
     catalog.keys.take("user", "key", "body")
     settle_for(1.5)
     sweep()
