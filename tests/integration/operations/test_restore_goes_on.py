@@ -143,7 +143,7 @@ from catalog.backup.archive import open_archive
 from catalog import lease
 from catalog.database.connection import connect
 from catalog.backup.restoring import restore
-from catalog.backup.consistent_rows import Survivors
+from catalog.backup.consistent_rows import ConsistentRows
 
 lease.LEASE = timedelta(seconds=0.5)
 
@@ -154,7 +154,7 @@ def told(table, done, total):
 with connect(sys.argv[1], 5) as client, open_archive(Path(sys.argv[3])) as archive:
     manifest = archive.manifest
     restore(
-        client, sys.argv[2], archive, Survivors(archive), schema=manifest.schema,
+        client, sys.argv[2], archive, ConsistentRows(archive), schema=manifest.schema,
         catalogue=manifest.catalogue, checksum=archive.checksum, progress=told,
     )
 """
