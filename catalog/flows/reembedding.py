@@ -55,10 +55,11 @@ class Piece:
 
 
 def cut_off(catalog: Catalog, change: Change, images: int) -> Piece:
-    """Return the next piece of a change, which ends with the product that reaches `images`.
+    """Return the next piece of a change, at most PRODUCT_PAGE products.
 
-    Pending images are left out, since their own chunk makes both vectors. Removes the vectors of
-    other models than the two of the change.
+    It ends with the product that reaches `images` images. Pending images are left out, since
+    their own chunk makes both vectors. Removes the vectors of models other than the two of the
+    change.
     """
     page = catalog.products.page(change.generation, change.place, PRODUCT_PAGE)
     labels: list[int] = []
