@@ -1,4 +1,1 @@
-"""MongoDB, the truth of the service: every query of the project is in this package.
-
-It knows nothing of HTTP, Celery, pictures or hnswlib.
-"""
+"""MongoDB, the source of truth of the service: every query of the project is in this package."""

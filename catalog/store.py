@@ -1,4 +1,4 @@
-"""The catalogue as one object: its repositories."""
+"""The catalogue as one object that holds a repository for each table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from config.settings import Settings
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every repository, on one client."""
+    """Every repository of a catalogue, on one client."""
 
     client: MongoClient[Row]
     identity: CatalogueId
@@ -64,14 +64,14 @@ class Catalog:
     vectors: Vectors
 
     def ping(self) -> None:
-        """Read a row, as a sign of life; raises PyMongoError where there is none."""
+        """Read a row, to check that the database answers; raises PyMongoError if it doesn't."""
         self.models.current()
 
 
 def open_catalog(client: MongoClient[Row], name: str, times: Durations) -> Catalog:
     """Return the catalogue in the databases `name` and `name`_blobs.
 
-    Makes no round trip: the server may come later.
+    Makes no round trip, so the server need not be there yet.
     """
     rows, blobs = databases(client, name)
     numbers = Numbers(rows["numbers"])
@@ -108,7 +108,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Durations) -> Catal
 
 
 def durations_of(chosen: Settings) -> Durations:
-    """Return the times of a catalogue."""
+    """Return the durations of a catalogue that settings give."""
     return Durations(
         lease=timedelta(seconds=chosen.lease_seconds),
         submission=timedelta(seconds=chosen.submission_seconds),
@@ -123,5 +123,5 @@ def durations_of(chosen: Settings) -> Durations:
 
 
 def catalog_of(chosen: Settings, client: MongoClient[Row]) -> Catalog:
-    """Return the catalogue that settings name, with the times that they say."""
+    """Return the catalogue that settings name, with their durations. Makes no round trip."""
     return open_catalog(client, chosen.mongo_database, durations_of(chosen))

@@ -1,1 +1,1 @@
-"""What clients are promised: the codes, the limits of a field, the shape of an answer."""
+"""The contract with clients: the business codes and their messages."""

@@ -1,7 +1,7 @@
-"""The table of business codes: one class per row of the contract.
+"""The table of business codes: one class for each row of the contract.
 
-Every part of the service names a fault by its class here. The module knows of
-no transport: how an error becomes an HTTP answer is `app.http.envelope`'s business.
+Every part of the service names a fault by its class here; `app.http.envelope` turns an error into
+an HTTP answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class ContractError(Exception):
-    """A fault that a client is told of, by the code and the message of its class."""
+    """A fault that is reported to a client by the code and the message of its class."""
 
     code: ClassVar[int | None]
     message: ClassVar[str]
@@ -22,7 +22,7 @@ class ContractError(Exception):
         ContractError.registered.append(cls)
 
     def __init__(self, detail: str = "") -> None:
-        """Keep `detail` for the log; clients get the class's message only."""
+        """Take a detail for the log; clients get only the message of the class."""
         super().__init__(detail or self.message)
 
 
@@ -48,7 +48,7 @@ class NoRelativeImage(ContractError):
 
 
 class RepeatImageNameInDb(ContractError):
-    """The collection has this image_id, or it is on its way into it."""
+    """The collection has an image with this image_id, or a pending one."""
 
     code = 1032
     message = "REPEAT_IMAGE_NAME_IN_DB"
@@ -244,7 +244,7 @@ class ImageNumExceedPerProductLimit(ContractError):
 
 
 class InsertImageError(ContractError):
-    """A fault of ours, after all retries."""
+    """An internal fault, after all retries."""
 
     code = 3018
     message = "INSERT_IMAGE_ERROR"
@@ -258,7 +258,7 @@ class NoInvalidImage(ContractError):
 
 
 class InvalidUserId(ContractError):
-    """The key is valid, its user's record is gone or malformed."""
+    """The key is valid, but its user's record is gone or malformed."""
 
     code = 3020
     message = "INVALID_USER_ID"
@@ -279,28 +279,28 @@ class QueryTaskStatusError(ContractError):
 
 
 class SearchProductImageError(ContractError):
-    """A fault of ours during a search."""
+    """An internal fault during a search."""
 
     code = 3031
     message = "SEARCH_PRODUCT_IMAGE_ERROR"
 
 
 class DeleteImageError(ContractError):
-    """A fault of ours during a deletion."""
+    """An internal fault during a deletion."""
 
     code = 3031
     message = "DELETE_IMAGE_ERROR"
 
 
 class QueryImageInfoError(ContractError):
-    """A fault of ours while reading the images of a product."""
+    """An internal fault while reading the images of a product."""
 
     code = 3033
     message = "QUERY_IMAGE_INFO_ERROR"
 
 
 class DeleteCollectionError(ContractError):
-    """A fault of ours while deleting a collection."""
+    """An internal fault while deleting a collection."""
 
     code = 3034
     message = "DELETE_COLLECTION_ERROR"
@@ -370,31 +370,31 @@ class ImageSizeExceedLimit(ContractError):
 
 
 class InternalServerError(ContractError):
-    """A fault of ours in an operation that has no code of its own."""
+    """An internal fault in an operation that has no code of its own."""
 
     code = 5000
     message = "INTERNAL_SERVER_ERROR"
 
 
 class InvalidParameterJson(ContractError):
-    """The body is not a JSON object, or a field of ours is not valid."""
+    """The body is not a JSON object, or a field that has no code of its own is not valid."""
 
     code = 5001
     message = "INVALID_PARAMETER_JSON"
 
 
 class NoAvailableFeature(ContractError):
-    """The model gave no usable feature; the contract gives it no number."""
+    """The model made no usable vector; the contract gives this fault no number."""
 
     code = None
     message = "NO_AVAILABLE_FEATURE"
 
 
-#: Every row of the table, in the contract's order: that in which the classes stand here.
+#: Every row of the table, in the contract's order, which is that of the classes above.
 TABLE: tuple[type[ContractError], ...] = tuple(ContractError.registered)
 
-#: The class of a message that an image's outcome names. INVALID_IMAGE_INFO stands
-#: twice in the table; the number that the operations answer (3015) wins.
+#: The class of each message, for the outcomes of images. INVALID_IMAGE_INFO is in the table
+#: twice; here it is the class that the operations answer (3015).
 BY_MESSAGE: dict[str, type[ContractError]] = {
     error.message: error for error in TABLE if error is not InvalidImageInfoOld
 }

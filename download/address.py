@@ -1,8 +1,7 @@
-"""Which URLs and addresses may be fetched, judged without any look-up.
+"""Which URLs and addresses may be fetched, checked without a DNS lookup.
 
-The thin API process imports this module: it opens no socket, asks no DNS and knows of
-no HTTP client. A name that only DNS can judge passes here; the client judges its
-addresses with `address_allowed` before it connects.
+The API process imports this module: it opens no socket and asks no DNS. Host names pass here;
+the client checks their addresses with `address_allowed` before it connects.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from contract.errors import BrokenBase64OrUrl
 if TYPE_CHECKING:
     from download.policy import FetchPolicy
 
-#: A longer URL is no link to a picture.
+#: Longer URLs are refused.
 URL_CHARACTERS_LIMIT = 8192
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: The one block of IPv6 that IANA gives out as global unicast. The local-use blocks of
-#: NAT64 (64:ff9b:1::/48, RFC 8215) lie outside it and are refused whole: where in them an
-#: IPv4 address stands is its operator's choice, so it can't be unwrapped.
+#: The one block of IPv6 that IANA assigns as global unicast. The local-use blocks of NAT64
+#: (64:ff9b:1::/48, RFC 8215) lie outside it and are refused whole: their operators choose where
+#: the IPv4 address is in them, so it can't be extracted.
 _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 #: NAT64 (RFC 6052): the last 32 bits are an IPv4 address.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-#: Refused although `is_global` of some Python, or of all, says yes.
+#: Refused although `is_global` is true for them in some or all versions of Python.
 _SPECIAL: tuple[Network, ...] = (
-    ipaddress.IPv4Network("192.0.0.0/24"),  # IETF protocols; a cloud's metadata live here
+    ipaddress.IPv4Network("192.0.0.0/24"),  # IETF protocols; a cloud serves metadata here
     ipaddress.IPv4Network("192.88.99.0/24"),  # relays of 6to4
-    ipaddress.IPv4Network("168.63.129.16/32"),  # a cloud's own server, seen from inside it
+    ipaddress.IPv4Network("168.63.129.16/32"),  # a cloud's internal server for its machines
     ipaddress.IPv6Network("3fff::/20"),  # documentation
 )
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
@@ -45,7 +44,7 @@ def _without_zone(text: str) -> Address:
 
 
 def _embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """Return the IPv4 addresses that an IPv6 address carries traffic to, if any."""
+    """Return the IPv4 addresses that an IPv6 address stands for; () if it stands for none."""
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     if address.ipv4_mapped is not None:
@@ -60,13 +59,14 @@ def _embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
 
 
 def is_global_address(ip: str | Address) -> bool:
-    """Return whether `ip` is global unicast, so that anybody could reach it.
+    """Return whether `ip` is a global unicast address.
 
-    An IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64) decides for it; a
-    zone id is ignored. Source: IANA's special-purpose registries, through `ipaddress`.
+    An IPv6 address that contains IPv4 addresses (mapped, 6to4, Teredo, NAT64) is global if all
+    of those are; a zone id is ignored. Source: IANA's special-purpose registries, through
+    `ipaddress`.
 
     Raises:
-        ValueError: `ip` is no address.
+        ValueError: `ip` is not an address.
 
     """
     address = _without_zone(str(ip))
@@ -82,18 +82,18 @@ def is_global_address(ip: str | Address) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """A URL that passed: what to connect to, and the URL in its plain ASCII form."""
+    """A URL that passed the check: what to connect to, and the URL in normalised ASCII."""
 
     scheme: str
     host: str
     port: int
     url: str
-    #: The host, where it is an address in itself and needs no look-up.
+    #: The address of a host that is a literal address, None for a name.
     address: Address | None
 
 
 def address_allowed(address: Address, target: Target, policy: FetchPolicy) -> bool:
-    """Return whether a connection to `address`, on the target's port, may serve `target`."""
+    """Return whether `target` may be fetched from `address`, on the target's port."""
     if policy.allow.permits_address(address, target.port):
         return True
     if policy.allow.permits_name(target.host, target.port):
@@ -102,7 +102,7 @@ def address_allowed(address: Address, target: Target, policy: FetchPolicy) -> bo
 
 
 def check_url(url: str, policy: FetchPolicy) -> None:
-    """Judge a URL by its scheme, port, host and literal address; no name is looked up.
+    """Check a URL by its scheme, port, host and literal address, without a DNS lookup.
 
     Raises:
         BrokenBase64OrUrl: the URL is malformed or forbidden.
@@ -112,10 +112,10 @@ def check_url(url: str, policy: FetchPolicy) -> None:
 
 
 def judge_url(url: str, policy: FetchPolicy) -> Target:
-    """Return the target of a URL that `check_url` lets pass.
+    """Check a URL like `check_url`, and return its target.
 
-    The target's URL is rebuilt from the judged parts, so that no other parser can read
-    another host out of it.
+    The target's URL is rebuilt from the checked parts, so that no other parser can read a
+    different host in it.
 
     Raises:
         BrokenBase64OrUrl: the URL is malformed or forbidden.
@@ -146,7 +146,7 @@ def judge_url(url: str, policy: FetchPolicy) -> Target:
 def _split(url: str) -> SplitResult:
     if len(url) > URL_CHARACTERS_LIMIT:
         raise BrokenBase64OrUrl(f"the URL has more than {URL_CHARACTERS_LIMIT} characters")
-    # Parsers disagree about these, and some drop them without a word.
+    # Parsers disagree about these characters, and some silently drop them.
     if "\\" in url or any(unicodedata.category(character) in _UNPRINTABLE for character in url):
         raise BrokenBase64OrUrl("the URL holds a space, a control character or a backslash")
     try:
@@ -161,7 +161,10 @@ def _split(url: str) -> SplitResult:
 
 
 def _judge_host(parts: SplitResult) -> tuple[str, Address | None]:
-    """Return the host in its plain form and, where it is a literal, its address."""
+    """Return the host in normalised form, and its address, None unless it is a literal one.
+
+    Raises BrokenBase64OrUrl for an invalid host.
+    """
     raw = parts.hostname or ""
     try:
         if "[" in parts.netloc:
@@ -169,7 +172,7 @@ def _judge_host(parts: SplitResult) -> tuple[str, Address | None]:
             return str(address), address
         host = ascii_name(raw)
         if NUMERIC_END.search(host):
-            # As the C library reads it: decimal, octal, hexadecimal, one to four parts.
+            # As the C library parses it: decimal, octal or hexadecimal, in one to four parts.
             address = ipaddress.IPv4Address(socket.inet_aton(host))
             return str(address), address
     except (ValueError, OSError) as error:

@@ -1,9 +1,9 @@
-"""The download itself: `fetch` for one URL, `fetch_all` for many at once.
+"""The download: `fetch` for one URL, `fetch_all` for many at once.
 
-Every hop of a redirect is judged anew; a name is looked up once per hop, all of its
-addresses must be allowed, and the connection goes to exactly those. The deadline covers
-DNS, connecting, TLS, headers and body together (see `connection`). The module keeps no
-cookies, sends no credentials and reads no environment variable or netrc file.
+Every hop of a redirect is checked like the first URL; a name is looked up once per hop, all of
+its addresses must be allowed, and the connection goes to exactly those. The deadline covers DNS,
+connecting, TLS, headers and body together (see `connection`). The module keeps no cookies, sends
+no credentials and reads no environment variable or netrc file.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ __all__ = ["FetchOutcome", "FetchPolicy", "TransientFetchError", "fetch", "fetch
 log = logging.getLogger(__name__)
 
 Label = TypeVar("Label", bound=Hashable)
-#: What became of one URL of many.
+#: The result of one URL of `fetch_all`: its bytes, or why there are none.
 FetchOutcome = bytes | BrokenBase64OrUrl | ImageSizeExceedLimit | TransientFetchError
-#: Takes a redirect's host and a deadline in seconds of `time.monotonic()`; may wait.
+#: Called with the host of a redirect and a deadline in seconds of `time.monotonic()`; may wait.
 BeforeRedirect = Callable[[str, float], None]
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-#: A server is not waited for longer than this, whatever it asks for; in seconds.
+#: The longest wait that a Retry-After header may ask for, in seconds.
 RETRY_AFTER_LIMIT = 30.0
-#: Bytes read, and unpacked, at a time.
+#: Bytes read and decompressed at a time.
 PIECE_BYTES = 16 * 1024
-#: What a server that compresses although it was not asked to may use, once: each is
-#: unpacked piece by piece (urllib3 from 2.6 on). Others would need further decoders.
+#: Content encodings that are accepted, one at a time, from servers that compress without being
+#: asked: each is decompressed in pieces (urllib3 from 2.6 on). Others would need more decoders.
 CONTENT_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 _PERMANENT = (
@@ -68,18 +68,18 @@ def fetch(
     resolver: Resolver = system_resolver,
     before_redirect: BeforeRedirect | None = None,
 ) -> bytes:
-    """Return the bytes behind `url`, fewer than `policy.max_bytes`.
+    """Return the body of `url`, fewer than `policy.max_bytes` bytes.
 
-    `deadline` is in seconds of `time.monotonic()`; the earlier of it and
-    `policy.total_seconds` from now binds. `before_redirect` is called with the host of
-    each redirect and that deadline, before the host is looked up or asked.
+    The fetch ends at `deadline`, in seconds of `time.monotonic()`, or `policy.total_seconds` from
+    now if that is earlier. `before_redirect` is called with the host of each redirect and that
+    time, before the host is looked up or connected to.
 
-    A body that ends before its Content-Length is a cut connection, so it is transient.
+    A body that ends before its Content-Length counts as a transient fault.
 
     Raises:
         TransientFetchError: another try may succeed.
-        BrokenBase64OrUrl: forbidden, missing, or broken for good.
-        ImageSizeExceedLimit: the file is not under the limit.
+        BrokenBase64OrUrl: the URL is forbidden, or will fail again.
+        ImageSizeExceedLimit: the body is not under the limit.
 
     """
     target = judge_url(url, policy)
@@ -95,7 +95,7 @@ def fetch(
 
 
 def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Target:
-    """Judge a redirect from `target` to the value of a Location header.
+    """Check a redirect from `target` to the value of a Location header; return the new target.
 
     Raises:
         BrokenBase64OrUrl: the URL is forbidden, or leads from https to http.
@@ -114,7 +114,13 @@ def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Targe
 def _checked_addresses(
     target: Target, policy: FetchPolicy, watchdog: Watchdog, resolver: Resolver
 ) -> list[str]:
-    """Return the addresses to connect to; one forbidden address forbids the host."""
+    """Return the addresses to connect to.
+
+    Raises:
+        BrokenBase64OrUrl: the name has no address, or one that is forbidden.
+        TransientFetchError: the lookup failed.
+
+    """
     if target.address is not None:
         return [str(target.address)]
     checked = []
@@ -129,7 +135,7 @@ def _checked_addresses(
 def _ask(
     target: Target, policy: FetchPolicy, watchdog: Watchdog, resolver: Resolver
 ) -> bytes | str:
-    """Make one request: the body, or the Location that it redirects to."""
+    """Make one request; return the body as bytes, or the Location of a redirect as str."""
     addresses = _checked_addresses(target, policy, watchdog, resolver)
     adapter = DialAdapter(
         partial(dial, addresses, target.port, watchdog, policy.connect_seconds), policy.ca_file
@@ -151,7 +157,7 @@ def _ask(
             answer = _read(response, target, policy)
         finally:
             response.close()
-        # A socket that the watchdog shut looks like a body that came to its end.
+        # A socket that the watchdog shut down looks like the end of the body.
         watchdog.remaining()
     except _FAULTS as error:
         detail = f"{target.host}: {type(error).__name__}"
@@ -171,12 +177,12 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
         wait = retry_after_seconds(response.headers.get("Retry-After"))
         raise TransientFetchError(f"{target.host}: status {status}", wait)
     if status in REDIRECT_STATUSES and "Location" in response.headers:
-        # Headers are read as Latin-1; servers that send UTF-8 mean UTF-8.
+        # http.client decodes headers as Latin-1, but servers send UTF-8.
         return response.headers["Location"].encode("latin-1").decode("utf-8")
     if status != 200:
         raise BrokenBase64OrUrl(f"{target.host}: status {status}")
     announced = _announced(response, target)
-    # Python refuses to count with thousands of digits, so the longest are not counted.
+    # int() refuses strings of thousands of digits, so long ones are not converted.
     if announced and (len(announced) > 15 or int(announced) >= policy.max_bytes):
         raise ImageSizeExceedLimit(f"{target.host}: {announced[:15]} bytes announced")
     encoding = response.headers.get("Content-Encoding", "").lower()
@@ -189,19 +195,19 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
             continue
         if encoding in ("", "identity"):
             raise ImageSizeExceedLimit(f"{target.host}: {policy.max_bytes} bytes or more")
-        # Pictures hardly shrink: what the announced size hid is a bomb, not a large file.
+        # Pictures hardly compress: a body this large is a decompression bomb, not a large file.
         raise BrokenBase64OrUrl(f"{target.host}: {policy.max_bytes} bytes or more, unpacked")
     if not body and announced != "0":
-        # The parser takes an end within the headers for the end of an empty answer.
+        # http.client takes a connection that ends within the headers for an empty answer.
         raise TransientFetchError(f"{target.host}: the answer ended early")
     return bytes(body)
 
 
 def _announced(response: requests.Response, target: Target) -> str:
-    """Return the digits of Content-Length, "" without one (RFC 9112, 6.3).
+    """Return the digits of the Content-Length header, "" if there is none (RFC 9112, 6.3).
 
     Raises:
-        BrokenBase64OrUrl: it is no number, or there are several that differ.
+        BrokenBase64OrUrl: it is not a number, or there are several that differ.
 
     """
     header = response.headers.get("Content-Length")
@@ -215,12 +221,15 @@ def _announced(response: requests.Response, target: Target) -> str:
 
 
 def retry_after_seconds(value: str | None) -> float | None:
-    """Read a Retry-After header (RFC 9110, 10.2.3): seconds or a date; None if neither."""
+    """Return the wait that a Retry-After header asks for, in seconds, at most RETRY_AFTER_LIMIT.
+
+    The value is seconds or a date (RFC 9110, 10.2.3). Return None if it is neither or missing.
+    """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdecimal():
-        # A number of many digits is no reason to count with it.
+        # Nine digits are beyond the limit already; longer ones are not converted.
         return RETRY_AFTER_LIMIT if len(value) > 9 else min(float(value), RETRY_AFTER_LIMIT)
     try:
         moment = email.utils.parsedate_to_datetime(value).timestamp()
@@ -249,7 +258,10 @@ class _Batch(Generic[Label]):
         return len(self._waiting)
 
     def take(self) -> tuple[Label, str, str] | None:
-        """Wait for a URL whose host has room; None when no URL is left to begin."""
+        """Wait for a URL whose host has a free slot, and return it with its label and host.
+
+        Return None if no URL is left to begin.
+        """
         with self._changed:
             while self._waiting:
                 for item in self._waiting:
@@ -261,13 +273,12 @@ class _Batch(Generic[Label]):
             return None
 
     def move(self, old: str, new: str, deadline: float) -> None:
-        """Give up room at one host and wait for room at another, not past `deadline`.
+        """Release a slot of one host, and wait for one of another until `deadline`.
 
-        What was held is given up first, so that two that change places do not wait for
-        each other.
+        The held slot is released first, so that two downloads that swap hosts do not deadlock.
 
         Raises:
-            TransientFetchError: no room by the deadline; none is held any more.
+            TransientFetchError: no slot was free by the deadline; none is held any more.
 
         """
         with self._changed:
@@ -281,14 +292,17 @@ class _Batch(Generic[Label]):
             self._running[new] += 1
 
     def give(self, label: Label, held: list[str], outcome: FetchOutcome) -> None:
-        """Keep an outcome and let the next ones of the hosts that it held begin."""
+        """Store the outcome of a URL, and release the slots of the hosts in `held`."""
         with self._changed:
             self._outcomes[label] = outcome
             self._running.subtract(held)
             self._changed.notify_all()
 
     def finish(self, deadline: float) -> dict[Label, FetchOutcome]:
-        """Wait for all outcomes, not past `deadline`, and let no more URLs begin."""
+        """Wait for all outcomes until `deadline`, and return them by label.
+
+        No URL begins afterwards; those without an outcome have a TransientFetchError.
+        """
         with self._changed:
             self._changed.wait_for(
                 lambda: len(self._outcomes) == len(self._labels),
@@ -312,13 +326,13 @@ def fetch_all(
     per_host: int,
     resolver: Resolver = system_resolver,
 ) -> dict[Label, FetchOutcome]:
-    """Fetch many URLs at once in threads; give bytes or a fault for every label.
+    """Fetch many URLs in `workers` threads, and return the bytes or the fault of each label.
 
-    No fault of one URL is raised, and the answer is there at `deadline` (seconds of
-    `time.monotonic()`): what is not done by then is a TransientFetchError. At most
-    `per_host` URLs are at one host at a time; one that is redirected leaves its host and
-    waits for room at the next, so that many names can't lead a crowd to one host. The
-    threads are daemons and end soon after the deadline.
+    Raises no fault of a URL. Returns by `deadline`, in seconds of `time.monotonic()`: what is not
+    done by then is a TransientFetchError. At most `per_host` URLs are fetched from one host at a
+    time; a redirected one releases its host's slot and waits for one of the next host, so that
+    redirects from many names can't overload one host. The threads are daemons and end soon after
+    the deadline.
     """
     batch = _Batch(urls, policy, per_host)
 
@@ -334,7 +348,7 @@ def fetch_all(
             batch.give(label, held, _outcome(url, policy, deadline, resolver, move))
 
     for _ in range(min(workers, len(batch))):
-        # With the caller's context, whose ids the log lines of a download carry.
+        # With a copy of the caller's context, so that log lines of downloads have its ids.
         threading.Thread(
             target=copy_context().run, args=(work,), name="download", daemon=True
         ).start()
@@ -353,6 +367,6 @@ def _outcome(
     except (BrokenBase64OrUrl, ImageSizeExceedLimit, TransientFetchError) as error:
         return error
     except Exception as error:
-        # A fault of ours: it must not end the thread and leave its neighbours waiting.
+        # An internal fault must not end the thread, since other URLs wait for it.
         log.exception("a download failed in a way that is not foreseen")
         return TransientFetchError(f"unforeseen: {type(error).__name__}")

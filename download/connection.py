@@ -9,7 +9,6 @@ from us.
 requests and urllib3 bound each read, never their sum. A watchdog therefore shuts the
 socket down at the deadline, whatever phase it is in. It holds a duplicate of the
 descriptor, since the TLS layer takes the first one away during its handshake.
-The module knows nothing of URLs or of what is allowed.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Watchdog:
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        #: Set before the socket is shut down: an end of data after it means nothing.
+        #: Set before the socket is shut down; an end of data seen after that is no regular end.
         self.expired = False
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
@@ -67,14 +66,14 @@ class Watchdog:
             self._release()
 
     def remaining(self) -> float:
-        """Return the seconds that are left; TimeoutError if none are."""
+        """Return the seconds until the deadline. Raises TimeoutError if it has passed."""
         left = self.deadline - time.monotonic()
         if left <= 0 or self.expired:
             raise TimeoutError("the deadline has passed")
         return left
 
     def guard(self, sock: socket.socket) -> None:
-        """Watch over `sock` from now on, in place of the one before."""
+        """Guard `sock` from now on, in place of any other; shut it down if the deadline passed."""
         with self._lock:
             self._release()
             self._handle = sock.dup()
@@ -88,7 +87,7 @@ class Watchdog:
 
     def _shut_down(self) -> None:
         if self._handle is not None:
-            # A socket that is not connected (any more) has nothing to shut down.
+            # A socket that is not connected raises.
             with contextlib.suppress(OSError):
                 self._handle.shutdown(socket.SHUT_RDWR)
 
@@ -101,10 +100,12 @@ class Watchdog:
 def dial(
     addresses: Sequence[str], port: int, watchdog: Watchdog, connect_seconds: float
 ) -> socket.socket:
-    """Connect to the first of `addresses` that answers.
+    """Return a socket that is connected to the first of `addresses` that answers.
+
+    Each is tried for at most `connect_seconds`.
 
     Raises:
-        ConnectionError: none did, or the deadline passed; its cause is the last fault.
+        ConnectionError: none answered, or the deadline passed; its cause is the last fault.
 
     """
     fault: OSError | None = None
@@ -121,7 +122,7 @@ def dial(
             fault = error
         else:
             return sock
-    # Not the fault itself: urllib3 takes a broken pipe here for one of a sent request.
+    # Not the fault itself: urllib3 takes a broken pipe here for one while sending the request.
     raise ConnectionError("no address could be connected to") from fault
 
 
@@ -146,15 +147,15 @@ class _DialledConnection(HTTPConnection):
         try:
             return super().getresponse()
         except Exception:
-            # An answer whose headers urllib3 refuses is forgotten, and with it the socket, which
-            # belongs to the answer by then: a descriptor each, until the garbage is collected.
+            # urllib3 drops an answer whose headers it refuses without closing it. The answer owns
+            # the socket by then, which would leak a descriptor until garbage collection.
             if self._answer is not None:
                 self._answer.close()
             raise
 
 
 class _DialledTlsConnection(_DialledConnection, HTTPSConnection):
-    """The same over TLS; a certificate that does not hold is a fault for good."""
+    """The same over TLS; an invalid certificate is a permanent fault."""
 
     def connect(self) -> None:
         try:
@@ -162,7 +163,7 @@ class _DialledTlsConnection(_DialledConnection, HTTPSConnection):
         except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
             raise BrokenBase64OrUrl(f"{self.host}: the certificate does not hold") from error
         except BrokenPipeError as error:
-            # urllib3 takes a broken pipe here for one of a request that was sent.
+            # urllib3 takes a broken pipe here for one while sending the request.
             raise ConnectionError("the connection ended during the TLS handshake") from error
 
 
@@ -176,15 +177,15 @@ class _DialledTlsPool(HTTPSConnectionPool):
 
 @functools.lru_cache(maxsize=8)
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Return the context of all connections: reading the authorities takes 20 ms each time."""
+    """Return the cached context of all connections; loading the authorities takes 20 ms."""
     return ssl.create_default_context(cafile=ca_file)
 
 
 class DialAdapter(HTTPAdapter):
-    """A transport of requests for one request, whose socket comes from a `Dial`.
+    """A requests adapter for one request, whose socket comes from a `Dial`.
 
-    Its `send` is called without a session: a session would read the whole body of a
-    redirect before it hands it over, and would look at the environment.
+    Its `send` is called without a session, which would read the whole body of a redirect
+    before returning it, and would read proxies and credentials from the environment.
     """
 
     def __init__(self, dial: Dial, ca_file: str | None = None) -> None:
@@ -215,7 +216,7 @@ class DialAdapter(HTTPAdapter):
         return self._pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the base class would have the authorities read once more."""
+        """Do nothing: the base class would load the authorities again."""
 
     def close(self) -> None:
         """Close the connection, if one is open."""

@@ -1,6 +1,6 @@
-"""What a fetch may do: addresses, ports, sizes and times, as one value.
+"""The limits of a fetch: addresses, ports, sizes and times.
 
-The thin API process imports this module, so it loads no HTTP client.
+The API process imports this module, so it loads no HTTP client.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchPolicy:
-    """The limits of every fetch; times are seconds, sizes are bytes."""
+    """The limits of every fetch; times are in seconds, sizes in bytes."""
 
-    #: Hosts and networks that may be non-global, or use ports of their own.
+    #: Hosts and networks that may be fetched from although not global, or on further ports.
     allow: AllowList
-    #: A file must be smaller than this, after any content encoding is undone.
+    #: A body must be smaller than this, after decompression.
     max_bytes: int
-    #: Ports that every global address may be asked on.
+    #: The ports that are allowed for every global address.
     ports: frozenset[int]
-    #: Longest time to connect to one address, TLS handshake not included.
+    #: The longest time to connect to one address, without the TLS handshake.
     connect_seconds: float
-    #: Longest silence of a server that is connected.
+    #: The longest pause between two reads.
     read_gap_seconds: float
-    #: Longest time of one fetch with all of its redirects.
+    #: The longest time of one fetch with all of its redirects.
     total_seconds: float
     #: Redirects that are followed; one more is refused.
     redirects: int = 3
-    #: How the client names itself; the workers add the version of the program.
+    #: The value of the User-Agent header.
     user_agent: str = "snapsku"
-    #: A PEM file of certificate authorities to trust instead of the public ones.
+    #: A PEM file of certificate authorities to trust instead of those of certifi.
     ca_file: str | None = None
 
 
 def fetch_policy_of(chosen: Settings) -> FetchPolicy:
-    """Return what a fetch of a product's picture may do."""
+    """Return the limits that settings give for fetching pictures."""
     return FetchPolicy(
         allow=AllowList.parse(chosen.fetch_allow),
         max_bytes=chosen.image_bytes,

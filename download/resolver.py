@@ -1,7 +1,7 @@
-"""Names to addresses, within a deadline.
+"""DNS lookups with a deadline.
 
-The C library's look-up takes no timeout, so it runs in a thread of its own that is left
-behind when the deadline passes. The module knows nothing of what is allowed.
+The C library's lookup has no timeout, so it runs in a thread of its own, which is abandoned when
+the deadline passes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from contract.errors import BrokenBase64OrUrl
 from download.faults import TransientFetchError
 
-#: Gives the addresses of a host, as text; raises OSError where the look-up fails.
+#: Takes a host and a port, and returns addresses as text; raises OSError if the lookup fails.
 Resolver = Callable[[str, int], Sequence[str]]
 
-#: The name does not exist, or has no address: another try changes nothing. The second
-#: number is missing on some platforms.
+#: The name does not exist, or has no address: permanent faults. Some platforms lack the second
+#: number.
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
@@ -30,11 +30,11 @@ def system_resolver(host: str, port: int) -> list[str]:
 
 
 def resolve(host: str, port: int, resolver: Resolver, deadline: float) -> list[str]:
-    """Look `host` up once and give its addresses; `deadline` is in `time.monotonic()`.
+    """Look `host` up once, and return its addresses; `deadline` is in `time.monotonic()`.
 
     Raises:
         BrokenBase64OrUrl: the name does not exist or has no address.
-        TransientFetchError: the look-up failed or was not done by the deadline.
+        TransientFetchError: the lookup failed or was not done by the deadline.
 
     """
     answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
@@ -42,7 +42,7 @@ def resolve(host: str, port: int, resolver: Resolver, deadline: float) -> list[s
     def look_up() -> None:
         try:
             answers.put(resolver(host, port))
-        except Exception as error:  # handed to the caller, who raises it
+        except Exception as error:  # raised by the caller's thread
             answers.put(error)
 
     threading.Thread(target=look_up, name="download-dns", daemon=True).start()

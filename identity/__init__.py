@@ -1,4 +1,1 @@
-"""Who calls: keys, the signature of a request, and nonces that count once.
-
-Knows nothing of HTTP frameworks, of MongoDB, or of what a caller may then do.
-"""
+"""Authentication: keys of users, signatures of requests, nonces, and encrypted secrets."""

@@ -1,7 +1,8 @@
-"""One secret key for a catalogue: a host that has another one finds out before it does harm.
+"""The check that all hosts of a catalogue encrypt secrets with the same key.
 
-Without SNAPSKU_SECRET_KEY each host makes a key file of its own, and the API of one could not
-check signatures of users that another made.
+Without SNAPSKU_SECRET_KEY each host makes a key file of its own, and the API of one host could
+not check signatures of users that another host made. So each compares its key with the seal of
+the catalogue before it uses it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from catalog.coordination.seal import Seal
 from catalog.rows.accounts import AccessKey, Accounts
 from identity.vault import Vault, VaultError
 
-#: What is sealed: bound to a name that no access key has.
+#: The sealed text, and the name it is bound to, which is no valid access key.
 _NAME = "catalogue"
 _TEXT = "snapsku"
 
 
 class WrongSecretKeyError(VaultError):
-    """The secrets of the catalogue's users were encrypted with another key than this host's."""
+    """The secrets of the catalogue's users were encrypted with a key that this host lacks."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -27,7 +28,7 @@ class WrongSecretKeyError(VaultError):
 
 
 class Custody:
-    """The key of this host against the seal of the catalogue."""
+    """Compares the key of this host with the seal of the catalogue."""
 
     def __init__(self, accounts: Accounts, seal: Seal, vault: Vault) -> None:
         self._accounts = accounts
@@ -35,17 +36,17 @@ class Custody:
         self._vault = vault
 
     def check(self) -> None:
-        """Raise WrongSecretKeyError if the seal is another key's.
+        """Raise WrongSecretKeyError if the seal was made with another key.
 
-        In a catalogue from before there were seals, a host that can read a user's secret
-        writes it; one that can't passes.
+        In a catalogue without a seal, of an older release, write one if this host can decrypt
+        a user's secret; otherwise pass.
         """
         if self._seal.find() is None and self._opens_a_secret():
             self._seal.put(self._made())
         self.require()
 
     def require(self) -> None:
-        """Raise WrongSecretKeyError if there is a seal, and it is another key's."""
+        """Raise WrongSecretKeyError if there is a seal and it was made with another key."""
         sealed = self._seal.find()
         if sealed is None:
             return
@@ -55,9 +56,10 @@ class Custody:
             raise WrongSecretKeyError from error
 
     def claim(self) -> None:
-        """Make sure that this host may encrypt a secret; the first to do so writes the seal.
+        """Check that this host may encrypt secrets; write the seal if there is none yet.
 
-        Raises WrongSecretKeyError, or VaultError if a key file can't be made.
+        Raises WrongSecretKeyError if the catalogue uses another key, and VaultError if a key
+        file can't be made.
         """
         if self._seal.find() is None:
             if self._accounts.is_anybody() and not self._opens_a_secret():
@@ -66,9 +68,10 @@ class Custody:
         self.require()
 
     def adopt(self) -> list[str]:
-        """Let the key of this host be the catalogue's, since the one before is lost.
+        """Replace the seal by one of this host's key, since the key before is lost.
 
-        Return the users whose secrets it can't read.
+        Return the users whose secrets it can't decrypt, sorted; [] if it can decrypt all.
+        Raises VaultError if a key file can't be made.
         """
         self._seal.replace(self._made())
         return sorted(key.user for key in self._accounts.all_keys() if not self._opens(key))

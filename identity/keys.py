@@ -1,4 +1,4 @@
-"""What a user is given: an access key with its secret, and an API key for scripts."""
+"""The keys of a user: an access key with its secret, and an API key for scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-#: Beginnings that tell a key which was found somewhere, by person or program.
+#: Prefixes by which people and secret scanners recognise a leaked key.
 ACCESS_PREFIX = "SK"
 API_PREFIX = "snapsku_"
 
@@ -16,7 +16,10 @@ _USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True)
 class KeyPair:
-    """New keys of a user; `secret_key` and `api_key` are shown once and kept nowhere so."""
+    """New keys of a user; `secret_key` and `api_key` are shown once and never stored as they are.
+
+    The secret is stored encrypted, the API key as a hash.
+    """
 
     access_key: str
     secret_key: str
@@ -24,7 +27,7 @@ class KeyPair:
 
 
 def make_keys() -> KeyPair:
-    """Make keys of which nobody can guess one: 256 random bits in each that is secret."""
+    """Return new random keys; the secret key and the API key have 256 random bits each."""
     return KeyPair(
         access_key=ACCESS_PREFIX + secrets.token_hex(15).upper(),
         secret_key=secrets.token_hex(32),
@@ -33,16 +36,16 @@ def make_keys() -> KeyPair:
 
 
 def hash_of(api_key: str) -> str:
-    """Return what is kept of an API key: its SHA-256 in hex.
+    """Return the SHA-256 of an API key in hex, as it is stored.
 
-    A plain hash is enough for 256 random bits, which nobody can try out.
+    A plain hash is enough: 256 random bits can't be found by trying.
     """
     return hashlib.sha256(api_key.encode()).hexdigest()
 
 
 def is_user_name(name: str) -> bool:
-    """Return whether a user may be called so: 1 to 64 letters, digits, dots, hyphens, underscores.
+    """Return whether a name is 1 to 64 ASCII letters, digits, dots, hyphens and underscores.
 
-    No slash, since the ids of tasks are user/collection/time.
+    A slash is not allowed, since task ids are user/collection/time.
     """
     return _USER.fullmatch(name) is not None

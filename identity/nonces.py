@@ -1,7 +1,4 @@
-"""Nonces that were used, in Redis, so that a signed request works once.
-
-Knows nothing of signatures: whoever calls has verified one.
-"""
+"""The nonces that were used, in Redis, so that a signed request is accepted only once."""
 
 from __future__ import annotations
 
@@ -9,20 +6,24 @@ import hashlib
 
 import redis
 
-#: How far the date of a signature may be off, either way.
+#: How far the date of a signature may differ from the present, in either direction.
 WINDOW_SECONDS = 300
 
-#: A request dated five minutes ahead is good for ten; a minute to spare for clocks that differ.
+#: How long a nonce is kept. A request dated five minutes ahead is valid for ten; one minute more
+#: for clocks that differ.
 KEPT_SECONDS = 2 * WINDOW_SECONDS + 60
 
 
 class Nonces:
-    """The nonces of the last minutes, by access key."""
+    """The used nonces of each access key."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
     def take(self, access_key: str, nonce: bytes) -> bool:
-        """Note a nonce; False where it was used before. Raises RedisError."""
+        """Store a nonce; return False if it was used before. Raises RedisError.
+
+        The caller has verified the signature, so that no one else can use up nonces.
+        """
         name = f"nonce:{access_key}:{hashlib.sha256(nonce).hexdigest()}"
         return bool(self._redis.set(name, 1, nx=True, ex=KEPT_SECONDS))

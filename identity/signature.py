@@ -1,8 +1,7 @@
 """The signature of a request, as existing clients make it: JDCLOUD2- and JDCLOUD3-HMAC-SHA256.
 
-Pure functions of a request and a secret: no framework, no database, no clock. The form is the
-section "Signature" of the wire contract; it differs from what object stores use in the names
-alone.
+Pure functions of a request and a secret, which read no clock. The form is the section
+"Signature" of the wire contract; it differs from the signatures of object stores only in names.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from urllib.parse import quote, unquote_to_bytes
 DATE_HEADER = "x-jdcloud-date"
 NONCE_HEADER = "x-jdcloud-nonce"
 
-#: What must be signed, besides whatever else a client signs.
+#: Headers that must be signed; clients may sign others too.
 SIGNED_ALWAYS = frozenset({DATE_HEADER, NONCE_HEADER})
 
-#: By algorithm: what stands before the secret, and what ends the scope of a credential.
+#: By algorithm, the prefix of the secret and the last part of a credential's scope.
 ALGORITHMS = {
     "JDCLOUD2-HMAC-SHA256": (b"JDCLOUD2", "jdcloud2_request"),
     "JDCLOUD3-HMAC-SHA256": (b"JDCLOUD3", "jdcloud3_request"),
@@ -32,16 +31,16 @@ _UNRESERVED = "-_.~"
 
 
 class AuthorizationError(Exception):
-    """The header says nothing that could be a signature of these algorithms."""
+    """The Authorization header is malformed, or of another algorithm."""
 
 
 class SignatureError(Exception):
-    """The signature is not one of this request; the text is for the log alone."""
+    """The signature is not valid for this request; the text is for the log only."""
 
 
 @dataclass(frozen=True)
 class Authorization:
-    """The header Authorization, taken apart; nothing in it was verified."""
+    """The parts of an Authorization header; nothing in it was verified."""
 
     algorithm: str
     access_key: str
@@ -54,22 +53,22 @@ class Authorization:
 
     @property
     def scope(self) -> str:
-        """What the signing key is good for."""
+        """The scope for which the signing key is made."""
         return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came over the wire; the names of `headers` are in lower case."""
+    """A request as it was received; the names of `headers` are in lower case."""
 
     method: str
-    target: bytes  #: path and query, as raw as they were sent
+    target: bytes  #: path and query, raw as sent
     headers: Mapping[str, bytes]
     body_digest: str  #: SHA-256 of the body, in lower-case hex
 
 
 def parse_authorization(text: str) -> Authorization:
-    """Take the header apart; raises AuthorizationError where it is not of the form."""
+    """Return the parts of an Authorization header; raises AuthorizationError if malformed."""
     algorithm, _, rest = text.strip().partition(" ")
     if algorithm not in ALGORITHMS:
         raise AuthorizationError("no algorithm that is known")
@@ -98,14 +97,14 @@ def parse_authorization(text: str) -> Authorization:
 
 
 def parse_date(text: str) -> datetime:
-    """Read the value of x-jdcloud-date, such as 20190214T104514Z; raises ValueError."""
+    """Return the time of an x-jdcloud-date header, such as 20190214T104514Z; raises ValueError."""
     if not _DATE.fullmatch(text):
         raise ValueError("not YYYYMMDDTHHMMSSZ")
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> bytes:
-    """Return the bytes that stand for a request. Raises SignatureError if a header is missing."""
+    """Return the canonical form of a request. Raises SignatureError if a header is missing."""
     path, _, query = request.target.partition(b"?")
     missing = [name for name in signed_headers if name not in request.headers]
     if missing:
@@ -133,18 +132,18 @@ def _canonical_query(query: bytes) -> bytes:
 
 
 def _encoded(part: bytes) -> bytes:
-    # A plus is a space to whoever reads the query afterwards, so it must be one here.
+    # The application reads a plus as a space, so the signature must do the same.
     return quote(unquote_to_bytes(part.replace(b"+", b" ")), safe=_UNRESERVED).encode()
 
 
 def string_to_sign(authorization: Authorization, date: str, canonical: bytes) -> bytes:
-    """Return what is signed in the end; `date` is the value of x-jdcloud-date."""
+    """Return the string to sign; `date` is the value of x-jdcloud-date."""
     digest = hashlib.sha256(canonical).hexdigest()
     return "\n".join([authorization.algorithm, date, authorization.scope, digest]).encode()
 
 
 def signing_key(authorization: Authorization, secret: str) -> bytes:
-    """Return the key that a secret makes for the scope of a credential."""
+    """Return the signing key, derived from a secret and the scope of a credential."""
     prefix, _ = ALGORITHMS[authorization.algorithm]
     key = prefix + secret.encode()
     for part in authorization.scope.split("/"):
@@ -153,9 +152,9 @@ def signing_key(authorization: Authorization, secret: str) -> bytes:
 
 
 def signature_of(request: Request, authorization: Authorization, secret: str) -> str:
-    """Return the signature that this request has with this secret, in lower-case hex.
+    """Return the signature of a request with a secret, in lower-case hex.
 
-    Raises SignatureError where a signed header is missing.
+    Raises SignatureError if a signed header is missing.
     """
     canonical = canonical_request(request, authorization.signed_headers)
     date = request.headers.get(DATE_HEADER, b"").strip().decode("latin-1")
@@ -164,7 +163,10 @@ def signature_of(request: Request, authorization: Authorization, secret: str) ->
 
 
 def require_scope(request: Request, authorization: Authorization) -> None:
-    """Judge what can be judged without a secret; raises SignatureError."""
+    """Check everything that needs no secret: scope, signed headers, nonce and day.
+
+    Raises SignatureError.
+    """
     _, terminator = ALGORITHMS[authorization.algorithm]
     names = authorization.signed_headers
     if authorization.terminator != terminator:
@@ -180,9 +182,9 @@ def require_scope(request: Request, authorization: Authorization) -> None:
 
 
 def verify(request: Request, authorization: Authorization, secret: str) -> None:
-    """Make sure that whoever knows `secret` signed this request; raises SignatureError.
+    """Check that a request was signed with `secret`; raises SignatureError.
 
-    How old the date is, and whether the nonce was used, is not judged here.
+    The caller checks the age of the date, and whether the nonce was used.
     """
     require_scope(request, authorization)
     expected = signature_of(request, authorization, secret)

@@ -1,8 +1,7 @@
-"""Secret keys, encrypted, since a signature can be checked only with the secret itself.
+"""Encryption of users' secret keys, since checking a signature needs the secret itself.
 
-The key to them comes from the settings or from a file of the data directory, so that a stolen
-database alone, or a backup, gives no secret away. Knows nothing of where the encrypted ones are
-kept.
+The encryption key comes from the settings or from a file in the data directory, so that a stolen
+database or backup alone reveals no secret.
 """
 
 from __future__ import annotations
@@ -26,26 +25,23 @@ _PURPOSE = b"snapsku: secret keys of users, AES-256-GCM"
 
 
 class VaultError(Exception):
-    """A secret can't be encrypted or read; the text is one line for a person."""
+    """A secret can't be encrypted or decrypted; the text is one line for an operator."""
 
 
 class Vault:
-    """Encrypts and reads secrets, each bound to the access key that it belongs to.
-
-    May be shared between threads.
-    """
+    """Encrypts and decrypts secrets, each bound to its access key. Thread-safe."""
 
     def __init__(self, passphrase: str, data_dir: Path) -> None:
-        """Take the key from `passphrase`, or from the file in `data_dir` where that is empty."""
+        """Take the passphrase; if it is empty, the key file in `data_dir` is used."""
         self._passphrase = passphrase
         self._path = data_dir / KEY_FILE
         self._opened: AESGCM | None = None
         self._opening = threading.Lock()
 
     def seal(self, access_key: str, secret: str) -> bytes:
-        """Encrypt the secret of an access key; makes the key file where there is none.
+        """Encrypt and return the secret of an access key; make the key file if it is needed.
 
-        Raises VaultError.
+        Raises VaultError if the file can't be made or read.
         """
         if not self._passphrase:
             self._make_file()
@@ -53,7 +49,10 @@ class Vault:
         return nonce + self._cipher().encrypt(nonce, secret.encode(), access_key.encode())
 
     def open(self, access_key: str, sealed: bytes) -> str:
-        """Return the secret of an access key; raises VaultError where the key is another one."""
+        """Decrypt and return the secret of an access key.
+
+        Raises VaultError if it was encrypted with another key, or the key file can't be read.
+        """
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             return self._cipher().decrypt(nonce, rest, access_key.encode()).decode()
@@ -80,7 +79,7 @@ class Vault:
         return found
 
     def _make_file(self) -> None:
-        """Make the key file, unless there is one; nobody ever sees half of it."""
+        """Create the key file atomically, unless there is one."""
         if self._path.exists():
             return
         draft = self._path.with_name(f"{KEY_FILE}.{secrets.token_hex(4)}")
@@ -92,7 +91,7 @@ class Vault:
                     file.write(secrets.token_urlsafe(32) + "\n")
                     file.flush()
                     os.fsync(file.fileno())
-                # Unlike a rename it never takes the place of a file that another process made.
+                # Unlike a rename, a link never replaces a file that another process made.
                 os.link(draft, self._path)
                 sync_folder(self._path.parent)
             except FileExistsError:

@@ -1,1 +1,1 @@
-"""Vectors in, neighbours out: sets and shards. Knows nothing of pictures or databases."""
+"""The vector index: sets of vectors, and the search for nearest neighbours in them."""

@@ -1,4 +1,4 @@
-"""What a set of vectors is called. Knows nothing of what is in it."""
+"""The key of a set of vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class SetKey(NamedTuple):
-    """Names a set: the generation of a collection, and a category in it."""
+    """The key of a set: the generation of a collection, and a category in it."""
 
     generation: str
     category: str

@@ -1,4 +1,4 @@
-"""Lists of neighbours: their shape and how several become one. Knows nothing of shards."""
+"""Lists of neighbours, and how several are merged."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Neighbours(NamedTuple):
 
 
 def no_neighbours(rows: int | None = None) -> Neighbours:
-    """Return empty arrays: of shape (0,), or (rows, 0) where a list per query is meant."""
+    """Return empty arrays of shape (0,), or (rows, 0) if a number of queries is given."""
     shape = (0,) if rows is None else (rows, 0)
     return Neighbours(np.empty(shape, np.int64), np.empty(shape, np.float32))
 
 
 def merge(lists: Sequence[Neighbours], k: int) -> Neighbours:
-    """Return one list of at most `k`: each label once with its best similarity, falling.
+    """Return one list of at most `k`: each label once with its best similarity, greatest first.
 
-    The arrays of `lists` may have any shape. Equal similarities go by label, so
-    that the same search gives the same answer however the shards lie.
+    The arrays of `lists` may have any shape. Equal similarities are ordered by label, so that the
+    answer does not depend on the order of the shards. The list is empty if `lists` is.
     """
     if not lists:
         return no_neighbours()

@@ -1,4 +1,4 @@
-"""What is told of a set of vectors."""
+"""The size and the state of a set, as reported for monitoring."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SetStatistics(NamedTuple):
 
 
 class SetState(NamedTuple):
-    """A set for monitoring; `snapshot_seconds` is the age of its snapshot, None without one."""
+    """The state of a set; `snapshot_seconds` is the age of its snapshot, None if it has none."""
 
     live: int
     deleted: int

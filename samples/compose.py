@@ -2,9 +2,9 @@
 
     python samples/compose.py PATH_OF_THE_UNPACKED_PACKAGE
 
-Writes products/, cutouts/ and manifest.json beside this file; the same package and the same
-Pillow give the same bytes. It is no part of the service and knows nothing of it: it is run by
-hand, when the samples are to change. What it wrote is committed.
+Writes products/, cutouts/ and manifest.json beside this file; the same versions of the package
+and of Pillow give the same bytes. It is not part of the service: it is run by hand to change the
+samples, and its output is committed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from PIL import Image, ImageFilter
 
 PACKAGE = "@lobehub/fluent-emoji-3d"
 CLOTHES, SHOES, OTHER = "服装", "鞋靴", "其他"
-#: No committed picture may be larger, in bytes.
+#: The largest size of a committed picture, in bytes.
 LARGEST_FILE = 80_000
-#: Light backgrounds: a name for image_info, and the colour.
+#: Light backgrounds: the name for image_info, and the colour.
 BACKGROUNDS = (
     ("white", (255, 255, 255)),
     ("near white", (247, 247, 247)),
@@ -36,7 +36,7 @@ BACKGROUNDS = (
 
 
 class Product(NamedTuple):
-    """One sample product and the object that it is made of."""
+    """A sample product, and the code of the emoji that it shows."""
 
     product_id: str
     name: str
@@ -157,7 +157,7 @@ CUT_OUT = frozenset(
 
 
 def trimmed(cutout: Image.Image) -> Image.Image:
-    """Return the cut-out without its transparent border."""
+    """Return the cut-out without its transparent border; raise ValueError if it is empty."""
     box = cutout.getchannel("A").getbbox()
     if box is None:
         raise ValueError("the cut-out is empty")
@@ -165,7 +165,7 @@ def trimmed(cutout: Image.Image) -> Image.Image:
 
 
 def canvas_size(rng: random.Random, longest: int) -> tuple[int, int]:
-    """Draw width and height in pixels, from 300 to `longest`."""
+    """Return a random width and height in pixels, from 300 to `longest`."""
     width = rng.randrange(300, longest + 1, 20)
     height = round(width * rng.choice((1.0, 1.0, 4 / 3, 3 / 4, 5 / 4, 4 / 5)))
     return width, min(max(height, 300), longest)
@@ -174,7 +174,7 @@ def canvas_size(rng: random.Random, longest: int) -> tuple[int, int]:
 def placed(
     cutout: Image.Image, size: tuple[int, int], rng: random.Random
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Scale the cut-out for a canvas of `size`; give it and the place of its left top corner."""
+    """Scale the cut-out for a canvas of `size`; return it and where its top left corner goes."""
     longest = rng.uniform(0.5, 0.88) * min(size)
     scale = longest / max(cutout.size)
     scaled = cutout.resize(
@@ -197,7 +197,7 @@ def shadow(scaled: Image.Image, place: tuple[int, int], size: tuple[int, int]) -
 
 
 def compose(cutout: Image.Image, rng: random.Random, longest: int) -> tuple[Image.Image, str]:
-    """Return the product shot (RGB) and the words for image_info."""
+    """Return a product shot (RGB) and its image_info."""
     size = canvas_size(rng, longest)
     name, colour = rng.choice(BACKGROUNDS)
     shot = Image.new("RGB", size, colour)
@@ -213,7 +213,7 @@ def compose(cutout: Image.Image, rng: random.Random, longest: int) -> tuple[Imag
 def compose_transparent(
     cutout: Image.Image, rng: random.Random, longest: int
 ) -> tuple[Image.Image, str]:
-    """Return a product shot without a background (RGBA) and the words for image_info."""
+    """Return a product shot without a background (RGBA) and its image_info."""
     size = canvas_size(rng, longest)
     shot = Image.new("RGBA", size, (255, 255, 255, 0))
     scaled, place = placed(cutout, size, rng)
@@ -222,7 +222,7 @@ def compose_transparent(
 
 
 def encoded(shot: Image.Image, suffix: str) -> bytes:
-    """Return the picture's file; raise ValueError if it is over LARGEST_FILE."""
+    """Return the picture as a PNG or JPEG file; raise ValueError if it is over LARGEST_FILE."""
     buffer = io.BytesIO()
     if suffix == "png":
         shot.save(buffer, "PNG", optimize=True)
@@ -234,7 +234,7 @@ def encoded(shot: Image.Image, suffix: str) -> bytes:
 
 
 def product_shot(cutout: Image.Image, product: Product, index: int, second: bool) -> dict[str, str]:
-    """Write one picture of a product; give its row of the manifest."""
+    """Write a picture of a product, and return its row of the manifest."""
     image_id = f"{product.product_id}-{2 if second else 1}"
     rng = random.Random(image_id)
     if second:
@@ -242,7 +242,7 @@ def product_shot(cutout: Image.Image, product: Product, index: int, second: bool
         angle = rng.choice((-1, 1)) * rng.uniform(5, 12)
         cutout = trimmed(mirrored.rotate(angle, Image.Resampling.BICUBIC, expand=True))
     suffix = "png" if index % 3 == 0 else "jpg"
-    # PNG does not forget noise as JPEG does, so its canvases stay small.
+    # PNG keeps noise, which JPEG drops, so its canvases are small.
     longest = 400 if suffix == "png" else 900
     drawer = compose_transparent if index % 15 == 0 else compose
     shot, words = drawer(cutout, rng, longest)

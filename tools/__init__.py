@@ -1,1 +1,1 @@
-"""Programs that are no part of the service: training, benchmarks, the demo."""
+"""Programs that are not part of the service: training, benchmarks, the demo."""

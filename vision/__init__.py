@@ -1,1 +1,1 @@
-"""Picture in, boxes and feature out; knows nothing of tasks, HTTP or databases."""
+"""Decoding of pictures, detection of products in them, and their features."""

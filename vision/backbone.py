@@ -1,8 +1,4 @@
-"""EfficientNet-Lite0, the network that the default detector and embedder share.
-
-It turns a picture into the network's last feature map and knows nothing of
-boxes or features made from it.
-"""
+"""EfficientNet-Lite0 up to its last feature map, which detectors and embedders build on."""
 
 from __future__ import annotations
 
@@ -19,9 +15,9 @@ from vision.weights import DEFAULT_WEIGHTS, content_hash, fill, read_state
 
 #: Numbers per cell of the last feature map.
 CHANNELS = 1280
-#: The network gives one cell per so many pixels of its input's side.
+#: Pixels of the input's side for each cell of the map's side.
 STRIDE = 32
-#: Side of the pictures that the network is traced with; any multiple of the stride does.
+#: Side of the picture that the network is traced with; any multiple of the stride works.
 EXAMPLE_SIDE = 2 * STRIDE
 
 
@@ -31,10 +27,10 @@ class EfficientNetLite0:
     def __init__(
         self, weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORCH
     ) -> None:
-        """Load `weights`, DEFAULT_WEIGHTS for the package's own or the path of a state_dict.
+        """Load `weights`: DEFAULT_WEIGHTS for the package's own, or the path of a state_dict.
 
-        `engine` is one of `vision.engine`. Raises ValueError where the file cannot be read
-        or is of another network, or the engine cannot be used.
+        `engine` is one of `vision.engine`. Raises ValueError if the file can't be read or is of
+        another network, or the engine can't be used.
         """
         path = weights
         if weights == DEFAULT_WEIGHTS:
@@ -47,8 +43,8 @@ class EfficientNetLite0:
         self._device = device
         example = torch.zeros(1, 3, EXAMPLE_SIDE, EXAMPLE_SIDE, device=device)
         self._run = compiled(_LastFeatureMap(network).eval(), example, engine)
-        # Of the weights alone: engines agree so well (cosine above 0.999999) that one reads a
-        # catalogue that another made.
+        # Without the engine: engines agree so well (cosine above 0.999999) that one can search
+        # the vectors of another.
         self.fingerprint = f"efficientnet-lite0:{content_hash(network)}"
 
     def feature_map(self, image: Image.Image, side: int) -> torch.Tensor:
@@ -62,10 +58,9 @@ class EfficientNetLite0:
 
 
 def square_pixels(image: Image.Image, side: int) -> torch.Tensor:
-    """Return an RGB picture, resized to a square, as the EfficientNet-Lite models want it.
+    """Return an RGB picture, resized to a square, as input of the EfficientNet-Lite models.
 
-    Shape (1, 3, side, side), float32. The scale, (pixel - 127) / 128, is the one that they
-    were trained with.
+    Shape (1, 3, side, side), float32. They were trained with the scale (pixel - 127) / 128.
     """
     small = image.resize((side, side), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(small, dtype=np.float32)).permute(2, 0, 1)
@@ -73,7 +68,7 @@ def square_pixels(image: Image.Image, side: int) -> torch.Tensor:
 
 
 def fold_norms(network: EfficientNet) -> None:
-    """Fold the batch norms into the convolutions: neither training nor use pays for them then."""
+    """Fold the batch norms into the convolutions, which saves their time in training and use."""
     _fold(network, "_conv_stem", "_bn0")
     for block in network._blocks:
         _fold(block, "_expand_conv", "_bn0")

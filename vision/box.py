@@ -1,4 +1,4 @@
-"""A box in a picture. Knows of no model, so that whoever has no torch can speak of boxes."""
+"""A box in a picture; imports no torch, so that the API process can use it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in pixels of the upright picture; right and bottom are not in it."""
+    """A rectangle in pixels of the upright picture; `right` and `bottom` are exclusive."""
 
     left: int
     top: int

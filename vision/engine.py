@@ -1,7 +1,6 @@
-"""What runs a network: ONNX Runtime on a processor, or torch itself.
+"""The engines that run a network: ONNX Runtime on a CPU, or torch.
 
-A network is a torch module from one batch of pictures to one or more tensors. What
-the numbers mean is its callers' business; boxes and features are unknown here.
+A network is a torch module from one batch of pictures to one or more tensors.
 """
 
 from __future__ import annotations
@@ -16,25 +15,25 @@ from torch import nn
 ONNXRUNTIME = "onnxruntime"
 TORCH = "torch"
 
-#: One batch in, the network's outputs.
+#: Takes a batch, and returns the outputs of the network.
 Run = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 _INPUT = "pixels"
 
 
 def compiled(network: nn.Module, example: torch.Tensor, engine: str) -> Run:
-    """Return what runs `network`, which is in evaluation mode, on batches such as `example`.
+    """Return a function that runs `network`, in evaluation mode, on batches such as `example`.
 
-    `example` has shape (n, channels, height, width), float32, and lies on the network's
-    device; later batches may have other numbers but of channels. Each is answered with
-    the network's outputs, in its order, on the same device. `engine` is "onnxruntime" or
-    "torch". It decides on a processor alone: any other device runs torch. ONNX Runtime
-    takes as many threads as torch has now, and the weights as they are now.
+    `example` has shape (n, channels, height, width), float32, on the network's device; later
+    batches may have another size, height and width. The function returns the outputs of the
+    network in its order, on the same device. `engine` is "onnxruntime" or "torch" and applies to
+    the CPU only; other devices always use torch. ONNX Runtime takes torch's number of threads and
+    the weights at the time of this call.
 
-    The engines differ by rounding: some 1e-5 where the values go up to 6, a cosine of
-    more than 0.999999 between what they give for the same batch.
+    The engines differ by rounding: some 1e-5 for values up to 6, and a cosine above 0.999999
+    between their outputs for the same batch.
 
-    Raises ValueError with one line for an unknown engine, or one that is not installed.
+    Raises ValueError, with one line, for an unknown engine or one that is not installed.
     """
     if engine not in (ONNXRUNTIME, TORCH):
         raise ValueError(f"unknown engine {engine!r}: {ONNXRUNTIME} or {TORCH}")
@@ -53,7 +52,7 @@ def _in_torch(network: nn.Module) -> Run:
 
 
 def _in_onnxruntime(network: nn.Module, example: torch.Tensor) -> Run:
-    # Neither may be loaded where this engine is not used; the export needs onnx.
+    # Imported here, since other engines do not need them; the export needs onnx.
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -65,8 +64,8 @@ def _in_onnxruntime(network: nn.Module, example: torch.Tensor) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    # A thread that waits would otherwise turn round and round, and keep what it waits for from
-    # the processor: on a busy machine two threads took twice as long as without, or as one.
+    # Otherwise waiting threads spin and take CPU time from the one that they wait for: on a busy
+    # machine two spinning threads took twice as long as two without, or as one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(
         _exported(network, example), options, providers=["CPUExecutionProvider"]
@@ -79,11 +78,11 @@ def _in_onnxruntime(network: nn.Module, example: torch.Tensor) -> Run:
 
 
 def _exported(network: nn.Module, example: torch.Tensor) -> bytes:
-    """Return `network` in the ONNX format, for any size of batch and picture."""
+    """Return `network` in ONNX format, for any size of batch and picture."""
     content = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
-        # torch warns of this exporter's age. Its successor needs five seconds for a network, this
-        # one half a second, at every start of a worker; the results run equally fast.
+        # torch warns that this exporter is deprecated. The new one takes five seconds for a network
+        # at every start of a worker, this one half a second; the results run equally fast.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,

@@ -1,7 +1,6 @@
-"""A picture file: judging it by its header, decoding it, keeping a small copy.
+"""Picture files: checking the header, decoding, and making a thumbnail.
 
-The API process imports this module, so it needs Pillow alone; it knows nothing of
-networks, boxes or features.
+The API process imports this module, so it uses only Pillow.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
 _JPEG_START = b"\xff\xd8\xff"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _THUMBNAIL_QUALITY = 85
-#: Beyond it a picture is refused even where no limit of sides is set (a quarter of a
-#: gigabyte in RGB; Pillow's own warning begins there too).
+#: The most pixels of a picture even without limits of sides (a quarter of a gigabyte in RGB;
+#: Pillow's own warning begins there too).
 _MOST_PIXELS = 2**30 // 4 // 3
 
-#: What turns a stored picture upright, by the EXIF tag Orientation (CIPA DC-008, 4.6.4).
+#: The method that turns a stored picture upright, by EXIF Orientation (CIPA DC-008, 4.6.4).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,17 +46,17 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-#: Stored greyscale samples of less than eight bits: Pillow scales the samples by this
-#: when it decodes them, but leaves the transparent sample of the file as it is.
+#: For stored greyscale of fewer than eight bits, the factor by which Pillow scales samples when it
+#: decodes them; it does not scale the file's transparent sample.
 _SAMPLE_SCALE = {"L;2": 85, "L;4": 17}
 
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """What a picture may be: bytes in its file, pixels on each of its sides.
+    """The limits of a picture.
 
-    A file has fewer than `max_bytes` bytes; each side has `min_side` to `max_side`
-    pixels, both included. 0 is no limit for `max_bytes` and `max_side`.
+    A file has fewer than `max_bytes` bytes; each side has `min_side` to `max_side` pixels,
+    inclusive. 0 means no limit for `max_bytes` and `max_side`.
     """
 
     max_bytes: int
@@ -66,7 +65,7 @@ class PictureLimits:
 
 
 def picture_limits_of(chosen: Settings) -> PictureLimits:
-    """Return the limits of a picture that the settings set."""
+    """Return the limits that settings give."""
     return PictureLimits(
         max_bytes=chosen.image_bytes,
         min_side=chosen.image_min_side,
@@ -77,24 +76,22 @@ def picture_limits_of(chosen: Settings) -> PictureLimits:
 def inspect(data: bytes, limits: PictureLimits) -> tuple[int, int]:
     """Return width and height in pixels as stored, from the header of the file `data`.
 
-    No pixel is decoded, so it costs well under a millisecond. Raises
-    ImageSizeExceedLimit, NotSupportImage, InvalidImageContent, ImageTooSmall or
-    ImageTooLarge, in this order of judging.
+    No pixel is decoded, so it takes well under a millisecond. Raises ImageSizeExceedLimit,
+    NotSupportImage, InvalidImageContent, ImageTooSmall or ImageTooLarge, checked in this order.
     """
     return _opened(data, limits)[0].size
 
 
 def decode(data: bytes, limits: PictureLimits) -> Image.Image:
-    """Decode the file `data` whole: its first frame, upright, as 8-bit RGB.
+    """Return the first frame of the file `data`, upright, as 8-bit RGB without metadata.
 
-    Transparent parts become white. Nothing of the file's metadata goes along.
-    Raises what `inspect` raises, and InvalidImageContent for a file that is
-    truncated or damaged; no other exception, whatever the bytes.
+    Transparent parts become white. Raises what `inspect` raises, and InvalidImageContent for a
+    file that is truncated or damaged; no other exception but MemoryError, whatever the bytes.
     """
     image, exif = _opened(data, limits)
     try:
         if isinstance(image, PngImageFile):
-            # Only this reads the checksums; it leaves the object unusable.
+            # Only verify() checks the checksums, and it leaves the object unusable.
             _opened(data, limits)[0].verify()
         stored_as = str(image.tile[0].args)
         image.load()
@@ -102,18 +99,15 @@ def decode(data: bytes, limits: PictureLimits) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        # Pillow raises whatever its parsers run into, struct.error and
-        # AttributeError among others; for the client all of it is one fault.
+        # Pillow's parsers raise many classes, such as struct.error and AttributeError; for
+        # clients all of them are one fault.
         raise InvalidImageContent(f"does not decode: {error!r}") from error
     upright.info = {}
     return upright
 
 
 def thumbnail_jpeg(image: Image.Image, long_side: int) -> bytes:
-    """Return the RGB `image` as a JPEG file, its longer side at most `long_side` pixels.
-
-    A smaller picture keeps its size.
-    """
+    """Return an RGB picture as a JPEG file, scaled down to at most `long_side` pixels a side."""
     small = image.copy()
     small.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
@@ -122,13 +116,13 @@ def thumbnail_jpeg(image: Image.Image, long_side: int) -> bytes:
 
 
 def _opened(data: bytes, limits: PictureLimits) -> tuple[ImageFile, bytes]:
-    """Return the file without its metadata, its header read, and its EXIF data."""
+    """Return the file without metadata, with its header read, and its EXIF data (b"" if none)."""
     if limits.max_bytes and len(data) >= limits.max_bytes:
         raise ImageSizeExceedLimit(f"{len(data)} bytes")
     if not data:
         raise InvalidImageContent("no bytes")
-    # The classes are named here instead of Image.open, which would refuse a giant
-    # picture before its size can be told, and would read a JPEG's further frames.
+    # Not Image.open, which would refuse a giant picture before its size is known, and would read
+    # further frames of a JPEG.
     reader: type[ImageFile]
     if data.startswith(_JPEG_START):
         reader, parts_of = JpegImageFile, jpeg_parts
@@ -158,7 +152,7 @@ def _check_sides(image: ImageFile, limits: PictureLimits) -> None:
 
 
 def _flattened(image: ImageFile, stored_as: str) -> Image.Image:
-    """Convert a loaded picture of any mode to RGB, over white where it is transparent."""
+    """Return a loaded picture of any mode as RGB, with white in place of transparency."""
     transparent = image.info.get("transparency")
     if image.mode == "I;16":
         return _flattened_16_bit(image, transparent)
@@ -172,7 +166,7 @@ def _flattened(image: ImageFile, stored_as: str) -> Image.Image:
 
 
 def _flattened_16_bit(image: Image.Image, transparent: int | None) -> Image.Image:
-    """Scale 16-bit grey, where Pillow's own conversion clips all above 255 to white."""
+    """Return 16-bit grey as RGB; Pillow's own conversion would clip values above 255 to white."""
     samples = image.convert("I")
     grey = samples.point(lambda sample: sample * (1 / 257) + 0.5).convert("L")
     if transparent is None:
@@ -190,15 +184,15 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _orientation(data: bytes) -> int:
-    """Read the orientation from EXIF data; 1, upright, where there is none that can be read."""
+    """Return the orientation in EXIF data; 1 (upright) if there is none or it can't be read."""
     exif = Image.Exif()
     try:
-        # Pillow warns of each broken tag in words of its own: thousands for one file.
+        # Pillow warns of each broken tag, possibly thousands of times for one file.
         with warnings.catch_warnings(action="ignore"):
             exif.load(data)
             return int(exif.get(ExifTags.Base.Orientation, 1))
     except Exception:
-        # A viewer shows a picture with broken EXIF data as it is stored.
+        # Viewers show a picture with broken EXIF data as it is stored.
         return 1
 
 

@@ -1,8 +1,7 @@
-"""Detector and embedder as one: what ingestion and search ask of a picture.
+"""A detector and an embedder as one model.
 
-The crop decides the feature, so both parts, what lies between them and their
-weights make one model, with one id. The module knows nothing of tasks, HTTP or
-databases.
+A feature depends on the crop, so both parts, the margin between them and their weights make one
+model with one id.
 """
 
 from __future__ import annotations
@@ -41,28 +40,28 @@ EFFICIENTNET_LITE0 = "efficientnet-lite0"
 
 @dataclass(frozen=True)
 class VisionOptions:
-    """Which model to load, and how to run it."""
+    """The model to load, and how to run it."""
 
     #: "product-detector", "activation-map", or a model of torchvision's detection registry.
     detector: str = PRODUCT_DETECTOR
-    #: DEFAULT_WEIGHTS, another registered name, or the path of a file of weights.
+    #: DEFAULT_WEIGHTS, another registered name, or the path of a weights file.
     detector_weights: str = DEFAULT_WEIGHTS
     #: "product-embedder", "efficientnet-lite0", or a classification model of torchvision's
     #: registry.
     embedder: str = PRODUCT_EMBEDDER
-    #: DEFAULT_WEIGHTS, another registered name, or the path of a file of weights.
+    #: DEFAULT_WEIGHTS, another registered name, or the path of a weights file.
     embedder_weights: str = DEFAULT_WEIGHTS
     #: A device of torch, such as "cpu" or "cuda:0".
     device: str = "cpu"
-    #: Threads of torch in this process; 0 leaves torch's own choice.
+    #: Threads of torch in this process; 0 keeps torch's default.
     threads: int = 0
-    #: What runs the default networks on a processor, one of `vision.engine`.
+    #: The engine of the default networks on a CPU, one of `vision.engine`.
     engine: str = ONNXRUNTIME
-    #: Share of a box's side that is cut out beyond each of its edges.
+    #: The margin added at each edge of a box, as a share of its side.
     box_margin: float = 0.0
-    #: Activation map: strength that a place of an object has, 0 to 1.
+    #: For the activation map: the least strength of a cell of an object, 0 to 1.
     activation_threshold: float = 0.35
-    #: torchvision's detectors: boxes with a lower score are left out, 0 to 1.
+    #: For torchvision's detectors: boxes with a lower score are left out, 0 to 1.
     score_threshold: float = 0.5
 
 
@@ -70,7 +69,7 @@ class Pipeline:
     """One detector and one embedder, and the crop between them."""
 
     def __init__(self, detector: Detector, embedder: Embedder, box_margin: float) -> None:
-        """Join the parts; `box_margin` is the share of a side added at each edge of a crop."""
+        """Take the parts, and the margin added at each edge of a crop, as a share of its side."""
         self._detector = detector
         self._embedder = embedder
         self._box_margin = box_margin
@@ -79,7 +78,7 @@ class Pipeline:
 
     @property
     def model_id(self) -> str:
-        """16 hex digits that change with anything that could change a feature."""
+        """16 hex digits that differ whenever features could differ."""
         return self._model_id
 
     @property
@@ -89,14 +88,14 @@ class Pipeline:
 
     @property
     def detector(self) -> Detector:
-        """What finds the boxes, for whoever measures it alone."""
+        """The detector, for measurements of it alone."""
         return self._detector
 
     def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
         """Return the best box of an upright RGB picture, and its feature.
 
-        The feature has shape (dimensions,), float32, length 1. The box is the whole
-        picture where nothing is detected. Raises NoAvailableFeature.
+        The feature has shape (dimensions,), float32, norm 1. The box is the whole picture if
+        nothing is detected. Raises NoAvailableFeature if the feature is zero or not finite.
         """
         boxes = self._detected(image)
         return boxes[0], self._embedded(image, boxes[:1])[0]
@@ -106,19 +105,19 @@ class Pipeline:
     ) -> tuple[list[Box], NDArray[np.float32]]:
         """Return all boxes of an upright RGB picture, best first, and the features to search with.
 
-        The features are those of the best `boxes_searched` boxes and, if these are more than
-        one, of the whole picture after them: shape (n, dimensions), float32, length 1. Where
-        nothing is detected the one box is the whole picture. A given `box` stands in for all of
-        that; what of it lies outside the picture is not used. Raises NoAvailableFeature where a
-        feature is zero or not finite.
+        The features are those of the best `boxes_searched` boxes and, if `boxes_searched` is more
+        than one, of the whole picture after them: shape (n, dimensions), float32, norm 1. If
+        nothing is detected, the only box is the whole picture. A given `box` is used alone, as
+        far as it lies in the picture. Raises NoAvailableFeature if a feature is zero or not
+        finite.
         """
         if box is not None:
             return [box], self._embedded(image, [box])
         boxes = self._detected(image)
         searched = boxes[:boxes_searched]
         whole = Box(0, 0, *image.size)
-        # A part of a product shot is found by itself rather than by a box in it. Whoever wants
-        # one box alone has a large catalogue, where whatever else is searched finds others.
+        # A query that shows a part of a product is found by the whole picture rather than by a
+        # box in it. One box is for large catalogues, where further features find other products.
         if boxes_searched > 1 and whole not in searched:
             searched.append(whole)
         return boxes, self._embedded(image, searched)
@@ -138,18 +137,18 @@ class Pipeline:
         return image.crop((left, top, right, bottom))
 
     def _widened(self, start: int, stop: int, side: int) -> tuple[int, int]:
-        """Add the margin on both ends, stay within 0 to `side`, keep at least a pixel."""
+        """Return both ends with the margin, within 0 to `side`, at least a pixel apart."""
         margin = self._box_margin * (stop - start)
         first = min(max(math.floor(start - margin), 0), side - 1)
         return first, max(min(math.ceil(stop + margin), side), first + 1)
 
 
 def load_pipeline(options: VisionOptions) -> Pipeline:
-    """Load the model that `options` name.
+    """Return the model that `options` name; sets the number of torch's threads, if given.
 
-    Weights named by torchvision may be downloaded; the defaults and files never are.
-    Raises ValueError with one line for an unknown name, a device or an engine that
-    is not there, or a file that does not fit.
+    Weights that are named in torchvision's registry may be downloaded; the project's own and
+    files are not. Raises ValueError, with one line, for an unknown name, a device or an engine
+    that is not available, or a file that does not fit.
     """
     device = _checked_device(options.device)
     if options.threads:

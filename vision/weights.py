@@ -1,8 +1,4 @@
-"""Weights of a network: finding, reading, filling in and fingerprinting them.
-
-The module knows files and torchvision's registry; what a network is for is its
-callers' business.
-"""
+"""Weights of a network: finding, reading, loading and hashing them."""
 
 from __future__ import annotations
 
@@ -18,19 +14,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-#: Names the weights that come with a network's package, or with this project.
+#: The name of the weights that come with a network's package, or with this project.
 DEFAULT_WEIGHTS = "DEFAULT"
 
-#: A counter of training steps in batch normalisation; evaluation never reads it,
-#: and torchvision's frozen layers do not have it.
+#: A counter of training steps in batch norms, which evaluation does not read, and which
+#: torchvision's frozen layers do not have.
 _TRAINING_COUNTER = "num_batches_tracked"
 
 
 def content_hash(network: nn.Module) -> str:
-    """Return 16 hex digits that change when a weight of `network` does.
+    """Return a hash of the weights of `network`, 16 hex digits.
 
-    SHA-256 over the names, shapes, types and values of its state, so that it is
-    the same whether the weights came from a file or from torchvision.
+    It covers names, shapes, types and values of its state by SHA-256, so it is the same whether
+    the weights came from a file or from torchvision.
     """
     digest = hashlib.sha256()
     state = network.state_dict()
@@ -44,14 +40,14 @@ def content_hash(network: nn.Module) -> str:
 
 
 def read_state(path: str) -> dict[str, torch.Tensor]:
-    """Read the state_dict in the file `path`, which never runs code of the file.
+    """Return the state_dict in the file `path`, without running code in the file.
 
-    Raises ValueError where the file is not there, or holds anything else.
+    Raises ValueError if the file can't be read, or contains anything else.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Bytes that are no such file make the reader fail in any way, KeyError among them.
+        # torch raises many classes, such as KeyError, for bytes of another format.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"cannot read the weights file {path}: {reason}") from error
     if not isinstance(state, Mapping) or not all(
@@ -62,7 +58,7 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
 
 
 def read_safetensors(path: str) -> dict[str, torch.Tensor]:
-    """Read the safetensors file `path` as float32. Raises ValueError where it can't be read."""
+    """Return the tensors in a safetensors file as float32; raises ValueError if unreadable."""
     try:
         return {name: values.float() for name, values in load_file(path).items()}
     except (OSError, SafetensorError) as error:
@@ -70,9 +66,9 @@ def read_safetensors(path: str) -> dict[str, torch.Tensor]:
 
 
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
-    """Put `state` (read from `path`) into `network`, whole and with nothing left over.
+    """Load `state`, which was read from `path`, into `network`.
 
-    Raises ValueError where names or shapes differ.
+    Raises ValueError if names or shapes differ.
     """
     try:
         result = network.load_state_dict(state, strict=False)
@@ -95,13 +91,11 @@ def load_torchvision(
 ) -> tuple[nn.Module, Callable[[Any], Any]]:
     """Return a model of torchvision's registry in evaluation mode, and its transforms.
 
-    `registry` is the module whose models may be named, such as
-    `torchvision.models.detection`. `weights` is the name of registered weights
-    ("DEFAULT" is one; they come from torchvision's cache, or are downloaded), or
-    the path of a file with the model's whole state_dict; then the transforms are
-    those of the model's default weights. `building` goes to the model's builder
-    where it starts empty. Raises ValueError for an unknown name or a file that
-    does not fit.
+    `registry` is the module of the models, such as `torchvision.models.detection`. `weights` is
+    the name of registered weights ("DEFAULT" is one), which come from torchvision's cache or are
+    downloaded; or the path of a complete state_dict, for which the transforms of the default
+    weights are returned. `building` has arguments for the model's builder, if weights come from
+    a file. Raises ValueError for an unknown name or a file that does not fit.
     """
     if name not in torchvision.models.list_models(module=registry):
         raise ValueError(
@@ -131,8 +125,8 @@ def _from_file(name: str, path: str, default: Any, building: dict[str, Any]) -> 
     if classes != default_classes:
         model = torchvision.models.get_model(name, weights=None, num_classes=classes, **building)
     if hasattr(model, "transform_input"):
-        # torchvision sets this for every registered weight of these models, and the
-        # default weights' transforms count on it.
+        # torchvision sets this for all registered weights of these models, and the transforms of
+        # the default weights depend on it.
         model.transform_input = True
     fill(model, state, path)
     return model
@@ -141,11 +135,11 @@ def _from_file(name: str, path: str, default: Any, building: dict[str, Any]) -> 
 def _class_count(
     model: nn.Module, state: Mapping[str, torch.Tensor], default_classes: int, path: str
 ) -> int:
-    """Tell for how many classes the file was trained.
+    """Return for how many classes the weights in a file were trained.
 
-    The layers that depend on that number are a multiple of it in their first
-    dimension (classes, classes x 4 or classes x anchors). So the ratio between the
-    file's layer and the same layer of a model with the default number gives it.
+    The first dimension of the layers that depend on it is a multiple of it (classes, classes x 4
+    or classes x anchors). So the ratio between a layer in the file and the same layer of a model
+    with the default number gives it. Raises ValueError if the layers disagree.
     """
     counts = {
         default_classes * state[name].shape[0] / values.shape[0]

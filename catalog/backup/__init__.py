@@ -1,1 +1,1 @@
-"""A whole catalogue in one file: written, checked, and put back."""
+"""Backups: write a whole catalogue into one file, check the file, restore it."""

@@ -1,9 +1,8 @@
 """The file of a backup: a ZIP of tables, each a run of BSON documents as mongodump writes them.
 
-It is written once from its beginning to its end and never held in memory. Its last 64
-characters, the comment of the ZIP, are the SHA-256 of everything before them, so a file that
-was cut or changed in any place is told before a word of it is believed. Any ZIP and BSON
-program reads it. Knows nothing of what the tables mean.
+It is written sequentially and never held in memory. Its last 64 characters, the comment of the
+ZIP, are the SHA-256 of everything before them, so a file that was truncated or changed anywhere
+is refused before any of it is used. Any ZIP and BSON program reads it.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from typing import Any, BinaryIO
 import bson
 from bson.errors import BSONError
 
-#: The form of the file that this code writes, and the newest that it reads.
+#: The format version that this code writes, and the newest that it reads.
 FORMAT = 1
 
-#: The first member is there for its name, which stands at the same place in every backup.
+#: The name of the first member, at the same offset in every backup, identifies the file.
 MAGIC = "snapsku-backup"
 MANIFEST = "manifest.json"
 
@@ -41,12 +40,12 @@ _FAULTS = (zipfile.BadZipFile, zlib.error, BSONError, KeyError, TypeError, Value
 
 
 class BackupFileError(Exception):
-    """A file is no backup, or not as it was written; the text is one line for a person."""
+    """A file is not a backup, or is damaged; the text is one line for an operator."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup says of itself; `documents` is the number of them by table."""
+    """The metadata of a backup; `documents` counts the documents of each table."""
 
     schema: int
     catalogue: str
@@ -57,9 +56,9 @@ class Manifest:
 
 
 class _Sealed(io.RawIOBase):
-    """A file that is only written onwards, and ends with the SHA-256 of the rest.
+    """An append-only file that ends with the SHA-256 of the rest.
 
-    After a fault it takes everything and writes nothing, so that a ZIP can be closed.
+    After an OSError it accepts and drops all further data, so that the ZIP can be closed.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -92,7 +91,7 @@ class _Sealed(io.RawIOBase):
 
 
 class ArchiveWriter:
-    """Writes a backup, table by table."""
+    """Writes a backup, table by table; as a context it closes the ZIP and seals the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._sealed = _Sealed(file)
@@ -115,11 +114,11 @@ class ArchiveWriter:
             self._sealed.seal()
 
     def write(self, table: str, documents: Iterable[bytes], *, is_packed: bool) -> None:
-        """Write a table; `is_packed` says whether its documents get smaller by packing."""
+        """Write a table, compressed if `is_packed`. Raises OSError."""
         self._documents[table] = self._write(f"{table}.bson", documents, is_packed=is_packed)
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, with the numbers of documents, as the last member."""
+        """Write the manifest, with the count of documents of each table, as the last member."""
         told = asdict(manifest) | {"documents": self._documents}
         text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
         self._write(MANIFEST, [text.encode("utf-8")], is_packed=False)
@@ -137,7 +136,7 @@ class ArchiveWriter:
 
 
 class Archive:
-    """A backup that was opened, and whose seal is whole."""
+    """An open backup whose checksum was verified, see `open_archive`."""
 
     def __init__(self, path: Path, members: zipfile.ZipFile, checksum: str) -> None:
         self._path = path
@@ -154,9 +153,10 @@ class Archive:
         self._members.close()
 
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
-        """Return the documents of a table, one by one; none where there is no such table.
+        """Yield the decoded documents of a table; none if the backup lacks that table.
 
-        Raises BackupFileError where they are not as many as the manifest says.
+        Raises BackupFileError if a document is damaged or their count differs from the
+        manifest's.
         """
         count = 0
         for data in self.documents(table):
@@ -171,16 +171,16 @@ class Archive:
             )
 
     def documents(self, table: str) -> Iterator[bytes]:
-        """Return the documents of a table as they are in the file.
+        """Yield the documents of a table as raw BSON; none if the backup lacks that table.
 
-        Raises BackupFileError where one ends halfway.
+        Raises BackupFileError if a document is truncated.
         """
         if f"{table}.bson" not in self._members.namelist():
             return
         with (
             _faults(self._path),
             self._members.open(f"{table}.bson") as packed,
-            # Without it every document would be two reads of a ZIP.
+            # Unbuffered, every document would be two reads of a ZIP member.
             io.BufferedReader(packed, _PIECE) as file,  # type: ignore[type-var]
         ):
             while header := file.read(4):
@@ -193,7 +193,7 @@ class Archive:
 
 @contextmanager
 def _faults(path: Path) -> Iterator[None]:
-    """Tell of what a ZIP or BSON that is not right raises."""
+    """Turn what a damaged ZIP or BSON raises into BackupFileError."""
     try:
         yield
     except _FAULTS as error:
@@ -211,9 +211,9 @@ def _read_manifest(path: Path, text: bytes) -> Manifest:
 
 
 def open_archive(path: Path) -> Archive:
-    """Open a backup after reading all of it once.
+    """Verify the checksum of a backup, which reads all of it, and return it open.
 
-    Raises BackupFileError for a file that is none, or that was cut or changed; OSError where
+    Raises BackupFileError if the file is not a backup, is truncated or was changed; OSError if
     it can't be read.
     """
     with path.open("rb") as file:

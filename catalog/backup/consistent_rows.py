@@ -1,9 +1,9 @@
-"""Which rows of a backup make one catalogue, although they were read one table after another.
+"""Which rows of a backup make one consistent catalogue, although tables were read in turn.
 
-The backup is read without a database, several times; of a table only numbers are kept. What was
-deleted while the backup was taken is told by what is missing: an image lives if its collection,
-its product and its claim on its name are there, and its vector if it could be found; one that is
-on its way, if a chunk will go on with it.
+The backup is read several times, without a database; only numbers of each table are kept in
+memory. Rows deleted while the backup was taken are recognised by what is missing. A findable
+image is kept if its collection, its product, its claim on its name and its vector are there; a
+pending one if an open chunk names it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from catalog.rows.images import SUCCEEDED
 
 
 class Source(Protocol):
-    """The tables of a backup; each may be read again and again."""
+    """The tables of a backup; each may be read any number of times."""
 
     def rows(self, table: str) -> Iterator[Row]:
-        """Return the documents of a table."""
+        """Yield the documents of a table; none if there is no such table."""
         ...
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a backup comes to when it is restored.
+    """The counts of what a restore of a backup brings back.
 
-    `left_out` are images that nobody had deleted when their row was read, but before the
-    backup was complete.
+    `left_out` counts images that were deleted after their row was read and before the backup
+    was complete.
     """
 
     collections: int
@@ -48,7 +48,7 @@ class Contents:
 
 
 class NumberSet:
-    """Many whole numbers, eight bytes each, and whether one is among them."""
+    """A set of 64-bit integers that takes eight bytes for each."""
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
         self._sorted: NDArray[np.int64] = np.unique(np.array(array("q", numbers), np.int64))
@@ -62,14 +62,14 @@ class NumberSet:
 
 
 class ConsistentRows:
-    """What of a backup lives on."""
+    """Decides which rows of a backup are restored."""
 
     def __init__(self, source: Source) -> None:
-        """Read what is needed to judge; raises what `source` raises."""
+        """Read the tables that decide it; raises what `source` raises."""
         self._source = source
         #: The keys of the collections by their generations.
         self.collections = {row["generation"]: row["_id"] for row in source.rows("collections")}
-        #: No label and no serial is higher.
+        #: The highest label or serial in the backup.
         self.highest = max((row["last"] for row in source.rows("numbers")), default=0)
         self.product_counts: Counter[str] = Counter()
         self._serials = NumberSet(self._living_serials())
@@ -85,23 +85,23 @@ class ConsistentRows:
         self._judge_images()
 
     def is_living_product(self, row: Row) -> bool:
-        """Return whether a product goes into the restored catalogue."""
+        """Return whether the product of a row is restored."""
         return row["deleted_at"] is None and row["generation"] in self.collections
 
     def is_whole_task(self, task_id: str) -> bool:
-        """Return whether every image of a task is in a chunk of it."""
+        """Return whether the chunks of a task name all of its images."""
         return _hash(task_id) in self._whole_tasks
 
     def is_living(self, label: int) -> bool:
-        """Return whether an image can be found, or will be when its chunk is done."""
+        """Return whether an image is restored, as findable or as pending."""
         return label in self._living
 
     def is_on_its_way(self, label: int) -> bool:
-        """Return whether a chunk that is not done names an image."""
+        """Return whether an open chunk of a whole task names the image."""
         return label in self._on_their_way
 
     def places(self, product_serial: int) -> list[int]:
-        """Return the labels of the living images of a product."""
+        """Return the labels of the restored images of a product, in order; [] if it has none."""
         first, last = np.searchsorted(self._owners, [product_serial, product_serial + 1])
         found: list[int] = sorted(self._owned[first:last].tolist())
         return found
@@ -162,7 +162,7 @@ class ConsistentRows:
 
 
 def _embedded(source: Source) -> dict[str, NumberSet]:
-    """Return the labels that have a feature, by the model that made it."""
+    """Return the labels that have a vector, by the model that made it."""
     labels: dict[str, array[int]] = {}
     for row in source.rows("vectors"):
         labels.setdefault(row["model_id"], array("q")).append(abs(row["_id"]))
@@ -177,7 +177,7 @@ def _whole_tasks(source: Source) -> NumberSet:
         for item in row["items"]:
             tasks.append(task)
             labels.append(item[0])
-    # While a chunk is split an image stands in two; it counts once.
+    # While a chunk is being split, an image is in two; count it once.
     pairs = np.array([tasks, labels], np.int64)
     pairs = pairs[:, np.lexsort(pairs[::-1])]
     is_new = np.any(pairs[:, 1:] != pairs[:, :-1], axis=0)
@@ -191,7 +191,7 @@ def _whole_tasks(source: Source) -> NumberSet:
             place = int(np.searchsorted(found, task))
             is_found = place < len(found) and found[place] == task
             count = int(counts[place]) if is_found else 0
-            # A submission that was not opened was promised to nobody.
+            # A submission that was not opened has no client that knows its task id.
             if "submission" not in row and count == row["image_count"]:
                 yield task
 

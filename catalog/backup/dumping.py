@@ -1,13 +1,13 @@
-"""Reading a whole catalogue while it is in use, table after table, in an order that can be healed.
+"""Reading a whole catalogue while it is in use, table after table.
 
-What is read is never one moment of the catalogue. The order of the tables makes sure that what
-was read is enough for `catalog.backup.consistent_rows` to tell what belongs together:
+The tables are not read at one moment. Their order makes sure that
+`catalog.backup.consistent_rows` can tell which rows belong together:
 
 - idempotency keys before chunks, so that the tasks that they name are read;
 - chunks before tasks and images, so that work that ends meanwhile is at worst done again;
-- tasks after chunks, so that a task knows every chunk that was read;
-- names and products after images, so that what was deleted meanwhile is told by their absence;
-- payloads before vectors, so that an image that loses the one has the other;
+- tasks after chunks, so that a task names every chunk that was read;
+- names and products after images, so that they are missing for what was deleted meanwhile;
+- payloads before vectors, so that an image whose payload was removed has its vector;
 - numbers last, so that none is given out again.
 """
 
@@ -31,16 +31,16 @@ EARLY = ("keys", "chunks", "tasks", "images", "image_names", "image_contents", "
 LATE = ("collections", "users", "accounts", "access_keys", "models", "numbers")
 BLOBS = ("payloads", "vectors", "pictures")
 
-#: Every table of a backup; others are derived, or of one moment.
+#: Every table of a backup; the others are derived from these, or describe a moment.
 TABLES = (*EARLY, *BLOBS, *LATE)
 
-#: Rows asked for at a time. The embedded server moves its whole answer with every piece.
+#: Rows asked for at a time. The embedded server copies its whole answer for every batch.
 ROW_PAGE = 5_000
 
 #: Blobs asked for at a time, each up to some MB.
 BLOB_PAGE = 64
 
-#: Called with the table, how many of its documents were done, and how many there are, if known.
+#: Called with a table, the count of its documents done, and the count of all, None if unknown.
 Progress = Callable[[str, int, int | None], None]
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
@@ -48,7 +48,7 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 @dataclass(frozen=True)
 class Part:
-    """A table: its name, whether it is of small rows, and its documents, to be read in turn."""
+    """A table: its name, whether its rows are small, and its documents as raw BSON."""
 
     table: str
     is_rows: bool
@@ -56,9 +56,12 @@ class Part:
 
 
 def dump(client: MongoClient[Row], name: str, progress: Progress) -> Iterator[Part]:
-    """Return every table of the catalogue `name`; each must be read to its end before the next."""
+    """Yield every table of the catalogue `name`; read each to its end before the next.
+
+    Raises PyMongoError.
+    """
     rows, blobs = databases(client, name)
-    # Blobs are asked for by label: the embedded server would hold a whole table of them.
+    # Blobs are asked for by label: the embedded server would load a whole table of them.
     waiting, alive = array("q"), array("q")
 
     def images() -> Iterator[bytes]:
@@ -75,7 +78,7 @@ def dump(client: MongoClient[Row], name: str, progress: Progress) -> Iterator[Pa
         yield Part(table, True, _told(progress, table, None, found))
     for table in BLOBS:
         labels = waiting if table == "payloads" else alive
-        # An image's second feature stands under its label with a minus.
+        # An image's second vector is stored under its negated label.
         signs = (1, -1) if table == "vectors" else (1,)
         found = _by_label(_raw(blobs, table), labels, signs)
         yield Part(table, False, _told(progress, table, len(labels), found))

@@ -1,7 +1,7 @@
-"""What a restore makes of the rows of a backup, table by table.
+"""The rows that a restore writes for the rows of a backup, table by table.
 
-What is derived is derived anew: names, product slots, counters and times of work. A table is made
-in pages, and a page that is made again comes to rows of the same ids.
+Derived data is computed anew: names, product slots, counters and times of work. A table is made
+in pages; a page that is made a second time has rows of the same ids.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from catalog.rows.images import SUCCEEDED
 from catalog.rows.products import product_key
 from catalog.rows.tasks import state_fields
 
-#: Documents of a backup read at a time, as far as they are not too large together.
+#: Documents of a backup read at a time; fewer if they are large.
 PAGE = 500
 
 #: Tasks read at a time, each with a dozen chunks.
 TASK_PAGE = 50
 
-#: Rows to be written, by the table that they go to.
+#: Rows to be written, each list with its table.
 Written = Sequence[tuple[Rows, list[Row]]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """A table of the backup, and what becomes of a page of its documents."""
+    """A table of the backup, and the function that makes rows of a page of its documents."""
 
     table: str
     make: Callable[[list[Row]], Written]
@@ -42,7 +42,7 @@ class Step:
 
 
 class RestoredRows:
-    """The steps of a restore into one pair of databases, in their order."""
+    """The steps of a restore into a database of rows and one of blobs."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class RestoredRows:
         consistent: ConsistentRows,
         catalogues: tuple[str, str],
     ) -> None:
-        """`catalogues` are the ids of the catalogue that was backed up, and of this one."""
+        """Take in `catalogues` the id of the catalogue that was backed up, and the new one's."""
         self._rows = rows
         self._blobs = blobs
         self._source = source
         self._consistent = consistent
-        # Under the old names Redis may hold results of work that was done after the backup.
+        # Redis may hold results of work done after the backup under the old chunk ids.
         self._old_chunk, self._new_chunk = (f"chunk-{catalogue}-" for catalogue in catalogues)
 
     def steps(self) -> list[Step]:
-        """Return the steps; each may read what those before it have written."""
+        """Return the steps in order; each may read what those before it have written."""
         made: dict[str, Callable[[Row], Row | None]] = {
             "products": self._product,
             "image_contents": lambda row: row if self._consistent.is_living(row["label"]) else None,
@@ -89,11 +89,11 @@ class RestoredRows:
     def _product(self, row: Row) -> Row | None:
         if not self._consistent.is_living_product(row):
             return None
-        # Its images are written as it is.
+        # Its images are written with its present name and category, so no copy is due.
         return _without(row, "copy_at") | {"places": self._consistent.places(row["serial"])}
 
     def _images(self, page: list[Row]) -> Written:
-        """Make living images with their names, and the dead ones whose task still has to tell."""
+        """Make the living images with their names, and the dead ones of open chunks."""
         consistent = self._consistent
         living = [row for row in page if consistent.is_living(row["_id"])]
         keys = {product_key(row["generation"], row["product_id"]) for row in living}
@@ -114,12 +114,12 @@ class RestoredRows:
         return [(self._rows["images"], images), (self._rows["image_names"], names)]
 
     def _chunk(self, row: Row) -> Row | None:
-        """Return a chunk of a whole task; one that is not done waits to be sent."""
+        """Return the chunk, None unless its task is whole; an open one waits to be sent."""
         if not self._consistent.is_whole_task(row["task_id"]):
             return None
         chunk = row | {"_id": self._chunk_id(row["_id"])}
         if row["state"] != State.DONE:
-            # The last two are of a backup from before version 4.
+            # The last two occur in backups from before schema version 4.
             times = (*TIME_FIELDS, "due_at", "sent_at")
             waiting = {"state": State.WAITING.value, DUE_FIELDS[State.WAITING]: stamp(now())}
             chunk = _without(chunk, *times) | waiting
@@ -129,9 +129,9 @@ class RestoredRows:
         return self._new_chunk + chunk_id.removeprefix(self._old_chunk)
 
     def _tasks(self, page: list[Row]) -> Written:
-        """Make the whole tasks, each with those of its chunks that are there.
+        """Make the whole tasks, each with those of its chunks that were restored.
 
-        One that ended only after its chunks were read has not ended here.
+        A task that ended after its chunks were read is open again.
         """
         whole = [row for row in page if self._consistent.is_whole_task(row["_id"])]
         for row in whole:
@@ -146,7 +146,7 @@ class RestoredRows:
         return [(self._rows["tasks"], tasks)]
 
     def _key(self, row: Row) -> Row | None:
-        """Return an idempotency key that stands for a task which is there."""
+        """Return the idempotency key, None unless its task is restored."""
         is_kept = row["task_id"] is not None and self._consistent.is_whole_task(row["task_id"])
         return row if is_kept else None
 
@@ -161,7 +161,7 @@ class RestoredRows:
 
 
 class _User:
-    """Makes users with the names of their living collections, in the order of their slots."""
+    """Makes the row of a user with the names of the restored collections, in their order."""
 
     def __init__(self, consistent: ConsistentRows) -> None:
         self._alive: dict[str, list[str]] = {}
@@ -172,12 +172,12 @@ class _User:
     def __call__(self, row: Row) -> Row:
         here = self._alive.get(row["_id"], [])
         noted = [name for name in row["collections"] if name in here]
-        # A deletion takes the name away after the collection.
+        # A name without a collection is of one that was being deleted or created.
         return row | {"collections": noted + [name for name in here if name not in noted]}
 
 
 def _each(rows: Rows, make: Callable[[Row], Row | None]) -> Callable[[list[Row]], Written]:
-    """Return what makes a page of a table whose rows are made one by one."""
+    """Return the function that makes a page by calling `make` for each row, without its Nones."""
 
     def page_of(page: list[Row]) -> Written:
         return [(rows, [made for row in page if (made := make(row)) is not None])]
@@ -190,7 +190,7 @@ def _unchanged(row: Row) -> Row:
 
 
 def _living(row: Row, product: Row) -> Row:
-    """Return an image as its product is, which may have changed after the image was read."""
+    """Return an image with what its product says, which may be newer than the image's copy."""
     return _without(row, "index_at", "index_epoch", "product_version") | {
         "product_name": product["product_name"],
         "category": product["category"],
@@ -199,12 +199,12 @@ def _living(row: Row, product: Row) -> Row:
 
 
 def _dead(row: Row) -> Row:
-    """Return an image that holds nothing any more, so that its chunk can tell how it ended."""
+    """Return an image marked as ended or deleted, so that its chunk can report its outcome."""
     dead = _without(row, "remove_at", "index_epoch")
     if row["deleted_at"] is None and row["outcome"] in (None, SUCCEEDED):
         dead["deleted_at"] = stamp(now())
     if dead["deleted_at"] is not None:
-        # The sweep has it looked at, and its row removed when its time is over.
+        # The sweep then handles it, and later removes its row.
         dead["index_at"] = stamp(now())
     return dead
 

@@ -1,8 +1,8 @@
-"""Writing a backup into an empty database, as one catalogue that goes on from there.
+"""Writing a backup into an empty database.
 
-Until the last row is written a mark keeps every process of the service from the database. The mark
-names the backup, and what of it was written, so that a restore which was cut off goes on there.
-Indexes are made first, of empty tables: of full ones each would take minutes at the very end.
+Until the last row is written, a mark keeps every process of the service from the database. The
+mark names the backup and notes what was written of it, so that a restore that was cut off can be
+resumed. Indexes are created first, while tables are empty: of full tables each takes minutes.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from catalog.schema.version import RESTORE, SCHEMA, WAIT_SECONDS, Schema
 
 log = structlog.get_logger(__name__)
 
-#: A page is cut where its documents are larger together.
+#: A page ends once its blobs reach so many bytes together.
 PAGE_BYTES = 8 * 2**20
 
-#: Tables whose rows mean that a service was at work here.
+#: Tables whose rows mean that the database is in use.
 USED = (
     *("collections", "products", "images", "image_names", "image_contents", "tasks", "chunks"),
     *("accounts", "access_keys"),
 )
 
-#: Tables of what was going on in the service whose database it was.
+#: Other tables that the service writes; they are dropped too, but do not count as use.
 PASSING = (
     *("users", "models", "losses", "queues", "purges", "numbers", "keys"),
     *("clock", "owners", "turns"),
@@ -44,13 +44,14 @@ PASSING = (
 
 
 class RestoreRefusedError(Exception):
-    """The database can't take this backup; the text is one line for a person."""
+    """The database can't take this backup; the text is one line for an operator."""
 
 
 def require_room(client: MongoClient[Row], name: str, schema: int, checksum: str) -> None:
-    """Make sure that a backup of that schema version can be restored into the catalogue `name`.
+    """Check that a backup of that schema version can be restored into the catalogue `name`.
 
-    `checksum` tells one backup from another. Writes nothing. Raises RestoreRefusedError.
+    `checksum` identifies the backup. Writes nothing. Raises RestoreRefusedError if the database
+    is in use, holds a part of another backup, or the schema is newer than this code's.
     """
     rows, blobs = databases(client, name)
     if schema > SCHEMA:
@@ -60,7 +61,7 @@ def require_room(client: MongoClient[Row], name: str, schema: int, checksum: str
         )
     mark = rows["schema"].find_one({"_id": RESTORE})
     if mark is not None:
-        # A mark of an older release names no backup: what it wrote is dropped.
+        # A mark of an older release has no checksum: what it wrote is dropped.
         if mark.get("checksum", checksum) != checksum:
             raise RestoreRefusedError(
                 f"database {name} holds a part of another backup, whose SHA-256 begins with "
@@ -92,20 +93,20 @@ def restore(
     checksum: str,
     progress: Progress,
 ) -> None:
-    """Write what survives of a backup into the catalogue `name`, and begin it anew.
+    """Write the surviving rows of a backup into the catalogue `name`, under a new catalogue id.
 
     `schema` is the version of its rows, `catalogue` the id of the catalogue it was taken of, and
-    `checksum` tells it from other backups. A part of this backup that was written before stays.
-    Rows of an older version are migrated in the end, so the client must be one of
-    `connect_patiently`.
+    `checksum` identifies it. A restore of the same backup that was cut off is resumed. Rows of
+    an older version are migrated at the end, so the client must be one of `connect_patiently`.
 
-    Raises RestoreRefusedError before anything is written; what `source` raises, and PyMongoError,
-    leave the mark of a restore that was cut off.
+    Raises RestoreRefusedError if the database can't take the backup, with nothing written, or
+    if another process takes the restore over. What `source` raises, and PyMongoError, leave a
+    restore that can be resumed.
     """
     require_room(client, name, schema, checksum)
     rows, blobs = databases(client, name)
     with _take_lease(rows["schema"], name) as holding:
-        # What held the lease until now may have written here.
+        # The previous holder of the lease may have written here.
         require_room(client, name, schema, checksum)
         mark = _Mark(rows["schema"], checksum, holding)
         if not mark.resume(rows, blobs):
@@ -124,23 +125,23 @@ def restore(
 
 
 class _Mark:
-    """The row that is there from the first write of a restore to its last."""
+    """The row that exists from the first write of a restore to its last."""
 
     def __init__(self, kept: Rows, checksum: str, holding: Holding) -> None:
         self._kept = kept
         self._checksum = checksum
         self._holding = holding
         self._read: dict[str, int] = {}  # documents of the backup, by their table
-        self._written: dict[str, int] = {}  # rows that they came to, by theirs
+        self._written: dict[str, int] = {}  # rows made of them, by the table of the rows
         self._ended: list[str] = []
-        #: Whether the next page may have been written before, and not noted.
+        #: Whether the next page may have been written already without being noted.
         self.may_repeat = False
 
     def resume(self, rows: Database[Row], blobs: Database[Row]) -> bool:
-        """Go on where an earlier try stopped; return False where there is nothing to go on from.
+        """Continue an earlier restore; return False if it must start from the beginning.
 
-        Counts the rows: after a power cut the embedded server may have lost some whose note
-        it kept.
+        Counts the rows: after a power cut the embedded server may have lost rows and kept the
+        note of them.
         """
         mark = self._kept.find_one({"_id": RESTORE})
         if mark is None or "read" not in mark:
@@ -157,18 +158,18 @@ class _Mark:
         return True
 
     def begin(self) -> None:
-        """Keep every process away before anything is dropped."""
+        """Write the mark, which keeps every process away, before anything is dropped."""
         mark = {
             "checksum": self._checksum,
             "holder": self._holding.holder,
             "begun_at": stamp(now()),
         }
-        # Without `read` a next try knows that what is there was not dropped to its end.
+        # Without `read` a later try knows that dropping the tables was not completed.
         change = {"$set": mark, "$unset": {"read": 1, "written": 1, "ended": 1}}
         self._kept.update_one({"_id": RESTORE}, change, upsert=True)
 
     def note(self) -> None:
-        """Note what has been written. Raises RestoreRefusedError where another process goes on."""
+        """Save the progress. Raises RestoreRefusedError if another process took over."""
         mine = {"holder": self._holding.holder}
         done = {"read": self._read, "written": self._written, "ended": self._ended}
         self._set(done, mine)
@@ -179,20 +180,20 @@ class _Mark:
             raise RestoreRefusedError("another process has taken this restore over")
 
     def is_ended(self, table: str) -> bool:
-        """Return whether all of a table of the backup was written."""
+        """Return whether a table of the backup was written completely."""
         return table in self._ended
 
     def end(self, table: str) -> None:
-        """Note that all of a table of the backup was written."""
+        """Note that a table of the backup was written completely."""
         self._ended.append(table)
         self.note()
 
     def read(self, table: str) -> int:
-        """Return how many documents of a table of the backup were gone through."""
+        """Return how many documents of a table of the backup were read, 0 if none."""
         return self._read.get(table, 0)
 
     def add(self, table: str, documents: int, written: dict[str, int]) -> None:
-        """Note one page more of a table of the backup, and the rows that it came to."""
+        """Note a page of `documents` of a table, and the count of rows written by table."""
         self._read[table] = self.read(table) + documents
         for target, count in written.items():
             self._written[target] = self._written.get(target, 0) + count
@@ -200,14 +201,14 @@ class _Mark:
         self.may_repeat = False
 
     def remove(self) -> None:
-        """Let the processes of the service in."""
+        """Remove the mark, so that processes of the service may start."""
         self._kept.delete_one({"_id": RESTORE, "holder": self._holding.holder})
 
 
 def _take_lease(kept: Rows, name: str) -> Holding:
-    """Take the lease of the catalogue, after waiting for the end of that of a killed process.
+    """Take the lease of the catalogue; wait for the lease of a killed process to run out.
 
-    Raises RestoreRefusedError where its holder lives.
+    Raises RestoreRefusedError if the holder renews it.
     """
     lease = Lease(kept)
     seen = lease.held()
@@ -223,15 +224,15 @@ def _take_lease(kept: Rows, name: str) -> Holding:
 
 
 def _clear(client: MongoClient[Row], name: str, mark: _Mark) -> None:
-    """Drop what is there, and make an empty catalogue with its indexes."""
+    """Drop all tables, and make an empty catalogue with its indexes."""
     rows, blobs = databases(client, name)
     mark.begin()
     for table in (*USED, *PASSING):
         rows.drop_collection(table)
     for table in BLOBS:
         blobs.drop_collection(table)
-    # From here on it is another catalogue than the one whose rows it gets: what Redis and
-    # snapshots hold of that one is not taken for its own.
+    # A new id: what Redis and snapshots hold of the old catalogue must not be taken for this
+    # one's.
     CatalogueId(rows["schema"]).renew()
     # The users of a backup may have been sealed with another key.
     Seal(rows["schema"]).remove()
@@ -240,7 +241,7 @@ def _clear(client: MongoClient[Row], name: str, mark: _Mark) -> None:
 
 
 def _write(step: Step, source: Source, mark: _Mark, progress: Progress) -> None:
-    """Write what a table of the backup comes to, from where an earlier try has noted."""
+    """Write the rows of a step, from the document at which an earlier try stopped."""
     if mark.is_ended(step.table):
         return
     for page in _pages(islice(source.rows(step.table), mark.read(step.table), None), step.page):

@@ -1,4 +1,4 @@
-"""Taking a backup: a catalogue into a file that counts only when all of it was read back."""
+"""Taking a backup: write a catalogue into a file, and read the file back before it counts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from config.files import sync_folder
 
 
 class NothingToBackUpError(Exception):
-    """The database has no catalogue that this code can back up; one line for a person."""
+    """The database has no catalogue that can be backed up; one line for an operator."""
 
 
 def take_backup(client: MongoClient[Row], name: str, path: Path, progress: Progress) -> Contents:
-    """Write the catalogue `name` to `path`; give what a restore of it brings back.
+    """Write the catalogue `name` to `path`, and return the counts of what a restore brings back.
 
-    It stands under the name of `path` and `.part` until it was written and read back. The service
-    may go on meanwhile. Raises NothingToBackUpError, BackupFileError where something has the
-    name already or the file is not as it was written, OSError where it can't be written, and
-    PyMongoError.
+    The file is named `path` with `.part` until it was read back. The service may keep running.
+    Raises NothingToBackUpError if there is no catalogue of this version, or if it changed its
+    model meanwhile; BackupFileError if `path` exists or the file was not written correctly;
+    OSError if it can't be written; and PyMongoError.
     """
     _require_free(path)
     manifest = _describe(client, name)
@@ -55,16 +55,19 @@ def take_backup(client: MongoClient[Row], name: str, path: Path, progress: Progr
 
 
 def check_backup(path: Path, progress: Progress) -> Contents:
-    """Read all of a backup; give what a restore of it brings back.
+    """Read all of a backup, and return the counts of what a restore of it brings back.
 
-    Raises BackupFileError where it is damaged, OSError where it can't be read.
+    Raises BackupFileError if it is damaged, OSError if it can't be read.
     """
     with open_archive(path) as archive:
         return read_through(archive, progress).contents
 
 
 def read_through(archive: Archive, progress: Progress) -> ConsistentRows:
-    """Count the documents of every table, and tell what of them lives on."""
+    """Read every table of a backup, and return which of its rows are restored.
+
+    Raises BackupFileError if a table is damaged or unknown.
+    """
     documents = archive.manifest.documents
     unknown = sorted(documents.keys() - set(TABLES))
     if unknown:
@@ -108,6 +111,6 @@ def _describe(client: MongoClient[Row], name: str) -> Manifest:
 
 
 def _models(client: MongoClient[Row], name: str) -> dict[str, str | None]:
-    """Return whose vectors each collection is searched with, by its generation."""
+    """Return the model that the searches of each collection use, by generation."""
     found = databases(client, name)[0]["collections"].find({}, ["generation", "model_id"])
     return {row["generation"]: row["model_id"] for row in found}

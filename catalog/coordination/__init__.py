@@ -1,1 +1,1 @@
-"""What processes agree on through the database: numbers, turns, the owner of the index."""
+"""What processes coordinate through the database: numbers, turns, ownership of the index."""

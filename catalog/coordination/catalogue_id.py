@@ -1,8 +1,8 @@
-"""Which catalogue this is: an id that everything carries that is kept outside of MongoDB.
+"""The id of the catalogue, which everything that is kept outside of MongoDB carries.
 
-Numbers are given out again by a database that was restored to an earlier moment, or by a
-new one beside an old data directory. What Redis or a snapshot says of a number counts only
-where it names the same catalogue.
+A database that was restored to an earlier moment, or a new one beside an old data directory,
+gives out the same numbers again. What Redis or a snapshot says of a number counts only if it
+names the same catalogue.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _ID = "catalogue"
 
 
 class CatalogueId:
-    """A row beside the version of the rows; a process reads it once."""
+    """The row of the id, in the table `schema`; a process reads it once."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._known: str | None = None
 
     def get(self) -> str:
-        """Return the id, 16 hexadecimal digits, made at the first use."""
+        """Return the id, 16 hexadecimal digits; the first call on a catalogue makes it."""
         if self._known is None:
             row = self._rows.find_one({"_id": _ID})
             self._known = row["id"] if row else self._make()
         return self._known
 
     def renew(self) -> None:
-        """Make this another catalogue: what is kept outside of MongoDB is not its own."""
+        """Drop the id, so that the next `get` makes another: data outside of MongoDB is void."""
         self._rows.delete_one({"_id": _ID})
         self._known = None
 

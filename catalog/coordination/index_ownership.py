@@ -1,10 +1,10 @@
 """Which process owns the index: a lease with an epoch, in one row.
 
 The owner renews the lease. Another process takes it when it has ended, and raises the epoch.
-The owner stamps its epoch on the rows of images before it makes them findable, so that what a
-process writes that lost the lease without knowing it finds another stamp, and changes nothing.
+The owner stamps its epoch on the rows of images before it makes them findable. So the writes of
+a process that lost the lease without noticing find another stamp, and change nothing.
 
-Epochs start at the seconds since 1970 and count on from there, so that the epochs of a row that
+Epochs start at the seconds since 1970 and count up from there, so that the epochs of a row that
 was lost with its database are not used again.
 """
 
@@ -27,14 +27,14 @@ class Owner:
     """The owner of the index as its row says."""
 
     epoch: int
-    process: str  #: its host and process id, for people; empty once it released the lease
-    directory: str  #: where it keeps its shards, for people
-    lock: str  #: names the lock file that it holds, unlike that of any process that lives
+    process: str  #: its host and process id, for logs; empty once it released the lease
+    directory: str  #: where it keeps its shards, for logs
+    lock: str  #: identifies the lock file that it holds; no other live process has the same
     until: datetime  #: the end of its lease
 
     @property
     def is_released(self) -> bool:
-        """Whether it gave the lease back."""
+        """Whether the owner released the lease."""
         return not self.process
 
     @property
@@ -69,7 +69,7 @@ class OwnerLease:
     """The row of the owner; every write is one compare-and-set."""
 
     def __init__(self, rows: Rows, lease: timedelta) -> None:
-        """Let each lease and each renewal last for `lease`."""
+        """Take the duration of a lease, which each renewal starts anew."""
         self._rows = rows
         self._lease = lease
 
@@ -87,13 +87,13 @@ class OwnerLease:
         silent: Owner | None = None,
         by_clock: bool = True,
     ) -> Owner | None:
-        """Take the lease under a new epoch; None while another process holds it.
+        """Take the lease under a new epoch; return None while another process holds it.
 
-        The lease has not ended, yet can be taken, in two cases. The holder of the same lock
-        file is dead, since the caller holds that file now. And a `silent` owner, whose row the
-        caller has seen unchanged for longer than a lease by its own clock, is dead or too late.
-        A caller that can watch the row in that way needs not trust the database's clock, which
-        may be set forward, and takes no lease `by_clock`.
+        A lease that has not ended is taken in two cases. The owner of the same lock file is
+        dead, since the caller holds that file now. And a `silent` owner, whose row the caller
+        has seen unchanged for longer than a lease by its own clock, is dead or too late.
+        A caller that watches the row in that way passes `by_clock=False`: it need not trust the
+        database's clock, which may be set forward.
         """
         held = self.current()
         if held is None:
@@ -119,7 +119,7 @@ class OwnerLease:
         return taken if written.matched_count else None
 
     def renew(self, owner: Owner) -> Owner | None:
-        """Renew a lease, one that has ended too; None if another process has taken it."""
+        """Renew a lease, even one that has ended; return None if another process has taken it."""
         renewed = replace(owner, until=now() + self._lease)
         written = self._rows.update_one(
             {"_id": _INDEX, "epoch": owner.epoch}, {"$set": {"until": stamp(renewed.until)}}
@@ -127,7 +127,10 @@ class OwnerLease:
         return renewed if written.matched_count else None
 
     def release(self, owner: Owner) -> None:
-        """End a lease now. The row stays, since the next epoch is counted from it."""
+        """End a lease now; do nothing if another process has taken it.
+
+        The row stays, since the next epoch is counted from it.
+        """
         self._rows.update_one(
             {"_id": _INDEX, "epoch": owner.epoch}, {"$set": {"process": "", "until": 0}}
         )

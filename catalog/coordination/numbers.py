@@ -1,6 +1,6 @@
 """Numbers that are never used twice: labels of images, serials of products.
 
-A label is what a vector is called in a shard, so it must stay below 2**63.
+A label is the key of a vector in a shard, so it must stay below 2**63.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ class Numbers:
         self._rows = rows
 
     def reserve(self, count: int) -> range:
-        """Return `count` numbers that no other call was or will be given."""
+        """Return `count` numbers that no other call returns; an empty range if it is below 1."""
         if count < 1:
             return range(0)
         row = self._raise_by(count)
         if row is None:
-            # Not an upsert: of two at the same moment, SecantusDB answers one with no row.
+            # Not an upsert: of two concurrent ones, SecantusDB answers one with no row.
             insert_new(self._rows, [{"_id": "number", "last": 0}])
             row = self._raise_by(count)
         assert row is not None  # it was made above  # noqa: S101

@@ -1,7 +1,7 @@
-"""What the sweep knows of each queue: how far its consumers have come.
+"""How far the consumers of each queue have come, so that the sweep finds lost messages.
 
-A queue is first in, first out. So a message that was sent before one that was
-started a while ago, and that was not started itself, is lost.
+A queue is first in, first out. A message that is not started is lost if one that was sent
+after it was started a while ago.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Queues:
     """One row per queue."""
 
     def __init__(self, rows: Rows, settling: timedelta) -> None:
-        """`settling` is how long ago a start must be to prove older messages lost."""
+        """Take how long ago a start must be to prove older messages lost."""
         self._rows = rows
         self._settling = settling
 
@@ -24,9 +24,10 @@ class Queues:
         self._rows.update_one({"_id": queue}, {"$max": {"newest": stamp(sent_at)}}, upsert=True)
 
     def settled(self, queue: str) -> datetime | None:
-        """Return the newest time of sending known to have been started `settling` ago or before.
+        """Return the newest sending time of the messages started at least `settling` ago.
 
-        Keeps two samples: one ages while the one before it is in use.
+        Return None if none is known yet. Keeps two samples: one ages while the one before it
+        is in use.
         """
         row = self._rows.find_one({"_id": queue})
         if row is None or "newest" not in row:

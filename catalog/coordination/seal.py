@@ -1,6 +1,6 @@
-"""The seal of the catalogue: a value that only the secret key of its users' secrets can open.
+"""The seal of the catalogue: a value that only the key of its users' secrets decrypts.
 
-A row beside the version of the rows; it comes here encrypted.
+It proves at a start that the right key is configured. This module gets it encrypted.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ _ID = "seal"
 
 
 class Seal:
-    """The row of the seal; there is none before the first user, or in one from before."""
+    """The row of the seal, in the table `schema`.
+
+    There is none before the first user, nor in a catalogue of a release without seals.
+    """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
     def find(self) -> bytes | None:
-        """Return the sealed value, or None."""
+        """Return the sealed value, or None if there is none."""
         row = self._rows.find_one({"_id": _ID})
         return None if row is None else bytes(row["sealed"])
 
     def put(self, sealed: bytes) -> bytes:
-        """Write the value unless there is one; return the one that stands."""
+        """Write the value unless there is one; return the value that is stored."""
         try:
             self._rows.insert_one({"_id": _ID, "sealed": sealed})
         except DuplicateKeyError:
@@ -32,9 +35,9 @@ class Seal:
         return sealed
 
     def replace(self, sealed: bytes) -> None:
-        """Write the value, whatever stood there."""
+        """Write the value in place of any other."""
         self._rows.update_one({"_id": _ID}, {"$set": {"sealed": sealed}}, upsert=True)
 
     def remove(self) -> None:
-        """Remove the value."""
+        """Remove the value, if there is one."""
         self._rows.delete_one({"_id": _ID})

@@ -1,8 +1,8 @@
-"""Turns: which process does a step of the background work, so that two share the steps.
+"""Turns: which process does a step of the sweep, so that several processes share the steps.
 
-A turn is taken for seconds and renewed by its holder, so that a holder that died is
-overtaken soon. Two holders after a stall are harmless: every change of a row is a
-compare-and-set, and a turn only saves doing the same twice.
+A turn is a lease of some seconds that its holder renews, so that a dead holder is replaced
+soon. Two holders after a stall are harmless: every change of a row is a compare-and-set, and a
+turn only saves doing the same work twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError
 
 from catalog.database.connection import Rows, now, stamp
 
-#: A holder that is silent so long is overtaken.
+#: A holder that has not renewed its turn for so long is replaced.
 TURN = timedelta(seconds=4)
 
 
@@ -25,7 +25,7 @@ class Turns:
         self._rows = rows
 
     def take(self, step: str) -> str | None:
-        """Return the id of the holder that has the turn now, None while another has it."""
+        """Take the turn and return a new holder id; None while another holder has it."""
         holder, moment = uuid.uuid4().hex, now()
         taken = {"holder": holder, "until": stamp(moment + TURN)}
         held = self._rows.find_one({"_id": step})
@@ -44,12 +44,12 @@ class Turns:
         return holder if overtaken.matched_count == 1 else None
 
     def renew(self, step: str, holder: str) -> bool:
-        """Keep a turn for longer; False where it was overtaken."""
+        """Renew a turn; return False if another holder has taken it."""
         renewed = self._rows.update_one(
             {"_id": step, "holder": holder}, {"$set": {"until": stamp(now() + TURN)}}
         )
         return renewed.matched_count == 1
 
     def give_back(self, step: str, holder: str) -> None:
-        """Let another have the turn at once."""
+        """Release a turn, so that another process can take it at once."""
         self._rows.delete_one({"_id": step, "holder": holder})

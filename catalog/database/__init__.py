@@ -1,1 +1,1 @@
-"""The database under the rows: its connection, its time, a lease of the whole catalogue."""
+"""The connection to the database, its time, and the lease of the whole catalogue."""

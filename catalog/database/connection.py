@@ -30,16 +30,18 @@ ANSWER_SECONDS = 60.0
 def connect(url: str, timeout_seconds: float) -> MongoClient[Row]:
     """Return a client whose writes are acknowledged only when they are in the server's journal.
 
-    A `journal` option of the URL says otherwise. Its heartbeats set the clock of `now`.
+    A `journal` option of the URL overrides that. The client's heartbeats set the clock of `now`.
+    Makes no round trip. `timeout_seconds` limits connecting and the choice of a server; a
+    command may take ANSWER_SECONDS.
     """
     return _client(url, timeout_seconds, int(ANSWER_SECONDS * 1000))
 
 
 def connect_patiently(url: str, timeout_seconds: float) -> MongoClient[Row]:
-    """Return a client like that of `connect` which waits for an answer without a limit.
+    """Return a client like that of `connect` that waits for answers without a limit.
 
-    For work that grows with the catalogue: indexes, migrations, a restore. A server that has
-    gone is noticed by heartbeats and by TCP's own probes.
+    For work that grows with the catalogue: indexes, migrations, a restore. A server that is
+    gone is noticed by heartbeats and by TCP keep-alive.
     """
     return _client(url, timeout_seconds, None)
 
@@ -55,7 +57,7 @@ def _client(url: str, timeout_seconds: float, answer: int | None) -> MongoClient
         connectTimeoutMS=milliseconds,
         socketTimeoutMS=answer,
         event_listeners=[DATABASE_TIME.listener()],
-        # A server that holds its answer back tells no round trip, and so no time.
+        # A streamed answer has no round trip, so it tells no time.
         serverMonitoringMode="poll",
     )
 
@@ -66,9 +68,9 @@ def databases(client: MongoClient[Row], name: str) -> tuple[Database[Row], Datab
 
 
 def now() -> datetime:
-    """Return the database's time of this moment in UTC, in whole milliseconds as rows keep it.
+    """Return the current time of the database in UTC, in whole milliseconds as rows keep it.
 
-    It is the same on every machine; the clock of the machine has no part in it.
+    It is the same on every machine, whatever the machine's own clock says.
     """
     return moment(DATABASE_TIME.microseconds() // 1000)
 
@@ -76,8 +78,8 @@ def now() -> datetime:
 def time_of(client: MongoClient[Row]) -> datetime:
     """Ask the server for its time, and return it as `now` does from here on.
 
-    For what decides over a lease: a database whose clock was set a second ago must not have
-    one process judge by the new time what another wrote by the old one. Raises PyMongoError.
+    For decisions about a lease: if the clock of the database was just set, a process must not
+    judge by the new time what another wrote by the old one. Raises PyMongoError.
     """
     DATABASE_TIME.ask(client)
     return now()
@@ -98,14 +100,15 @@ def moment(stamp: int) -> datetime:
 
 
 def moment_or_none(stamp: int | None) -> datetime | None:
-    """Return the time that a row keeps, if it keeps one."""
+    """Return the time that a row keeps, None if it keeps none."""
     return None if stamp is None else moment(stamp)
 
 
 def insert_new(rows: Rows, documents: Sequence[Row]) -> set[int]:
-    """Insert what is not there yet; give the positions of those whose `_id` is taken.
+    """Insert documents, and return the positions of those whose `_id` was taken.
 
-    Raises BulkWriteError for any other fault.
+    Those are left as they were; the set is empty if all were inserted. Raises BulkWriteError for
+    any other fault.
     """
     try:
         if documents:
@@ -119,9 +122,9 @@ def insert_new(rows: Rows, documents: Sequence[Row]) -> set[int]:
 
 
 def refused_writes(error: BulkWriteError) -> dict[int, int]:
-    """Return the positions of the writes that were refused, each with the server's error code.
+    """Return the server's error code of each write that was refused, by position.
 
-    Raises the error where the others may not have been written either.
+    Raises the error if the other writes may be lost, too (a write concern error).
     """
     if error.details.get("writeConcernErrors"):
         raise error
@@ -133,11 +136,11 @@ def find_by_id(
 ) -> dict[Any, Row]:
     """Return the rows with these ids, by `_id`, in the order of `ids`; missing ones are left out.
 
-    `fields` limits what is read of each. A server returns rows in an order of its own.
+    `fields` limits which fields are read.
     """
     if not ids:
         return {}
-    # One batch: without a size, a second round trip fetches what is beyond 101 rows.
+    # One batch: without a size, a second round trip fetches the rows beyond 101.
     cursor = rows.find({"_id": {"$in": list(ids)}}, fields).batch_size(len(ids) + 1)
     found = {row["_id"]: row for row in cursor}
     return {one: found[one] for one in ids if one in found}
@@ -146,8 +149,8 @@ def find_by_id(
 def update_by_id(rows: Rows, ids: Iterable[Any], change: Row, where: Row | None = None) -> None:
     """Change the rows with these ids that also match `where`.
 
-    No ids are no round trip, here as in `delete_by_id`: the embedded server reads the whole
-    table for an empty `$in`.
+    Without ids there is no round trip, here as in `delete_by_id`: the embedded server reads the
+    whole table for an empty `$in`.
     """
     wanted = list(ids)
     if wanted:

@@ -1,9 +1,9 @@
-"""The time of the database, which every process goes by, whatever its own clock says.
+"""The time of the database, which every process uses in place of its machine's clock.
 
 Rows are written on one machine and compared on another, so their times come from one clock:
-that of the server that takes the writes. Every answer to `hello` tells it, and pymongo asks that
-before the first operation of a client and every ten seconds after it. In between the steady
-clock of the machine is added, so a wall clock that is set changes nothing.
+that of the primary server. Every answer to `hello` has it; pymongo sends `hello` before the
+first operation of a client and every ten seconds after it. In between, the monotonic clock of
+the machine is added, so setting the wall clock changes nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pymongo.monitoring import (
     ServerHeartbeatSucceededEvent,
 )
 
-#: The server tells whole milliseconds; in microseconds.
+#: Microseconds: the server tells its time in whole milliseconds.
 RESOLUTION = 1000
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-#: The steady clock that goes on while the machine sleeps, where the system has one.
+#: A monotonic clock that runs while the machine sleeps, if the system has one.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -35,7 +35,7 @@ def _wall() -> int:
 
 
 def steady_seconds() -> float:
-    """Return seconds that no setting of a clock moves and that pass while the machine sleeps."""
+    """Return the seconds of a monotonic clock that also runs while the machine sleeps."""
     return time.clock_gettime(_STEADY)
 
 
@@ -44,39 +44,39 @@ def _steady() -> int:
 
 
 class DatabaseTime:
-    """A clock that is set by measurements; the wall clock of the machine before the first.
+    """A clock that is set by measurements; before the first one it is the wall clock.
 
-    A forked child goes on with what its parent measured. There is no lock, which a fork could
-    leave locked for ever: the state is one number.
+    A forked child keeps what its parent measured. The state is one number and needs no lock,
+    which a fork could leave locked for ever.
     """
 
     def __init__(
         self, wall: Callable[[], int] = _wall, steady: Callable[[], int] = _steady
     ) -> None:
-        """Take both clocks in microseconds; `wall` since 1970, `steady` since any moment."""
+        """Take two clocks in microseconds: `wall` since 1970, `steady` monotonic."""
         self._wall = wall
         self._steady = steady
-        self._ahead: int | None = None  #: of the steady clock
+        self._ahead: int | None = None  #: database time minus the steady clock
 
     def microseconds(self) -> int:
         """Return the time of the database in microseconds since 1970."""
         return self._current()
 
     def offset_seconds(self) -> float:
-        """Return how far the wall clock of this machine is ahead of the database; for people."""
+        """Return how far the wall clock of this machine is ahead of the database, for reports."""
         return (self._wall() - self._current()) / 1_000_000
 
     def steady(self) -> int:
-        """Return the steady clock of this machine in microseconds, for `measure`."""
+        """Return the monotonic clock in microseconds, as `measure` takes it."""
         return self._steady()
 
     def measure(self, told: datetime, asked_at: int) -> None:
-        """Take in what time the server told after it was asked, at `asked_at` by `steady`.
+        """Set the clock by the time that the server told when asked at `asked_at` of `steady`.
 
-        It wrote that at some moment since, so its time is in an interval by now, also where
-        this process was suspended between the arrival of the answer and this call. A clock that
-        stands in the interval stays as it is: rows written within a moment would change their
-        order otherwise.
+        The server read its clock at some moment since then, so its present time lies in an
+        interval, also if this process was suspended between the arrival of the answer and this
+        call. A clock that is within the interval is left alone: rows written in quick
+        succession would change their order otherwise.
         """
         told = told if told.tzinfo else told.replace(tzinfo=UTC)
         low = (told - _EPOCH) // timedelta(microseconds=1)
@@ -90,19 +90,16 @@ class DatabaseTime:
         self._ahead = current - steady
 
     def ask(self, client: MongoClient[Any]) -> None:
-        """Measure at this moment, for what must not be judged by a clock that was just set.
-
-        Raises PyMongoError.
-        """
+        """Ask the server for its time now, and set the clock by it. Raises PyMongoError."""
         asked_at = self._steady()
         self.take(client.admin.command("hello"), asked_at)
 
     def listener(self) -> ServerHeartbeatListener:
-        """Return what measures with every heartbeat of a client."""
+        """Return a listener that sets the clock with every heartbeat of a client."""
         return _Heartbeats(self)
 
     def take(self, answer: Mapping[str, Any], asked_at: int) -> None:
-        """Measure by an answer to `hello`, if it is from the server that takes the writes."""
+        """Set the clock by an answer to `hello`; ignore it unless it is the primary's."""
         takes_writes = answer.get("isWritablePrimary", answer.get("ismaster"))
         told = answer.get("localTime")
         if takes_writes and isinstance(told, datetime):
@@ -119,16 +116,16 @@ class _Heartbeats(ServerHeartbeatListener):
         self._asked_at: dict[tuple[str, int | None], int] = {}
 
     def started(self, event: ServerHeartbeatStartedEvent) -> None:
-        """Note when a server is asked; each has one thread that asks it."""
+        """Note when a server is asked; one thread asks each server."""
         self._asked_at[event.connection_id] = self._time.steady()
 
     def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
-        """Take the time from an answer, unless the server held it back."""
+        """Set the clock by an answer, unless the server delayed it on purpose."""
         if not event.awaited:
             self._time.take(event.reply.document, self._asked_at[event.connection_id])
 
     def failed(self, event: ServerHeartbeatFailedEvent) -> None:
-        """Go on with the last answer."""
+        """Keep the last measurement."""
 
 
 #: The clock of this process.

@@ -1,4 +1,4 @@
-"""How long things in the catalogue may take or stay, in one place."""
+"""The durations of leases, retries and retention in the catalogue."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import timedelta
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """The times of a catalogue; the settings say them in seconds."""
+    """The durations that the catalogue uses; the settings give them in seconds."""
 
-    #: Whoever is silent so long is dead: a stage, a deletion, a message to the index.
+    #: After it, a stage, a deletion or a message to the index that gave no sign counts as dead.
     lease: timedelta
-    #: An add_image that has not answered after it was cut off, and is rolled back.
+    #: An add_image call that has not ended by then counts as cut off and is rolled back.
     submission: timedelta
-    #: A collection's counters are recounted so long after their last change.
+    #: From the last change of a collection's counters to their recount.
     recount: timedelta
-    #: A finished task is forgotten after it, with the rows of its failed images.
+    #: From the end of a task to its removal, with the rows of its failed images.
     task: timedelta
-    #: The row of a deleted image is removed after it.
+    #: From the deletion of an image to the removal of its row.
     deleted: timedelta
-    #: The answer to a call with an Idempotency-Key is kept so long.
+    #: How long the answer to a call with an Idempotency-Key is kept.
     key: timedelta
-    #: A chunk waits for its next try no longer than this.
+    #: The longest pause of a chunk before its next try.
     retry: timedelta

@@ -1,6 +1,6 @@
 """The lease of a catalogue: one process at a time migrates it, builds its indexes or restores it.
 
-A row beside the version of the rows. It names the work, so that processes that wait can say why.
+Its row is in the table `schema`, and names the work, so that waiting processes can log it.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from catalog.database.renewal import Renewal
 
 log = structlog.get_logger(__name__)
 
-#: A holder that is silent so long is dead, and another process takes the lease.
+#: A holder that has not renewed the lease for so long is dead, and another process takes it.
 LEASE = timedelta(seconds=30)
 RENEWAL_SECONDS = 10.0
 
-#: Older releases read this row as well.
+#: Older releases read the same row, so the id must not change.
 _ID = "lock"
 
 
 class LeaseLostError(Exception):
-    """The lease ended while its holder slept, and another process took it."""
+    """The lease ran out while its holder was suspended, and another process took it."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A lease that another process holds: its work, and until when unless it is renewed."""
+    """A lease that some process holds: its work, and its end in milliseconds since 1970."""
 
     work: str
     until: int
 
 
 class Lease:
-    """The lease, as a process sees it that wants it."""
+    """The lease of a catalogue, for a process that wants to take it."""
 
     def __init__(self, kept: Rows) -> None:
         self._kept = kept
 
     def held(self) -> Held | None:
-        """Return what another process holds, or None; it may have ended."""
+        """Return the lease that is held, which may have ended; None if there is none."""
         row = self._kept.find_one({"_id": _ID})
         return None if row is None else Held(row.get("work", "a migration"), row["until"])
 
     def take(self, work: str) -> Holding | None:
-        """Take the lease unless another living process holds it; return None if one does."""
+        """Take the lease; return None if another process holds it."""
         holder = uuid.uuid4().hex
         lock = {"holder": holder, "until": stamp(now() + LEASE), "work": work}
         try:
@@ -66,7 +66,7 @@ class Lease:
 
 
 class Holding:
-    """A lease in hand. As a context it is renewed from a thread, and given back at the end."""
+    """A lease that this process holds; as a context it is renewed by a thread, then released."""
 
     def __init__(self, kept: Rows, holder: str) -> None:
         self.holder = holder
@@ -87,9 +87,9 @@ class Holding:
         self._kept.delete_one({"_id": _ID, "holder": self.holder})
 
     def say(self, work: str) -> None:
-        """Name the work that begins now, for processes that wait, and renew the lease.
+        """Name the work that begins now, for waiting processes, and renew the lease.
 
-        Raises LeaseLostError where another process has it.
+        Raises LeaseLostError if another process has taken it.
         """
         if not self._extend({"work": work}):
             raise LeaseLostError

@@ -1,4 +1,4 @@
-"""A page of a long list: some rows, and where the next page begins."""
+"""Pages of a long list, by cursors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Rows in order; `next` is the place of the last of them, None at the end of the list."""
+    """Rows in order; `next` is the cursor of the next page, None at the end of the list."""
 
     rows: list[T]
     next: str | None
 
 
 def within(place: str, prefix: str) -> str:
-    """Return a place that a client sent back, if it is one of the list with that prefix.
+    """Return a cursor that a client sent back, if it belongs to the list with that prefix.
 
-    Raises ValueError for any other, which would lead into somebody else's list.
+    Raises ValueError for any other, which could lead into another user's list.
     """
     if place and not place.startswith(prefix):
         raise ValueError("not a place of this list")
@@ -29,6 +29,10 @@ def within(place: str, prefix: str) -> str:
 
 
 def cut(rows: Sequence[U], limit: int, place: Callable[[U], str]) -> tuple[Sequence[U], str | None]:
-    """Return the first `limit` of rows read with one to spare, and where the next page begins."""
+    """Return the first `limit` rows, and the cursor of the next page.
+
+    `rows` must have been read with a limit one higher. The cursor is None if there is no
+    further row.
+    """
     page = rows[:limit]
     return page, place(page[-1]) if len(rows) > limit else None

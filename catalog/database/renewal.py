@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 
 class Renewal:
-    """Renews a lease every so many seconds, from `start` to `stop` or until the lease is lost."""
+    """Renews a lease at an interval, from `start` to `stop` or until the lease is lost."""
 
     def __init__(
         self,
@@ -20,9 +20,10 @@ class Renewal:
         renew: Callable[[], bool],
         on_fault: Callable[[PyMongoError], None],
     ) -> None:
-        """Take the name of the thread, and `renew`, which returns False to end the renewal.
+        """Take the thread's name, the interval in seconds, and the function that renews.
 
-        Where `renew` raises PyMongoError, `on_fault` is told, and the next turn tries again.
+        `renew` returns False once the lease is lost, which ends the thread. If it raises
+        PyMongoError, `on_fault` is called, and the next interval tries again.
         """
         self._name = name
         self._seconds = seconds
@@ -32,17 +33,17 @@ class Renewal:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, with the first renewal after the first pause."""
-        # With the ids that are bound to log lines here.
+        """Start the thread; its first renewal comes after one interval."""
+        # A copy of the context, so that its log lines have the ids bound here.
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run,), name=self._name, daemon=True
         )
         self._thread.start()
 
     def stop(self, seconds: float | None = None) -> None:
-        """End, and wait for a renewal under way, at most so many seconds, or until it is over.
+        """End the thread; wait for a renewal under way, at most `seconds`, None for no limit.
 
-        A renewal that ends later could give a lease that was released its time back.
+        A renewal that ends after the lease was released could extend it again.
         """
         self._stopping.set()
         if self._thread is not None:

@@ -1,1 +1,1 @@
-"""What spans several tables: taking images in, removing them, splitting a chunk, retention."""
+"""Operations on several tables: submission, removal, splitting chunks, model change, retention."""

@@ -1,7 +1,7 @@
-"""Taking names and bytes for images, of which a dead image keeps none from another.
+"""Claiming names and bytes for images, also those that a dead image still holds.
 
-An image releases its claims after its end was written. Until then, or until the sweep where
-its process died in between, its claims are those of an image that is there no more.
+An image releases its claims after its outcome or deletion was written, or in the sweep if the
+process died in between. Until then, a dead image holds claims, which are released here.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from catalog.store import Catalog
 
 
 def take_names(catalog: Catalog, wanted: Mapping[str, int]) -> set[str]:
-    """Claim each name for its label; return the names that another image has.
+    """Claim each name for its label; return the names that another image holds.
 
-    One whose holder has no row is another's: a submission takes names before it writes rows.
+    A holder without a row counts, since a submission claims names before it writes rows.
     """
     return _take(catalog, catalog.names, wanted, needs_row=False)
 
 
 def take_contents(catalog: Catalog, wanted: Mapping[str, int]) -> set[str]:
-    """Claim the bytes of each key for its label; return the keys that another image has.
+    """Claim the bytes of each key for its label; return the keys that another image holds.
 
-    An image may end while it claims: look afterwards whether it did, with `clear_ended`.
+    An image may end during the call: afterwards, release its claims with `clear_ended`.
     """
     return _take(catalog, catalog.contents, wanted, needs_row=True)
 
@@ -44,7 +44,7 @@ def _take(
         free = dead.keys() | (lost - holders.keys())
         if not free:
             break
-        # Its place in the product as well, which counts against the limit of the next image.
+        # This frees their slots in the product, too, which count against its limit.
         release_images(catalog, list(dead.values()))
         claims.release(dead)
         lost = (lost - free) | claims.take({key: wanted[key] for key in free})

@@ -1,7 +1,7 @@
-"""What follows the write that decides an operation: a fault in it is no longer answered.
+"""Work after the write that decides an operation: its faults are not reported to the client.
 
-A client that is told to come back later, and does, would find its call done already. What is
-left undone has a reminder in a row, and the sweep does it.
+A client that was told to retry would find its call done already. Work that is left undone has a
+reminder in a row, and the sweep does it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def follow_up(operation: str) -> Iterator[None]:
-    """Log any fault of what is done inside instead of raising it."""
+    """Log any exception of the block instead of raising it."""
     try:
         yield
     except PyMongoError as error:

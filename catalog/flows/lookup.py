@@ -1,4 +1,4 @@
-"""Finding images by the names that clients know."""
+"""Finding images by the ids that clients know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from catalog.store import Catalog
 def labels_of(
     catalog: Catalog, generation: str, names: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
-    """Return the label of each (product_id, image_id) that is there, ingested or on its way."""
+    """Return the label of each (product_id, image_id); missing and deleted ones are left out.
+
+    An image that failed or is pending is there as long as it holds its name.
+    """
     keys = {name: name_key(generation, name[1]) for name in names}
     holders = catalog.names.holders(list(set(keys.values())))
     images = catalog.images.find(list(holders.values()))

@@ -1,6 +1,6 @@
-"""Changes of the model of a collection: when one may begin, go on or end, and how far it is.
+"""Changes of the model of a collection: beginning, continuing, cancelling, and their progress.
 
-The work of a change is done by the workers; these functions write and read rows.
+The workers do the work of a change; these functions only read and write rows.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from catalog.rows.changes import Change, ChangeState
 from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog
 
-#: Chunks of a change that are counted as under way; there are fewer.
+#: The limit of chunks read to count images under way; a change has fewer at a time.
 CHUNKS = 1000
 
 
 class BeginAnswer(Enum):
-    """What became of the wish to begin a change, or to let one go on."""
+    """The result of `begin_change`."""
 
     BEGUN = auto()
     GOES_ON = auto()
     UNDER_WAY = auto()
     HAS_NO_MODEL = auto()
     HAS_THIS_MODEL = auto()
-    OTHER_CHANGE = auto()  #: a change to another model, or back, is not over
+    OTHER_CHANGE = auto()  #: a change to another model, or a cancellation, is not over
     CHANGED_MEANWHILE = auto()
 
 
 class CancelAnswer(Enum):
-    """What became of the wish to give a change up."""
+    """The result of `cancel_change`."""
 
     CANCELLED = auto()
     WAS_CANCELLED = auto()
@@ -39,15 +39,15 @@ class CancelAnswer(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeProgress:
-    """How far a change is, in images."""
+    """The progress of a change, in images."""
 
     under_way: int
-    lost: int  #: the next model could not embed them
+    lost: int  #: images that the next model could not embed
 
 
 @dataclass(frozen=True, kw_only=True)
 class LostImage:
-    """An image that the next model could not embed, and why."""
+    """An image that the next model could not embed; `reason` is a message of the contract."""
 
     product_id: str
     image_id: str
@@ -57,9 +57,10 @@ class LostImage:
 def begin_change(
     catalog: Catalog, row: CollectionRow, target: str, *, accept_losses: bool
 ) -> BeginAnswer:
-    """Begin the change of a collection to a model; a second time, let one that waits go on.
+    """Begin the change of a collection to a model, or continue one that waits.
 
-    One that waits tries again what could not be embedded, or accepts that it is lost.
+    A change that waits tries to embed its lost images again; with `accept_losses`, it goes on
+    without them.
     """
     found = catalog.changes.find(row.key, row.generation)
     if found is None:
@@ -67,7 +68,7 @@ def begin_change(
             return BeginAnswer.HAS_NO_MODEL
         if row.model_id == target:
             return BeginAnswer.HAS_THIS_MODEL
-        # Of a change that was given up.
+        # Losses of an earlier change that was cancelled.
         catalog.losses.forget(row.generation)
         begun = catalog.changes.begin(row.key, row.model_id, target, accept_losses=accept_losses)
         return BeginAnswer.BEGUN if begun else BeginAnswer.CHANGED_MEANWHILE
@@ -82,7 +83,10 @@ def begin_change(
 
 
 def cancel_change(catalog: Catalog, row: CollectionRow) -> CancelAnswer:
-    """Let a collection stay with its model; new collections get it again, too."""
+    """Cancel the change of a collection, so that it keeps its model.
+
+    New collections get that model again as well, if they got the target of the change.
+    """
     found = catalog.changes.find(row.key, row.generation)
     if found is None:
         return CancelAnswer.NO_CHANGE
@@ -98,7 +102,7 @@ def cancel_change(catalog: Catalog, row: CollectionRow) -> CancelAnswer:
 
 
 def progress_of(catalog: Catalog, change: Change) -> ChangeProgress:
-    """Return how many images of a change are under way, and how many are lost."""
+    """Return how many images of a change are in its chunks, and how many are lost."""
     chunks = catalog.chunks.of_change(change.generation, CHUNKS)
     losses = catalog.losses.of_generation(change.generation, change.target)
     embedded = catalog.vectors.present([loss.label for loss in losses], [change.target])
@@ -109,7 +113,10 @@ def progress_of(catalog: Catalog, change: Change) -> ChangeProgress:
 
 
 def lost_images(catalog: Catalog, row: CollectionRow) -> list[LostImage]:
-    """Return the findable images of a collection that its next model could not embed."""
+    """Return the findable images of a collection that its next model could not embed.
+
+    Without a change under way, those of its present model. Return [] if there are none.
+    """
     model_id = row.next_model or row.model_id or ""
     losses = catalog.losses.of_generation(row.generation, model_id)
     images = catalog.images.find([loss.label for loss in losses])

@@ -1,8 +1,8 @@
-"""Copies of what a product says, in the rows of its images: searches and the index read those.
+"""Copies of a product's name and category in the rows of its images, for searches and the index.
 
-A product's row decides. A copy only overwrites older versions, so that of two at once, or of one
-that comes late, the newest stays. The index stage copies before it makes an image findable, so an
-image that is written while its product changes need not be found by the change.
+The product's row is authoritative. A copy only overwrites older versions, so that of two
+concurrent copies, or of a late one, the newest stays. The index stage copies before it makes an
+image findable, so a change may miss an image that is written at the same time.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from catalog.store import Catalog
 
 
 def copy_product(catalog: Catalog, product: ProductRow) -> list[int]:
-    """Copy what a product says into its images; return the labels whose category changed.
+    """Copy a product into its images, and return the labels whose category changed.
 
-    Twice is as good as once. The reminder of this version is removed when all have it.
+    Removes the reminder of this version at the end. Idempotent.
     """
     moved: dict[int, None] = {}
     while behind := [
@@ -36,10 +36,10 @@ def copy_product(catalog: Catalog, product: ProductRow) -> list[int]:
 def with_products(
     catalog: Catalog, images: Mapping[int, ImageRow], products: Mapping[str, ProductRow]
 ) -> dict[int, ImageRow]:
-    """Return images as they are once rows that are behind their products have caught up.
+    """Update the images whose copies are older than their products, and return all, by label.
 
-    `images` are by label, `products` by product_id, each as read before; whatever is changed
-    later finds the images.
+    `images` are by label, `products` by product_id, both as read before. Images that were
+    removed meanwhile are left out if any was updated.
     """
     by_serial = {product.serial: product for product in products.values()}
     current = dict(images)
@@ -53,7 +53,7 @@ def with_products(
 def _behind(
     images: Mapping[int, ImageRow], products: Mapping[int, ProductRow]
 ) -> dict[int, list[ImageRow]]:
-    """Return the images that lack changes of their products, by the serial of the product."""
+    """Return the images whose copies are older than their products, by product serial."""
     found: dict[int, list[ImageRow]] = {}
     for image in images.values():
         product = products.get(image.product_serial)

@@ -1,4 +1,4 @@
-"""Counting anew what the counters of a collection say."""
+"""Recounting the counters of a collection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from catalog.store import Catalog
 
 @dataclass(frozen=True)
 class Recount:
-    """Counters that were wrong: what they said, and what was counted."""
+    """Counters that were corrected: their old values, and the new ones."""
 
     counted: Counted
     products: int
@@ -18,9 +18,9 @@ class Recount:
 
 
 def recount_one(catalog: Catalog, counted: Counted) -> Recount | None:
-    """Recount a collection if it is quiet, or was not for too long; return what was wrong.
+    """Recount a collection if nothing is under way, or if it has not paused for too long.
 
-    None if nothing was, or if that is not known yet.
+    Return the correction; None if the counters were right, or if that is not known yet.
     """
     if catalog.counters.is_quiet(counted):
         products, images = catalog.products.count(counted.generation)
@@ -31,7 +31,7 @@ def recount_one(catalog: Catalog, counted: Counted) -> Recount | None:
         after = catalog.counters.find(counted.key, counted.generation)
         if after is None:
             return None
-        # What was counted or counted off in between may or may not be in the count.
+        # Changes between the two reads may or may not be in the count.
         excess = (
             max(counted.products, after.products) - products,
             max(counted.images, after.images) - images,

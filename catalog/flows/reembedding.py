@@ -1,7 +1,4 @@
-"""Which images of a chunk are still to be embedded anew, for a collection that changes its model.
-
-Knows nothing of pictures.
-"""
+"""Which images are still to be embedded for a change of the model of a collection."""
 
 from __future__ import annotations
 
@@ -19,9 +16,10 @@ PRODUCT_PAGE = 50
 
 
 def to_embed_anew(catalog: Catalog, chunk: Chunk) -> dict[int, ImageRow]:
-    """Return the findable images of a chunk that lack the vector of its model, by label.
+    """Return the findable images of a chunk that lack a vector of its model, by label.
 
-    None where the collection is gone, or needs that model no more.
+    Lost images are left out. Return an empty dict if the collection is gone or does not need
+    that model any more.
     """
     collection = catalog.collections.of_generation(chunk.collection, chunk.generation)
     if collection is None or chunk.model_id not in collection.models:
@@ -34,7 +32,10 @@ def to_embed_anew(catalog: Catalog, chunk: Chunk) -> dict[int, ImageRow]:
 
 
 def pages_of_images(catalog: Catalog, generation: str) -> Iterator[list[ImageRow]]:
-    """Return the findable images of all products that were there at the beginning, page by page."""
+    """Yield, page by page, the findable images of all products of a generation.
+
+    Products that are added meanwhile come too, since pages follow the order of creation.
+    """
     place: str | None = ""
     while place is not None:
         page = catalog.products.page(generation, place, PRODUCT_PAGE)
@@ -46,17 +47,19 @@ def pages_of_images(catalog: Catalog, generation: str) -> Iterator[list[ImageRow
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of the images of a collection, in the order of its products."""
+    """A part of the images of a collection, in the order of its products."""
 
-    images: list[ImageRow]  #: those that lack the vector of the model to come
+    images: list[ImageRow]  #: those that lack a vector of the target
     seen: int  #: how many images were looked at
-    place: str  #: where the next piece begins, END after the last
+    place: str  #: the cursor of the next piece, END after the last
 
 
 def cut_off(catalog: Catalog, change: Change, images: int) -> Piece:
-    """Return the next piece of a change, with about so many images at most.
+    """Return the next piece of a change, at most PRODUCT_PAGE products.
 
-    Images on their way are left out: their own chunk sees to it that they get both vectors.
+    It ends with the product that reaches `images` images. Pending images are left out, since
+    their own chunk makes both vectors. Removes the vectors of models other than the two of the
+    change.
     """
     page = catalog.products.page(change.generation, change.place, PRODUCT_PAGE)
     labels: list[int] = []
@@ -74,10 +77,13 @@ def cut_off(catalog: Catalog, change: Change, images: int) -> Piece:
 
 
 def clear_page(catalog: Catalog, change: Change) -> str:
-    """Remove vectors of the model that a change leaves, a page of products; give the next place."""
+    """Remove the vectors of the model that a change leaves, for a page of products.
+
+    Return the cursor of the next page, END after the last.
+    """
     page = catalog.products.page(change.generation, change.place, PRODUCT_PAGE)
     labels = [label for product in page.rows for label in product.places]
-    # One on its way may have no other vector yet; the index stage looks after it.
+    # A pending image may have no other vector yet; the index stage removes the one it loses.
     rows = catalog.images.find(labels)
     ended = [label for label in labels if label not in rows or not rows[label].is_open]
     catalog.vectors.keep_only(ended, {change.source, change.target} - {change.leaving})
@@ -85,7 +91,7 @@ def clear_page(catalog: Catalog, change: Change) -> str:
 
 
 def give_up(catalog: Catalog, chunk: Chunk, reason: str) -> None:
-    """Note what is left of a chunk as lost for its model, and remove the chunk."""
+    """Note the images of a chunk that lack a vector as lost for its model; remove the chunk."""
     lost = to_embed_anew(catalog, chunk)
     if chunk.model_id is not None:
         catalog.losses.put(chunk.generation, chunk.model_id, dict.fromkeys(lost, reason))

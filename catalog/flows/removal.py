@@ -1,7 +1,7 @@
-"""How an image ends badly, and what it gives back when it does.
+"""Failing and deleting images, products and collections.
 
-An image that failed or was deleted gives back its name, the claim on its bytes,
-its place among the images of its product, and the payload that still waits.
+An image that failed or was deleted gives back its name, the claim on its bytes, its slot in its
+product, and its payload.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from contract.errors import ContractError, NoRelativeCollection, NotExistingProd
 
 
 def fail_images(catalog: Catalog, faults: Mapping[int, type[ContractError]]) -> None:
-    """End images with the message of their fault, by label, and let them give back.
+    """Set the outcome of images to the message of their fault, by label, and release them.
 
-    One that ended otherwise before stays as it is, and keeps what it holds.
+    An image that has an outcome keeps it; one that succeeded keeps what it holds.
     """
     by_message: dict[str, list[int]] = {}
     for label, fault in faults.items():
@@ -40,9 +40,10 @@ def vanished(
     items: Sequence[Item],
     products: Mapping[str, ProductRow] | None = None,
 ) -> dict[int, type[ContractError]]:
-    """Return the labels whose collection or product is not there any more, and which of the two.
+    """Return the fault of each item whose collection or product is gone, by label.
 
-    `products` are those of the items as they are now, if they were read already.
+    Return an empty dict if all are there. `products` are the products of the items, by
+    product_id, if the caller has just read them.
     """
     if not items:
         return {}
@@ -55,9 +56,10 @@ def vanished(
 
 
 def delete_images(catalog: Catalog, labels: Sequence[int]) -> None:
-    """Delete images: from here on no search answers them, and no stage works on them.
+    """Delete images: from then on no search returns them, and no stage works on them.
 
-    Once they are flagged no fault is raised; the sweep releases what is not yet.
+    Raises PyMongoError only if they could not be flagged. A later fault is logged, and the sweep
+    releases what they hold.
     """
     if labels:
         catalog.images.delete(labels)
@@ -66,7 +68,7 @@ def delete_images(catalog: Catalog, labels: Sequence[int]) -> None:
 
 
 def delete_images_of(catalog: Catalog, product: ProductRow) -> list[int]:
-    """Flag the images of a flagged product; return the labels of those that were not yet."""
+    """Flag the images of a flagged product; return the labels of those not flagged before."""
     images = catalog.images.of_product(product.serial)
     alive = [image.label for image in images if image.deleted_at is None]
     catalog.images.delete(alive)
@@ -74,9 +76,9 @@ def delete_images_of(catalog: Catalog, product: ProductRow) -> list[int]:
 
 
 def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
-    """Let those among `labels` that ended badly or were deleted give back what they hold.
+    """Release what the dead images among `labels` hold.
 
-    Twice is as good as once. A worker that comes late may name others, which keep it.
+    Idempotent. Images that are not dead keep what they hold, since a late worker may name them.
     """
     images = [image for image in catalog.images.find(labels).values() if image.is_dead]
     if not images:
@@ -89,9 +91,9 @@ def release_images(catalog: Catalog, labels: Sequence[int]) -> None:
 
 
 def remove_dead(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    """Remove the rows of dead images, and all that is still under their labels.
+    """Remove the rows of dead images, and everything that is stored under their labels.
 
-    Their rows go last, so that a crash in between leaves them to be done again.
+    The rows are removed last, so that the sweep repeats a removal that was cut off.
     """
     if not images:
         return
@@ -103,7 +105,7 @@ def remove_dead(catalog: Catalog, images: Sequence[ImageRow]) -> None:
 
 
 def _keep_outcomes(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    """Have tasks that go on tell how images ended whose rows go before their chunks are done."""
+    """Copy the outcomes of images into their unfinished tasks, before the rows are removed."""
     outcomes: dict[str, dict[int, str]] = {}
     for image in images:
         if image.task_id is not None and image.outcome is not None:
@@ -119,7 +121,7 @@ def _release_names(catalog: Catalog, images: Sequence[ImageRow]) -> None:
 
 
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
-    # Where the collection is gone, its products go with it, and their places are counted no more.
+    # If the collection is gone, its products are removed too, and nothing counts their slots.
     alive = {
         generation: collection
         for generation, collection in {(image.generation, image.collection) for image in images}
@@ -131,7 +133,7 @@ def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
             wanted.setdefault((image.generation, image.product_id), []).append(image.label)
     places = catalog.products.held_places(wanted)
     for generation in {generation for generation, _ in places}:
-        # Before, for a process that dies between a place and its count.
+        # First, in case this process dies between freeing the slots and counting them.
         catalog.collections.ask_recount(alive[generation], generation)
     freed: Counter[str] = Counter()
     for (generation, product_id), labels in places.items():
@@ -142,9 +144,9 @@ def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
 
 
 def clear_ended(catalog: Catalog, labels: Sequence[int]) -> list[int]:
-    """Remove what a worker that came too late wrote for images that had ended; give their labels.
+    """Remove what a late worker wrote for images that had ended, and return their labels.
 
-    For whoever lost its lease: from then on it can't know what it wrote after the end.
+    A worker that lost its lease calls this, since it may have written after they ended.
     """
     images = catalog.images.find(labels)
     ended = [label for label in labels if label not in images or images[label].is_dead]
@@ -155,7 +157,10 @@ def clear_ended(catalog: Catalog, labels: Sequence[int]) -> list[int]:
 
 
 def remove_traces(catalog: Catalog, labels: Sequence[int]) -> None:
-    """Remove all that stands under labels of images that no search may find any more."""
+    """Remove everything but the rows that is stored under labels: blobs, claims on bytes, losses.
+
+    The images must not be findable any more.
+    """
     catalog.contents.release_all(labels)
     catalog.payloads.remove(labels)
     catalog.vectors.remove(labels)
@@ -164,27 +169,28 @@ def remove_traces(catalog: Catalog, labels: Sequence[int]) -> None:
 
 
 def delete_product(catalog: Catalog, product: ProductRow) -> list[int]:
-    """Delete a flagged product to its end; return the labels of the images that were flagged."""
+    """Delete a flagged product with its images; return the labels of those flagged by this call."""
     labels = delete_images_of(catalog, product)
     end_product(catalog, product)
     return labels
 
 
 def end_product(catalog: Catalog, product: ProductRow) -> None:
-    """Remove a flagged product whose images are flagged, and count it off its collection."""
-    # All of its images: a call that died left what it had flagged unreleased.
+    """Remove a flagged product whose images are flagged, and lower its collection's counters."""
+    # All of its images: a call that was cut off may have flagged some without releasing them.
     release_images(catalog, [image.label for image in catalog.images.of_product(product.serial)])
     removed = catalog.products.end_deletion(product)
     if removed is not None:
         catalog.collections.add_products(product.collection, product.generation, -1)
-        # A submission that took places and has not written its images yet.
+        # Slots of submissions that have not written their images yet.
         catalog.collections.add_images(product.collection, product.generation, -removed.image_count)
 
 
 def delete_collection(catalog: Catalog, collection: CollectionRow) -> None:
-    """Delete a collection: two rows now, everything below it in the background.
+    """Delete a collection: its row now, everything below it in the background.
 
-    Once its row is gone no fault is raised; its purge gives back its name as well.
+    Raises PyMongoError only if its row could not be removed. A later fault is logged, and the
+    purge gives back its name.
     """
     catalog.purges.begin(collection.generation, collection.key)
     catalog.collections.remove(collection.key, collection.generation)
@@ -193,11 +199,11 @@ def delete_collection(catalog: Catalog, collection: CollectionRow) -> None:
 
 
 def purge_piece(catalog: Catalog, purge: Purge, rows: int) -> bool:
-    """Remove at most `rows` images and products of a generation; tell whether any was left."""
+    """Remove at most `rows` images and products of a generation; return whether there were any."""
     images = catalog.images.of_generation(purge.generation, rows)
     labels = [image.label for image in images]
     if labels:
-        # Before, for a stage that looks at them now.
+        # Flagged first, so that a stage that reads them now stops.
         catalog.images.delete(labels)
         remove_dead(catalog, images)
     products = catalog.products.of_generation(purge.generation, rows)

@@ -1,7 +1,7 @@
-"""What goes after its time: finished tasks, failed images, the rows of deleted ones.
+"""The removal of expired rows: finished tasks, failed images and deleted images.
 
-In bulk, by `_id`, and without reading what is not there any more: of almost all of these
-images nothing is left but their rows.
+Rows are removed in bulk, by `_id`, without reading other tables first: almost all of these
+images have nothing left but their rows.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from catalog.store import Catalog
 
 
 def forget_tasks(catalog: Catalog, tasks: Sequence[TaskRow]) -> None:
-    """Forget tasks that finished long ago, and their failed images with them.
+    """Remove expired tasks, with their chunks and their failed images.
 
-    The rows of the tasks are the last to go, so that a crash in between leaves them to be
-    done again.
+    The rows of the tasks are removed last, so that the sweep repeats a removal that was cut off.
     """
     chunk_ids = [chunk_id for task in tasks for chunk_id in task.chunk_ids]
     failed = [
@@ -35,8 +34,10 @@ def forget_tasks(catalog: Catalog, tasks: Sequence[TaskRow]) -> None:
 
 
 def forget_images(catalog: Catalog, images: Sequence[ImageRow]) -> int:
-    """Remove the rows of deleted images of which nothing else is left; return how many went."""
-    # A task that is not done still has to say of them that they were deleted.
+    """Remove the rows of deleted images, and return how many were removed.
+
+    An image without an outcome is scheduled again, since its task must report it first.
+    """
     open_ones = [image.label for image in images if image.outcome is None]
     if open_ones:
         catalog.images.schedule_removal(open_ones)

@@ -1,4 +1,4 @@
-"""Splitting a chunk: some of its images go on by themselves, as chunks of one."""
+"""Splitting a chunk: some of its images continue as chunks of one image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from catalog.store import Catalog
 
 
 def split_off(catalog: Catalog, chunk: Chunk, starts: Mapping[Item, datetime], passes: int) -> None:
-    """Write a chunk of one for each item, which waits until its time and counts for itself.
+    """Write a chunk of one image for each item, which waits until its time in `starts`.
 
-    The caller moves `chunk` on without these items afterwards; between the two both
-    have them, which is harmless, since every stage may do its work twice.
+    Each begins with attempt 1, no unclean ends and `passes` fetch passes. The caller then moves
+    `chunk` on without these items. In between both have them, which is harmless, since every
+    stage is idempotent.
     """
     singles = [
         replace(

@@ -1,9 +1,9 @@
-"""Taking images in: names, places, rows and chunks, all durable before a task id is given.
+"""Submitting images: names, slots, rows and chunks, all durable before a task id is returned.
 
-A submission is written first, with all that is needed to undo the rest; it becomes a task
-by one compare-and-set when everything else is there. So a crash between any two of the
-writes leaves nothing behind: the sweep rolls back what was not opened in time. An image
-whose product went away meanwhile is failed here or, at the latest, by the index stage.
+A submission is written first, with all that is needed to undo the rest; it becomes a task by one
+compare-and-set when everything else is written. So a crash between any two of the writes leaves
+nothing behind: the sweep rolls back what was not opened in time. An image whose product was
+deleted meanwhile is failed here or, at the latest, by the index stage.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from contract.errors import (
 
 
 class SubmissionCutOffError(Exception):
-    """A submission took so long that it was taken for cut off; nothing of it is left."""
+    """A submission took so long that it was taken for cut off; it was undone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewImage:
-    """A valid image of an add_image call: either a URL or the bytes that its Base64 stood for."""
+    """A valid image of an add_image call, with either a URL or the decoded bytes of its Base64."""
 
     product_id: str
     image_id: str
@@ -46,18 +46,18 @@ class NewImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """The images of a call on their way into a task, by their positions in the call."""
+    """The images of a call whose submission has begun, by their positions in the call."""
 
     submission: Submission
     collection: CollectionRow
     images: Mapping[int, NewImage]
     labels: Mapping[int, int]
-    products: Mapping[str, ProductRow]  #: as they were when the call was judged
+    products: Mapping[str, ProductRow]  #: by product_id, as read when the call was checked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What became of the images of a draft, by their positions in the call."""
+    """The result of `write`, by the positions of the images in the call."""
 
     items: Mapping[int, Item]
     chunks: list[Chunk]
@@ -71,7 +71,10 @@ def begin(
     images: Mapping[int, NewImage],
     products: Mapping[str, ProductRow],
 ) -> Draft:
-    """Begin to take the images of a call, given by position; `products` are their products."""
+    """Write the submission of a call's images, given by position, and return its draft.
+
+    `products` are their products, by product_id.
+    """
     labels = dict(zip(images, catalog.numbers.reserve(len(images)), strict=True))
     submission = catalog.tasks.begin(
         collection.user,
@@ -92,9 +95,10 @@ def begin(
 
 
 def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_images: int) -> Written:
-    """Write the rows of as many images of a draft as have a free name and a place.
+    """Write the rows and chunks of the images of a draft that get a name and a slot.
 
-    `images_per_product`, 0 for the largest limit, is never exceeded by calls at the same time.
+    The others are in `refused`. `images_per_product`, 0 for the largest limit, is never exceeded
+    by concurrent calls. A chunk has at most `chunk_images` images.
     """
     refused = _take_names(catalog, draft)
     refused |= _take_places(catalog, draft, refused, image_limit(images_per_product))
@@ -117,9 +121,9 @@ def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_imag
 
 
 def undecided(catalog: Catalog, draft: Draft, refused: Collection[int]) -> set[int]:
-    """Return those among refused positions whose name a submission holds that is not a task yet.
+    """Return the refused positions whose name is free by now, or held by an unopened submission.
 
-    It may still be undone, and then the name is free again.
+    That submission may still be undone, and then the name is free again.
     """
     names = {p: name_key(draft.collection.generation, draft.images[p].image_id) for p in refused}
     holders = catalog.names.holders(list(names.values()))
@@ -132,11 +136,11 @@ def undecided(catalog: Catalog, draft: Draft, refused: Collection[int]) -> set[i
 def open_task(
     catalog: Catalog, draft: Draft, written: Written, refusals: Sequence[Row] = ()
 ) -> TaskRow:
-    """Make a task of what was written: from here on it is promised to end.
+    """Make a task of what was written: from then on every image of it gets an outcome.
 
-    `refusals` are what the client is told of the other images. The chunks are still to be
-    noted as sent, and sent; the sweep does it where that fails, once the time of the submission
-    is over. Raises SubmissionCutOffError.
+    `refusals` are the answers to the client about the other images. The caller marks the chunks
+    as sent and sends them; if that fails, the sweep does it after the time of the submission.
+    Raises SubmissionCutOffError if the submission was taken back meanwhile.
     """
     task = catalog.tasks.open(
         draft.submission,
@@ -152,20 +156,22 @@ def open_task(
 
 
 def fail_vanished(catalog: Catalog, draft: Draft, written: Written) -> None:
-    """Fail images of a new task whose product or collection was deleted since it was judged.
+    """Fail images of a new task whose product or collection was deleted since the call was checked.
 
-    A deletion writes first and looks for images after, and so does a submission: one of the
-    two sees the other. What a product changed meanwhile is copied by the index stage.
+    A deletion flags first and reads images afterwards; a submission writes images first and
+    reads products afterwards. So one of the two sees the other. Changes of a product are copied
+    by the index stage.
     """
     key, generation = draft.collection.key, draft.collection.generation
     fail_images(catalog, vanished(catalog, key, generation, list(written.items.values())))
 
 
 def abandon(catalog: Catalog, submission: Submission) -> TaskRow | None:
-    """Undo a submission on behalf of the call that wrote it, whatever became of its row.
+    """Undo a submission that failed; called by the call that wrote it.
 
-    The sweep may have undone it before some of the writes. Returns the task where it was opened
-    after all, with nothing undone: the answer to that write may have been lost.
+    Return None if it was undone, also if the sweep had undone it before some of the writes.
+    Return the task, with nothing undone, if it was opened: the answer to that write may have
+    been lost.
     """
     if catalog.tasks.take_back(submission) is None:
         task = catalog.tasks.find(submission.task_id)
@@ -176,7 +182,7 @@ def abandon(catalog: Catalog, submission: Submission) -> TaskRow | None:
 
 
 def roll_back(catalog: Catalog, submission: Submission) -> bool:
-    """Undo a submission, unless it was opened; tell whether it is undone. Twice does no harm."""
+    """Undo a submission unless it was opened; return whether this call undid it. Idempotent."""
     taken_back = catalog.tasks.take_back(submission)
     if taken_back is None:
         return False
@@ -185,10 +191,10 @@ def roll_back(catalog: Catalog, submission: Submission) -> bool:
 
 
 def drop_orphan(catalog: Catalog, chunk: Chunk) -> None:
-    """Remove a chunk whose task does not exist, with whatever its images hold.
+    """Remove a chunk whose task does not exist, with everything that its images hold.
 
-    A call wrote it after its submission had been undone, and died before it undid that. An
-    image that has an outcome had a task, which was forgotten since: it keeps what it has.
+    A call wrote it after its submission had been undone, and died before it undid that, too. An
+    image with an outcome belonged to a task that was removed since, and keeps what it has.
     """
     images = catalog.images.find(chunk.labels)
     orphans = [
@@ -197,13 +203,13 @@ def drop_orphan(catalog: Catalog, chunk: Chunk) -> None:
         if item.label not in images or images[item.label].outcome is None
     ]
     _remove_images(catalog, chunk.collection, chunk.generation, orphans)
-    # Last, so that a crash in between leaves it to be done again.
+    # Last, so that the sweep repeats a removal that was cut off.
     catalog.chunks.remove([chunk.id])
 
 
 def _undo(catalog: Catalog, submission: Submission) -> None:
-    """Remove whatever a submission may have written, its own row last."""
-    # A chunk is called after one of its images.
+    """Remove everything that a submission may have written, its own row last."""
+    # The id of a chunk has the label of one of its images.
     catalog.chunks.remove([_chunk_id(catalog, label) for label, _, _ in submission.images])
     _remove_images(catalog, submission.collection, submission.generation, submission.images)
     catalog.tasks.remove(submission.task_id)
@@ -212,7 +218,7 @@ def _undo(catalog: Catalog, submission: Submission) -> None:
 def _remove_images(
     catalog: Catalog, collection: str, generation: str, images: Sequence[tuple[int, str, str]]
 ) -> None:
-    """Remove images of a collection's key that no task names, each as in a submission."""
+    """Remove images that no task names; each is (label, key of its name claim, product_id)."""
     labels = [label for label, _, _ in images]
     catalog.images.remove(labels)
     remove_traces(catalog, labels)
@@ -225,7 +231,7 @@ def _remove_images(
 
 
 def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]]:
-    """Claim the name of each image; give the faults of those whose name is taken."""
+    """Claim the name of each image; return the faults of those whose name is taken."""
     names = {
         position: name_key(draft.collection.generation, image.image_id)
         for position, image in draft.images.items()
@@ -237,7 +243,10 @@ def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]
 def _take_places(
     catalog: Catalog, draft: Draft, refused: Mapping[int, type[ContractError]], limit: int
 ) -> dict[int, type[ContractError]]:
-    """Take places in their products for images; return the faults of those that get none."""
+    """Take slots in their products for images; return the faults of those that get none.
+
+    Those also lose their names again.
+    """
     collection = draft.collection
     images = {p: image for p, image in draft.images.items() if p not in refused}
     if not images:
@@ -245,7 +254,7 @@ def _take_places(
     wanted = _labels_by_product(draft, images)
     catalog.collections.add_images(collection.key, collection.generation, len(images))
     current = catalog.products.take_places(collection.generation, wanted)
-    # In the order in which they came, of this call and of others at the same time.
+    # The order includes images of concurrent calls.
     place = {
         label: number for product in current.values() for number, label in enumerate(product.places)
     }
@@ -279,7 +288,7 @@ def _labels_by_product(draft: Draft, images: Mapping[int, NewImage]) -> dict[str
 def _write_images(
     catalog: Catalog, draft: Draft, images: Mapping[int, NewImage], items: Mapping[int, Item]
 ) -> None:
-    """Write what came as Base64, and the row of every image."""
+    """Write the payloads of images that came as Base64, and the row of every image."""
     collection, products = draft.collection, draft.products
     catalog.payloads.put(
         {items[p].label: image.payload for p, image in images.items() if image.payload is not None}
@@ -312,7 +321,7 @@ def _cut(
     items: Mapping[int, Item],
     size: int,
 ) -> list[Chunk]:
-    """Cut a task into chunks; what came as Base64 has nothing to fetch and starts at vision."""
+    """Return the chunks of a task; images that came as Base64 start at the vision stage."""
     by_stage = {
         Stage.VISION: [items[p] for p, image in images.items() if image.url is None],
         Stage.FETCH: [items[p] for p, image in images.items() if image.url is not None],
@@ -326,7 +335,7 @@ def _cut(
             items=tuple(staged[start : start + size]),
             stage=stage,
             state=State.WAITING,
-            # Until then the sweep must not touch it: it may still be rolled back.
+            # Not due earlier, since the submission may still be rolled back until then.
             due_at=draft.submission.due_at,
         )
         for stage, staged in by_stage.items()

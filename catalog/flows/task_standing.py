@@ -1,6 +1,6 @@
-"""How each image of a task stands, and when a task is finished: decided here, for every caller.
+"""The state of each image of a task, and when a task is finished: the one place that decides it.
 
-Celery's results are a copy of what the rows say, for speed: where one is missing, the rows answer.
+Celery's results are a copy of the rows, for speed; if one is missing, the rows are read.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from contract.errors import ContractError, InsertImageError, QueryTaskStatusError
 
-#: A chunk that is split between two reads hides its images for a moment; then we read again.
+#: How often a task is read. A chunk that is split between two reads seems to lack images.
 READS = 3
 
 
 class Outcome(NamedTuple):
-    """How one image of a task ended: "SUCCEEDED", or the message of its fault."""
+    """How one image of a task ended: `outcome` is "SUCCEEDED" or the message of its fault."""
 
     label: int
     product_id: str
@@ -28,21 +28,21 @@ class Outcome(NamedTuple):
     outcome: str
 
 
-#: Reads the outcomes of those of some chunks whose Celery result is there, by chunk.
+#: Returns the outcomes of chunks by chunk id; chunks without a Celery result are left out.
 ReadResults = Callable[[Sequence[str]], Mapping[str, Sequence[Outcome]]]
 
 
 class ImageStanding(NamedTuple):
-    """How an image of a task stands; its outcome is empty while it is pending."""
+    """The state of an image of a task; the text of its outcome is empty while it is pending."""
 
     outcome: Outcome
     is_final: bool
-    is_kept: bool  #: a chunk that is done says the same as long as the task is there
+    is_kept: bool  #: whether a done chunk keeps the outcome as long as the task exists
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStanding:
-    """How a task stands, image by image."""
+    """The state of a task, image by image."""
 
     task: TaskRow
     images: Mapping[int, ImageStanding]  #: by label
@@ -55,7 +55,7 @@ class TaskStanding:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCounts:
-    """How many images of a task are where."""
+    """How many images of a task succeeded, failed and are pending."""
 
     succeeded: int
     failed: int
@@ -63,9 +63,10 @@ class TaskCounts:
 
 
 def find_standing(catalog: Catalog, task_id: str, read_results: ReadResults) -> TaskStanding | None:
-    """Return how a task stands, None where there is none.
+    """Return the state of a task, None if there is no such task.
 
-    Raises QueryTaskStatusError where its chunks hold other images than it took.
+    Raises QueryTaskStatusError if the chunks do not have as many images as the task, in each of
+    READS reads.
     """
     images: dict[int, ImageStanding] = {}
     for _ in range(READS):
@@ -79,10 +80,10 @@ def find_standing(catalog: Catalog, task_id: str, read_results: ReadResults) -> 
 
 
 def note_end(catalog: Catalog, standing: TaskStanding) -> None:
-    """Note that a task is finished, unless that is noted already.
+    """Note the end of a task, if it is finished and that is not noted yet.
 
-    A client that was told so finds it among the finished ones at once: the end of a chunk may be
-    long in coming, and the rows of its images may go before it.
+    So a client that was told that a task is finished finds it listed as finished at once. The
+    end of a chunk may come much later, and the rows of its images may be removed before it.
     """
     if standing.task.ending is not None or not standing.is_finished:
         return
@@ -99,11 +100,11 @@ def note_end(catalog: Catalog, standing: TaskStanding) -> None:
 def count_images(
     catalog: Catalog, tasks: Sequence[TaskRow], read_results: ReadResults
 ) -> dict[str, TaskCounts]:
-    """Return how many images of each of these tasks are where, by task.
+    """Return how many images of each task succeeded, failed and are pending, by task id.
 
-    Of a task whose end is not noted, those in chunks that are done count as ended: one read for
-    all tasks, whose size does not grow with their images. The note comes some milliseconds after
-    the last image, or within a lease where a worker died.
+    Of a task whose end is not noted, only images in done chunks count as ended: that takes one
+    read for all tasks, whose size does not grow with their images. The end is noted some
+    milliseconds after the last image, or within a lease if a worker died.
     """
     ended = _ended_images(catalog, [task for task in tasks if task.ending is None], read_results)
     counts: dict[str, TaskCounts] = {}
@@ -125,7 +126,8 @@ def outcomes_of_rows(
 ) -> list[Outcome]:
     """Return the outcomes of a chunk all of whose images ended, in their order.
 
-    `faults` are those of images that have no row any more, by label, unless they ended before.
+    `faults`, by label, are used for images without an outcome, such as those whose row is gone;
+    without one there, InsertImageError is.
     """
     ended = _ended(catalog, chunk.task_id, chunk.labels)
     return [
@@ -140,7 +142,7 @@ def outcomes_of_rows(
 
 
 def outcomes_of_chunk(chunk: Chunk) -> list[Outcome]:
-    """Return the outcomes that a chunk that is done keeps, in the order of its images."""
+    """Return the outcomes in a done chunk, in the order of its images."""
     return [
         Outcome(item.label, item.product_id, item.image_id, outcome)
         for item, outcome in zip(chunk.items, chunk.outcomes, strict=True)
@@ -148,7 +150,10 @@ def outcomes_of_chunk(chunk: Chunk) -> list[Outcome]:
 
 
 def end_task(catalog: Catalog, task_id: str) -> None:
-    """Note the end of a task whose last chunk is done. The last of two at once sees both done."""
+    """Note the end of a task if all of its chunks are done.
+
+    Of two chunks that end at once, the later caller sees both done.
+    """
     task = catalog.tasks.find(task_id)
     chunks = catalog.chunks.find(task.chunk_ids) if task else []
     if task and all(chunk.state is State.DONE for chunk in chunks):
@@ -158,7 +163,7 @@ def end_task(catalog: Catalog, task_id: str) -> None:
 
 
 def _images(catalog: Catalog, task: TaskRow, read_results: ReadResults) -> dict[int, ImageStanding]:
-    """Return each image of a task by label."""
+    """Return the state of each image of a task, by label."""
     results = read_results(task.chunk_ids)
     images = {
         outcome.label: ImageStanding(outcome, is_final=True, is_kept=True)
@@ -167,7 +172,7 @@ def _images(catalog: Catalog, task: TaskRow, read_results: ReadResults) -> dict[
     }
     missing = [chunk_id for chunk_id in task.chunk_ids if chunk_id not in results]
     for image in _images_of_rows(catalog, task.task_id, missing):
-        # While a chunk is being split, an image may stand in two; the one that knows more wins.
+        # While a chunk is being split, an image may be in two; a final state wins.
         if image.is_final or image.outcome.label not in images:
             images[image.outcome.label] = image
     return images
@@ -176,7 +181,7 @@ def _images(catalog: Catalog, task: TaskRow, read_results: ReadResults) -> dict[
 def _images_of_rows(
     catalog: Catalog, task_id: str, chunk_ids: Sequence[str]
 ) -> list[ImageStanding]:
-    """Read from the rows what no Celery result says: chunks at work, and results that are gone."""
+    """Return the images of chunks that have no Celery result, from their rows."""
     if not chunk_ids:
         return []
     chunks = catalog.chunks.find(chunk_ids)
@@ -195,11 +200,11 @@ def _images_of_rows(
 
 
 def _ended(catalog: Catalog, task_id: str, labels: Sequence[int]) -> dict[int, str]:
-    """Return the outcomes of those images that ended, by label."""
+    """Return the outcomes of images by label; pending ones are left out."""
     images = catalog.images.find(labels)
     ended = {label: image.outcome for label, image in images.items() if image.outcome is not None}
     if len(images) < len(labels):
-        # After the rows: an outcome is noted in the task before its row goes.
+        # Read after the rows, since an outcome is written into the task before its row is removed.
         task = catalog.tasks.find(task_id)
         ended = {**(task.ended if task else {}), **ended}
     return ended
@@ -208,7 +213,7 @@ def _ended(catalog: Catalog, task_id: str, labels: Sequence[int]) -> dict[int, s
 def _ended_images(
     catalog: Catalog, tasks: Sequence[TaskRow], read_results: ReadResults
 ) -> dict[str, dict[int, str]]:
-    """Return the outcomes of images in chunks that are done, by task and label."""
+    """Return the outcomes of images in done chunks, by task id and label."""
     task_ids = {chunk_id: task.task_id for task in tasks for chunk_id in task.chunk_ids}
     if not task_ids:
         return {}

@@ -1,1 +1,1 @@
-"""The tables, one module each: its row and its queries."""
+"""The tables of the database, one module each: its row as a dataclass, and its queries."""

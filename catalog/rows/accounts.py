@@ -1,8 +1,7 @@
-"""The users and their keys: whose a key is, and what is kept of it.
+"""The accounts of the users, and their keys.
 
-Secrets come here encrypted and API keys as hashes; the module knows neither how nor why.
-A user has one pair of keys, the one that its account names, so that a new pair takes the
-place of the old one in a single write.
+This module gets secrets encrypted and API keys as hashes. A user has one pair of keys, the one
+that the account names, so that a new pair replaces the old one in a single write.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from catalog.database.connection import Row, Rows, moment, now, stamp
 
 
 class MalformedAccountError(Exception):
-    """The row of an account is not as this code writes it."""
+    """A row of an account or of keys has fields missing or of a wrong type."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """A user; limits are None where the settings' apply."""
+    """A user; a limit of None means that the setting applies."""
 
     user: str
     access_key: str
@@ -56,7 +55,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class AccessKey:
-    """A pair of keys as its row says: whose, and the encrypted secret."""
+    """A pair of keys as its row says, with its user and the encrypted secret."""
 
     access_key: str
     user: str
@@ -73,7 +72,7 @@ class AccessKey:
 
 @dataclass(frozen=True)
 class NewKeys:
-    """What is kept of new keys."""
+    """What is stored of new keys."""
 
     access_key: str
     secret: bytes  #: encrypted
@@ -81,14 +80,14 @@ class NewKeys:
 
 
 class Accounts:
-    """The rows of accounts, `_id` is the user, and of keys, `_id` is the access key."""
+    """The rows of accounts, by user, and of keys, by access key."""
 
     def __init__(self, accounts: Rows, keys: Rows) -> None:
         self._accounts = accounts
         self._keys = keys
 
     def is_anybody(self) -> bool:
-        """Return whether a key was ever made."""
+        """Return whether there is any key."""
         return self._keys.find_one({}, ["_id"]) is not None
 
     def find(self, user: str) -> Account | None:
@@ -107,7 +106,7 @@ class Accounts:
         return None if row is None else AccessKey.from_row(row)
 
     def all_keys(self) -> Iterator[AccessKey]:
-        """Yield every pair of keys but those that are malformed."""
+        """Yield every pair of keys; malformed ones are left out."""
         for row in self._keys.find({}):
             try:
                 key = AccessKey.from_row(row)
@@ -122,7 +121,7 @@ class Accounts:
         )
 
     def add(self, user: str, keys: NewKeys, per_second: int | None, per_day: int | None) -> bool:
-        """Make a user with keys; False, with nothing written, where there is one of that name."""
+        """Create a user with keys; return False, with nothing written, if the name is taken."""
         account = {
             "_id": user,
             "access_key": keys.access_key,
@@ -139,9 +138,9 @@ class Accounts:
         return True
 
     def rotate(self, user: str, keys: NewKeys) -> bool:
-        """Make new keys for a user, from which moment the old ones are nobody's.
+        """Replace the keys of a user; the old ones stop being valid at once.
 
-        False, with nothing written, where there is no such user.
+        Return False if there is no such user.
         """
         if self._accounts.find_one({"_id": user}) is None:
             return False
@@ -154,8 +153,8 @@ class Accounts:
         return before is not None
 
     def set_disabled(self, user: str, is_disabled: bool) -> bool:
-        """Disable a user, or enable it again; False where there is none."""
-        # A number, since the embedded server makes one of a boolean that an update sets.
+        """Disable a user, or enable it again; return False if there is no such user."""
+        # A number: the embedded server turns a boolean that an update sets into one.
         moment = stamp(now()) if is_disabled else 0
         found = self._accounts.update_one({"_id": user}, {"$set": {"disabled_at": moment}})
         return found.matched_count == 1

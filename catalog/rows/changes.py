@@ -1,12 +1,11 @@
-"""A collection on its way from one model to another.
+"""The change of a collection from one model to another.
 
-All of it stands in the row of the collection, which every stage reads: so what a stage
-sees is of one moment, the switch is one write, and a collection that is deleted takes
-its change with it. Knows nothing of who embeds.
+It is part of the row of the collection, which every stage reads. So what a stage sees is
+consistent, the switch is one write, and deleting a collection deletes its change.
 
-A change is RUNNING while vectors of the target are made, WAITING where some images can't
-have one and nobody said that they may be lost. From the write that makes it SWITCHED, or
-CANCELLED, what is left of the model that lost is removed, and then the change is over.
+A change is RUNNING while vectors of the target are made, and WAITING if some images can't have
+one and the operator has not accepted their loss. Once it is SWITCHED or CANCELLED, the vectors
+of the model that is given up are removed, and then the change ends.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class ChangeState(StrEnum):
     CANCELLED = "cancelled"  #: searches use the source; vectors of the target go
 
 
-#: The place of a list that was walked through to its end.
+#: The cursor after the last product of a collection.
 END = "end"
 
 
@@ -39,23 +38,23 @@ class Change:
 
     collection: str  #: the key of the collection
     generation: str
-    source: str  #: the model that searches used when it began
+    source: str  #: the model that searches used when the change began
     target: str
     state: ChangeState
-    place: str  #: how far the products were walked through; "" at first, END at last
-    seen: int  #: images that were looked at on the way to that place
+    place: str  #: the cursor in the list of products; "" at first, END at last
+    seen: int  #: images of the products up to that cursor
     image_count: int  #: of the collection
     accepts_losses: bool
     begun_at: datetime
 
     @property
     def leaving(self) -> str:
-        """The model of which nothing stays, once it is over."""
+        """The model whose vectors are removed at the end of the change."""
         return self.target if self.state is ChangeState.CANCELLED else self.source
 
     @classmethod
     def from_row(cls, row: Row) -> Change:
-        """Return the change of a collection's row, which has one."""
+        """Return the change in the row of a collection; the row must have one."""
         change = row["change"]
         return cls(
             collection=row["_id"],
@@ -78,9 +77,9 @@ class Changes:
         self._rows = rows
 
     def find(self, collection: str, generation: str | None = None) -> Change | None:
-        """Return the change of a collection, given by its key; None where there is none.
+        """Return the change of the collection with that key, None if it has none.
 
-        Or where a generation is given and the collection is another by now.
+        Return None as well if a generation is given and the collection has another by now.
         """
         row = self._rows.find_one({"_id": collection})
         if row is None or row.get("change") is None:
@@ -88,12 +87,12 @@ class Changes:
         return None if generation not in (None, row["generation"]) else Change.from_row(row)
 
     def due(self, limit: int) -> list[Change]:
-        """Return changes that are to be worked on now."""
+        """Return at most `limit` changes that are to be worked on now."""
         rows = self._rows.find({"change_at": {"$lte": stamp(now())}}).limit(limit)
         return [Change.from_row(row) for row in rows if row.get("change") is not None]
 
     def begin(self, collection: str, source: str, target: str, *, accept_losses: bool) -> bool:
-        """Begin a change; False where the collection is gone, has another model, or a change."""
+        """Begin a change; return False if the collection is gone or has another model or change."""
         change = {
             "source": source,
             "target": target,
@@ -110,7 +109,7 @@ class Changes:
         return begun.matched_count == 1
 
     def advance(self, change: Change, place: str, seen: int) -> Change | None:
-        """Note that the products up to a place were looked at; None where somebody else did."""
+        """Move the cursor and add `seen`; return None if the change or its cursor is another."""
         row = self._rows.find_one_and_update(
             {**_held(change), "change.place": change.place},
             {"$set": {"change.place": place}, "$inc": {"change.seen": seen}},
@@ -119,15 +118,15 @@ class Changes:
         return None if row is None else Change.from_row(row)
 
     def start_over(self, change: Change) -> None:
-        """Look at every product once more."""
+        """Set the cursor back to the first product."""
         self._rows.update_one(_held(change), {"$set": {"change.place": "", "change.seen": 0}})
 
     def wait(self, change: Change) -> None:
-        """Let a change wait until somebody says what is to become of the losses."""
+        """Make a change wait for the operator's decision about its lost images."""
         self._rows.update_one(_held(change), {"$set": {"change.state": ChangeState.WAITING.value}})
 
     def go_on(self, change: Change, *, accept_losses: bool) -> bool:
-        """Let a change that runs or waits look at every image once more."""
+        """Run a change again from the first product; return False if its state is another."""
         gone_on = self._rows.update_one(
             _held(change),
             {
@@ -143,29 +142,29 @@ class Changes:
         return gone_on.matched_count == 1
 
     def claim_for_index(self, change: Change, epoch: int) -> None:
-        """Stamp the epoch of an index owner, before it looks whether it may switch or end.
+        """Stamp the epoch of an index owner on a change, before it may switch or end it.
 
-        A later epoch stays. It must read after this that it still is the owner.
+        A higher epoch stays. After this call, the caller must check that it still is the owner.
         """
         self._rows.update_one(_held(change), {"$max": {"change.index_epoch": epoch}})
 
     def take_over(self, epoch: int) -> None:
-        """Stamp the epoch of a new index owner on every change that an owner before it decides."""
+        """Stamp the epoch of a new index owner on every change that has a lower one."""
         self._rows.update_many(
             {"change_at": {"$gte": 0}, "change.index_epoch": {"$lt": epoch}},
             {"$set": {"change.index_epoch": epoch}},
         )
 
     def switch(self, change: Change, grace: timedelta, epoch: int | None = None) -> bool:
-        """Let searches use the target from now on; False where the change is not what it was.
+        """Make searches use the target from now on; return False if the change is another.
 
-        Or has not the stamp of an `epoch`, where one is given. What belongs to the source
-        stays for `grace`, for searches under way.
+        Return False as well if an `epoch` is given and the change has another stamp. The vectors
+        of the source stay for `grace`, for searches under way.
         """
         return self._leave(change, change.target, ChangeState.SWITCHED, grace, epoch=epoch)
 
     def cancel(self, change: Change) -> bool:
-        """Leave everything as it was before the change; False where that is too late."""
+        """Make searches keep using the source; return False if the change is another by now."""
         return self._leave(change, change.source, ChangeState.CANCELLED, timedelta(0))
 
     def _leave(
@@ -190,9 +189,9 @@ class Changes:
         return left.matched_count == 1
 
     def end(self, change: Change, epoch: int | None = None) -> bool:
-        """Note that nothing is left to be done; False where the change is not what it was.
+        """Remove a change that is done; return False if it is another by now.
 
-        Or has not the stamp of an `epoch`, where one is given.
+        Return False as well if an `epoch` is given and the change has another stamp.
         """
         ended = self._rows.update_one(
             _held(change, epoch), {"$set": {"change": None}, "$unset": {"change_at": 1}}

@@ -1,14 +1,13 @@
-"""The chunks of tasks: which stage each is at, whose turn it is, and when to look after it.
+"""The chunks of tasks: the stage and state of each, and when the sweep is to look at it.
 
 Every change is one compare-and-set on (stage, attempt, state), so that a message
 that comes twice, late, or from before a crash changes nothing.
 
-A chunk has one time, in a field that tells what the time means, so that the sweep finds
-each kind by an index of its own however many there are of the others: `lease_until` while
-it runs, `start_at` while it waits, `settle_at` once it is done and until the end of its
-task was looked to, and while its message is on the way the time of sending, in a field of
-the stage that it was sent to. A sent chunk is never due by itself: it is lost if the queue
-has moved past it.
+A chunk has one time, in a field that tells what the time means, so that the sweep finds each
+kind by an index of its own, however many there are of the others: `lease_until` while it runs,
+`start_at` while it waits, `settle_at` once it is done and until `settle` is called, and the
+time of sending, in a field of its stage, while its message is on the way. A sent chunk is never
+due by itself: it is lost if the queue has moved past it.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from catalog.database.connection import (
 
 
 class Stage(StrEnum):
-    """The stages of a chunk, in their order; each is the name of its queue as well."""
+    """The stages of a chunk, in their order; each value is the name of its queue."""
 
     FETCH = "fetch"
     VISION = "vision"
     INDEX = "index"
 
 
-#: When a chunk was sent whose message is not started yet, by the stage that it was sent to.
+#: The fields of the sending time of a chunk whose message is not started yet, by stage.
 SENT_FIELDS = {stage: f"{stage.value}_sent_at" for stage in Stage}
 
 
@@ -55,20 +54,20 @@ class State(StrEnum):
     DONE = "done"  #: every image has its outcome
 
 
-#: When a chunk that was not just sent is to be looked at, by its state.
+#: The fields of the time when the sweep is to look at a chunk, by its state.
 DUE_FIELDS = {
     State.RUNNING: "lease_until",
     State.WAITING: "start_at",
     State.DONE: "settle_at",
 }
 
-#: A chunk has one of these at most.
+#: All fields of times; a chunk has one of them at most.
 TIME_FIELDS = (*DUE_FIELDS.values(), *SENT_FIELDS.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """An image of a chunk, by its label and by the names that its client knows."""
+    """An image of a chunk: its label, and the ids that its client knows."""
 
     label: int
     product_id: str
@@ -77,14 +76,14 @@ class Item:
 
     @classmethod
     def from_row(cls, values: Sequence[Any]) -> Item:
-        """Return the item of an entry in a chunk's row."""
+        """Return the item of an entry in the row of a chunk."""
         label, product_id, product_serial, image_id = values
         return cls(
             label=label, product_id=product_id, product_serial=product_serial, image_id=image_id
         )
 
     def to_row(self) -> list[int | str]:
-        """Return the item's entry in the row of its chunk."""
+        """Return the entry of the item in the row of its chunk."""
         return [self.label, self.product_id, self.product_serial, self.image_id]
 
 
@@ -100,16 +99,16 @@ class Chunk:
     stage: Stage
     state: State = State.SENT
     attempt: int = 1
-    unclean: int = 0  #: ends without a word: a killed worker, a lease that ran out
+    unclean: int = 0  #: unclean ends: leases that ran out, and faults in a stage
     passes: int = 0  #: fetch passes that ended in a fault that may go away
-    sent_at: datetime | None = None  #: of a message that is not started yet
+    sent_at: datetime | None = None  #: when its message was sent, if that is not started yet
     due_at: datetime | None = None  #: when to look at it, unless it was just sent
     outcomes: tuple[str, ...] = ()  #: of each item, once it is done
-    model_id: str | None = None  #: embeds images anew for this model; None: takes new ones in
+    model_id: str | None = None  #: the model of a change; None for a chunk of new images
 
     @property
     def labels(self) -> list[int]:
-        """The labels of its images, in order."""
+        """The labels of the images of this chunk, in order."""
         return [item.label for item in self.items]
 
     @classmethod
@@ -167,7 +166,7 @@ def _times(chunk: Chunk) -> Row:
 
 
 def _to(stage: Stage, state: State, at: datetime, **values: object) -> Row:
-    """Return the update that brings a chunk into a state, with the one time that it then has."""
+    """Return the update that sets stage and state, and replaces the time by that of the state."""
     field = _time_field(stage, state)
     return {
         "$set": {"stage": stage.value, "state": state.value, field: stamp(at), **values},
@@ -180,24 +179,25 @@ def _items(items: Sequence[Item]) -> list[list[int | str]]:
 
 
 class Chunks:
-    """The rows of chunks; `lease` is how long a running stage may be silent."""
+    """The rows of chunks."""
 
     def __init__(self, rows: Rows, lease: timedelta) -> None:
+        """Take the duration of the lease of a running chunk."""
         self._rows = rows
         self._lease = lease
 
     def insert(self, chunks: Sequence[Chunk]) -> None:
-        """Write chunks; one that is there already stays as it is."""
+        """Write chunks; one whose id exists already stays as it is."""
         insert_new(self._rows, [chunk.to_row() for chunk in chunks])
 
     def as_sent(self, chunk: Chunk) -> Chunk:
-        """Return the chunk as it is when its message leaves now."""
+        """Return the chunk as its row is once it is marked as sent now; writes nothing."""
         return replace(chunk, state=State.SENT, sent_at=now(), due_at=None)
 
     def mark_sent(self, chunks: Sequence[Chunk]) -> None:
-        """Note that the first messages of these waiting chunks leave now.
+        """Mark waiting chunks of the first attempt as sent now.
 
-        One that the sweep has started meanwhile has another attempt, and stays as it is.
+        A chunk that the sweep has started meanwhile has another attempt, and stays as it is.
         """
         for stage in Stage:
             ids = [chunk.id for chunk in chunks if chunk.stage is stage]
@@ -206,24 +206,25 @@ class Chunks:
                 self._rows.update_many(waiting, _to(stage, State.SENT, now()))
 
     def find(self, ids: Sequence[str]) -> list[Chunk]:
-        """Return the chunks that exist among `ids`."""
+        """Return the chunks with these ids, in this order; missing ones are left out."""
         return [Chunk.from_row(row) for row in find_by_id(self._rows, ids).values()]
 
     def of_change(self, generation: str, limit: int) -> list[Chunk]:
-        """Return at most `limit` chunks that embed images of a generation anew."""
+        """Return at most `limit` chunks of a change of the model of a generation."""
         return [Chunk.from_row(row) for row in self._rows.find({"change": generation}).limit(limit)]
 
     def remove_held(self, chunk: Chunk) -> bool:
-        """Remove a chunk that is done with and was no task's; False where the lease is lost."""
+        """Remove a chunk that belongs to no task; return False if the lease is lost."""
         return self._rows.delete_one(self._held(chunk)).deleted_count == 1
 
     def claim(
         self, chunk_id: str, stage: Stage, attempt: int, holder: str | None = None
     ) -> Chunk | None:
-        """Take the lease of a chunk whose message arrived; None where it is not to be worked on.
+        """Take the lease of a chunk whose message arrived.
 
-        The chunk comes with the time at which that message was sent. A `holder`, an id that no
-        other claim has, may claim again where the answer to its claim got lost.
+        Return the chunk, with the sending time of that message; None if the chunk is gone, or at
+        another stage, attempt or state. A `holder`, an id that no other claim has, may claim
+        again if the answer to its claim was lost.
         """
         due_at = now() + self._lease
         row = self._rows.find_one_and_update(
@@ -244,7 +245,7 @@ class Chunks:
         return Chunk.from_row(mine)
 
     def renew(self, chunk: Chunk) -> bool:
-        """Renew the lease of a running chunk; False where it was taken away meanwhile."""
+        """Renew the lease of a running chunk; return False if the lease is lost."""
         until = stamp(now() + self._lease)
         renewed = self._rows.update_one(
             self._held(chunk), {"$set": {DUE_FIELDS[State.RUNNING]: until}}
@@ -252,13 +253,14 @@ class Chunks:
         return renewed.matched_count == 1
 
     def advance(self, chunk: Chunk, stage: Stage, items: Sequence[Item]) -> Chunk | None:
-        """Move a running chunk on to `stage` with `items`, as sent; None if the lease is lost."""
+        """Mark a running chunk as sent to `stage` with `items`; None if the lease is lost."""
         return self._change(self._held(chunk), _to(stage, State.SENT, now(), items=_items(items)))
 
     def finish(self, chunk: Chunk, outcomes: Sequence[str]) -> bool:
-        """Note how each item of a running chunk ended; False where the lease is lost.
+        """Mark a running chunk as done, with the outcome of each item.
 
-        The sweep looks at it once more, unless it is settled before.
+        Return False if the lease is lost. The sweep handles the chunk after a lease, unless
+        `settle` is called before.
         """
         finished = self._rows.update_one(
             self._held(chunk),
@@ -267,7 +269,7 @@ class Chunks:
         return finished.matched_count == 1
 
     def settle(self, chunk_id: str) -> None:
-        """Note that nothing is left to be done about a chunk that is done."""
+        """Note that a done chunk needs no further work: the sweep leaves it alone."""
         self._rows.update_one(
             {"_id": chunk_id, "state": State.DONE.value}, {"$unset": {DUE_FIELDS[State.DONE]: 1}}
         )
@@ -277,7 +279,7 @@ class Chunks:
         delete_by_id(self._rows, ids)
 
     def oldest_sent(self) -> datetime | None:
-        """Return when the oldest message was sent that is not started yet, None without any."""
+        """Return when the oldest message that is not started was sent, None if there is none."""
         oldest = [
             row[field]
             for field in SENT_FIELDS.values()
@@ -286,45 +288,55 @@ class Chunks:
         return moment(min(oldest)) if oldest else None
 
     def hand_back(self, chunk: Chunk, pause: timedelta, *, unclean: bool) -> Chunk | None:
-        """Give up the lease: the chunk starts its stage again after `pause`."""
+        """Release the lease; the chunk starts its stage again after `pause`.
+
+        `unclean` counts it as an unclean end. Return the chunk as it is then, None if the lease
+        is lost.
+        """
         return self._start_again(self._held(chunk), chunk, now() + pause, unclean=unclean)
 
     def expire(self, chunk: Chunk) -> Chunk | None:
-        """Take a chunk back whose lease ran out; None where it was renewed since."""
+        """Make a chunk whose lease ran out start its stage again at once, as an unclean end.
+
+        Return the chunk as it is then, None if the lease was renewed since it was read.
+        """
         seen = {DUE_FIELDS[State.RUNNING]: chunk.due_at and stamp(chunk.due_at)}
         return self._start_again({**self._held(chunk), **seen}, chunk, now(), unclean=True)
 
     def due(self, state: State, limit: int, at: datetime) -> list[Chunk]:
-        """Return chunks in a state other than sent that were to be looked at by then.
+        """Return at most `limit` chunks in a state other than sent that are due at `at`.
 
-        Those whose time came first come first.
+        The one that has been due longest comes first.
         """
         field = DUE_FIELDS[state]
         found = self._rows.find({field: {"$gt": 0, "$lte": stamp(at)}}).sort(field, 1).limit(limit)
         return [Chunk.from_row(row) for row in found.batch_size(limit + 1)]
 
     def unstarted(self, stage: Stage, before: datetime, limit: int) -> list[Chunk]:
-        """Return chunks sent to a stage before that time whose messages are not started yet."""
+        """Return chunks sent to a stage before that time and not started yet, oldest first."""
         field = SENT_FIELDS[stage]
         sent = {field: {"$gt": 0, "$lt": stamp(before)}}
         found = self._rows.find(sent).sort(field, 1).limit(limit)
         return [Chunk.from_row(row) for row in found.batch_size(limit + 1)]
 
     def put_off(self, chunk: Chunk) -> None:
-        """Have a chunk that is due, and that could not be handled, looked at again later."""
+        """Make a due chunk that could not be handled due again after a lease."""
         later = {DUE_FIELDS[chunk.state]: stamp(now() + self._lease)}
         self._rows.update_one(self._held(chunk), {"$set": later})
 
     def resend(
         self, chunk: Chunk, stage: Stage | None = None, items: Sequence[Item] | None = None
     ) -> Chunk | None:
-        """Note that a waiting or lost chunk is sent (again), under a new attempt."""
+        """Mark a waiting or lost chunk as sent under a new attempt, to another stage if given.
+
+        Return the chunk as it is then, None if it has changed since it was read.
+        """
         kept = _items(chunk.items if items is None else items)
         sent = _to(stage or chunk.stage, State.SENT, now(), attempt=chunk.attempt + 1, items=kept)
         return self._change(self._held(chunk), sent)
 
     def unsent(self, chunks: Sequence[Chunk]) -> None:
-        """Note that the messages of these chunks could not be sent."""
+        """Mark sent chunks whose messages could not be sent as waiting, due at once."""
         for stage in Stage:
             ids = [chunk.id for chunk in chunks if chunk.stage is stage]
             if ids:

@@ -1,10 +1,10 @@
 """The collections of the users, and how many products and images each holds.
 
-A collection's row is found by "user/name". Its generation is part of every key
-below it, so that a deleted and re-created collection never meets its old rows.
+The `_id` of a collection's row is "user/name". Its generation is part of every key below it, so
+that a collection that is deleted and created again never sees its old rows.
 
-The counters are right at once, unless a process dies between a change and its count; so
-they are recounted, see `counters`.
+The counters are exact, unless a process dies between a change and its count; so they are
+recounted, see `counters`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from catalog.rows.counters import change_of_counters
 from catalog.rows.purges import Purges
 from contract.errors import CollectionCountExceedsLimit
 
-#: Collections that a user may have where the limit is 0. The names of all stand in one row, 200
-#: bytes each at most: 2 MB, and 0.07 s for each that comes. `collections_per_user` says it too.
+#: Collections that a user may have if the limit is 0. Their names are in one row, at most 200
+#: bytes each: 2 MB, and 0.07 s for each new one. `collections_per_user` has the same bound.
 MOST_COLLECTIONS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectionRow:
-    """A collection as its row says: whose, its name, its generation."""
+    """A collection as its row says."""
 
     user: str
     name: str
@@ -37,17 +37,17 @@ class CollectionRow:
     created_at: datetime
     product_count: int = 0
     image_count: int = 0
-    model_id: str | None = None  #: whose vectors its searches use; None before there is a model
-    next_model: str | None = None  #: whose vectors are being made besides, until it takes over
+    model_id: str | None = None  #: the model that searches use; None before any was loaded
+    next_model: str | None = None  #: the target of a change that has not switched yet
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models of which every new image gets a vector, that of the searches first."""
+        """The models of which every new image gets a vector; the one of searches comes first."""
         return tuple(model for model in (self.model_id, self.next_model) if model is not None)
 
     @property
     def key(self) -> str:
-        """The `_id` of the row; neither a user nor a name has a "/" in it."""
+        """The `_id` of the row; neither a user nor a name contains a "/"."""
         return collection_key(self.user, self.name)
 
     @classmethod
@@ -66,7 +66,7 @@ class CollectionRow:
 
 
 def next_model(row: Row) -> str | None:
-    """Return the model that the row of a collection says will take over."""
+    """Return the target of the change in a collection's row, None unless it runs or waits."""
     change = row.get("change")
     return change["target"] if change and change["state"] in ("running", "waiting") else None
 
@@ -77,12 +77,12 @@ def collection_key(user: str, name: str) -> str:
 
 
 class Collections:
-    """The rows of collections, and a row per user that counts them."""
+    """The rows of collections, and a row for each user with the names of theirs."""
 
     def __init__(
         self, rows: Rows, users: Rows, models: Rows, purges: Purges, recount: timedelta
     ) -> None:
-        """Note with each change that the counters are to be recounted `recount` after it."""
+        """Take how long after a change of the counters they are recounted."""
         self._rows = rows
         self._users = users
         self._models = models
@@ -90,12 +90,12 @@ class Collections:
         self._recount = recount
 
     def find(self, user: str, name: str) -> CollectionRow | None:
-        """Return the collection of that name, or None."""
+        """Return the collection of that name, None if there is none."""
         row = self._rows.find_one({"_id": collection_key(user, name)})
         return None if row is None else CollectionRow.from_row(row)
 
     def of_generation(self, key: str, generation: str) -> CollectionRow | None:
-        """Return the collection of a key, None where it is gone or another by now."""
+        """Return the collection with that key, None if it is gone or of another generation."""
         row = self._rows.find_one({"_id": key})
         return (
             None if row is None or row["generation"] != generation else CollectionRow.from_row(row)
@@ -106,22 +106,23 @@ class Collections:
         return [CollectionRow.from_row(row) for row in self._rows.find({})]
 
     def is_alive(self, key: str, generation: str) -> bool:
-        """Return whether the collection still is the one of that generation."""
+        """Return whether the collection exists and has that generation."""
         row = self._rows.find_one({"_id": key})
         return row is not None and row["generation"] == generation
 
     def find_or_create(self, user: str, name: str, limit: int) -> CollectionRow:
-        """Return the collection of that name, created if it isn't there.
+        """Return the collection of that name; create it if there is none.
 
-        `limit` is how many a user may have, 0 for MOST_COLLECTIONS. Raises
-        CollectionCountExceedsLimit; two calls at once never exceed it.
+        `limit` is how many a user may have, 0 for MOST_COLLECTIONS; concurrent calls never
+        exceed it. Raises CollectionCountExceedsLimit, and RuntimeError if the creation took so
+        long that it was taken for cut off.
         """
         found = self.find(user, name)
         if found is not None:
             return found
         if not self._has_place(user, name, limit):
             raise CollectionCountExceedsLimit
-        # Never the name of another generation, not even one of a database that was restored since.
+        # Random, so that it is no generation of a database that was restored since, either.
         created = CollectionRow(
             user=user,
             name=name,
@@ -129,7 +130,7 @@ class Collections:
             created_at=now(),
             model_id=self._model_of_new_ones(),
         )
-        # Should this process die before the row is there, the purge gives the place back.
+        # If this process dies before the row is written, the purge gives the slot back.
         self._purges.expect(created.generation, created.key)
         try:
             self._rows.insert_one(
@@ -149,11 +150,11 @@ class Collections:
         except DuplicateKeyError:
             self._purges.end(created.generation)
             return self.find_or_create(user, name, limit)
-        # Giving back a name is followed by a look for the row, and so is this.
+        # `forget_name` may have removed the name between the check of the slot and the insert.
         self._users.update_one({"_id": user}, {"$addToSet": {"collections": name}})
         if not self._purges.fulfil(created.generation):
             self._end_creation(created)
-        # Whoever says which model new ones have gives it to those without one afterwards.
+        # The default model may have changed since it was read: read it again, and correct the row.
         model_id = self._model_of_new_ones()
         if model_id != created.model_id:
             self._rows.update_one(
@@ -165,13 +166,13 @@ class Collections:
     def _end_creation(self, created: CollectionRow) -> None:
         """End the creation of a collection that is being deleted, or was taken for cut off.
 
-        What is written into a deleted one goes with its purge. Raises RuntimeError for one that
-        was taken for cut off: its place was given back, and may be another's by now.
+        The purge removes what is written into a deleted one. Raises RuntimeError for one that
+        was taken for cut off: its slot was given back, and another collection may have it.
         """
         if not self.is_alive(created.key, created.generation):
             self.forget_name(created.key)
         elif self._purges.find(created.generation) is None:
-            # Other calls may have found it and written into it.
+            # Other calls may have written into it, so it is purged.
             self._purges.begin(created.generation, created.key)
             self.remove(created.key, created.generation)
             self.forget_name(created.key)
@@ -182,9 +183,10 @@ class Collections:
         return None if row is None else str(row["model_id"])
 
     def page(self, user: str, after: str, limit: int) -> Page[CollectionRow]:
-        """Return at most `limit` collections of a user by name, those whose name follows `after`.
+        """Return a page of at most `limit` collections of a user by name, from after `after`.
 
-        Raises ValueError for a place of another list: those have a "/", and no name has.
+        A user without collections has an empty page. Raises ValueError for a cursor of another
+        list: those contain a "/", and no name does.
         """
         if "/" in after:
             raise ValueError("not a place of this list")
@@ -196,14 +198,17 @@ class Collections:
         return Page([CollectionRow.from_row(found[key]) for key in keys if key in found], place)
 
     def add_products(self, key: str, generation: str, count: int) -> int:
-        """Count `count` more products (fewer, if negative); give how many there are now.
+        """Add `count`, which may be negative, to the products, and return how many there are.
 
-        That is 0 where the collection is gone, or another by now.
+        Return 0 if the collection is gone or of another generation.
         """
         return self._add(key, generation, "product_count", count)
 
     def add_images(self, key: str, generation: str, count: int) -> int:
-        """Count images in the same way."""
+        """Add `count`, which may be negative, to the images, and return how many there are.
+
+        Return 0 if the collection is gone or of another generation.
+        """
         return self._add(key, generation, "image_count", count)
 
     def _add(self, key: str, generation: str, field: str, count: int) -> int:
@@ -215,18 +220,18 @@ class Collections:
         return 0 if row is None else int(row[field])
 
     def ask_recount(self, key: str, generation: str) -> None:
-        """Have the counters of a collection recounted in a while."""
+        """Schedule a recount of a collection; do nothing if it is of another generation."""
         self._rows.update_one(
             {"_id": key, "generation": generation},
             {"$inc": {"changes": 1}, **change_of_counters(self._recount)},
         )
 
     def remove(self, key: str, generation: str) -> None:
-        """Remove a collection; its name is to be forgotten after it."""
+        """Remove the row of a collection; call `forget_name` afterwards."""
         self._rows.delete_one({"_id": key, "generation": generation})
 
     def forget_name(self, key: str) -> None:
-        """Give back the place among the user's collections of one that is not there."""
+        """Remove the name of a collection from its user's, unless the collection exists."""
         user, _, name = key.partition("/")
         if self.find(user, name) is not None:
             return
@@ -236,9 +241,9 @@ class Collections:
             self._users.update_one({"_id": user}, {"$addToSet": {"collections": name}})
 
     def _has_place(self, user: str, name: str, limit: int) -> bool:
-        """Note the name among the user's, in the order in which they came; the first have places.
+        """Append the name to its user's names, and return whether its slot is within the limit.
 
-        A name is noted once, whoever comes with it and however often.
+        A name beyond the limit is removed again. A name that is there already keeps its slot.
         """
         # Not an upsert: the embedded server forgets what $addToSet adds to a row it makes.
         insert_new(self._users, [{"_id": user, "collections": []}])

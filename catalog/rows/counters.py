@@ -1,10 +1,10 @@
-"""When the counters of a collection are compared with what is there, and what was seen then.
+"""When the counters of a collection are compared with its rows, and what was seen then.
 
-Products and images are counted before they are written, and counted off after they are gone.
-So the counters say too much while something is under way, never too little, and go on doing so
-where a process dies in between. A while after the last change nothing is under way, and a count
-is exact. Where changes never end, several counts are compared instead: what is under way differs
-between them, what a dead process left does not.
+Counters are raised before products and images are written, and lowered after they are removed.
+So they are too high while a change is under way, never too low, and stay too high if a process
+dies in between. Some time after the last change nothing is under way, and a count is exact. If
+changes never pause, several counts are compared: what is under way differs between them, what a
+dead process left does not.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from datetime import datetime, timedelta
 
 from catalog.database.connection import Row, Rows, moment_or_none, now, stamp
 
-#: Changes that go on are not waited for beyond so many times the pause after a change.
+#: A recount waits for a pause in the changes for at most so many times `recount`.
 LATEST = 5
 
-#: Counts of a collection that changes meanwhile, before its counters are corrected.
+#: Counts of a collection that keeps changing before its counters are corrected.
 LOOKS = 3
 
-#: Of the last change, and of the first one since a count; absent where nothing has changed.
+#: The fields that a change adds and an exact count removes.
 _FIELDS = ("recount_at", "changed_at", "uncounted_since", "excess", "looks")
 
 
 def change_of_counters(recount: timedelta) -> Row:
-    """Return what an update of a collection adds to note that its counters may be wrong."""
+    """Return the operators that an update of a collection's counters adds, for their recount."""
     changed_at = now()
     return {
         "$set": {"changed_at": stamp(changed_at)},
@@ -37,13 +37,13 @@ def change_of_counters(recount: timedelta) -> Row:
 
 
 def without_recount(row: Row) -> Row:
-    """Return the row of a collection as one in which nothing has changed since it was counted."""
+    """Return a collection's row without the fields of a pending recount."""
     return {name: value for name, value in row.items() if name not in _FIELDS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """The counters of a collection as its row says, and since when they may be wrong."""
+    """The counters of a collection as its row says, with the state of their recount."""
 
     key: str
     generation: str
@@ -52,8 +52,8 @@ class Counted:
     changes: int
     changed_at: datetime | None
     uncounted_since: datetime | None
-    excess: tuple[int, int] | None  #: the least that was seen too much since, of each counter
-    looks: int
+    excess: tuple[int, int] | None  #: the least excess of products and images seen since then
+    looks: int  #: counts made while changes went on
 
     @classmethod
     def from_row(cls, row: Row) -> Counted:
@@ -76,39 +76,39 @@ class Counters:
     """The counters in the rows of collections."""
 
     def __init__(self, rows: Rows, recount: timedelta) -> None:
-        """Let a collection be counted `recount` after its last change."""
+        """Take how long after its last change a collection is counted."""
         self._rows = rows
         self._recount = recount
 
     def due(self, limit: int) -> list[Counted]:
-        """Return collections that are to be looked at now."""
+        """Return the counters of at most `limit` collections whose recount is due."""
         rows = self._rows.find({"recount_at": {"$lte": stamp(now())}}).limit(limit)
         return [Counted.from_row(row) for row in rows]
 
     def find(self, key: str, generation: str) -> Counted | None:
-        """Return the counters of a collection, None if it is gone."""
+        """Return the counters of a collection, None if it is gone or of another generation."""
         row = self._rows.find_one({"_id": key})
         return None if row is None or row["generation"] != generation else Counted.from_row(row)
 
     def is_quiet(self, counted: Counted) -> bool:
-        """Return whether nothing has changed for so long that nothing is under way."""
+        """Return whether the last change was at least `recount` ago, so nothing is under way."""
         return not _is_within(counted.changed_at, self._recount)
 
     def is_late(self, counted: Counted) -> bool:
-        """Return whether changes have gone on for so long that they are not waited for."""
+        """Return whether changes have gone on too long to wait for a pause."""
         return not _is_within(counted.uncounted_since, LATEST * self._recount)
 
     def await_quiet(self, counted: Counted) -> None:
-        """Have a collection looked at again when it may be quiet."""
+        """Make the recount of a collection due when it may be quiet."""
         self._rows.update_one(
             {"_id": counted.key, "generation": counted.generation, "changes": counted.changes},
             {"$set": {"recount_at": self._quiet_at(counted)}},
         )
 
     def settle(self, counted: Counted, products: int, images: int) -> bool:
-        """Write what was counted in a collection since its counters were read.
+        """Write the exact counts of a collection, made after its counters were read.
 
-        False, with nothing written, where something has changed meanwhile.
+        Return False, with nothing written, if the collection has changed meanwhile.
         """
         written = self._rows.update_one(
             {"_id": counted.key, "generation": counted.generation, "changes": counted.changes},
@@ -120,11 +120,11 @@ class Counters:
         return written.matched_count == 1
 
     def note_excess(self, counted: Counted, excess: tuple[int, int]) -> tuple[int, int] | None:
-        """Note by how much the counters were seen to say too much while changes went on.
+        """Note by how much products and images were counted too high while changes went on.
 
-        After `LOOKS` of them, take the least that was seen off the counters, however they have
-        changed. Return how much that was, None where another look is needed or another process
-        was first.
+        After LOOKS such notes, or once the least excess is zero, subtract the least that was
+        seen from the counters. Return what was subtracted; None if another count is needed, or
+        if another process was first.
         """
         least = counted.excess or excess
         least = (min(least[0], excess[0]), min(least[1], excess[1]))
@@ -155,8 +155,8 @@ class Counters:
 
 
 def _is_within(moment: datetime | None, time: timedelta) -> bool:
-    """Return whether a moment is less than that time ago.
+    """Return whether a moment is less than that time ago; False for None.
 
-    One that is still to come was written before the clock was set back, at a time unknown.
+    A moment in the future was written before the clock was set back, and counts as long ago.
     """
     return moment is not None and timedelta(0) <= now() - moment < time

@@ -1,6 +1,6 @@
-"""Idempotency keys: which task a client's key stands for, so that a repeat gives the same.
+"""Idempotency keys: the task of each key, so that a repeated call gets the same answer.
 
-A key is noted before its submission begins, so that of two calls at once one works.
+A key is written before its submission begins, so that only one of two concurrent calls works.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from catalog.database.durations import Durations
 
 @dataclass(frozen=True, kw_only=True)
 class KeyRow:
-    """A key as its row says: what was sent with it, and the task that came of it."""
+    """A key as its row says: the hash of the call's body, and its task."""
 
     key: str
     body: str  #: SHA-256 of what was sent, in hex
-    holder: str  #: of the call that works on it
-    task_id: str | None
-    due_at: datetime  #: from then on a call that did not answer was cut off
+    holder: str  #: the id of the call that works on it
+    task_id: str | None  #: None until the call has a task
+    due_at: datetime  #: from then on, a call without a task counts as cut off
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the call that works on it must be taken for dead."""
+        """Whether the call that works on it counts as dead."""
         return self.due_at <= now()
 
     @classmethod
@@ -44,15 +44,15 @@ class KeyRow:
 
 
 class IdempotencyKeys:
-    """The rows of idempotency keys; `_id` is user/key."""
+    """The rows of idempotency keys; `_id` is "user/key"."""
 
     def __init__(self, rows: Rows, times: Durations) -> None:
-        """Take from `times` how long a key is kept, and when a call was cut off."""
+        """Take from `times` how long a key is kept, and when a call counts as cut off."""
         self._rows = rows
         self._times = times
 
     def take(self, user: str, key: str, body: str) -> tuple[KeyRow, bool]:
-        """Return the row of a key, and whether this call is the one to work on it."""
+        """Insert a key or find it; return its row, and whether this call inserted it."""
         begun = now()
         row = {
             "_id": f"{user}/{key}",
@@ -73,7 +73,7 @@ class IdempotencyKeys:
                 return KeyRow.from_row(row), True
 
     def retake(self, row: KeyRow) -> KeyRow | None:
-        """Take over a key from a call that was cut off; None where somebody else did."""
+        """Take over a key from a call that was cut off; return None if another call did."""
         holder, due_at = uuid.uuid4().hex, now() + self._times.submission
         taken = self._rows.update_one(
             {"_id": row.key, "holder": row.holder},
@@ -84,24 +84,24 @@ class IdempotencyKeys:
         return KeyRow(key=row.key, body=row.body, holder=holder, task_id=None, due_at=due_at)
 
     def note(self, row: KeyRow, task_id: str) -> bool:
-        """Note the task that a key stands for; False where another call took the key over."""
+        """Write the task of a key; return False if another call has taken the key over."""
         noted = self._rows.update_one(
             {"_id": row.key, "holder": row.holder}, {"$set": {"task_id": task_id}}
         )
         return noted.matched_count == 1
 
     def give_back(self, row: KeyRow) -> None:
-        """Forget a key of which no task came."""
+        """Remove a key that led to no task, unless another call has taken it over."""
         self._rows.delete_one({"_id": row.key, "holder": row.holder})
 
     def to_be_removed(self, at: datetime, limit: int) -> list[str]:
-        """Return the ids of at most `limit` keys whose time was over by then."""
+        """Return the ids of at most `limit` keys that expired by then."""
         due = self._rows.find({"remove_at": {"$gt": 0, "$lte": stamp(at)}}, ["_id"])
         return [row["_id"] for row in due.limit(limit).batch_size(limit + 1)]
 
     def remove(self, ids: Sequence[str], at: datetime) -> None:
-        """Remove those of these keys whose time was over by `at`.
+        """Remove those of these keys that expired by `at`.
 
-        One that another process removed before may have been sent again, and then counts anew.
+        A key that another process removed may have been inserted again since; it stays.
         """
         delete_by_id(self._rows, ids, {"remove_at": {"$lte": stamp(at)}})

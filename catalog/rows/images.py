@@ -1,7 +1,7 @@
-"""The images: what was said of each, and how it ended.
+"""The images: what the client said of each, and how it ended.
 
-State is derived, never overwritten: deleted_at beats the outcome, and an outcome,
-once there, stays. So no late message brings an image back.
+The state is derived from two fields that are written once: an image with `deleted_at` is
+deleted whatever its outcome, and an outcome stays. So no late message brings an image back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from catalog.database.connection import (
 from catalog.database.durations import Durations
 from catalog.rows.products import ProductRow
 
-#: The outcome of an image that can be found; any other is a message of the contract.
+#: The outcome of an image that searches find; any other is a message of the contract.
 SUCCEEDED = "SUCCEEDED"
 
 
@@ -45,28 +45,28 @@ class ImageRow:
     url: str | None
     outcome: str | None = None
     deleted_at: datetime | None = None
-    index_at: datetime | None = None  #: the index is to be asked again from then on; None: never
-    task_id: str | None = None  #: None where it was written before rows had it
-    product_version: int = 0  #: of the product, when it had this name and category
+    index_at: datetime | None = None  #: when the sweep asks the index again; None for never
+    task_id: str | None = None  #: None in rows of releases that did not write it
+    product_version: int = 0  #: the version of the product that has this name and category
 
     @property
     def is_open(self) -> bool:
-        """Whether a stage still has work with it."""
+        """Whether the image has no outcome and was not deleted."""
         return self.outcome is None and self.deleted_at is None
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was deleted, or ended without being findable."""
+        """Whether the image was deleted or failed."""
         return self.deleted_at is not None or self.outcome not in (None, SUCCEEDED)
 
     @property
     def is_findable(self) -> bool:
-        """Whether a search may answer it."""
+        """Whether a search may return the image."""
         return self.outcome == SUCCEEDED and self.deleted_at is None
 
     @property
     def shows_as(self) -> tuple[str, bool, bool]:
-        """What the index makes of this row: it does the same for rows of the same value."""
+        """What of this row matters to the index: it treats rows with equal values alike."""
         return self.category, self.is_findable, self.is_dead
 
     @classmethod
@@ -112,7 +112,7 @@ class ImageRow:
 
 
 class Place(NamedTuple):
-    """Where the index is to have an image, by its row, or nowhere."""
+    """The set that an image belongs to by its row, unless it is not findable."""
 
     label: int
     generation: str
@@ -120,12 +120,12 @@ class Place(NamedTuple):
     is_findable: bool
 
 
-#: What is read of a row to tell its place.
+#: The fields that are read to make a Place.
 _PLACE_FIELDS = ("generation", "category", "outcome", "deleted_at")
 
 
 def _version(product_version: int) -> Row:
-    """Return the field of a version; 0 has none, as in rows from before there were versions."""
+    """Return the field of a version; {} for 0, as in rows of releases without versions."""
     return {"product_version": product_version} if product_version else {}
 
 
@@ -133,52 +133,52 @@ class Images:
     """The rows of images; `_id` is the label."""
 
     def __init__(self, rows: Rows, times: Durations) -> None:
-        """Take from `times` how long the row of a deleted image stays.
+        """Take from `times` how long the row of a deleted image is kept, and the lease.
 
-        And the lease: a message that asks the index to look at images is lost after it.
+        A message that asks the index to look at an image counts as lost after a lease.
         """
         self._rows = rows
         self._times = times
 
     def insert(self, images: Sequence[ImageRow]) -> None:
-        """Write new images."""
+        """Insert new images. Raises BulkWriteError if a label exists already."""
         self._rows.insert_many([image.to_row() for image in images], ordered=False)
 
     def find(self, labels: Sequence[int]) -> dict[int, ImageRow]:
-        """Return the images that exist among `labels`, by label."""
+        """Return the images with these labels, by label; missing ones are left out."""
         return {
             label: ImageRow.from_row(row) for label, row in find_by_id(self._rows, labels).items()
         }
 
     def of_product(self, product_serial: int) -> list[ImageRow]:
-        """Return every image that the product was ever given and still has a row, oldest first."""
+        """Return all images of a product that have a row, dead ones too, oldest first."""
         found = (
             ImageRow.from_row(row) for row in self._rows.find({"product_serial": product_serial})
         )
         return sorted(found, key=lambda image: image.label)
 
     def fail(self, labels: Sequence[int], message: str) -> None:
-        """Return those that have no outcome yet the outcome `message`."""
+        """Set the outcome of images that have none to `message`; the others stay as they are."""
         self._end(labels, {"outcome": None}, {"outcome": message, "ended_at": stamp(now())})
 
     def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
-        """Stamp the epoch of an index owner on those that have no outcome yet.
+        """Stamp the epoch of an index owner on images that have no outcome yet.
 
-        A later epoch stays. Every write of this owner that makes them findable must come after
-        it has read, after this, that it still is the owner.
+        A higher epoch stays. After this call, and before it makes the images findable, the
+        owner must check that it still is the owner.
         """
         update_by_id(self._rows, labels, {"$max": {"index_epoch": epoch}}, {"outcome": None})
 
     def take_over(self, epoch: int) -> None:
-        """Stamp the epoch of a new index owner on all that an owner before it works on."""
+        """Stamp the epoch of a new index owner on all images that have a lower one."""
         self._rows.update_many({"index_epoch": {"$lt": epoch}}, {"$set": {"index_epoch": epoch}})
 
     def succeed(self, labels: Sequence[int], epoch: int | None = None) -> None:
-        """Make those findable that have no outcome yet and were not deleted.
+        """Make images findable that have no outcome yet and were not deleted.
 
-        Only those that have the stamp of an `epoch`, where one is given; the index stage gives
-        its own, and others must know that no index process is at work. To be called when their
-        features are in the index: the time of this write is what `places_shown` goes by.
+        If an `epoch` is given, images with another stamp stay as they are. The index stage gives
+        its own; without one, no index process may be at work. Call this when the vectors are in
+        the index: `places_shown` goes by the time of this write.
         """
         stamped = {} if epoch is None else {"index_epoch": epoch}
         at = stamp(now())
@@ -189,14 +189,14 @@ class Images:
         update_by_id(self._rows, labels, {"$set": fields, "$unset": {"index_epoch": 1}}, where)
 
     def shown(self, labels: Sequence[int]) -> None:
-        """Note that the index has just been changed to what the rows of these images say."""
+        """Note that the index was just changed to agree with the rows of these images."""
         update_by_id(self._rows, labels, {"$set": {"shown_at": stamp(now())}})
 
     def places_shown(self, since: datetime, page: int) -> Iterator[list[Place]]:
         """Yield, page by page, the images for which the index was changed since a time.
 
-        Those whose change the index may not have confirmed come first. An image may come twice:
-        one that is confirmed between the two reads must not be missed by both.
+        Images whose change the index may not have confirmed come first. An image may come twice,
+        since one that is confirmed between the two reads must not be missed by both.
         """
         for due in ({"index_at": {"$gt": 0}}, {"shown_at": {"$gte": stamp(since)}}):
             yield from self._places(due, page)
@@ -207,7 +207,7 @@ class Images:
             yield [place for place in found if place.is_findable]
 
     def _places(self, due: Row, page: int) -> Iterator[list[Place]]:
-        # One cursor: the embedded server reads everything anew for each page of a range.
+        # One cursor: the embedded server reads everything again for each page of a range.
         with self._rows.find(due, _PLACE_FIELDS).batch_size(page) as rows:
             while found := list(itertools.islice(rows, page)):
                 yield [
@@ -221,13 +221,14 @@ class Images:
                 ]
 
     def set_info(self, label: int, image_info: str) -> None:
-        """Replace what the client noted of an image."""
+        """Replace the `image_info` of an image; do nothing if it has no row."""
         self._rows.update_one({"_id": label}, {"$set": {"image_info": image_info}})
 
     def set_product(self, images: Iterable[ImageRow], product: ProductRow) -> None:
-        """Write what a product says into those of its images that are as they were read.
+        """Copy name, category and version of a product into its images.
 
-        The same write asks the index to look again at those whose category changes.
+        An image whose version has changed since it was read stays as it is. The same write makes
+        the index look again at images whose category changes.
         """
         groups: dict[tuple[int, bool], list[int]] = {}
         for image in images:
@@ -244,15 +245,15 @@ class Images:
             update_by_id(self._rows, labels, {"$set": values | reminder}, as_read)
 
     def of_generation(self, generation: str, limit: int) -> list[ImageRow]:
-        """Return some of the images of a generation."""
+        """Return at most `limit` images of a generation, in no particular order."""
         return [
             ImageRow.from_row(row)
             for row in self._rows.find({"generation": generation}).limit(limit)
         ]
 
     def count_findable(self, generation: str) -> dict[str, int]:
-        """Return how many images of a generation a search may answer, by category."""
-        # With nothing else to add up, the embedded server counts without reading the rows.
+        """Return the count of findable images of a generation by category; {} if there are none."""
+        # Without other sums, the embedded server counts without reading the rows.
         found = self._rows.aggregate(
             [
                 {"$match": {"generation": generation, "outcome": SUCCEEDED, "deleted_at": None}},
@@ -262,11 +263,11 @@ class Images:
         return {row["_id"]: row["count"] for row in found}
 
     def remove(self, labels: Sequence[int]) -> None:
-        """Remove rows that nothing points to any more."""
+        """Remove the rows of images; nothing may refer to them any more."""
         delete_by_id(self._rows, labels)
 
     def remove_as_read(self, images: Iterable[ImageRow]) -> None:
-        """Remove the rows of images, but none that got an outcome since it was read."""
+        """Remove the rows of images, except those that got an outcome since they were read."""
         ended: dict[bool, list[int]] = {True: [], False: []}
         for image in images:
             ended[image.outcome is not None].append(image.label)
@@ -274,7 +275,7 @@ class Images:
         delete_by_id(self._rows, ended[False], {"outcome": None})
 
     def delete(self, labels: Sequence[int]) -> None:
-        """Flag images as deleted; the index and the blobs are cleared of them later."""
+        """Flag images as deleted; index and blobs are cleared later, by the sweep at the latest."""
         deleted_at = now()
         update_by_id(
             self._rows,
@@ -289,16 +290,16 @@ class Images:
         )
 
     def waiting_for_index(self, before: datetime, limit: int) -> list[ImageRow]:
-        """Return images that the index should have looked at again before that time."""
+        """Return at most `limit` images whose reminder for the index was due before that time."""
         return [
             ImageRow.from_row(row)
             for row in self._rows.find({"index_at": {"$lt": stamp(before)}}).limit(limit)
         ]
 
     def index_is_right(self, images: Iterable[ImageRow]) -> None:
-        """Note that index and blobs are as these rows, which were read before, say.
+        """Remove the reminders of images for which index and blobs agree with the rows read.
 
-        A reminder that was written since stays.
+        A reminder that was written since they were read stays.
         """
         by_reminder: dict[datetime, list[int]] = {}
         for image in images:
@@ -309,19 +310,19 @@ class Images:
             update_by_id(self._rows, labels, {"$unset": {"index_at": 1}}, read)
 
     def ask_index(self, labels: Iterable[int]) -> None:
-        """Have the index look at these images again, within a while or when the sweep asks."""
+        """Set a reminder: the sweep makes the index look at these images after a lease."""
         update_by_id(self._rows, labels, {"$set": {"index_at": self._index_at()}})
 
     def _index_at(self) -> int:
         return stamp(now() + self._times.lease)
 
     def schedule_removal(self, labels: Iterable[int]) -> None:
-        """Note that nothing is left of these images but their rows, which go in a while."""
+        """Schedule the removal of the rows of images of which nothing else is left."""
         remove_at = stamp(now() + self._times.deleted)
         update_by_id(self._rows, labels, {"$set": {"remove_at": remove_at}})
 
     def to_be_removed(self, at: datetime, limit: int) -> list[ImageRow]:
-        """Return images whose rows are to go by that time."""
+        """Return at most `limit` images whose rows are to be removed by that time."""
         due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
         return [
             ImageRow.from_row(row)

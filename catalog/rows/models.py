@@ -1,7 +1,7 @@
-"""Which models made the vectors of this catalogue, and which may be made now.
+"""The models of this catalogue.
 
-Each collection says whose vectors its searches use. Here stand the model that a new
-collection begins with, and every model that a worker ever loaded.
+Each collection's row names the model that its searches use. This table has the model of new
+collections, and every model that a worker ever loaded.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ class ModelRow:
 
 
 class ModelMismatchError(Exception):
-    """The catalogue's vectors were made by another model than the settings choose."""
+    """The catalogue needs vectors of a model that the settings do not choose."""
 
 
 class Models:
-    """A row for each model, one for that of new collections, one for the next."""
+    """A row for each model, and one each for the current, the next and the first."""
 
     def __init__(self, rows: Rows, collections: Rows) -> None:
         self._rows = rows
         self._collections = collections
 
     def current(self) -> ModelRow | None:
-        """Return the model of new collections, None before the first worker loaded one."""
+        """Return the model of new collections, None before a worker loaded one."""
         return self._named(_CURRENT)
 
     def next(self) -> ModelRow | None:
-        """Return the model that a worker last loaded beside the current one, if it did."""
+        """Return the next model that a worker loaded last, None if it loaded no second one."""
         return self._named(_NEXT)
 
     def first(self) -> ModelRow | None:
-        """Return the first model that this catalogue ever had; it stays the first for ever."""
+        """Return the first model that this catalogue had, None before a worker loaded one."""
         return self._named(_FIRST) or self.current()
 
     def _named(self, role: str) -> ModelRow | None:
@@ -57,12 +57,12 @@ class Models:
         return None if row is None else ModelRow.from_row(row)
 
     def known(self) -> dict[str, ModelRow]:
-        """Return every model that a worker ever loaded, by its id."""
+        """Return every model that a worker ever loaded, by model id."""
         found = (ModelRow.from_row(row) for row in self._rows.find({}))
         return {model.model_id: model for model in found}
 
     def in_use(self) -> set[str]:
-        """Return the models without which some work can't be done: of searches, of changes."""
+        """Return the ids of the models that new collections, searches and changes need."""
         current = self.current()
         used = set() if current is None else {current.model_id}
         for row in self._collections.find({}, ["model_id", "change"]):
@@ -70,11 +70,11 @@ class Models:
         return used
 
     def adopt(self, model: ModelRow, following: ModelRow | None = None) -> None:
-        """Take note of the models that a worker loaded: the current, and the next if any.
+        """Write the models that a worker loaded: `model`, and the next one, if any.
 
-        The first ever becomes that of new collections. Raises ModelMismatchError where the
-        catalogue needs one that is not among them: vectors of two models can't be
-        compared, so a search would answer nonsense.
+        The first model ever becomes that of new collections. Raises ModelMismatchError if the
+        catalogue needs a model that is not among them, or knows one with other dimensions:
+        vectors of two models can't be compared, so searches would return meaningless results.
         """
         loaded = [model] if following is None else [model, following]
         insert_new(self._rows, [{"_id": _CURRENT, **_fields(model)}])
@@ -99,11 +99,11 @@ class Models:
             self._rows.delete_one({"_id": _NEXT})
         else:
             self._rows.update_one({"_id": _NEXT}, {"$set": _fields(following)}, upsert=True)
-        # Those that were made before there was a model.
+        # Collections that were created before any model was loaded.
         self._collections.update_many({"model_id": None}, {"$set": {"model_id": current.model_id}})
 
     def begin_with(self, model: ModelRow) -> None:
-        """Let new collections begin with a model."""
+        """Make a model that of new collections."""
         self._rows.update_one({"_id": _CURRENT}, {"$set": _fields(model)}, upsert=True)
 
     def _agree(self, loaded: list[ModelRow]) -> bool:

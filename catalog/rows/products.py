@@ -1,9 +1,9 @@
-"""The products of a collection, and how many images each has.
+"""The products of a collection, and the images of each.
 
-A product's serial is given once: images keep it, so that a product that was
-deleted and created again never takes over the images of the first. The labels of its
-images stand in its row, in the order in which they came: taking or giving back a place
-twice is as good as once, and the first have places where there are not enough.
+The serial of a product is never used again; images keep it, so that a product that was deleted
+and created again never takes over the images of the first. A product's row has the labels of
+its images, in the order in which they came, each in a slot: taking or giving back a slot is
+idempotent, and the first images get the slots if there are too few.
 
 Each change of name or category raises the version, in the write that also sets a reminder
 (`copy_at`); it is removed once every image has that version, see
@@ -34,12 +34,12 @@ from catalog.database.pages import Page, cut, within
 from catalog.rows.collections import CollectionRow
 from contract.errors import ContractError, ExistingProduct, InsertProductError
 
-#: Images that a product may have where its limit is 0. Each stands in the product's row, and all
-#: are gone through for each that comes: on the embedded server 200 more take 0.4 s then (1.1 s
-#: at 10,000, 15 s at 100,000). The setting `images_per_product` says this number too.
+#: Images that a product may have if its limit is 0. Each is in the product's row, and each new
+#: one is compared with all: on the embedded server 200 more then take 0.4 s (1.1 s at 10,000,
+#: 15 s at 100,000). The setting `images_per_product` has the same bound.
 MOST_IMAGES = 3000
 
-#: No serial is as large.
+#: An upper bound, exclusive, of all serials.
 LAST_SERIAL = 2**63
 
 
@@ -58,7 +58,7 @@ class ProductRow:
 
     @property
     def image_count(self) -> int:
-        """How many images the product has, those on their way too."""
+        """How many images the product has, pending ones included."""
         return len(self.places)
 
     @classmethod
@@ -78,7 +78,7 @@ class ProductRow:
 
 @dataclass(frozen=True)
 class NewProduct:
-    """What a client says of a product."""
+    """What a client says of a new product."""
 
     product_id: str
     product_name: str
@@ -86,17 +86,17 @@ class NewProduct:
 
 
 def image_limit(limit: int) -> int:
-    """Return how many images a product may have under a limit, of which 0 is the largest."""
+    """Return how many images a product may have; a limit of 0 stands for MOST_IMAGES."""
     return limit or MOST_IMAGES
 
 
 def product_key(generation: str, product_id: str) -> str:
-    """Return the `_id` of a product's row; a generation has no "/" in it."""
+    """Return the `_id` of a product's row; a generation contains no "/"."""
     return f"{generation}/{product_id}"
 
 
 def place_of(product: ProductRow) -> str:
-    """Return the place of a product in the list of its collection, see `Products.page`."""
+    """Return the cursor of a product in the list of its collection, see `Products.page`."""
     return _listing(product.generation, product.serial)
 
 
@@ -116,13 +116,13 @@ class Products:
     """The rows of products."""
 
     def __init__(self, rows: Rows, numbers: Numbers, lease: timedelta) -> None:
-        """Take how long after a change a copy that is not confirmed was cut off."""
+        """Take how long after a change a copy that is not confirmed counts as cut off."""
         self._rows = rows
         self._numbers = numbers
         self._lease = lease
 
     def find(self, generation: str, product_ids: Iterable[str]) -> dict[str, ProductRow]:
-        """Return the products that exist among `product_ids`, by product_id."""
+        """Return products by product_id; missing and deleted ones are left out."""
         keys = [product_key(generation, product_id) for product_id in set(product_ids)]
         rows = find_by_id(self._rows, keys).values()
         return {
@@ -130,17 +130,18 @@ class Products:
         }
 
     def being_deleted(self, generation: str, product_ids: Iterable[str]) -> list[ProductRow]:
-        """Return those among `product_ids` whose deletion has begun and not ended."""
+        """Return the products among `product_ids` whose deletion has begun and not ended."""
         keys = [product_key(generation, product_id) for product_id in set(product_ids)]
         rows = find_by_id(self._rows, keys).values()
         return [ProductRow.from_row(row) for row in rows if row["deleted_at"] is not None]
 
     def page(self, generation: str, after: str, limit: int) -> Page[ProductRow]:
-        """Return at most `limit` products in the order of their creation, those after a place.
+        """Return a page of at most `limit` products in the order of their creation.
 
-        Raises ValueError for a place of another list.
+        `after` is a cursor, "" for the first page. A page may be shorter, since products being
+        deleted are left out. Raises ValueError for a cursor of another list.
         """
-        # A string of its own: the embedded server pages by a single indexed field only.
+        # One string for both: the embedded server pages by a single indexed field only.
         span = {
             "$gt": within(after, f"{generation}/") or _listing(generation, 0),
             "$lt": _listing(generation, LAST_SERIAL),
@@ -152,8 +153,8 @@ class Products:
     def change(self, product: ProductRow, values: Mapping[str, str]) -> ProductRow | None:
         """Change name or category of a product; return it as it is then, None if it is gone.
 
-        Its images are still to be changed, by `catalog.flows.product_copies`; the sweep does
-        what is not done within a lease.
+        The caller copies the change to the images, see `catalog.flows.product_copies`; the sweep
+        does it if that is not done within a lease.
         """
         row = self._rows.find_one_and_update(
             {"_id": _key(product), "serial": product.serial, "deleted_at": None},
@@ -166,31 +167,34 @@ class Products:
         return stamp(now() + self._lease)
 
     def copied(self, product: ProductRow) -> None:
-        """Note that every image has what this version of a product says; a later one is not."""
+        """Remove the reminder of this version of a product; that of a later version stays."""
         self._rows.update_one(_at_version(product), {"$unset": {"copy_at": 1}})
 
     def to_be_copied(self, at: datetime, limit: int) -> list[ProductRow]:
-        """Return products whose images should have had their changes by that time."""
+        """Return at most `limit` products whose reminder to copy was due by that time."""
         due = {"copy_at": {"$gt": 0, "$lte": stamp(at)}}
         return [ProductRow.from_row(row) for row in self._rows.find(due).limit(limit)]
 
     def put_off_copy(self, product: ProductRow) -> None:
-        """Have a product whose change could not be copied looked at again after a lease."""
+        """Make the reminder of a product whose change could not be copied due after a lease."""
         self._rows.update_one(_at_version(product), {"$set": {"copy_at": self._copy_at()}})
 
     def of_generation(self, generation: str, limit: int) -> list[str]:
-        """Return the keys of some products of a generation."""
+        """Return the keys of at most `limit` products of a generation."""
         span = {"$gt": _listing(generation, 0), "$lt": _listing(generation, LAST_SERIAL)}
         return [row["_id"] for row in self._rows.find({"listing": span}, ["_id"]).limit(limit)]
 
     def remove(self, keys: Sequence[str]) -> None:
-        """Remove the rows of these keys."""
+        """Remove the products with these keys."""
         delete_by_id(self._rows, keys)
 
     def insert(
         self, collection: CollectionRow, products: Sequence[NewProduct]
     ) -> dict[int, type[ContractError]]:
-        """Insert products; give the faults of those that were not written, by position."""
+        """Insert products, and return the faults of those that were not written, by position.
+
+        The dict is empty if all were written.
+        """
         created_at = stamp(now())
         serials = self._numbers.reserve(len(products))
         rows: list[Row] = [
@@ -222,12 +226,15 @@ class Products:
     def take_places(
         self, generation: str, wanted: Mapping[str, Sequence[int]]
     ) -> dict[str, ProductRow]:
-        """Take places in products for labels, by product_id; return these products afterwards."""
+        """Append labels to the slots of products, and return the products as they are then.
+
+        Both by product_id; missing and deleted products are left out.
+        """
         self._change_places(generation, {i: labels for i, labels in wanted.items() if labels}, True)
         return self.find(generation, wanted)
 
     def leave_places(self, generation: str, held: Mapping[str, Sequence[int]]) -> None:
-        """Take labels out of the products in which they have places, by product_id."""
+        """Remove labels from the slots of their products, given by product_id."""
         self._change_places(generation, held, False)
 
     def _change_places(
@@ -248,7 +255,10 @@ class Products:
     def held_places(
         self, wanted: Mapping[tuple[str, str], Sequence[int]]
     ) -> dict[tuple[str, str], list[int]]:
-        """Return which of these labels stand in their products, by generation and product id."""
+        """Return which of these labels have slots, by generation and product_id.
+
+        Products in which none of the labels has a slot are left out.
+        """
         keys = {product_key(*product): product for product in wanted}
         found = find_by_id(self._rows, list(keys), ["places"])
         held = {
@@ -258,7 +268,7 @@ class Products:
         return {product: labels for product, labels in held.items() if labels}
 
     def release_places(self, generation: str, product_id: str, labels: Sequence[int]) -> int:
-        """Take labels out of a product; give how many of them this call took out."""
+        """Remove labels from the slots of a product, and return how many this call removed."""
         row = self._rows.find_one_and_update(
             {"_id": product_key(generation, product_id)},
             {"$pullAll": {"places": list(labels)}},
@@ -267,7 +277,7 @@ class Products:
         return 0 if row is None else len(set(row["places"]).intersection(labels))
 
     def count(self, generation: str) -> tuple[int, int]:
-        """Count the products of a generation, and the images in all of them."""
+        """Return the count of products of a generation, and of images in all of them."""
         span = {"$gt": _listing(generation, 0), "$lt": _listing(generation, LAST_SERIAL)}
         found = self._rows.aggregate(
             [
@@ -284,7 +294,7 @@ class Products:
         return next(((row["products"], row["images"]) for row in found), (0, 0))
 
     def begin_deletion(self, products: Sequence[ProductRow]) -> None:
-        """Flag products as deleted: from here on they take no image."""
+        """Flag products as deleted; from then on they take no images."""
         flag = {"$set": {"deleted_at": stamp(now())}}
         self._rows.bulk_write(
             [
@@ -297,12 +307,12 @@ class Products:
         )
 
     def end_deletion(self, product: ProductRow) -> ProductRow | None:
-        """Remove the row of a flagged product; give it, None where another call removed it."""
+        """Remove the row of a flagged product; return it, or None if another call removed it."""
         row = self._rows.find_one_and_delete({"_id": _key(product), "serial": product.serial})
         return None if row is None else ProductRow.from_row(row)
 
     def unfinished_deletions(self, before: datetime, limit: int) -> list[ProductRow]:
-        """Return products whose deletion began before that time and has not ended."""
+        """Return at most `limit` products whose deletion began before that time and didn't end."""
         return [
             ProductRow.from_row(row)
             for row in self._rows.find({"deleted_at": {"$lt": stamp(before)}}).limit(limit)

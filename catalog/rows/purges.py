@@ -1,9 +1,9 @@
-"""Deleted collections of which something is left.
+"""Purges: deleted collections of which rows are left.
 
-Deleting a collection removes its one row. Everything else of its generation can't be
-reached from then on, and goes in the background. So does what is left of a collection
-whose creation was cut off: its purge is written before its row, marked as `expected`, and taken
-back once all of it is there. A deletion that comes before that makes the purge its own.
+Deleting a collection removes its one row. Everything else of its generation can't be reached
+from then on, and is removed in the background. So is what is left of a collection whose creation
+was cut off: its purge is written before its row, marked as `expected`, and removed once the
+collection is complete. A deletion that comes before that takes the purge over.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 
 from catalog.database.connection import Row, Rows, insert_new, moment, now, stamp
 
-#: A submission that read the collection before its end may still write for so long.
+#: How long a submission that read the collection before its deletion may still write.
 LINGER = timedelta(minutes=15)
 
-#: How often a generation is looked at in which nothing was found.
+#: The pause before a generation in which nothing was found is looked at again.
 PAUSE = timedelta(minutes=1)
 
 
@@ -45,11 +45,11 @@ class Purges:
         self._rows = rows
 
     def begin(self, generation: str, collection: str) -> None:
-        """Note that a collection, given by its key, is about to be removed."""
+        """Write the purge of a collection, given by its key, before its row is removed."""
         row = self._row(generation, collection, timedelta(0))
         values = {"deleted_at": row["deleted_at"], "due_at": row["due_at"]}
         while insert_new(self._rows, [row]):
-            # Its creation has not ended yet, or another deletion is first.
+            # There is one of a creation that has not ended, or of another deletion.
             begun = self._rows.update_one(
                 {"_id": generation}, {"$set": values, "$unset": {"expected": 1}}
             )
@@ -57,14 +57,17 @@ class Purges:
                 return
 
     def expect(self, generation: str, collection: str) -> None:
-        """Note that a collection is about to be made; it was cut off unless `fulfil` follows."""
+        """Write the purge of a collection before it is created; `fulfil` removes it again.
+
+        Without that, the creation counts as cut off after LINGER.
+        """
         row = self._row(generation, collection, LINGER)
         insert_new(self._rows, [row | {"expected": True}])
 
     def fulfil(self, generation: str) -> bool:
-        """Note that a collection was made; False where its purge is not one of its creation now.
+        """Remove the purge of a collection that was created.
 
-        Then a deletion has begun, or the sweep took the creation for cut off.
+        Return False if a deletion has begun, or the sweep took the creation for cut off.
         """
         return self._rows.delete_one({"_id": generation, "expected": True}).deleted_count == 1
 
@@ -78,19 +81,20 @@ class Purges:
         }
 
     def find(self, generation: str) -> Purge | None:
-        """Return the purge of a generation, None where that is not being removed."""
+        """Return the purge of a generation, None if there is none."""
         row = self._rows.find_one({"_id": generation})
         return None if row is None else Purge.from_row(row)
 
     def due(self, limit: int) -> list[Purge]:
-        """Return purges that are to be worked on now."""
+        """Return at most `limit` purges that are to be worked on now."""
         rows = self._rows.find({"due_at": {"$lte": stamp(now())}}).limit(limit)
         return [Purge.from_row(row) for row in rows]
 
     def found_nothing(self, purge: Purge) -> bool:
-        """Note that nothing was left of a generation; True where it is done with for good.
+        """Note that nothing was left of a generation; return whether the purge is over.
 
-        A deletion that has begun since `purge` was read keeps it: rows may come until it ends.
+        It is over LINGER after the deletion, unless another deletion has begun since `purge` was
+        read. Otherwise it is looked at again after PAUSE.
         """
         if now() - purge.deleted_at > LINGER:
             as_read = {"_id": purge.generation, "deleted_at": stamp(purge.deleted_at)}
@@ -99,9 +103,9 @@ class Purges:
         return False
 
     def put_off(self, purge: Purge) -> None:
-        """Have a generation looked at again in a while."""
+        """Make a purge due again after PAUSE."""
         self._rows.update_one({"_id": purge.generation}, {"$set": {"due_at": stamp(now() + PAUSE)}})
 
     def end(self, generation: str) -> bool:
-        """Forget a purge; tell whether it was there."""
+        """Remove a purge, and return whether there was one."""
         return self._rows.delete_one({"_id": generation}).deleted_count == 1

@@ -1,14 +1,14 @@
-"""The clock that the times in rows come from, and what is mended after it jumped.
+"""The clock that the times in rows come from, and the repair of rows after it jumped.
 
-Every sweep notes its time in a row. The next one compares: much later means that there
-was no sweep meanwhile, so leases may have run out that could not be renewed; earlier
-means that the clock was set back, and that times in rows are too far ahead. A row
-serves better than the kernel's steady clock would: it tells the same to every
-process that sweeps, outlives them all, and sees a machine that slept, a stack that
-was stopped or a database that was away, which do to leases what a jump does.
+Every sweep writes its time into a row, and the next one compares. Much later means that there
+was no sweep meanwhile, so leases that could not be renewed may have run out. Earlier means that
+the clock was set back, and that times in rows are too far ahead. A row serves better than the
+kernel's monotonic clock: every process that sweeps reads the same one, it outlives them, and it
+shows a machine that slept, a stack that was stopped or a database that was away, which affect
+leases like a jump.
 
-What a jump spoilt is mended by bounds, not by arithmetic: two that see the same jump, or
-one that dies halfway, do no harm.
+Times are repaired by bounds, not by adding a difference: two processes that see the same jump,
+or one that dies halfway, do no harm.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _AT_ONCE = timedelta(0)
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a look at the clock told."""
+    """The result of comparing the clock with the last sweep's."""
 
-    at: datetime  #: what is due by then may be judged
-    steady: timedelta  #: for so long the clock has not jumped
-    unseen: timedelta = timedelta(0)  #: there was no look for so long, and leases were spared
-    set_back: timedelta = timedelta(0)  #: the clock was set back so far, and due times bounded
-    rows: int = 0  #: that were changed for it
+    at: datetime  #: the time of the database; what is due by then may be handled
+    steady: timedelta  #: how long the clock has not jumped
+    unseen: timedelta = timedelta(0)  #: how long there was no look, if leases were extended
+    set_back: timedelta = timedelta(0)  #: how far the clock was set back, if times were bounded
+    rows: int = 0  #: how many rows were changed
 
 
 class RowClock:
-    """The row of the last look, and the times that a jump spoils."""
+    """The row of the last look, and the repair of the times that a jump invalidates."""
 
     def __init__(self, rows: Database[Row], times: Durations) -> None:
         self._rows = rows
@@ -50,13 +50,13 @@ class RowClock:
         self._last: tuple[datetime, float] | None = None
 
     def look(self, patience: timedelta) -> Look:
-        """Compare the time with that of the last look, and mend what a jump spoilt.
+        """Compare the time with that of the last look, and repair the rows after a jump.
 
-        `patience` is how long there may be no look before leases are spared; a lease that is
-        renewed in time can't run out within it.
+        `patience` is how long there may be no look before leases are extended; a lease that is
+        renewed in time can't run out within it. Raises PyMongoError.
         """
         kept = self._rows["clock"].find_one({"_id": _SWEEP}) or {}
-        # Only now: a database that was away may have kept the read waiting.
+        # After the read, which may have waited for a database that was away.
         at = time_of(self._rows.client)
         before = moment(kept.get("seen", stamp(at)))
         steady_since = moment(kept.get("steady_since", stamp(at)))
@@ -68,8 +68,8 @@ class RowClock:
             steady_since = at if jumped else steady_since
         elif before - at > self._times.lease:
             set_back, rows, steady_since = before - at, self._bound(at), at
-        # A smaller step delays a recovery by no more than a lease.
-        # Last, so that a process that dies halfway leaves the rest to the next.
+        # A smaller step back delays a recovery by no more than a lease.
+        # Written last, so that the next process repeats a repair that was cut off.
         seen = {"seen": stamp(at), "steady_since": stamp(steady_since)}
         self._rows["clock"].update_one({"_id": _SWEEP}, {"$set": seen}, upsert=True)
         return Look(at=at, steady=at - steady_since, unseen=unseen, set_back=set_back, rows=rows)
@@ -77,7 +77,7 @@ class RowClock:
     def _has_jumped(self, at: datetime) -> bool:
         """Return whether the clock may have jumped since the last look of this process.
 
-        A long silence alone is no jump, and keeps nothing from being forgotten.
+        Return True on its first look. A long time without a look alone is no jump.
         """
         last, steady = self._last, steady_seconds()
         self._last = (at, steady)
@@ -87,7 +87,7 @@ class RowClock:
         return abs(at - last[0] - passed) > self._times.lease
 
     def _spare(self, at: datetime) -> int:
-        """Let leases that ran out last once more; a worker that is alive renews its own."""
+        """Extend leases that ran out by a lease, and return how many; live workers renew theirs."""
         field = DUE_FIELDS[State.RUNNING]
         spared = self._rows["chunks"].update_many(
             {field: {"$gt": 0, "$lte": stamp(at)}},
@@ -96,7 +96,7 @@ class RowClock:
         return spared.modified_count
 
     def _bound(self, at: datetime) -> int:
-        """Let no time lie further ahead than one that is written now would."""
+        """Limit times to the furthest that would be written now; return how many were changed."""
         changed = 0
         for table, field, longest in self._longest():
             latest = stamp(at + longest)
@@ -104,18 +104,15 @@ class RowClock:
                 {field: {"$gt": latest}}, {"$set": {field: latest}}
             )
             changed += bounded.modified_count
-        # How far consumers have come is told by times of sending.
+        # The progress of consumers is measured in sending times, which are wrong now.
         self._rows["queues"].delete_many({})
         return changed
 
     def _longest(self) -> Iterator[tuple[str, str, timedelta]]:
-        """Yield every field that says when a row is looked at or was sent.
-
-        Each with its table, and how far ahead it is ever written.
-        """
+        """Yield (table, field, how far ahead it is written) of every field with a due time."""
         times = self._times
         yield "chunks", DUE_FIELDS[State.RUNNING], times.lease
-        # One of a submission that is not open; no other pause is longer.
+        # That of a submission that is not open; no other pause is longer.
         yield "chunks", DUE_FIELDS[State.WAITING], max(times.submission, times.retry)
         yield "chunks", DUE_FIELDS[State.DONE], times.lease
         for field in SENT_FIELDS.values():
@@ -130,5 +127,5 @@ class RowClock:
         yield "purges", "due_at", LINGER
         yield "purges", "deleted_at", _AT_ONCE
         yield "tasks", "remove_at", times.task
-        # A submission under way at this very moment is refused by it, and can be made again.
+        # A submission under way at this moment is refused after it, and can be repeated.
         yield "tasks", "submission_at", times.submission

@@ -1,4 +1,4 @@
-"""The tasks: what a client was told to poll, and the chunks that do the work."""
+"""The tasks, which clients poll, and the submissions that become tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catalog.database.database_time import DATABASE_TIME
 from catalog.database.durations import Durations
 from catalog.database.pages import Page, cut, within
 
-#: Sorts after every digit.
+#: A character that sorts after every digit.
 AFTER_DIGITS = ":"
 
 _STATES = {False: "open", True: "finished"}
@@ -43,9 +43,9 @@ class TaskRow:
     image_count: int
     chunk_ids: tuple[str, ...]
     created_at: datetime
-    ending: Ending | None = None  #: None as long as an image is pending
-    refusals: tuple[Row, ...] = ()  #: what its client was told of images that it did not take
-    #: Outcomes by label that no row of an image tells any more, of chunks that were not done then.
+    ending: Ending | None = None  #: None until the end of the task is noted
+    refusals: tuple[Row, ...] = ()  #: the answers to its client about images that were refused
+    #: Outcomes by label of images of open chunks whose own rows were removed.
     ended: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -71,9 +71,9 @@ class TaskRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A task whose images are being written, of which its client does not know yet.
+    """A task whose images are being written; its client has no answer yet.
 
-    Each image is (label, claim of its name, product_id).
+    Each image is (label, key of the claim on its name, product_id).
     """
 
     task_id: str
@@ -84,12 +84,12 @@ class Submission:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether whoever wrote it must be taken for dead."""
+        """Whether the call that wrote it counts as cut off."""
         return self.due_at <= now()
 
     @classmethod
     def from_row(cls, row: Row) -> Submission:
-        """Return the submission of a task's row, which has one."""
+        """Return the submission in a row of the table; the row must have one."""
         return cls(
             task_id=row["_id"],
             collection=row["collection"],
@@ -102,23 +102,23 @@ class Submission:
 
 
 class Standing(Enum):
-    """What stands under a task id."""
+    """What a task id names."""
 
     TASK = auto()
-    SUBMISSION = auto()  #: under way, or to be undone
+    SUBMISSION = auto()  #: under way, or cut off and to be undone
     NOTHING = auto()
 
 
 @dataclass(frozen=True)
 class OpenWork:
-    """What the tasks that are not finished hold."""
+    """The images and the payload bytes of all tasks that are not finished."""
 
     images: int
     payload_bytes: int
 
 
 def user_of(task_id: str) -> str | None:
-    """Return the user that a well-formed task id names, None for a malformed one."""
+    """Return the user in a task id, None if the id is malformed."""
     match = _TASK_ID.fullmatch(task_id)
     return None if match is None else match["user"]
 
@@ -126,12 +126,12 @@ def user_of(task_id: str) -> str | None:
 class Tasks:
     """The rows of tasks; `_id` is the task id.
 
-    A task begins as a submission: nobody is told of it before it is opened, and one that
-    is not opened in time is rolled back.
+    A task begins as a submission: clients do not see it before it is opened, and one that is not
+    opened in time is rolled back.
     """
 
     def __init__(self, rows: Rows, times: Durations) -> None:
-        """Take from `times` when a submission was cut off, and how long a finished task stays."""
+        """Take when a submission counts as cut off, and how long a finished task is kept."""
         self._rows = rows
         self._times = times
 
@@ -142,7 +142,7 @@ class Tasks:
         generation: str,
         images: Sequence[tuple[int, str, str]],
     ) -> Submission:
-        """Write a submission of images to a collection's key, under an id that is nobody else's."""
+        """Write a submission of images to the collection with that key, under a new task id."""
         microseconds = DATABASE_TIME.microseconds()
         created_at = now()
         due_at = created_at + self._times.submission
@@ -183,13 +183,13 @@ class Tasks:
         payload_bytes: int,
         refusals: Sequence[Row] = (),
     ) -> TaskRow | None:
-        """Make a submission a task; None where it was taken for cut off meanwhile."""
+        """Make a submission a task; return None if it was taken for cut off meanwhile."""
         seconds = submission.task_id.rpartition("/")[2].replace(".", "")
         row = self._rows.find_one_and_update(
             {"_id": submission.task_id, "submission_at": stamp(submission.due_at)},
             {
                 "$set": {
-                    # Once more: the embedded server reads every row for a range of _id.
+                    # A copy of `_id`: the embedded server reads every row for a range of that.
                     "task_id": submission.task_id,
                     "listing": _listing(submission.collection.partition("/")[0], int(seconds)),
                     **state_fields(submission.task_id, is_finished=False),
@@ -206,30 +206,31 @@ class Tasks:
         return None if row is None else TaskRow.from_row(row)
 
     def submission(self, task_id: str) -> Submission | None:
-        """Return the submission of that id, if it is there and was not opened."""
+        """Return the submission with that id; None if there is none or it was opened."""
         row = self._rows.find_one({"_id": task_id})
         return None if row is None or "submission" not in row else Submission.from_row(row)
 
     def standing(self, task_id: str) -> Standing:
-        """Return whether there is a task, a submission or nothing of that id."""
+        """Return whether a task id names a task, a submission or nothing."""
         row = self._rows.find_one({"_id": task_id}, ["submission_at"])
         if row is None:
             return Standing.NOTHING
         return Standing.SUBMISSION if "submission_at" in row else Standing.TASK
 
     def overdue_submissions(self, limit: int) -> list[Submission]:
-        """Return submissions that were cut off."""
+        """Return at most `limit` submissions that count as cut off."""
         found = self._rows.find({"submission_at": {"$lte": stamp(now())}}).limit(limit)
         return [Submission.from_row(row) for row in found]
 
     def unopened(self) -> list[Submission]:
-        """Return all submissions that are under way, or were cut off and are still to be undone."""
+        """Return all submissions, those under way and those that are to be undone."""
         return [Submission.from_row(row) for row in self._rows.find({"submission_at": {"$gt": 0}})]
 
     def take_back(self, submission: Submission) -> Submission | None:
-        """Keep a submission from ever being opened; None where it was, or is taken back already.
+        """Prevent that a submission is opened, and return it with a new time limit.
 
-        Whoever does so has as much time to undo it as a submission has.
+        The caller has as long to undo it as a submission may take. Return None if it was opened,
+        removed, or taken back by another call.
         """
         due_at = now() + self._times.submission
         taken = self._rows.update_one(
@@ -247,31 +248,31 @@ class Tasks:
         delete_by_id(self._rows, task_ids)
 
     def add_chunks(self, task_id: str, chunk_ids: Sequence[str]) -> None:
-        """Note chunks of a task; those that it has already are not noted twice."""
+        """Add chunks to a task; ids that it has already are not added twice."""
         self._rows.update_one(
             {"_id": task_id}, {"$addToSet": {"chunk_ids": {"$each": list(chunk_ids)}}}
         )
 
     def find(self, task_id: str) -> TaskRow | None:
-        """Return the task, or None."""
+        """Return the task with that id; None if there is none or it is still a submission."""
         row = self._rows.find_one({"_id": task_id})
         return None if row is None or "submission" in row else TaskRow.from_row(row)
 
     def unfinished(self, task_ids: Sequence[str]) -> set[str]:
-        """Return those among `task_ids` whose end is not noted."""
+        """Return the ids of the tasks that exist and whose end is not noted."""
         found = find_by_id(self._rows, task_ids, ["finished_at"])
         return {task_id for task_id, row in found.items() if row["finished_at"] is None}
 
     def note_ended(self, task_id: str, outcomes: Mapping[int, str]) -> None:
-        """Keep the outcomes of images, by label, whose rows are about to go."""
+        """Write the outcomes, by label, of images whose rows are about to be removed."""
         self._rows.update_one({"_id": task_id}, {"$set": _ended(outcomes)})
 
     def finish(
         self, task_id: str, succeeded: int, failed: int, ended: Mapping[int, str] | None = None
     ) -> None:
-        """Note how a task ended whose images all have their outcome; the first note stays.
+        """Note the end of a task whose images all have an outcome; a second note is ignored.
 
-        `ended` are the outcomes, by label, of images whose chunks are not done.
+        `ended` has the outcomes, by label, of images whose chunks are not done.
         """
         finished_at = now()
         self._rows.update_one(
@@ -290,14 +291,14 @@ class Tasks:
         )
 
     def to_be_removed(self, at: datetime, limit: int) -> list[TaskRow]:
-        """Return finished tasks that are to be forgotten by that time."""
+        """Return at most `limit` finished tasks that are to be removed by that time."""
         due = {"remove_at": {"$gt": 0, "$lte": stamp(at)}}
         return [
             TaskRow.from_row(row) for row in self._rows.find(due).limit(limit).batch_size(limit + 1)
         ]
 
     def backlog(self) -> OpenWork:
-        """Return what the tasks hold that are not finished."""
+        """Return the images and payload bytes of all tasks that are not finished."""
         found = self._rows.aggregate(
             [
                 {"$match": {"open_since": {"$gt": 0}}},
@@ -320,17 +321,16 @@ class Tasks:
         limit: int,
         is_finished: bool | None = None,
     ) -> Page[TaskRow]:
-        """Return at most `limit` tasks of a user, or of a collection's key, newest first.
+        """Return a page of at most `limit` tasks of a user or a collection's key, newest first.
 
-        `before` is where the page before ended, empty at the start, and the same whether
-        finished tasks, unfinished ones or, with None, both are asked for. Raises ValueError for
-        a place of another list.
+        `before` is a cursor, "" for the first page; it is the same for finished, unfinished and
+        (with `is_finished` None) all tasks. Raises ValueError for a cursor of another list.
         """
         place_field, first = ("listing", user) if collection is None else ("task_id", collection)
         field, prefix = place_field, f"{first}/"
         moment = within(before, prefix).removeprefix(prefix)
         if is_finished is not None:
-            # A string of its own: the embedded server pages by a single indexed field only.
+            # One string for both: the embedded server pages by a single indexed field only.
             field, prefix = f"state_{field}", f"{first}/{_STATES[is_finished]}/"
         span = {"$gt": prefix, "$lt": prefix + (moment or AFTER_DIGITS)}
         found = list(self._rows.find({field: span}).sort(field, -1).limit(limit + 1))
@@ -339,7 +339,7 @@ class Tasks:
 
 
 def state_fields(task_id: str, *, is_finished: bool) -> dict[str, str]:
-    """Return the fields by which a task is listed with those of its state alone."""
+    """Return the fields by which a task is listed among those that are finished, or not."""
     collection, _, moment = task_id.rpartition("/")
     user, state = collection.partition("/")[0], _STATES[is_finished]
     return {

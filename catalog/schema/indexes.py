@@ -1,7 +1,7 @@
 """Every index of the catalogue besides `_id`: each query goes by `_id` or by exactly one of these.
 
-One that leads with a field that few rows have is partial: the other rows cost nothing in it. A
-query by such an index compares that field with something, so that those never match.
+An index whose first field few rows have is partial: it has no entries for the other rows. A
+query by a partial index compares that field with a value, so that the other rows never match.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pymongo.errors import OperationFailure
 from catalog.database.connection import Row, databases
 from catalog.rows.chunks import TIME_FIELDS
 
-#: The server has an index of these fields with other options.
+#: Error codes: the server has an index of these fields with other options.
 _CONFLICTS = (85, 86)
 
 
 @dataclass(frozen=True)
 class Index:
-    """An index of a table; only rows that have its first field are in a partial one."""
+    """An index of a table; a partial one has only the rows that have its first field."""
 
     table: str
     fields: tuple[str, ...]
@@ -51,7 +51,7 @@ INDEXES = (
     _index("tasks", "state_listing"),
     _index("tasks", "state_task_id"),
     _partial("tasks", "submission_at"),
-    # All that the backlog is made of, so that it is read from the index alone.
+    # All fields of the backlog, so that it is read from the index alone.
     _partial("tasks", "open_since", "image_count", "payload_bytes"),
     _partial("tasks", "remove_at"),
     _index("keys", "remove_at"),
@@ -63,9 +63,9 @@ INDEXES = (
     _index("purges", "due_at"),
     _index("images", "product_serial"),
     _partial("images", "index_at"),
-    # What a new index process reads, beyond its snapshots.
+    # What a new index process reads besides its snapshots.
     _partial("images", "shown_at"),
-    # The images that the index stage has in hands at this moment.
+    # The images that the index stage works on at this moment.
     _partial("images", "index_epoch"),
     _partial("images", "remove_at"),
     _index("image_contents", "label"),
@@ -74,18 +74,18 @@ INDEXES = (
 )
 
 
-#: Stands for all of them: a catalogue that notes it had every index built to its end.
+#: A hash of all indexes; a catalogue that has it in its row had every index built.
 DECLARED = hashlib.sha256(repr(INDEXES).encode()).hexdigest()[:16]
 
 
 def create_indexes(
     client: MongoClient[Row], name: str, begins: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Create the indexes that are missing; one that has other options is made anew.
+    """Create the indexes that are missing; rebuild those with other options.
 
-    Returns when all of them are built. An index that another process builds is waited for. A
-    large table takes minutes, so the client must be one of `connect_patiently`, unless tables
-    are empty. Calls `begins` with each index that is not listed, before it is built.
+    Returns when all are built; waits for an index that another process builds. A large table
+    takes minutes, so the client must be one of `connect_patiently`, unless tables are empty.
+    Calls `begins` with the name of each missing index before it is built. Raises PyMongoError.
     """
     rows, _ = databases(client, name)
     missing = set(missing_indexes(client, name))
@@ -109,10 +109,10 @@ def create_indexes(
 
 
 def missing_indexes(client: MongoClient[Row], name: str) -> list[str]:
-    """Return the indexes that are not there, as table.field.
+    """Return the indexes that the server does not list, as table.field; [] if it lists all.
 
-    MongoDB lists an index from the beginning of its build, so one that is missing here is not
-    there, and one that is not missing may not be usable yet.
+    MongoDB lists an index from the beginning of its build, so one that is listed may not be
+    usable yet.
     """
     rows, _ = databases(client, name)
     found = {

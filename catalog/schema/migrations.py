@@ -1,7 +1,4 @@
-"""What makes rows of an older version into those of a newer one.
-
-Knows nothing of who runs it, and when.
-"""
+"""The migrations of rows from each schema version to the next."""
 
 from __future__ import annotations
 
@@ -17,18 +14,17 @@ from catalog.rows.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.rows.images import SUCCEEDED
 from catalog.rows.tasks import state_fields
 
-#: Makes rows and blobs of the version before into those of its own. It may have to run again
-#: after it was killed halfway.
+#: Changes rows and blobs of the version before to its own version. It must be idempotent, since
+#: it runs again if it was killed halfway.
 Migration = Callable[[Database[Row], Database[Row]], None]
 
 #: Rows that a migration reads and changes at a time.
 PAGE = 1000
 
-#: How long finished tasks and deleted images are kept that version 1 had. A migration knows no
-#: settings.
+#: How long finished tasks and deleted images of version 1 are kept. Migrations read no settings.
 _KEPT_BY_2 = timedelta(days=7)
 
-#: Indexes by which no query goes any more.
+#: Indexes that no query uses from version 4 on.
 _UNUSED_FROM_4 = (
     ("chunks", "due_at"),
     ("chunks", "sent_at"),
@@ -36,12 +32,12 @@ _UNUSED_FROM_4 = (
     ("tasks", "open_since"),
 )
 
-#: The server has no such index, or no such table.
+#: Error codes: the server has no such table, or no such index.
 _NOT_THERE = (26, 27)
 
 
 def _to_2(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Keep labels instead of a number in products, and say of every row when it may go."""
+    """Replace the count of images in products by labels, and set when rows may be removed."""
     for product in rows["products"].find({}, ["serial"]):
         images = rows["images"].find({"product_serial": product["serial"]})
         alive = [
@@ -64,14 +60,14 @@ def _to_2(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
 
 
 def _to_3(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Say of every collection whose vectors its searches use."""
+    """Write the model of its searches into every collection."""
     current = rows["models"].find_one({"_id": "current"})
     model_id = None if current is None else current["model_id"]
     rows["collections"].update_many({}, {"$set": {"model_id": model_id, "change": None}})
 
 
 def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Keep the time of each chunk in the field of its state; drop indexes without a use."""
+    """Move the time of each chunk into the field of its state; drop unused indexes."""
     chunks = rows["chunks"]
     for state, field in DUE_FIELDS.items():
         chunks.update_many(
@@ -94,7 +90,7 @@ def _to_4(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
 
 
 def _to_5(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
-    """Write into tasks what they are listed by with those of their state alone."""
+    """Write the fields by which tasks of one state are listed."""
     with rows["tasks"].find({}, ["finished_at", "state_listing", "submission_at"]) as found:
         # A submission gets them when it is opened.
         lacking = [
@@ -113,11 +109,11 @@ def _to_5(rows: Database[Row], blobs: Database[Row]) -> None:  # noqa: ARG001
 
 
 def _to_6(rows: Database[Row], blobs: Database[Row]) -> None:
-    """Change nothing, and keep releases away that write no `shown_at`.
+    """Change nothing; the version keeps releases away that do not write `shown_at`.
 
-    A folder of snapshots with a checkpoint relies on it for every image that came since.
+    A folder of snapshots with a checkpoint relies on that field for every later image.
     """
 
 
-#: By the version that it makes; one for every version from 2 on.
+#: The migrations by the version that each makes; one for every version from 2 on.
 MIGRATIONS: Mapping[int, Migration] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6}

@@ -1,4 +1,4 @@
-"""The version of the rows: written once, compared at every start, raised by migrations.
+"""The schema version: compared at every start, raised by migrations.
 
 A process never works on rows of another version than its own, nor before their indexes are built.
 """
@@ -25,14 +25,14 @@ log = structlog.get_logger(__name__)
 #: The version of the rows that this code reads and writes.
 SCHEMA = max(MIGRATIONS)
 
-#: How long a process waits before it looks again whether the upgrade is done.
+#: How often a waiting process checks whether the upgrade is done.
 WAIT_SECONDS = 0.2
-#: How often a process that waits says so.
+#: How often a waiting process logs that it waits.
 TELL_SECONDS = 30.0
 
 _VERSION = "schema"
 
-#: The row that is there from the first write of a restore to its last.
+#: The id of the row that exists from the first write of a restore to its last.
 RESTORE = "restore"
 
 
@@ -45,7 +45,7 @@ class MissingMigrationError(Exception):
 
 
 class RestoreUnfinishedError(Exception):
-    """A backup is being restored into these rows, or was until the restore was cut off."""
+    """A backup is being restored into this catalogue, or its restore was cut off."""
 
 
 class Schema:
@@ -58,7 +58,7 @@ class Schema:
         version: int = SCHEMA,
         migrations: Mapping[int, Migration] = MIGRATIONS,
     ) -> None:
-        """`version` is what the code needs, `migrations` how to get there."""
+        """Take the version that the code needs, and the migrations by their versions."""
         self._rows = rows
         self._blobs = blobs
         self._kept: Rows = rows["schema"]
@@ -67,16 +67,16 @@ class Schema:
         self._migrations = migrations
 
     def current(self) -> int | None:
-        """Return the version of the rows, or None for a database that was never used."""
+        """Return the version of the rows, None for a database that was never used."""
         row = self._kept.find_one({"_id": _VERSION})
         return None if row is None else int(row["version"])
 
     def bring_up_to_date(self) -> None:
-        """Bring rows and indexes to what the code needs; other processes wait meanwhile.
+        """Build missing indexes and run migrations, or wait for the process that does.
 
-        It takes minutes where indexes of large tables are built, so the client must be one of
-        `connect_patiently`. Raises SchemaTooNewError, MissingMigrationError,
-        RestoreUnfinishedError, or what a migration raises.
+        Indexes of large tables take minutes, so the client must be one of `connect_patiently`.
+        Raises SchemaTooNewError, MissingMigrationError, RestoreUnfinishedError, PyMongoError, or
+        what a migration raises.
         """
         told_at = -math.inf
         while not self._is_ready():
@@ -105,7 +105,7 @@ class Schema:
                 f"{self._version}; run the newer release that wrote them, or restore a backup "
                 "from before it"
             )
-        # The note alone misses an index that a person dropped, the list one that is being built.
+        # The hash alone misses a dropped index, the list one that is still being built.
         return (
             row["version"] == self._version
             and row.get("indexes") == DECLARED
@@ -113,7 +113,7 @@ class Schema:
         )
 
     def _prepare(self, holding: Holding) -> None:
-        """Build the indexes, then migrate, since migrations find their rows by them."""
+        """Build the indexes first, since migrations use them, then migrate."""
         is_new = self.current() is None
         with suppress(DuplicateKeyError):
             self._kept.insert_one({"_id": _VERSION, "version": self._version})
@@ -127,7 +127,7 @@ class Schema:
         for version, migration in steps:
             self._begin(holding, f"migrates rows to version {version}")
             migration(self._rows, self._blobs)
-            # A process that lost its lease while it slept must not take the version back.
+            # A process that lost its lease while suspended must not lower the version.
             before = {"_id": _VERSION, "version": version - 1}
             self._kept.update_one(before, {"$set": {"version": version}})
             log.warning("migration done", version=version)
@@ -138,9 +138,9 @@ class Schema:
             log.warning("upgrade of the catalogue", work=work)
 
     def _steps(self) -> list[tuple[int, Migration]]:
-        """Return the migrations that the rows need, in their order, with their versions.
+        """Return the migrations that the rows need with their versions, in order; [] if none.
 
-        Raises MissingMigrationError before any of them has run.
+        Raises MissingMigrationError if one is missing.
         """
         found = self.current() or self._version
         steps = []
@@ -156,7 +156,7 @@ class Schema:
 
 
 def bring_up_to_date(url: str, name: str, timeout_seconds: float) -> None:
-    """Bring the catalogue `name` up to date, by a client of its own that waits without a limit.
+    """Bring the catalogue `name` up to date, by a client of its own from `connect_patiently`.
 
     Raises what `Schema.bring_up_to_date` raises, and PyMongoError.
     """
@@ -167,9 +167,9 @@ def bring_up_to_date(url: str, name: str, timeout_seconds: float) -> None:
 def await_schema(url: str, name: str, timeout_seconds: float) -> None:
     """Bring the catalogue `name` up to date before a process works on it.
 
-    Waits for a MongoDB that can't be reached, and for another process that does it. Ends the
-    process with one clear line where the rows can't be worked on. Closes its client, since a
-    parent whose children use another must have none.
+    Waits for a MongoDB that can't be reached, and for another process that does the same. Raises
+    SystemExit with a one-line message if the rows can't be used. Closes its client, since a
+    parent process that forks must have none.
     """
     while True:
         try:
@@ -177,12 +177,12 @@ def await_schema(url: str, name: str, timeout_seconds: float) -> None:
             return
         except ConnectionFailure as error:
             log.warning("waiting for MongoDB", fault=str(error))
-            # A server that refuses at once is asked no more often than one that is silent.
+            # A refused connection fails at once, so pause before the next try.
             time.sleep(1.0)
         except (SchemaTooNewError, MissingMigrationError) as error:
             refuse(f"database {name}: {error}")
         except RestoreUnfinishedError as error:
-            # Not for ever: whoever starts it again finds it restored one day.
+            # Not `refuse`, which ends a service for good: a restart succeeds after the restore.
             raise SystemExit(f"snapsku: database {name}: {error}") from error
         except PyMongoError as error:
             raise SystemExit(f"snapsku: MongoDB refuses its work: {error}") from error

@@ -1,1 +1,1 @@
-"""The index in hnswlib: sets of shards, with and without a graph, and their snapshots."""
+"""The index on hnswlib: sets of shards, with and without a graph, and their snapshots."""

@@ -1,7 +1,7 @@
-"""A shard built anew from its own live vectors, so that marked ones give their place back.
+"""Compaction: a shard is rebuilt from its live vectors, to free the memory of marked ones.
 
-Knows nothing of sets: who swaps the old shard for the new one sees to it that nothing
-changes between `finish` and the swap.
+The caller swaps the shards, and makes sure that nothing changes the old one between `finish` and
+the swap.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ if TYPE_CHECKING:
 
 
 class Compaction:
-    """One shard on its way to become another; used by one thread."""
+    """The rebuilding of one shard; not thread-safe."""
 
     def __init__(self, old: AnyShard, options: IndexOptions) -> None:
         self._old = old
         self._piece = options.vectors_per_write
-        # Well under the bound, so that the next additions do not make a graph of it again.
+        # Half of the bound, so that the next additions do not build a graph at once again.
         is_small = isinstance(old, ExactShard) or old.live_count <= options.exact_up_to // 2
         self.new: AnyShard = (
             ExactShard(options) if is_small else Shard(options, old.live_count + FIRST_SIZE)
         )
 
     def copy(self, stopping: threading.Event) -> bool:
-        """Copy what lives, while the old shard is used and changed; False if stopped.
+        """Copy the live vectors while the old shard is used and changed; return False if stopped.
 
-        When it is done, few vectors are left to `finish`, unless they come faster
-        than they can be copied.
+        Afterwards few vectors are left for `finish`, unless they are added faster than copied.
         """
         rounds = 10
         while rounds:
@@ -48,7 +47,7 @@ class Compaction:
         return True
 
     def finish(self) -> None:
-        """Copy the rest and mark what was marked meanwhile. Nothing may change the old shard."""
+        """Copy the rest, and mark what was marked meanwhile. Nothing may change the old shard."""
         self._copy(self._missing())
         self.new.mark_deleted(list(self.new.live_labels() - self._old.live_labels()))
 

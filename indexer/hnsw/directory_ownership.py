@@ -1,4 +1,4 @@
-"""One owner for the directory of an index, among the processes that share its file system."""
+"""The lock by which one process owns the directory of an index, on one file system."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+#: Contains the process id of the owner. It is never removed, since a lock on a removed file is
+#: void.
 LOCK_FILE = "owner.lock"
-"""Holds the process id of the owner. It is never removed: a lock on a removed file guards none."""
 
+#: Has an id that differs for every boot of a kernel, and is the same in all of its containers.
 BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
-"""Another text for every start of a kernel; the same in all containers on it."""
 
 
 class IndexDirectoryOwned(Exception):
-    """Another process owns the directory; `holder` is its id, None if not written yet."""
+    """Another process owns the directory; `holder` is its process id, None if not written yet."""
 
     def __init__(self, directory: Path, holder: int | None) -> None:
-        """Name the directory and its holder in the message."""
+        """Take the directory and the process id for the message."""
         self.directory = directory
         self.holder = holder
         name = "a process that is just starting" if holder is None else f"process {holder}"
@@ -31,15 +32,15 @@ class IndexDirectoryOwned(Exception):
 class DirectoryOwnership:
     """An flock on a file in the directory, held until release or the end of the process.
 
-    The kernel lets go of it however the process ends. A forked child shares it:
-    while such a child lives, the directory stays owned though the parent is gone.
+    The kernel releases it however the process ends. A forked child shares it: while such a child
+    lives, the directory stays owned even if the parent is gone.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Take the directory, made if it is not there; raises IndexDirectoryOwned, OSError.
+        """Create the directory if it is missing, and lock it; raises IndexDirectoryOwned, OSError.
 
-        `lock` names the locked file: of two processes that live and have the same name for
-        theirs, one does not hold it.
+        The attribute `lock` identifies the locked file: no two live processes hold locks with
+        the same name.
         """
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,13 +57,13 @@ class DirectoryOwnership:
             os.close(self._file)
             raise
         self.lock = _name(self._file)
-        # The id is for people. The lock is what counts, on a full disk too.
+        # The id is only for messages, so a full disk is no fault.
         with suppress(OSError):
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Return the directory free, in every process that shares the lock. Once only."""
+        """Release the lock, in every process that shares it; call it only once."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
 
@@ -79,7 +80,7 @@ class DirectoryOwnership:
 
 
 def _name(file: int) -> str:
-    """Return a name of an open file that no other file has, on this machine or another."""
+    """Return a name for an open file that is unique across machines."""
     status = os.fstat(file)
     try:
         machine = BOOT_FILE.read_text().strip()

@@ -1,9 +1,9 @@
-"""A shard of few vectors without a graph: rows in one array, compared with one by one.
+"""A shard of few vectors without a graph: an array that a search compares completely.
 
-hnswlib's own exact index, BFIndex, is as fast (0.13 ms for 2,000 vectors of 256 numbers) and
-was refused: it can neither grow, nor read a vector back, nor take a deletion back, so each of
-these would need the vectors a second time. `vecdot` stands where a matrix product would: the
-threads that BLAS starts for one cost up to 100 ms on a machine that is busy.
+hnswlib's own exact index, BFIndex, is as fast (0.13 ms for 2,000 vectors of 256 numbers). It is
+not used since it can neither grow, nor read a vector back, nor undo a deletion: each of these
+would need a second copy of the vectors. Similarities are computed by `vecdot` and not as a matrix
+product, since the threads that BLAS starts for one cost up to 100 ms on a busy machine.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
     from indexer.hnsw.options import IndexOptions
 
+#: Bytes of the Python objects of a shard, its set and its manifest; measured, not exact.
 BYTES_BESIDE_ROWS = 2_000
-"""Python's objects of a shard, of its set and of its manifest; measured, not exact."""
 
 
+#: The empty set of marked labels, shared by all shards: each of its own would take 232 bytes.
 NONE: frozenset[int] = frozenset()
-"""No label marked, for all shards together: each empty set would be another 232 bytes."""
 
 
 class ShardBytesError(Exception):
-    """Bytes do not hold the shard that they should hold."""
+    """The bytes are not those of the expected shard."""
 
 
 class Rows(NamedTuple):
-    """One state of a shard; nothing that it shows ever changes.
+    """An immutable state of a shard.
 
-    The arrays may be longer than `total`: what lies beyond belongs to later states.
+    The arrays may be longer than `total`; the rest belongs to later states.
     """
 
     labels: NDArray[np.int64]
@@ -50,8 +50,8 @@ class Rows(NamedTuple):
 class ExactShard:
     """Vectors under labels that are never used again; a vector never changes.
 
-    A change makes a new state and puts it into place at once, so a search takes no lock
-    and sees all of a change or nothing. The shard does not bound itself to few vectors.
+    A change replaces the state by a new one, so a search takes no lock, and sees all of a change
+    or nothing. The shard itself does not limit the number of vectors to `exact_up_to`.
     """
 
     __slots__ = ("__weakref__", "_changing", "_options", "_rows")
@@ -71,16 +71,16 @@ class ExactShard:
     def unpack(
         cls, options: IndexOptions, data: bytes, live: int, marked: Collection[int]
     ) -> ExactShard:
-        """Return the shard of `pack`ed bytes, with so many live labels and these marked ones.
+        """Return the shard that `pack` made bytes of, with `live` live labels and `marked` ones.
 
-        The bytes must be known to be those that were packed. Raises ShardBytesError where
-        they do not have the form, or hold other labels.
+        The caller has checked the bytes for damage. Raises ShardBytesError if they are malformed
+        or have other labels.
         """
         bytes_per_row = 8 + 4 * options.dimensions
         count, rest = divmod(len(data), bytes_per_row)
         if rest:
             raise ShardBytesError(f"{len(data)} bytes are no whole number of rows")
-        # An empty buffer is refused by numpy; a shard is saved empty before its first addition.
+        # NumPy refuses an empty buffer, but a shard may be saved before its first addition.
         labels = np.frombuffer(data or bytes(8), "<i8", count).astype(np.int64)
         known = set(labels.tolist())
         if len(known) != count or not known.issuperset(marked) or count != live + len(marked):
@@ -93,7 +93,7 @@ class ExactShard:
 
     @property
     def rows(self) -> Rows:
-        """The state of this moment."""
+        """The present state."""
         return self._rows
 
     @property
@@ -104,7 +104,7 @@ class ExactShard:
 
     @property
     def deleted_count(self) -> int:
-        """How many vectors are marked as deleted and still take their place."""
+        """How many vectors are marked as deleted and still take memory."""
         return len(self._rows.marked)
 
     @property
@@ -119,7 +119,7 @@ class ExactShard:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory the shard takes."""
+        """The approximate memory of the shard in bytes."""
         rows = self._rows
         marks = 100 * len(rows.marked)
         return rows.labels.nbytes + rows.vectors.nbytes + marks + BYTES_BESIDE_ROWS
@@ -130,19 +130,19 @@ class ExactShard:
         return label not in rows.marked and bool((rows.labels[: rows.total] == label).any())
 
     def live_labels(self) -> set[int]:
-        """Return the labels that a search can find at this moment."""
+        """Return the labels that a search can find."""
         rows = self._rows
         return set(rows.labels[: rows.total].tolist()).difference(rows.marked)
 
     def known(self, labels: Collection[int]) -> set[int]:
-        """Return those among `labels` that were ever added, marked since or not."""
+        """Return the labels among `labels` that were added, marked as deleted or not."""
         rows = self._rows
         return set(rows.labels[: rows.total].tolist()).intersection(labels)
 
     def read(self, labels: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
-        """Return those among `labels` that are live, and their vectors (n, dimensions).
+        """Return the live labels among `labels`, and their vectors (n, dimensions).
 
-        The vectors have the norm 1, whatever norm they were added with.
+        The vectors have norm 1, whatever norm they were added with.
         """
         rows = self._rows
         places = dict(zip(rows.labels[: rows.total].tolist(), range(rows.total), strict=True))
@@ -150,10 +150,10 @@ class ExactShard:
         return live, rows.vectors[[places[label] for label in live]]
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors (n, dimensions) and return how many were new.
+        """Add vectors (n, dimensions), and return how many were new.
 
-        A label that the shard knows is skipped, a marked one too. Raises ValueError, with
-        nothing added, for bad labels or vectors or if there is no room.
+        Labels that the shard knows are skipped, marked ones too. Raises ValueError, with nothing
+        added, for invalid labels or vectors, or if there is no room.
         """
         check_additions(labels, vectors, self._options.dimensions)
         with self._changing:
@@ -169,9 +169,9 @@ class ExactShard:
             return len(places)
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
-        """Hide labels from every later search and return how many were live until now.
+        """Hide labels from later searches, and return how many were live.
 
-        Labels that are marked already, or were never added, change nothing.
+        Labels that are marked already or unknown are ignored.
         """
         with self._changing:
             live = self.known(labels).difference(self._rows.marked)
@@ -179,7 +179,7 @@ class ExactShard:
             return len(live)
 
     def revive(self, labels: Sequence[int]) -> set[int]:
-        """Make marked labels findable again, with the vectors they had; return which they were."""
+        """Make marked labels findable again with their vectors; return which ones were marked."""
         with self._changing:
             marked = set(self._rows.marked.intersection(labels))
             self._mark(self._rows.marked - marked, len(marked))
@@ -188,8 +188,8 @@ class ExactShard:
     def search(self, vectors: NDArray[np.float32], k: int) -> Neighbours:
         """Return the nearest live labels of each vector (q, dimensions), nearest first.
 
-        Both arrays are (q, n), n the smaller of `k` and the live count; equal similarities
-        go by label. Raises ValueError for bad vectors or a k under 1.
+        Both arrays are (q, n), with n the smaller of `k` and the live count; equal similarities
+        are ordered by label. Raises ValueError for invalid vectors or a `k` below 1.
         """
         check_query(vectors, k, self._options.dimensions)
         rows = self._rows
@@ -208,7 +208,7 @@ class ExactShard:
         )
 
     def forget_changes(self) -> None:
-        """Count changes from here on."""
+        """Set the count of changes to 0."""
         with self._changing:
             self._rows = self._rows._replace(changes=0)
 
@@ -217,7 +217,7 @@ class ExactShard:
         count = rows.total + len(labels)
         all_labels, all_vectors = rows.labels, rows.vectors
         if count > len(all_labels):
-            # Little more than is needed: most sets are small, and stay as they are.
+            # Little spare room: most sets are small, and rarely grow.
             size = min(self._options.shard_capacity, count + count // 16)
             all_labels = np.empty(size, np.int64)
             all_vectors = np.empty((size, self._options.dimensions), np.float32)
@@ -234,13 +234,13 @@ class ExactShard:
 
 
 def pack(rows: Rows) -> bytes:
-    """Return the bytes of the labels and then of the vectors, which `ExactShard.unpack` reads."""
+    """Return the labels and then the vectors as bytes, which `ExactShard.unpack` reads."""
     labels = rows.labels[: rows.total].astype("<i8").tobytes()
     return labels + rows.vectors[: rows.total].astype("<f4").tobytes()
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    # As hnswlib does it, so that the answer is the cosine, whatever rounding left of the norm.
+    # As in hnswlib: the answer is the exact cosine even if rounding changed the norm.
     unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
@@ -248,7 +248,7 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def _nearest(
     labels: NDArray[np.int64], similarities: NDArray[np.float32], wanted: int
 ) -> NDArray[np.intp]:
-    """Return the places of the `wanted` greatest similarities, falling, then by label."""
+    """Return the positions of the `wanted` greatest similarities, greatest first, then by label."""
     places = np.arange(len(labels))
     if wanted < len(labels):
         least = np.partition(similarities, -wanted)[-wanted]

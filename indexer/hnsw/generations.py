@@ -1,4 +1,4 @@
-"""Of which generations an index knows all sets, and which of them searches wait for."""
+"""The generations of which an index knows all sets, and those that searches wait for."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
+#: How many generations that searches wait for are remembered; refused searches are repeated.
 ASKED = 1_000
-"""Generations asked for that are remembered; a search that is refused is repeated anyway."""
 
 
 class OfGeneration(Protocol):
-    """Anything that belongs to a generation."""
+    """An item that belongs to a generation."""
 
     @property
     def generation(self) -> str:
-        """The generation."""
+        """The generation of the item."""
 
 
 T = TypeVar("T", bound=OfGeneration)
 
 
 class KnownGenerations:
-    """All generations but some; none until it is said which. Safe for several threads."""
+    """The generations of which all sets are known: all but a list of unknown ones. Thread-safe.
+
+    No generation is known before `expect` gives the list, unless `all_known`.
+    """
 
     def __init__(self, *, all_known: bool) -> None:
         self._changing = threading.Lock()
-        # Replaced as a whole; None: nothing was said yet.
+        # Replaced as a whole; None before `expect`.
         self._unknown: frozenset[str] | None = frozenset() if all_known else None
 
     def __contains__(self, generation: str) -> bool:
@@ -36,42 +39,42 @@ class KnownGenerations:
 
     @property
     def unknown(self) -> frozenset[str] | None:
-        """The generations that are not known, None while no generation is."""
+        """The generations that are not known, None before `expect` was called."""
         return self._unknown
 
     def expect(self, generations: Iterable[str]) -> None:
-        """Take note that all generations are known but these."""
+        """Set the generations that are not known."""
         with self._changing:
             self._unknown = frozenset(generations)
 
     def learn(self, generation: str) -> None:
-        """Take note that a generation is known, once it was said which are not."""
+        """Make a generation known; do nothing before `expect` was called."""
         with self._changing:
             if self._unknown is not None:
                 self._unknown -= {generation}
 
 
 class AskedGenerations:
-    """The generations that searches found not ready, the oldest first. Safe for several threads."""
+    """The generations that searches found not ready, oldest request first. Thread-safe."""
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
         self._asked: dict[str, None] = {}
 
     def note(self, generation: str) -> None:
-        """Take note that a search waits for a generation; beyond `ASKED`, forget the oldest."""
+        """Note that a search waits for a generation; beyond ASKED, drop the oldest one."""
         with self._changing:
             self._asked.setdefault(generation)
             if len(self._asked) > ASKED:
                 del self._asked[next(iter(self._asked))]
 
     def forget(self, generation: str) -> None:
-        """Take note that no search waits for a generation any more."""
+        """Remove a generation, if it is there."""
         with self._changing:
             self._asked.pop(generation, None)
 
     def take(self, among: Container[str]) -> str | None:
-        """Return the oldest of these generations, and forget it; None if none was asked for."""
+        """Remove and return the oldest of these generations, None if searches wait for none."""
         with self._changing:
             found = next((one for one in self._asked if one in among), None)
             if found is not None:
@@ -79,9 +82,9 @@ class AskedGenerations:
             return found
 
     def first(self, items: Sequence[T]) -> Iterator[T]:
-        """Yield the items in their order, but next those of a generation that is asked for.
+        """Yield the items in their order, but those of generations that searches wait for first.
 
-        Which one is asked for is looked up before each item.
+        That is looked up before each item, so requests during the iteration count too.
         """
         left: dict[str, deque[T]] = {}
         for item in items:

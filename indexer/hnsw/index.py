@@ -1,7 +1,4 @@
-"""The index: sets of vectors by key, and one search over any of them.
-
-Knows nothing of what a vector was made from, nor of where the rows are kept.
-"""
+"""The index: sets of vectors by key, and a search over any of them."""
 
 from __future__ import annotations
 
@@ -30,25 +27,24 @@ if TYPE_CHECKING:
     from indexer.hnsw.snapshots.directory import SnapshotDirectory
     from indexer.hnsw.snapshots.manifest import Manifest
 
+#: Seconds that a search waits for another thread that loads or changes its set.
 LOAD_PATIENCE = 1.5
-"""Seconds that a search waits for another thread that loads the set which it needs."""
 
+#: Seconds that a child process may take to save one shard.
 SAVE_SECONDS = 120.0
-"""How long a child may take to save one shard."""
 
+#: Seconds after a failed save before the set is saved again in order to unload it.
 SAVE_PAUSE = 60.0
-"""A set that could not be saved is not tried again for so long to be unloaded."""
 
 logger = logging.getLogger(__name__)
 
 
 class VectorIndex:
-    """Sets of vectors, safe for use by several threads.
+    """Sets of vectors. Thread-safe.
 
-    Work in one set never waits for another: the lock of the table of sets is held
-    for a look or a change of it alone. The sets of a directory of
-    snapshots are there from the start, out of memory and not ready: whoever knows what
-    they should hold says when they do.
+    Work on one set never waits for another: the lock of the table of sets is only held to read
+    or change the table. The sets in a directory of snapshots exist from the start, not loaded and
+    not ready; the caller compares them with the rows, and then calls `now_ready`.
     """
 
     def __init__(
@@ -57,30 +53,33 @@ class VectorIndex:
         snapshots: SnapshotDirectory | None = None,
         is_complete: bool = True,
     ) -> None:
-        """Without `is_complete`, there may be sets that only `expect` and `learn` will name."""
+        """Take `is_complete`: False if there may be sets that `expect` and `learn` will name.
+
+        Reads the manifests of all snapshots, not the shards.
+        """
         self._options = options
         self._snapshots = snapshots
         self._faults = snapshots.faults if snapshots else SnapshotFaults()
         self._sets = SetTable()
         self._known = KnownGenerations(all_known=is_complete)
-        #: What searches wait for.
+        #: The generations that searches wait for.
         self.asked = AskedGenerations()
         for manifest in snapshots.find() if snapshots else ():
             self._open(manifest.key, ready=False, manifest=manifest)
         kept = snapshots.checkpoint() if snapshots else None
-        #: Up to when the snapshots hold every change, as the caller said; None: not known.
+        #: The time until which snapshots have every change, by the caller's clock; None: unknown.
         self.checkpoint = kept.until if kept else None
-        #: Whether a checkpoint would say more than the last one.
+        #: Whether snapshots were saved since the last checkpoint.
         self.is_checkpoint_due = kept is None
         self.lost_generations = self._lost(kept.folders if kept else ())
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors (n, dimensions), float32 and of norm 1; give how many were new.
+        """Add vectors (n, dimensions), float32 and of norm 1, and return how many were new.
 
-        Labels are above 0 and below 2**63. One that the set knows is skipped, a
-        deleted one too, and so is all of a generation that was dropped. On return every
-        new label can be found, once its set is ready. Raises ValueError, with nothing
-        added, for bad labels or vectors.
+        Labels are above 0 and below 2**63. Labels that the set knows are skipped, deleted ones
+        too, and so is everything for a generation that was dropped. On return every new label
+        can be found, once its set is ready. Raises ValueError, with nothing added, for invalid
+        labels or vectors.
         """
         check_additions(labels, vectors, self._options.dimensions)
         if len(labels) == 0:
@@ -89,35 +88,35 @@ class VectorIndex:
         return 0 if vector_set is None else vector_set.add(labels, vectors)
 
     def mark_deleted(self, key: SetKey, labels: Sequence[int]) -> int:
-        """Hide labels from every later search; give how many of them were never seen.
+        """Hide labels from later searches, and return how many of them the set does not know.
 
-        Those are not remembered: one that is added later is live.
+        Those are not remembered: such a label is live if it is added later.
         """
         vector_set = self._sets.use(key)
         return len(set(labels)) if vector_set is None else vector_set.mark_deleted(labels)
 
     def revive(self, key: SetKey, labels: Sequence[int]) -> set[int]:
-        """Make deleted labels of a set findable again, as they were; give which they were.
+        """Make deleted labels of a set findable again with their vectors; return which ones.
 
-        For a label that comes back to its set: `add` takes no deleted one, since a late
+        For an image whose category changed back: `add` skips deleted labels, since a late
         message must not bring an image back.
         """
         vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.revive(labels)
 
     def search(self, keys: Sequence[SetKey], vectors: NDArray[np.float32], k: int) -> Neighbours:
-        """Return the `k` nearest labels to any of the vectors (q, dimensions) in the sets.
+        """Return the `k` labels in the sets that are nearest to any of the vectors (q, dimensions).
 
-        One list of int64 labels and float32 cosines, falling: each label once,
-        with its similarity to the vector that it is nearest to. Shorter than
-        `k` only where less is live; empty where there is nothing. Raises
-        ValueError for bad vectors or a k under 1, SetNotReadyError where one of the
-        sets does not yet hold all that it should; its generation is `asked` for then.
+        One list of int64 labels and float32 cosines, greatest first; each label comes once, with
+        its similarity to the vector nearest to it. The list is shorter than `k` only if fewer
+        labels are live, and empty if there are none. Raises ValueError for invalid vectors or a
+        `k` below 1, and SetNotReadyError if one of the sets is not ready; its generation is then
+        added to `asked`.
         """
         check_query(vectors, k, self._options.dimensions)
         answers: list[Neighbours] = []
         for key in dict.fromkeys(keys):
-            # In this order: `learn` opens the sets that are missing before it says so.
+            # In this order: `learn` opens missing sets before it makes the generation known.
             known = self.is_known(key.generation)
             vector_set = self._sets.use(key)
             if vector_set is None and not known:
@@ -134,9 +133,9 @@ class VectorIndex:
         return merge(answers, k)
 
     def keys_of(self, generation: str) -> list[SetKey]:
-        """Return the keys of all sets of a generation.
+        """Return the keys of all sets of a generation, [] if it has none.
 
-        Raises SetNotReadyError if not all are known yet; the generation is `asked` for then.
+        Raises SetNotReadyError if not all are known yet; the generation is then added to `asked`.
         """
         if not self.is_known(generation):
             self.asked.note(generation)
@@ -148,18 +147,17 @@ class VectorIndex:
         return self._sets.generations()
 
     def open(self, key: SetKey) -> None:
-        """Make a set that is to be filled, and is not ready, where it is not there."""
+        """Create a set that is not ready, unless it exists."""
         self._open(key, ready=False)
 
     def expect(self, unknown: Iterable[str]) -> None:
-        """Take note that all sets are there but for these generations."""
+        """Set the generations of which not all sets are known."""
         self._known.expect(unknown)
 
     def learn(self, generation: str, keys: Iterable[SetKey]) -> None:
-        """Take note that a generation has no set but those of these keys and those there.
+        """Make a generation known: it has the sets with these keys and those that exist.
 
-        A set that was not there must be filled, and is not ready. Of a generation that was
-        known before, nothing is learned.
+        Missing sets are created, not ready. Do nothing if the generation is known already.
         """
         if not self.is_known(generation):
             for key in keys:
@@ -172,56 +170,56 @@ class VectorIndex:
 
     @property
     def is_begun(self) -> bool:
-        """Whether it was ever said which generations are unknown."""
+        """Whether `expect` was called, or all sets were known from the start."""
         return self._known.unknown is not None
 
     def unknown(self) -> frozenset[str]:
-        """Return the generations that were said to be unknown and are so still."""
+        """Return the generations of `expect` that are still unknown; none before it was called."""
         return self._known.unknown or frozenset()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all sets are known."""
+        """Whether all sets of all generations are known."""
         return self.is_begun and not self.unknown()
 
     def not_ready(self) -> list[SetKey]:
-        """Return the sets that do not hold all that they should, as far as is known."""
+        """Return the keys of the known sets that are not ready."""
         return self._sets.not_ready()
 
     def not_ready_of(self, generation: str) -> list[SetKey]:
-        """Return the same of one generation."""
+        """Return the keys of the known sets of a generation that are not ready."""
         return self._sets.not_ready_of(generation)
 
     def is_ready(self, key: SetKey) -> bool:
-        """Return whether there is a set of that key which holds all that it should."""
+        """Return whether the set exists and is ready."""
         vector_set = self._sets.find(key)
         return vector_set is not None and vector_set.ready
 
     def whole(self) -> list[SetKey]:
-        """Return the sets that are not ready, but held all that they should when saved."""
+        """Return the keys of the sets that are not ready, but were when they were last saved."""
         found = ((key, self._sets.find(key)) for key in self._sets.not_ready())
         return [key for key, one in found if one is not None and one.has_whole_snapshot]
 
     def now_ready(self, key: SetKey) -> None:
-        """Take note that a set holds all that it should; from here on it is searched."""
+        """Make a set ready, so that it is searched; do nothing if it does not exist."""
         vector_set = self._sets.find(key)
         if vector_set is not None:
             vector_set.ready = True
 
     def live_labels(self, key: SetKey) -> set[int]:
-        """Return the labels of a set that are not deleted; loads it."""
+        """Load a set, and return its labels that are not deleted; an empty set if there is none."""
         vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.live_labels()
 
     def known(self, key: SetKey, labels: Sequence[int]) -> set[int]:
-        """Return those among `labels` that the set has, deleted or not; loads it."""
+        """Load a set, and return the labels among `labels` that it has, deleted or not."""
         vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.known(labels)
 
     def drop_generation(self, generation: str, *, for_ever: bool = True) -> int:
-        """Forget all sets of a generation, with their snapshots; give how many there were.
+        """Remove all sets of a generation with their snapshots, and return how many there were.
 
-        What is added to that generation later is not kept, if it is gone `for_ever`.
+        If `for_ever`, later additions to that generation are ignored.
         """
         dropped = self._sets.drop(generation, for_ever=for_ever)
         self.asked.forget(generation)
@@ -230,21 +228,21 @@ class VectorIndex:
         return len(dropped)
 
     def count(self, key: SetKey) -> int:
-        """Return how many labels of the set are not deleted; 0 for an unknown set."""
+        """Return how many labels of the set are not deleted; 0 if there is no such set."""
         vector_set = self._sets.find(key)
         return 0 if vector_set is None else vector_set.statistics().live
 
     def keys(self) -> list[SetKey]:
-        """Return the keys of all sets, those whose labels are all deleted too."""
+        """Return the keys of all sets, including those whose labels are all deleted."""
         return list(self._sets.all())
 
     @property
     def set_count(self) -> int:
-        """How many sets there are, those whose labels are all deleted too."""
+        """How many sets there are, including those whose labels are all deleted."""
         return len(self._sets)
 
     def contains(self, key: SetKey, label: int) -> bool:
-        """Return whether a search of the set can find the label."""
+        """Return whether a search of the set can find the label; False if there is no such set."""
         vector_set = self._sets.use(key)
         return vector_set is not None and vector_set.contains(label)
 
@@ -253,36 +251,42 @@ class VectorIndex:
         return {key: vector_set.statistics() for key, vector_set in self._sets.all().items()}
 
     def state(self) -> dict[SetKey, SetState]:
-        """Return what there is to know of every set, for monitoring."""
+        """Return the state of every set, for monitoring."""
         return {key: vector_set.state() for key, vector_set in self._sets.all().items()}
 
     def unsaved(self) -> dict[SetKey, int]:
-        """Return the sets that changed since their snapshot, and how many labels did."""
+        """Return the count of changes of each set since its snapshot; sets without are left out."""
         return self._sets.unsaved()
 
     def unsaved_seconds(self) -> float:
-        """Return the age of the oldest change that no snapshot has; 0 where there is none.
+        """Return the age of the oldest change without a snapshot in seconds; 0 if there is none.
 
-        Infinite where a set was filled that had no whole snapshot before.
+        It is infinite if a set became ready whose changes may be of any age.
         """
         found = (self._sets.find(key) for key in self._sets.unsaved())
         return max((one.unsaved_seconds for one in found if one is not None), default=0.0)
 
     def keep_checkpoint(self, until: int) -> None:
-        """Write down that what changed before `until`, by the caller's clock, is in snapshots."""
+        """Write a checkpoint: all changes before `until`, by the caller's clock, are in snapshots.
+
+        A fault of the disk is logged, and the checkpoint stays due.
+        """
         if self._snapshots is not None:
             names = (one.saved_as for one in self._sets.all().values())
             if self._snapshots.keep_checkpoint(until, [name for name in names if name]):
                 self.checkpoint, self.is_checkpoint_due = until, False
 
     def remove_checkpoint(self) -> None:
-        """Have the next process trust no snapshot until it was compared."""
+        """Remove the checkpoint, so that the next process compares all snapshots with the rows."""
         self.checkpoint, self.is_checkpoint_due = None, True
         if self._snapshots is not None:
             self._snapshots.remove_checkpoint()
 
     def save(self, key: SetKey, seconds: float = SAVE_SECONDS) -> bool:
-        """Bring the snapshot of a set up to this moment; False, and a line in the log, if not."""
+        """Save a set, within `seconds` for each shard; log and return False if that fails.
+
+        The snapshot before then stays valid. Return True if there is no such set.
+        """
         vector_set = self._sets.find(key)
         started = time.monotonic()
         try:
@@ -300,18 +304,18 @@ class VectorIndex:
         return True
 
     def lost_within(self, seconds: float) -> int:
-        """Return how many snapshots of sets or shards could not be used, lately."""
+        """Return how many snapshots or shard files were found unusable in the last `seconds`."""
         return self._faults.lost_within(seconds)
 
     def not_saved(self) -> dict[SetKey, str]:
-        """Return the sets whose last save failed, each with the reason; the newest is the last."""
+        """Return the reason for each set whose last save failed; the newest comes last."""
         reasons = self._faults.reasons()
         return {key: reason for key, reason in reasons.items() if key in self._sets}
 
     def compact(self, share: float, stopping: threading.Event) -> int:
-        """Build shards anew of which more than `share` is deleted; return how many.
+        """Rebuild shards of which more than `share` is deleted, and return how many.
 
-        Looks at those sets alone that had labels marked, or were loaded, since the last look.
+        Only sets that had labels marked, or were loaded, since the last call are examined.
         """
         done = 0
         for key, vector_set, told in self._sets.marked():
@@ -327,13 +331,14 @@ class VectorIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory all sets take at this moment."""
+        """The approximate memory of all sets in bytes."""
         return self._sets.memory_bytes
 
     def unload_beyond(self, memory_bytes: int, idle_seconds: float) -> int:
-        """Take idle sets out of memory, the longest idle first, down to about so many bytes.
+        """Unload idle sets, the longest idle first, until about `memory_bytes` are used.
 
-        Never the one that was used last. Gives how many were unloaded.
+        The set that was used last always stays. Sets are saved first if needed. Return how many
+        were unloaded.
         """
         done = 0
         if self._snapshots is None or self.memory_bytes <= memory_bytes:
@@ -352,7 +357,7 @@ class VectorIndex:
         return done
 
     def _lost(self, folders: Iterable[str]) -> frozenset[str]:
-        """Return the generations that miss one of these folders."""
+        """Return the generations of those folders that have no set."""
         if self._snapshots is None:
             return frozenset()
         there = {self._snapshots.name_of(key) for key in self._sets.all()}
@@ -360,7 +365,7 @@ class VectorIndex:
         return frozenset(self._snapshots.generation_of(folder) for folder in missing)
 
     def _open(self, key: SetKey, ready: bool, manifest: Manifest | None = None) -> VectorSet | None:
-        """Return a set, made where it is not there; None in a generation that was dropped."""
+        """Return the set, created if it is missing; None if its generation was dropped."""
 
         def make() -> VectorSet:
             return VectorSet(key, self._options, self._snapshots, manifest, ready=ready)

@@ -1,7 +1,6 @@
-"""The thread that keeps one index or several: snapshots, shards built anew, memory given back.
+"""The background thread of indexes: it saves snapshots, compacts shards and unloads sets.
 
-One thing after the other, so that the work in the background never takes more than one
-processor. Knows nothing of rows: what restores sets that are not ready is given to it.
+It does one thing after the other, so that background work takes at most one processor.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
     from indexer.hnsw.index import VectorIndex
     from indexer.key import SetKey
 
+#: Seconds without any work after a fault.
 FAULT_PAUSE = 5.0
-"""Seconds without any work after a fault."""
 
+#: While sets are made ready, the share of the time that looking for sets to save may take.
 LOOK_SHARE = 0.1
-"""The share of the time in which sets are made ready that looks for what to save may take."""
 
 Indexes = Sequence["VectorIndex"]
 
@@ -30,29 +29,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KeeperOptions:
-    """When there is something to do; times are seconds."""
+    """When the keeper acts; times are in seconds."""
 
+    #: From the first change of a set to its snapshot, and from a failed snapshot to the next try.
     snapshot_seconds: float
-    """A set that changed is saved after this time, and a failed snapshot tried again."""
 
+    #: A set with so many changes is saved at once.
     snapshot_changes: int
-    """A set with so many changes is saved at once."""
 
+    #: A shard is rebuilt if a larger share of it is deleted.
     deleted_share: float
-    """A shard of which more is deleted is built anew."""
 
+    #: Idle sets are unloaded beyond so much memory; 0 for never.
     memory_bytes: int = 0
-    """Beyond it, idle sets go out of memory; 0: they stay."""
 
+    #: A set is idle if it was not used for so long.
     idle_seconds: float = 5.0
-    """A set that was used within this time is not idle."""
 
+    #: The pause between two rounds.
     pause_seconds: float = 0.5
-    """Between two looks at what there is to do."""
 
 
 class Keeper:
-    """A thread that runs from `start` to `stop`."""
+    """The background thread, which runs from `start` to `stop`."""
 
     def __init__(
         self,
@@ -60,11 +59,12 @@ class Keeper:
         options: KeeperOptions,
         keep_checkpoints: Callable[[], None] = lambda: None,
     ) -> None:
-        """`restore` makes sets ready that are not, and returns all indexes there are by then.
+        """Take the callbacks of the owner of the indexes.
 
-        It ends early when the event that it is given is set. Its other argument is called with
-        the indexes between two sets, and saves what is due. `keep_checkpoints` is called after
-        every look, and when all was saved in the end.
+        `restore` makes sets ready that are not, and returns all indexes. It returns early once
+        its event is set. Between two sets it calls its second argument with the indexes, which
+        saves sets that are due. `keep_checkpoints` is called after every round, and after the
+        last save.
         """
         self._restore = restore
         self._keep_checkpoints = keep_checkpoints
@@ -78,19 +78,22 @@ class Keeper:
         self._failed: dict[VectorIndex, set[SetKey]] = {}
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until everything was restored for the first time; False if it takes longer."""
+        """Wait until `restore` first returned; return False if that takes more than `seconds`."""
         return self._looked.wait(seconds)
 
     def begin_stop(self) -> None:
-        """Let the work under way end early; safe in a signal handler."""
+        """Make the work under way end early; safe in a signal handler."""
         self._stopping.set()
 
     def stop(self, seconds: float) -> None:
-        """End the thread and save what changed, all within about so many seconds."""
+        """End the thread, and save the sets that changed, within about `seconds` in all.
+
+        Sets for which no time is left keep their older snapshot, which is logged.
+        """
         deadline = time.monotonic() + seconds
         self.begin_stop()
         if self._thread.is_alive():
@@ -130,10 +133,10 @@ class Keeper:
         self._keep_checkpoints()
 
     def _save_meanwhile(self, indexes: Indexes) -> None:
-        """Save what is due of the sets that are ready, while others are made ready.
+        """Save ready sets that are due, while others are made ready.
 
-        Does nothing where the last time was a moment ago. A set that is not ready stays as it
-        was saved: its snapshot may be whole, and the next one would not be.
+        Do nothing shortly after the last call. A set that is not ready is not saved: its present
+        snapshot may be whole, and a new one would not be.
         """
         began = time.monotonic()
         if began < self._save_meanwhile_at:
@@ -147,7 +150,7 @@ class Keeper:
         self._save_meanwhile_at = time.monotonic() + pause
 
     def _due_of(self, index: VectorIndex, *, only_ready: bool = False) -> list[SetKey]:
-        """Return the sets of an index that are to be saved now."""
+        """Return the keys of the sets of an index that are to be saved now."""
         unsaved = index.unsaved()
         if only_ready:
             unsaved = {key: changes for key, changes in unsaved.items() if index.is_ready(key)}

@@ -1,4 +1,4 @@
-"""A fair read-write lock for threads. Knows nothing of what it guards."""
+"""A fair read-write lock for threads."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from contextlib import contextmanager
 
 
 class ReadWriteLock:
-    """Many readers or one writer, and neither side can starve the other.
+    """A lock for many readers or one writer, where neither side can starve the other.
 
-    Writers go in the order of their arrival. A reader that comes while a writer
-    is at work or waits is let in with all other waiting readers as soon as the
-    writer at the head is done, before the next one: it waits for one writer at
-    most. A writer waits for the readers that are in, and for the writers and
-    the batches of readers before it, never for readers that come later.
+    Writers get the lock in the order of their arrival. A reader that arrives while a writer works
+    or waits gets it together with all other waiting readers after that first writer, before the
+    next one: it waits for one writer at most. A writer waits for the present readers, and for the
+    writers and the batches of readers before it, never for readers that arrive later.
 
-    Not reentrant: a thread that holds it and asks again waits for itself.
+    Not reentrant: a thread that holds it and asks again deadlocks.
     """
 
     def __init__(self) -> None:
@@ -28,13 +27,13 @@ class ReadWriteLock:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Hold the lock together with other readers."""
+        """Hold the lock as a reader, together with others."""
         with self._changed:
             if self._next_ticket == self._finished_writers:
                 self._readers += 1
             else:
-                # The writer that finishes next counts the waiting readers in, so
-                # that no writer can slip in before they wake.
+                # The writer that finishes next adds the waiting readers to those that hold the
+                # lock, so that no other writer gets it before they wake.
                 self._waiting_readers += 1
                 arrival = self._finished_writers
                 self._changed.wait_for(lambda: self._finished_writers > arrival)
@@ -48,7 +47,7 @@ class ReadWriteLock:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the lock alone."""
+        """Hold the lock as the only thread."""
         with self._changed:
             ticket = self._next_ticket
             self._next_ticket += 1

@@ -1,4 +1,4 @@
-"""What an index is built with. Knows nothing of where the values come from."""
+"""The parameters of an index."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """The shape and the tuning of an index; every value is a positive integer."""
+    """The shape and the tuning of an index; every value must be 1 or more, else ValueError."""
 
+    #: Numbers in a vector.
     dimensions: int
-    """Numbers in a vector."""
 
+    #: The most vectors in a shard, marked ones included; then the set opens a new shard.
     shard_capacity: int
-    """Vectors in a shard, marked ones included, before the set opens a new one."""
 
+    #: Vectors added while a write lock is held; a search waits for that many at most.
     vectors_per_write: int = 8
-    """Vectors added under one hold of a write lock; a search waits for that many at most."""
 
+    #: Links of a vector in the graph (M of the HNSW paper, arXiv:1603.09320).
     m: int = 16
-    """Links of a vector in the graph (M of the HNSW paper, arXiv:1603.09320)."""
 
+    #: Candidates considered when a vector is added (efConstruction of the paper).
     ef_construction: int = 200
-    """Candidates weighed while a vector is linked in."""
 
+    #: The least candidates considered by a search (ef); twice its k if that is more.
     ef_floor: int = 100
-    """Candidates weighed by a search, at least; it weighs twice its k where that is more."""
 
+    #: A shard of so many vectors or fewer, marked ones included, is searched exactly.
     exact_up_to: int = 2_000
-    """A shard of so many vectors or fewer, marked ones included, is searched exactly."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,9 +1,9 @@
-"""The sets of an index by key, and beside them small tables of those that need work.
+"""The sets of an index by key, and small tables of those that need work.
 
-A look of the keeper and a search cost by what they are about, however many sets there are:
-a set tells the table of every change, and the table keeps in mind which sets are not ready,
-in memory, changed since they were last seen to be saved, or marked since they were last
-seen to need no compaction.
+The cost of a search or of a round of the keeper does not depend on how many sets there are. A set
+reports every change to the table, which tracks the sets that are not ready, that are loaded, that
+changed since they were last found saved, and that had labels marked since they were last found
+to need no compaction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SetTable:
-    """Sets by generation and key. Safe for several threads; its lock is the last one taken."""
+    """Sets by generation and key. Thread-safe; no other lock is taken while its lock is held."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,14 +27,14 @@ class SetTable:
         self._dropped: set[str] = set()
         self._count = 0
         self._not_ready: dict[SetKey, VectorSet] = {}
-        # Bytes by key, the set that was used longest ago first.
+        # Bytes by key, in the order of the last use, oldest first.
         self._loaded: dict[SetKey, int] = {}
         self._memory_bytes = 0
-        # When they were last told of, as a number that grows with each telling.
+        # A number for each report, which grows, and the last report of each set.
         self._told = 0
         self._unsaved: dict[SetKey, int] = {}
         self._marked: dict[SetKey, int] = {}
-        # One for all sets: a method that is looked up anew is another object.
+        # One bound method for all sets: each look-up would make another object.
         self._on_change = self._note
 
     def __len__(self) -> int:
@@ -48,23 +48,26 @@ class SetTable:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of all sets together, as each said when it last changed."""
+        """The memory of all sets in bytes, as each reported at its last change."""
         return self._memory_bytes
 
     def find(self, key: SetKey) -> VectorSet | None:
-        """Return a set, None where there is none."""
+        """Return a set, None if there is none."""
         with self._lock:
             return self._by_generation.get(key.generation, {}).get(key)
 
     def use(self, key: SetKey) -> VectorSet | None:
-        """Return a set, None where there is none, and make it the one that was used last."""
+        """Return a set and note its use; None if there is none."""
         with self._lock:
             if key in self._loaded:
                 self._loaded[key] = self._loaded.pop(key)
             return self._by_generation.get(key.generation, {}).get(key)
 
     def use_or_open(self, key: SetKey, make: Callable[[], VectorSet]) -> VectorSet | None:
-        """Return a set as `use` does, made by `make` if need be; None in a dropped generation."""
+        """Return a set as `use` does, made by `make` if it is missing.
+
+        Return None if its generation was dropped for ever.
+        """
         with self._lock:
             if key.generation in self._dropped:
                 return None
@@ -79,7 +82,7 @@ class SetTable:
             return of_generation[key]
 
     def drop(self, generation: str, *, for_ever: bool) -> dict[SetKey, VectorSet]:
-        """Take all sets of a generation out, and return them; no more are opened if `for_ever`."""
+        """Remove and return all sets of a generation; `for_ever` also prevents new ones."""
         with self._lock:
             if for_ever:
                 self._dropped.add(generation)
@@ -97,12 +100,12 @@ class SetTable:
             return set(self._by_generation)
 
     def of_generation(self, generation: str) -> list[SetKey]:
-        """Return the keys of a generation's sets."""
+        """Return the keys of the sets of a generation, [] if it has none."""
         with self._lock:
             return list(self._by_generation.get(generation, ()))
 
     def all(self) -> dict[SetKey, VectorSet]:
-        """Return all sets; costs by how many there are."""
+        """Return all sets; the cost grows with their number."""
         with self._lock:
             return {key: one for sets in self._by_generation.values() for key, one in sets.items()}
 
@@ -112,18 +115,18 @@ class SetTable:
             return list(self._not_ready)
 
     def not_ready_of(self, generation: str) -> list[SetKey]:
-        """Return the keys of a generation's sets that are not ready."""
+        """Return the keys of the sets of a generation that are not ready."""
         with self._lock:
             sets = self._by_generation.get(generation, {})
             return [key for key, vector_set in sets.items() if not vector_set.ready]
 
     def loaded(self) -> list[SetKey]:
-        """Return the keys of the sets that take memory, the one used longest ago first."""
+        """Return the keys of the sets that take memory, least recently used first."""
         with self._lock:
             return list(self._loaded)
 
     def unsaved(self) -> dict[SetKey, int]:
-        """Return the sets with changes since their last snapshot, and how many changes."""
+        """Return the count of changes of each set since its snapshot; sets without are left out."""
         counts: dict[SetKey, int] = {}
         for key, vector_set, told in self._told_of(self._unsaved):
             changes = vector_set.unsaved_changes
@@ -134,18 +137,18 @@ class SetTable:
         return counts
 
     def marked(self) -> list[tuple[SetKey, VectorSet, int]]:
-        """Return the sets to look at for compaction, each with a number for `settle_marked`."""
+        """Return the sets to examine for compaction, each with a number for `settle_marked`."""
         return self._told_of(self._marked)
 
     def settle_marked(self, key: SetKey, told: int) -> None:
-        """Take a set off the list of `marked`, unless it was told of again since."""
+        """Remove a set from `marked`, unless it has reported a change since."""
         self._settle(self._marked, key, told)
 
     def _note(self, vector_set: VectorSet) -> None:
-        """Take note of a change of a set, after it was made."""
+        """Update the tables after a change of a set."""
         key = vector_set.key
         with self._lock:
-            # One that was dropped may still be at work on its last change.
+            # A set that was dropped may still end a change.
             if self._by_generation.get(key.generation, {}).get(key) is vector_set:
                 self._file(vector_set)
 
@@ -172,7 +175,7 @@ class SetTable:
             return [(key, self[key], told) for key, told in table.items()]
 
     def _settle(self, table: dict[SetKey, int], key: SetKey, told: int) -> None:
-        # A change between the look and here was told of after it was made, with another number.
+        # A change since then was reported with another number.
         with self._lock:
             if table.get(key) == told:
                 del table[key]

@@ -1,12 +1,9 @@
 """A shard with a graph: one hnswlib index with its lock and its labels.
 
-The only module that knows hnswlib.
-
-hnswlib may be searched by many threads and added to by many, but not both at
-once; resizing and marking bear no company at all. Here a read-write lock stands
-between. The space is "cosine": hnswlib then normalises its own copy of each
-vector, so the answer is the true cosine even for a vector whose norm is off by
-what rounding to half precision leaves; the inner product would be off with it.
+This is the only module that uses hnswlib, which allows concurrent searches and concurrent
+additions, but not both at once; resizing and marking need exclusive access. So a read-write lock
+guards it. The space is "cosine": hnswlib then normalises its own copy of each vector, so the
+answer is the true cosine even if rounding to half precision changed the norm of a vector.
 """
 
 from __future__ import annotations
@@ -31,31 +28,31 @@ if TYPE_CHECKING:
 
     from indexer.hnsw.options import IndexOptions
 
+#: Vectors that a new shard reserves memory for.
 FIRST_SIZE = 256
-"""Vectors that a new shard has memory for."""
 
+#: Vectors added or read back in one call of hnswlib, which holds the interpreter lock meanwhile.
 VECTORS_PER_PIECE = 256
-"""Vectors put into a new graph at a time, or read back, when hnswlib holds the interpreter lock."""
 
+#: A part of hnswlib's error message if it found fewer neighbours than requested.
 TOO_FEW_FOUND = "2D array"
-"""Part of the message by which hnswlib says that it found fewer neighbours than asked for."""
 
+#: Bytes of the locks of an hnswlib index, however few vectors it has.
 BYTES_AT_BIRTH = 2_600_000
-"""Locks of a new hnswlib index, however few vectors it holds."""
 
+#: Bytes for each vector of labels, locks, upper links and Python sets; measured, not exact.
 BYTES_BESIDE_VECTOR = 220
-"""Labels, locks, upper links and Python's own sets, a vector; measured, not exact."""
 
 logger = logging.getLogger(__name__)
 
 
 class ShardFileError(Exception):
-    """A file does not hold the shard that it should hold."""
+    """A file is not that of the expected shard."""
 
 
 @dataclass(frozen=True)
 class FrozenShard:
-    """What a shard is at the moment in which nothing changes it."""
+    """The state of a shard while nothing may change it; `save` writes it to a file."""
 
     changes: int
     live: int
@@ -68,7 +65,7 @@ class Shard:
     """Vectors under labels that are never used again; a vector never changes."""
 
     def __init__(self, options: IndexOptions, size: int = FIRST_SIZE) -> None:
-        """`size` is how many vectors there is memory for at first."""
+        """Take the number of vectors to reserve memory for."""
         self._options = options
         self._lock = ReadWriteLock()
         self._live: set[int] = set()
@@ -83,10 +80,11 @@ class Shard:
 
     @classmethod
     def load(cls, options: IndexOptions, path: Path, live: int, deleted: Collection[int]) -> Shard:
-        """Return the shard that a file holds, with so many live labels and these marked ones.
+        """Return the shard in a file, with `live` live labels and `deleted` marked ones.
 
-        hnswlib believes what it reads: the file must be known to be whole. Holds the
-        interpreter lock, about a second for 500 MB. Raises ShardFileError.
+        hnswlib does not check what it reads, so the caller has checked the file for damage.
+        Holds the interpreter lock, about a second for 500 MB. Raises ShardFileError if hnswlib
+        can't read the file, or if it has other labels.
         """
         shard = cls(options, size=1)
         index = hnswlib.Index(space="cosine", dim=options.dimensions)
@@ -101,15 +99,15 @@ class Shard:
             raise ShardFileError(f"{path.name} holds other labels than its record says")
         shard._index = index
         shard._size = index.get_max_elements()
-        # A file keeps no ef: without this the index would search with its default of 10.
+        # A file does not contain ef: without this the index would use its default of 10.
         index.set_ef(options.ef_floor)
         return shard
 
     @classmethod
     def of_rows(cls, options: IndexOptions, rows: Rows) -> Shard:
-        """Return a shard with a graph of the rows of one without; marked ones stay marked.
+        """Return a shard with a graph of the rows of an exact shard; marked ones stay marked.
 
-        Takes 0.4 s of a processor for 2,000 vectors of 256 numbers, 1 s with 1,280.
+        Takes 0.4 s of a processor for 2,000 vectors of 256 numbers, 1 s for 1,280 numbers.
         """
         shard = cls(options, rows.total + FIRST_SIZE)
         labels = rows.labels[: rows.total].tolist()
@@ -124,7 +122,7 @@ class Shard:
         exact = ExactShard(self._options)
         with self._lock.writing():
             labels, marked = [*self._live, *self._deleted], list(self._deleted)
-            # hnswlib reads no vector back that is marked.
+            # hnswlib does not read back a vector that is marked.
             for label in marked:
                 self._index.unmark_deleted(label)
             if labels:
@@ -142,7 +140,7 @@ class Shard:
 
     @property
     def deleted_count(self) -> int:
-        """How many vectors are marked as deleted and still take their place."""
+        """How many vectors are marked as deleted and still take memory."""
         return len(self._deleted)
 
     @property
@@ -152,7 +150,7 @@ class Shard:
 
     @property
     def size(self) -> int:
-        """How many vectors there is memory for at the moment."""
+        """How many vectors memory is reserved for."""
         return self._size
 
     @property
@@ -162,7 +160,7 @@ class Shard:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory the shard takes."""
+        """The approximate memory of the shard in bytes."""
         numbers = self._options.dimensions + 2 * self._options.m
         return BYTES_AT_BIRTH + self._count * (4 * numbers + BYTES_BESIDE_VECTOR)
 
@@ -171,14 +169,14 @@ class Shard:
         return label in self._live
 
     def live_labels(self) -> set[int]:
-        """Return the labels that a search can find at this moment."""
+        """Return the labels that a search can find."""
         with self._lock.reading():
             return set(self._live)
 
     def read(self, labels: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
-        """Return those among `labels` that are live, and their vectors (n, dimensions).
+        """Return the live labels among `labels`, and their vectors (n, dimensions).
 
-        The vectors have the norm 1, whatever norm they were added with.
+        The vectors have norm 1, whatever norm they were added with.
         """
         with self._lock.reading():
             live = [label for label in labels if label in self._live]
@@ -188,10 +186,10 @@ class Shard:
 
     @contextmanager
     def frozen(self) -> Iterator[FrozenShard]:
-        """Keep the shard as it is, searches aside, while a child is forked that will save it.
+        """Block changes, but not searches, while a child that saves the shard is forked.
 
-        Its `save` takes no lock, holds the interpreter lock, and reports no fault of the
-        disk: the size of the file tells.
+        `save` of the value takes no lock, holds the interpreter lock, and reports no fault of
+        the disk, which only shows in the size of the file.
         """
         with self._lock.reading():
             yield FrozenShard(
@@ -203,19 +201,18 @@ class Shard:
             )
 
     def knows(self, label: int) -> bool:
-        """Return whether the label was ever added, marked since or not."""
+        """Return whether the label was added, marked as deleted or not."""
         return label in self._live or label in self._deleted
 
     def known(self, labels: Collection[int]) -> set[int]:
-        """Return those among `labels` that were ever added, marked since or not."""
+        """Return the labels among `labels` that were added, marked as deleted or not."""
         return {label for label in labels if self.knows(label)}
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors (n, dimensions) under one write lock and give how many were new.
+        """Add vectors (n, dimensions) under one write lock, and return how many were new.
 
-        A label that the shard knows is skipped, a marked one too. Raises
-        ValueError, with nothing added, for bad labels or vectors or if there is
-        no room.
+        Labels that the shard knows are skipped, marked ones too. Raises ValueError, with nothing
+        added, for invalid labels or vectors, or if there is no room.
         """
         check_additions(labels, vectors, self._options.dimensions)
         with self._lock.writing():
@@ -238,22 +235,22 @@ class Shard:
             return len(places)
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
-        """Hide labels from every later search and give how many were live until now.
+        """Hide labels from later searches, and return how many were live.
 
-        Labels that are marked already, or were never added, change nothing.
+        Labels that are marked already or unknown are ignored.
         """
         with self._lock.writing():
             live = self._live.intersection(labels)
             for label in live:
                 self._index.mark_deleted(label)
-                # In this order, so that `knows`, which takes no lock, holds throughout.
+                # In this order, so that `knows`, which takes no lock, is true throughout.
                 self._deleted.add(label)
                 self._live.discard(label)
             self._changes += len(live)
             return len(live)
 
     def revive(self, labels: Sequence[int]) -> set[int]:
-        """Make marked labels findable again, with the vectors they had; give which they were."""
+        """Make marked labels findable again with their vectors; return which ones were marked."""
         with self._lock.writing():
             marked = self._deleted.intersection(labels)
             for label in marked:
@@ -266,8 +263,9 @@ class Shard:
     def search(self, vectors: NDArray[np.float32], k: int) -> Neighbours:
         """Return the nearest live labels of each vector (q, dimensions), nearest first.
 
-        Both arrays are (q, n), n the smaller of `k` and the live count. Raises
-        ValueError for bad vectors or a k under 1.
+        Both arrays are (q, n), with n the smaller of `k` and the live count. The search is exact
+        up to `exact_up_to` vectors, else approximate. Raises ValueError for invalid vectors or a
+        `k` below 1.
         """
         check_query(vectors, k, self._options.dimensions)
         with self._lock.reading():
@@ -281,8 +279,8 @@ class Shard:
             except RuntimeError as error:
                 if TOO_FEW_FOUND not in str(error):
                     raise
-                # hnswlib stops short of its breadth only where the rest of the
-                # graph is out of reach, so a greater breadth finds no more.
+                # hnswlib returns fewer only if the rest of the graph can't be reached, so
+                # requesting more finds no more.
                 logger.warning("a graph of %d vectors fell apart: searched exactly", self._count)
                 return self._search_exactly(vectors, wanted)
         similarities = np.clip(1.0 - distances[:, :wanted], -1.0, 1.0).astype(np.float32)
@@ -293,12 +291,12 @@ class Shard:
         return len(self._live) + len(self._deleted)
 
     def _breadth(self, k: int) -> int:
-        """Return how many neighbours to ask hnswlib for, so as to find `k` good ones.
+        """Return how many neighbours to request from hnswlib in order to find `k` good ones.
 
-        It weighs the greater of its ef and of what it is asked for, and ef is
-        shared by all searches of an index. Asking for more than is needed widens
-        this search alone. A small shard is asked for all that lives: then either
-        the list is complete, which is exact, or hnswlib says that it is not.
+        It considers the greater of its ef, which all searches of an index share, and of the
+        number requested. So requesting more than needed widens this search only. Of a small
+        shard all live labels are requested: either the list is complete, which is exact, or
+        hnswlib raises.
         """
         live = len(self._live)
         if self._count <= self._options.exact_up_to:
@@ -313,7 +311,7 @@ class Shard:
             self._size = size
 
     def _search_exactly(self, vectors: NDArray[np.float32], wanted: int) -> Neighbours:
-        """Compare with every live vector; slow, since hnswlib reads back at 0.1 ms a vector."""
+        """Compare with every live vector; slow, since reading one back takes hnswlib 0.1 ms."""
         queries = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         live = np.fromiter(self._live, np.int64, len(self._live))
         best_labels, best_similarities = no_neighbours(len(vectors))
@@ -328,5 +326,5 @@ class Shard:
         return Neighbours(best_labels, np.clip(best_similarities, -1.0, 1.0))
 
 
+#: A shard with a graph, for many vectors, or without, for few; a set may have both kinds.
 AnyShard = Shard | ExactShard
-"""Many vectors have a graph, few have none; a set may hold both kinds."""

@@ -1,7 +1,7 @@
-"""One set of vectors: its shards, filled one after the other. Knows nothing of other sets.
+"""One set of vectors: its shards, which are filled one after the other.
 
-A set may be out of memory, with all that it holds in a snapshot; its next use loads it. It is
-ready once it is known to hold all that it should; until then it is changed, but not searched.
+A set may be unloaded, with all of its data in a snapshot; its next use loads it. It is ready once
+it has everything that the rows say; until then it can be changed, but not searched.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from indexer.key import SetKey
     from indexer.neighbours import Neighbours
 
+#: Labels marked while the locks are held, for about a millisecond.
 MARKS_PER_WRITE = 1_000
-"""Labels marked under one hold of the locks: about a millisecond."""
 
-#: The steady clock that goes on while the machine sleeps, where the system has one.
+#: A monotonic clock that runs while the machine sleeps, if the system has one.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SetNotReadyError(Exception):
-    """A search needs a set that is not ready yet; a later one will find it so."""
+    """A search needs a set that is not ready yet; it may be repeated later."""
 
 
 class VectorSet:
-    """Shards that are searched together; what changes them goes one at a time."""
+    """Shards that are searched together; changes of them run one at a time."""
 
     __slots__ = (
         "_changed_at",
@@ -67,7 +67,7 @@ class VectorSet:
         manifest: Manifest | None = None,
         ready: bool = True,
     ) -> None:
-        """With a `manifest` it is out of memory at first; without `snapshots` it stays in."""
+        """Make a set, unloaded if it has a `manifest`; without `snapshots` it is never unloaded."""
         self.key = key
         self._options = options
         self._changing = threading.Lock()
@@ -75,19 +75,19 @@ class VectorSet:
         self._snapshots = snapshots
         self._manifest = manifest
         self._saved: dict[AnyShard, tuple[int, ShardRecord]] = {}
-        # Replaced as a whole, so that a search that holds it sees one state; None: not loaded.
+        # Replaced as a whole, so that a search sees one state; None if not loaded.
         self._shards: tuple[AnyShard, ...] | None = None if manifest else ()
         self._dropped = False
         self._ready = ready
-        #: When the oldest change came that no snapshot has, by the steady clock.
+        #: When the oldest change without a snapshot was made, by the steady clock.
         self._changed_at = 0.0
         self.on_change: Callable[[VectorSet], None] = lambda _: None
         self.used_at = self.save_again_at = time.monotonic()
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add checked vectors in pieces of `vectors_per_write`; give how many were new.
+        """Add checked vectors in pieces of `vectors_per_write`, and return how many were new.
 
-        When it returns, a search finds every label that was not marked as deleted.
+        Labels that the set knows are skipped. On return, a search finds every new label.
         """
         added = 0
         for piece in _pieces(len(labels), self._options.vectors_per_write):
@@ -96,7 +96,7 @@ class VectorSet:
         return added
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
-        """Hide labels from every later search; give how many of them the set never saw."""
+        """Hide labels from later searches, and return how many of them the set does not know."""
         distinct = list(dict.fromkeys(labels))
         unknown = 0
         for piece in _pieces(len(distinct), MARKS_PER_WRITE):
@@ -112,7 +112,7 @@ class VectorSet:
         return unknown
 
     def revive(self, labels: Sequence[int]) -> set[int]:
-        """Make those among `labels` findable again that were marked; give which they were."""
+        """Make marked labels findable again with their vectors; return which ones were marked."""
         revived: set[int] = set()
         for piece in _pieces(len(labels), MARKS_PER_WRITE):
             with self._loaded() as shards:
@@ -124,18 +124,18 @@ class VectorSet:
     def search(
         self, vectors: NDArray[np.float32], k: int, patience: float = -1.0
     ) -> list[Neighbours]:
-        """Return each shard's answer, arrays of (q, up to k), see `Shard.search`.
+        """Return the answer of each shard, arrays of (q, up to k), see `Shard.search`.
 
-        Where the set is out of memory the search loads it, or waits up to `patience`
-        seconds for another thread that changes or loads it; for ever below 0. Raises
-        SetNotReadyError.
+        If the set is unloaded, the search loads it, or waits up to `patience` seconds for another
+        thread that loads or changes it; without a limit if that is below 0. Raises
+        SetNotReadyError if the set is not ready or that time is over.
         """
         self.used_at = time.monotonic()
         shards = self._shards
         if self.ready and shards is None:
             with self._loaded(patience) as loaded:
                 shards = loaded
-        # Asked again, since loading may have found the snapshot damaged.
+        # Checked again, since loading may have found the snapshot damaged.
         if not self.ready or shards is None:
             raise SetNotReadyError
         return [shard.search(vectors, k) for shard in shards]
@@ -146,17 +146,17 @@ class VectorSet:
             return any(shard.contains(label) for shard in shards)
 
     def live_labels(self) -> set[int]:
-        """Return the labels of this moment that a search can find once the set is ready."""
+        """Return the labels that a search can find once the set is ready."""
         with self._loaded() as shards:
             return set[int]().union(*(shard.live_labels() for shard in shards))
 
     def known(self, labels: Sequence[int]) -> set[int]:
-        """Return those among `labels` that were ever added, marked since or not."""
+        """Return the labels among `labels` that were added, marked as deleted or not."""
         with self._loaded() as shards:
             return set[int]().union(*(shard.known(labels) for shard in shards))
 
     def statistics(self) -> SetStatistics:
-        """Return the size of the set at this moment; what is out of memory stays there."""
+        """Return the size of the set, without loading it."""
         shards, manifest = self._shards, self._manifest
         if shards is None:
             records = manifest.shards if manifest else ()
@@ -172,14 +172,14 @@ class VectorSet:
         )
 
     def state(self) -> SetState:
-        """Return what there is to know of the set."""
+        """Return the state of the set for monitoring, without loading it."""
         manifest = self._manifest
         age = None if manifest is None else max(0.0, time.time() - manifest.written_at)
         return SetState(*self.statistics(), self.ready, self._shards is not None, age)
 
     @property
     def ready(self) -> bool:
-        """Whether the set is known to hold all that it should."""
+        """Whether the set has everything that the rows say, so that it may be searched."""
         return self._ready
 
     @ready.setter
@@ -187,29 +187,32 @@ class VectorSet:
         was_filled = ready and not self._ready
         self._ready = ready
         if was_filled and self.unsaved_changes:
-            # What filled it may be of any age.
+            # The changes that filled it may be of any age.
             self._changed_at = float("-inf")
         self.on_change(self)
 
     @property
     def _snapshot(self) -> SetSnapshot | None:
-        # Made when it is needed: kept, it would take more memory than the set itself.
+        # Made when needed: keeping it would take more memory than the set itself.
         return None if self._snapshots is None else self._snapshots.of(self.key)
 
     @property
     def saved_as(self) -> str | None:
-        """The name of the folder of its snapshot, None where it has none."""
+        """The folder name of the snapshot of this set, None if it has none."""
         snapshots = self._snapshots if self._manifest else None
         return None if snapshots is None else snapshots.name_of(self.key)
 
     @property
     def has_whole_snapshot(self) -> bool:
-        """Whether the set held all that it should when it was saved."""
+        """Whether the set has a snapshot that was saved while it was ready."""
         return self._manifest is not None and self._manifest.is_whole
 
     @property
     def unsaved_seconds(self) -> float:
-        """The age of the oldest change that no snapshot has; infinite where it is not known."""
+        """The age of the oldest change without a snapshot in seconds; 0 if there is none.
+
+        It is infinite if it is not known.
+        """
         return max(0.0, _steady() - self._changed_at) if self.unsaved_changes else 0.0
 
     @property
@@ -224,12 +227,12 @@ class VectorSet:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory the set takes at this moment."""
+        """The approximate memory of the set in bytes, 0 if it is unloaded."""
         return sum(shard.memory_bytes for shard in self._shards or ())
 
     @property
     def unsaved_changes(self) -> int:
-        """How many labels were added or marked, or shards built anew, since the last snapshot."""
+        """How many labels were added or marked, or shards rebuilt, since the last snapshot."""
         shards = self._shards
         if shards is None or self._snapshots is None:
             return 0
@@ -244,9 +247,10 @@ class VectorSet:
         )
 
     def save(self, seconds: float) -> None:
-        """Bring the snapshot up to this moment, within `seconds` for each shard.
+        """Save the shards that changed since the last snapshot, within `seconds` for each.
 
-        Raises SnapshotError; the snapshot before is still good then.
+        Raises SnapshotError, after which the previous snapshot is still valid, and OSError if the
+        new one may not survive a power cut.
         """
         with self._saving:
             if self._snapshot is None or self._dropped or not self.unsaved_changes:
@@ -274,7 +278,7 @@ class VectorSet:
             self._changed_at = began
 
     def unload(self) -> bool:
-        """Take the set out of memory; False where its snapshot is behind, or it is not ready."""
+        """Unload the set; return False if it has unsaved changes, or is not ready."""
         with self._saving, self._changing:
             if self._manifest is None or not self.ready or self.unsaved_changes:
                 return False
@@ -284,7 +288,7 @@ class VectorSet:
         return True
 
     def drop(self) -> None:
-        """Empty the set for ever, and remove its snapshot."""
+        """Empty the set, ignore later additions, and remove its snapshot."""
         self._dropped = True
         with self._changing:
             self._shards = ()
@@ -295,9 +299,9 @@ class VectorSet:
                 self._snapshot.remove()
 
     def compact(self, share: float, stopping: threading.Event) -> int:
-        """Build those shards anew of which more than `share` is marked; give how many.
+        """Rebuild the shards of which more than `share` is marked, and return how many.
 
-        Adds, marks and searches go on meanwhile. A shard of which nothing lives goes away.
+        The set can be changed and searched meanwhile. A shard without live labels is removed.
         """
         done = 0
         for shard in self._shards or ():
@@ -315,13 +319,16 @@ class VectorSet:
         return done
 
     def _note_change(self) -> None:
-        """Take note of the time before a change, unless one is waiting to be saved already."""
+        """Note the time before a change, unless there are unsaved changes already."""
         if not self.unsaved_changes:
             self._changed_at = _steady()
 
     @contextmanager
     def _loaded(self, patience: float = -1.0) -> Iterator[tuple[AnyShard, ...]]:
-        """Hold the right to change the set, and give its shards; see `search`."""
+        """Load the set, hold the lock of its changes, and yield its shards.
+
+        Raises SetNotReadyError if the lock is not free within `patience` seconds, see `search`.
+        """
         if not self._changing.acquire(timeout=patience):
             raise SetNotReadyError
         try:
@@ -366,9 +373,9 @@ class VectorSet:
         return added
 
     def _with_graph_for(self, additions: int, shard: AnyShard) -> AnyShard:
-        """Return the shard to add to: a new one with a graph if it would be too large without.
+        """Return the shard to add to: one with a graph if an exact one would become too large.
 
-        Searches go on in the old one while the graph is built, and changes of the set wait.
+        Searches use the old shard while the graph is built; changes of the set wait.
         """
         if not isinstance(shard, ExactShard):
             return shard
@@ -380,14 +387,14 @@ class VectorSet:
         return graph
 
     def _replace(self, old: AnyShard, new: AnyShard | None) -> None:
-        """Put another shard, or none, in the place of one, unless the set has that no more."""
+        """Replace a shard by another, or remove it; do nothing if the set does not have it."""
         self._shards = tuple(
             one
             for shard in self._shards or ()
             for one in ((new,) if shard is old else (shard,))
             if one is not None
         )
-        # Or it would keep the memory of the old one.
+        # Else the dict would keep the old shard in memory.
         self._saved = {one: known for one, known in self._saved.items() if one is not old}
 
 

@@ -1,7 +1,6 @@
-"""What may enter an index: the checks of vectors and of their labels.
+"""The checks of vectors and labels before they enter an index.
 
-Knows nothing of shards. hnswlib takes NaN and wrong labels silently, so nothing
-may reach it that did not pass here.
+hnswlib accepts NaN and invalid labels silently, so everything must be checked here first.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 
+#: How far a norm may be from 1. Rounding to half precision moves it by 5e-4 at most.
 NORM_TOLERANCE = 1e-3
-"""How far a norm may be from 1. Rounding to half precision moves it by 5e-4 at most."""
 
+#: Labels are below this, so that they fit a signed 64-bit integer.
 LABEL_LIMIT = 2**63
-"""Labels are below it, so that they fit a signed 64-bit integer."""
 
 
 def check_vectors(vectors: NDArray[np.float32], dimensions: int) -> None:
-    """Pass if `vectors` is (n, dimensions), float32, finite, each of norm 1.
+    """Check that `vectors` is (n, dimensions), float32, finite, each of norm 1.
 
-    Raises ValueError, with the place of the first bad vector, if not.
+    Raises ValueError, with the position of the first invalid vector, if not.
     """
     if vectors.dtype != np.float32:
         raise ValueError(f"vectors must be float32, not {vectors.dtype}")
@@ -40,7 +39,7 @@ def check_vectors(vectors: NDArray[np.float32], dimensions: int) -> None:
 
 
 def faults_of(vectors: Mapping[int, Vector], dimensions: int) -> dict[int, str]:
-    """Return by label which of these vectors (dimensions,) may not enter an index, and why."""
+    """Return the fault of each vector (dimensions,) that is invalid, by label; {} if none is."""
     try:
         if vectors:
             check_vectors(np.stack(list(vectors.values())), dimensions)
@@ -59,7 +58,7 @@ def _fault_of(vector: Vector, dimensions: int) -> str | None:
 
 
 def check_additions(labels: Sequence[int], vectors: NDArray[np.float32], dimensions: int) -> None:
-    """Pass if there is one label, above 0 and below 2**63, for each good vector.
+    """Check that there is a label, above 0 and below 2**63, for each vector, and the vectors.
 
     Raises ValueError if not; see `check_vectors`.
     """
@@ -72,7 +71,7 @@ def check_additions(labels: Sequence[int], vectors: NDArray[np.float32], dimensi
 
 
 def check_query(vectors: NDArray[np.float32], k: int, dimensions: int) -> None:
-    """Pass if the vectors are good and `k` is 1 or more. Raises ValueError if not."""
+    """Check that the vectors are valid and `k` is 1 or more; raises ValueError if not."""
     check_vectors(vectors, dimensions)
     if k < 1:
         raise ValueError(f"k must be 1 or more, not {k}")

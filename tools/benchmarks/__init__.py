@@ -1,1 +1,1 @@
-"""Measurements on a machine at hand; nothing of the service imports them."""
+"""Benchmarks of retrieval, the index, a start and the sweeps, run by hand."""

@@ -1,7 +1,7 @@
-"""Composes pictures by cut and paste, and tells where in them each object is.
+"""Composing pictures by cut and paste, with the true box of each object.
 
-Objects come as RGBA pictures, backgrounds as RGB ones, chance as a `random.Random`: the same
-three give the same picture. Knows nothing of packages, sets or models.
+Objects are RGBA pictures, backgrounds RGB ones, and randomness a `random.Random`: the same three
+give the same picture.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from PIL import Image, ImageEnhance
 from vision.box import Box
 
 WHITE = (255, 255, 255)
-#: A pixel belongs to the object from this opacity on: fainter ones, of shadows and soft edges,
-#: are not seen in the result.
+#: The least opacity of a pixel of an object; fainter ones, of shadows and soft edges, are not
+#: visible in the result.
 LEAST_ALPHA = 64
 SHOT_SIDE = 480
 SHOT_SHARES = (0.50, 0.90)
@@ -40,26 +40,26 @@ class Scene:
 
 
 def visible_box(mask: Image.Image) -> Box:
-    """Return the box around all that is opaque in an "L" mask; an empty box where nothing is."""
+    """Return the box around the opaque pixels of an "L" mask, an empty box if there are none."""
     found = mask.point(lambda alpha: 255 if alpha >= LEAST_ALPHA else 0).getbbox()
     return Box(*(found or (0, 0, 0, 0)))
 
 
 def trimmed(cutout: Image.Image) -> Image.Image:
-    """Cut the transparent rim off an RGBA picture."""
+    """Return an RGBA picture without its transparent border."""
     box = visible_box(cutout.getchannel("A"))
     return cutout.crop((box.left, box.top, box.right, box.bottom))
 
 
 def compressed(picture: Image.Image, quality: int = POOR_QUALITY) -> Image.Image:
-    """Return the picture as it comes back from a JPEG file of that quality."""
+    """Return the picture after compression as a JPEG of that quality."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
     return Image.open(io.BytesIO(file.getvalue())).convert("RGB")
 
 
 def product_shot(cutout: Image.Image, rng: random.Random) -> Scene:
-    """Set the object on white, large, near the middle: a picture of a catalogue."""
+    """Return a product shot: the object on white, large, near the centre."""
     longer = round(rng.uniform(*SHOT_SHARES) * SHOT_SIDE)
     figure = _sized(trimmed(cutout), longer)
     spare = SHOT_SIDE - figure.width, SHOT_SIDE - figure.height
@@ -70,14 +70,14 @@ def product_shot(cutout: Image.Image, rng: random.Random) -> Scene:
 
 
 def light_query(shot: Scene, rng: random.Random) -> Scene:
-    """Crop 60 to 90% of a shot's sides, turn it up to 15 degrees, change its light, JPEG 40.
+    """Return a light query: a shot turned by up to 15 degrees, cropped, relit, as JPEG 40.
 
-    The box is around what of the object is left in the crop.
+    The crop has 60 to 90% of each side; the box is around the visible part of the object.
     """
     mask = Image.new("L", shot.picture.size)
     truth = shot.boxes[0]
     mask.paste(255, (truth.left, truth.top, truth.right, truth.bottom))
-    # A turned rectangle would be wider than the turned object, so that the mask is the object.
+    # The mask is the object, since a turned rectangle would be larger than the turned object.
     grey = shot.picture.convert("L").point(lambda light: 255 if light < 248 else 0)
     mask = Image.composite(grey, Image.new("L", mask.size), mask)
     angle = rng.uniform(-LIGHT_TURN, LIGHT_TURN)
@@ -98,9 +98,9 @@ def hard_query(
     rng: random.Random,
     shares: tuple[float, float] = HARD_SHARES,
 ) -> Scene:
-    """Set the turned object, small and anywhere, on a piece of a photo; other light, JPEG 40.
+    """Return a hard query: the object turned, small, anywhere on a photo, relit, as JPEG 40.
 
-    Its longer side has a share of the picture's shorter side between the two `shares`.
+    Its longer side is a share of the picture's shorter side, between the two `shares`.
     """
     size = (rng.randint(*HARD_SIDES), rng.randint(*HARD_SIDES))
     canvas = piece(background, size, rng)
@@ -112,9 +112,9 @@ def hard_query(
 
 
 def retaken(scene: Scene, rng: random.Random) -> Scene:
-    """Cut the first box out, turn it up to 15 degrees, half to all its size, other light, JPEG 40.
+    """Return the first box cut out, scaled to 50 to 100%, turned by up to 15 degrees, as JPEG 40.
 
-    What was beside the object within its box stays: a photograph has no mask.
+    The background within the box stays, since a photograph has no mask.
     """
     box = scene.boxes[0]
     cut = scene.picture.crop((box.left, box.top, box.right, box.bottom))
@@ -126,9 +126,9 @@ def retaken(scene: Scene, rng: random.Random) -> Scene:
 
 
 def several(cutouts: Sequence[Image.Image], background: Image.Image, rng: random.Random) -> Scene:
-    """Set up to four objects beside each other on a piece of a photo; JPEG 40.
+    """Return up to four objects beside each other on a photo, as JPEG 40.
 
-    Each has a quarter of the picture to itself, and a place in it by chance.
+    Each is at a random position in a quarter of the picture of its own.
     """
     size = (rng.randint(*HARD_SIDES), rng.randint(*HARD_SIDES))
     canvas = piece(background, size, rng)
@@ -144,7 +144,7 @@ def several(cutouts: Sequence[Image.Image], background: Image.Image, rng: random
 
 
 def piece(background: Image.Image, size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Cut a piece with the shape of `size` out of a photo, half to all of it, and scale it."""
+    """Return a random piece of a photo, 50 to 100% of it, scaled to `size`."""
     scale = min(background.width / size[0], background.height / size[1]) * rng.uniform(0.5, 1.0)
     width, height = max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
     left = rng.randint(0, background.width - width)
@@ -154,7 +154,7 @@ def piece(background: Image.Image, size: tuple[int, int], rng: random.Random) ->
 
 
 def other_hue(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """Return an RGB picture with all hues shifted by chance, the same shift everywhere."""
+    """Return an RGB picture with all hues shifted by the same random angle."""
     hue, saturation, value = picture.convert("HSV").split()
     shift = rng.randrange(256)
     hue = hue.point(lambda angle: (angle + shift) % 256)

@@ -1,7 +1,4 @@
-"""Features of the distractors, kept on disk so that a long run can be gone on with.
-
-Knows the pipeline by its interface and the folder; nothing of tables.
-"""
+"""Features of the distractors, stored on disk so that a long run can be resumed."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from tools.benchmarks import sets
 from tools.benchmarks.evaluation import DETECTED, TRUE, describe_all, gallery_features
 from vision.pipeline import Pipeline
 
-#: The whole picture is left out of the crowd: it would cost a fourth more.
+#: The kinds of boxes; not the whole picture, which would take a fourth longer.
 KINDS = (DETECTED, TRUE)
-#: What a stopped run loses at most, in pictures.
+#: Pictures in a file, which a stopped run loses at most.
 BLOCK = 100
 
 
@@ -32,10 +29,10 @@ def crowd_features(
     folder: Path,
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, sets.Features]:
-    """Return the features of the distractors, by kind of box; `folder` keeps those done.
+    """Return the features of the distractors, by kind of box; those in `folder` are reused.
 
-    Kept under the model's id and all that the pictures depend on but the code: whoever changes
-    how distractors are made empties the folder.
+    They are stored by model id and by a hash of everything that the pictures depend on, except
+    the code: empty the folder after a change of how distractors are made.
     """
     depends = repr((seed, PIL.__version__, _names(objects), _names(places)))
     key = f"{pipeline.model_id}-{hashlib.sha256(depends.encode()).hexdigest()[:12]}"
@@ -48,7 +45,7 @@ def crowd_features(
         if not path.exists():
             scenes = sets.distractors(stop, objects, places, seed, start)
             described = describe_all(pipeline, scenes, kinds=KINDS, most=1)
-            # Only a whole file gets the name.
+            # Renamed when complete, so that an interrupted write is not read.
             partial = path.with_suffix(f".{os.getpid()}")
             with partial.open("wb") as file:
                 np.savez(file, *(gallery_features(described, kind) for kind in KINDS))

@@ -1,7 +1,4 @@
-"""Runs one model over scenes, and turns what it found into the rows of a table.
-
-Knows the pipeline by its interface, and scenes; nothing of packages or of how scenes are made.
-"""
+"""Running a model over scenes, and the rows of the tables of results."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ if TYPE_CHECKING:
     from tools.benchmarks.composition import Scene
     from vision.pipeline import Pipeline
 
-#: So many boxes of a query are searched in the columns "best of three".
+#: Boxes of a query that are searched in the columns "of 3" and "searched".
 BOXES_SEARCHED = 3
-#: A box finds its object from this overlap on.
+#: The least IoU of a box that finds its object.
 FOUND = 0.5
-#: A box that has this share of the object in it covers the object.
+#: The least share of an object in a box that covers it.
 COVERS = 0.9
 
 WHOLE, DETECTED, TRUE = "whole picture", "detector", "true box"
@@ -45,10 +42,10 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Described:
-    """What a model made of one scene: for each kind of box, the boxes and their features.
+    """The output of a model for one scene: the boxes and their features, by kind of box.
 
-    A feature is of zeros where the model gives none. The times are milliseconds of processor
-    time: of the detector once, of the embedder for one box.
+    A feature is zeros if the model makes none. The times are milliseconds of CPU time: of the
+    detector for the picture, of the embedder for one box.
     """
 
     boxes: dict[str, list[Box]]
@@ -57,7 +54,7 @@ class Described:
     embedder_ms: float
 
     def searched(self) -> NDArray[np.float32]:
-        """Return what a search compares: the first three boxes, and the whole picture."""
+        """Return the features of a search: of the first three boxes, and of the whole picture."""
         return np.concatenate([self.features[DETECTED][:BOXES_SEARCHED], self.features[WHOLE]])
 
 
@@ -94,7 +91,7 @@ def describe_all(
     most: int = BOXES_SEARCHED,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Described]:
-    """Describe scenes one by one; `progress` is told how many are done."""
+    """Return the output for each scene; `progress` is called with the count of scenes done."""
     rows = []
     for number, scene in enumerate(scenes, start=1):
         rows.append(describe(pipeline, scene, kinds, most))
@@ -103,7 +100,7 @@ def describe_all(
 
 
 def gallery_features(described: Sequence[Described], kind: str) -> NDArray[np.float32]:
-    """Return one feature per picture, that of its first box: what ingestion keeps."""
+    """Return the feature of the first box of each picture, as ingestion stores it."""
     return np.stack([one.features[kind][0] for one in described])
 
 
@@ -121,7 +118,7 @@ def _line(name: str, count: int, cells: Sequence[float | None]) -> str:
 
 
 def _box_cells(boxes: Sequence[Sequence[Box]], truths: Sequence[Box]) -> list[float]:
-    """Return mean IoU, share found by the first box, by any, and share covered by the first."""
+    """Return the mean IoU, the shares found by the first and by any box, and the share covered."""
     overlaps = [
         [intersection_over_union(box, truth) for box in found]
         for found, truth in zip(boxes, truths, strict=True)
@@ -142,7 +139,7 @@ def _times(described: Sequence[Described], kind: str) -> list[float | None]:
 
 
 def shot_rows(scenes: Sequence[Scene], described: Sequence[Described]) -> list[str]:
-    """Return the lines of pictures that nothing is searched with: how good their boxes are."""
+    """Return the table rows of product shots, which only measure boxes."""
     truths = [scene.boxes[0] for scene in scenes]
     return [
         _line(
@@ -164,10 +161,10 @@ def query_rows(
     gallery: dict[str, NDArray[np.float32]],
     left_out: NDArray[np.bool_] | None = None,
 ) -> list[str]:
-    """Return the lines of queries with one object each; query i shows gallery picture i.
+    """Return the table rows of queries with one object each; query i shows gallery picture i.
 
-    Each kind of box searches the gallery that was made with the same kind. `left_out`, shape
-    (queries, gallery pictures), tells which pictures do not count for a query.
+    Each kind of box searches the gallery of the same kind. `left_out`, shape (queries, gallery
+    pictures), is true for pictures that a query ignores.
     """
 
     def ranks(features: NDArray[np.float32], images: NDArray[np.float32], place: int) -> list[int]:
@@ -205,10 +202,10 @@ def several_rows(
     products: Sequence[Sequence[int]],
     gallery: dict[str, NDArray[np.float32]],
 ) -> list[str]:
-    """Return the lines of pictures with several objects; `products` are their gallery places.
+    """Return the table rows of pictures with several objects; `products` are gallery positions.
 
-    An object's own box is that of the first three which overlaps it most, and only what that
-    box finds counts; an object that none of them overlaps is not found.
+    Of the first three boxes, the one that overlaps an object most is the object's own, and only
+    its results count. An object that none of them overlaps is not found.
     """
     lines = []
     for kind, images in gallery.items():

@@ -1,9 +1,9 @@
-"""How long searches take while the index does other work, and how soon it is ready.
+"""Measures search times while the index does other work, and how soon the index is ready.
 
     python -m tools.benchmarks.index --vectors 100000 --dimensions 128
 
-One process with threads as the index worker has them, against an embedded document
-database in a temporary folder. Prints a table; a run at the default takes some minutes.
+Runs one process with threads like the index worker, against an embedded document database in a
+temporary folder. Prints a table; a run with the defaults takes some minutes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ DELETED_SHARE = 0.25
 
 
 def clustered(count: int, dimensions: int, seed: int) -> Vectors:
-    """Return unit vectors (count, dimensions), about 20 in a cluster."""
+    """Return random vectors of norm 1 (count, dimensions), about 20 in a cluster."""
     centres = np.random.default_rng(7).standard_normal((5_000, dimensions), np.float32)
     random = np.random.default_rng(seed)
     vectors = centres[random.integers(0, len(centres), count)]
@@ -63,7 +63,7 @@ def clustered(count: int, dimensions: int, seed: int) -> Vectors:
 
 
 def row(label: int) -> ImageRow:
-    """Return the row of an image that is on its way."""
+    """Return the row of a pending image."""
     return ImageRow(
         label=label,
         collection="user/shop",
@@ -79,7 +79,7 @@ def row(label: int) -> ImageRow:
 
 
 def fill(catalog: Catalog, vectors: Vectors, first: int) -> list[ImageRow]:
-    """Write rows and features of findable images, under labels from `first` on."""
+    """Write rows and vectors of findable images with labels from `first` on; return the rows."""
     rows = [row(first + place) for place in range(len(vectors))]
     for start in range(0, len(rows), 2_000):
         page = rows[start : start + 2_000]
@@ -90,17 +90,17 @@ def fill(catalog: Catalog, vectors: Vectors, first: int) -> list[ImageRow]:
 
 
 def megabytes() -> float:
-    """Return the resident memory of this process, after what is free was given back."""
+    """Return the resident memory of this process in MB, after free memory was released."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return float(psutil.Process().memory_info().rss) / 2**20
 
 
 class Searches:
-    """Threads that search, a little apart, and how long each search took, in milliseconds.
+    """Threads that search with short pauses, and measure each search in milliseconds.
 
-    Apart, since a search of the service costs its model far more than its neighbours: without
-    a pause the threads would fight over the processors before any other work begins.
+    In the service a search spends far more time in the model than in the index. Without pauses
+    the threads would compete for the CPU even without other work.
     """
 
     def __init__(self, shards: CatalogIndex, queries: Vectors) -> None:
@@ -108,7 +108,7 @@ class Searches:
         self._queries = queries
 
     def during(self, work: Callable[[], object]) -> tuple[list[float], float]:
-        """Return the times of the searches while `work` ran, and its seconds."""
+        """Run `work`; return the times of the searches meanwhile, and the seconds it took."""
         over = threading.Event()
 
         def search(number: int) -> list[float]:
@@ -135,25 +135,25 @@ class Searches:
 
 
 def opened(catalog: Catalog, directory: Path) -> CatalogIndex:
-    """Return an index as the worker has it."""
+    """Return an index like that of the worker."""
     return CatalogIndex(lambda: catalog, 100_000, directory=directory)
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that `work` took."""
+    """Run `work`, and return the seconds it took."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def restored(shards: CatalogIndex) -> VectorIndex:
-    """Make an index ready and give what is in it."""
+    """Make an index ready, and return its only vector index."""
     (index,) = shards.restore()
     return index
 
 
 def measure_searches(shards: CatalogIndex, catalog: Catalog, count: int, dimensions: int) -> None:
-    """Print how long searches take alone and beside each kind of other work."""
+    """Print the times of searches alone, and during each kind of other work."""
     index = restored(shards)
     searches = Searches(shards, clustered(2_000, dimensions, seed=2))
     added = fill(catalog, clustered(ADDED + BURST, dimensions, seed=3), count + 1)
@@ -162,7 +162,7 @@ def measure_searches(shards: CatalogIndex, catalog: Catalog, count: int, dimensi
         end = time.monotonic() + SEARCH_SECONDS
         label = 0
         while time.monotonic() < end:
-            # A change, so that the shards are written again.
+            # A change of each shard, so that all are saved again.
             label += 1
             index.mark_deleted(KEY, range(label, count, 50_000))
             assert index.save(KEY)  # noqa: S101
@@ -196,7 +196,7 @@ def measure_searches(shards: CatalogIndex, catalog: Catalog, count: int, dimensi
 
 
 def run(count: int, dimensions: int, catalog: Catalog, directory: Path) -> None:
-    """Fill a catalogue, and print all measures."""
+    """Fill a catalogue, and print all measurements."""
     catalog.models.adopt(ModelRow(MODEL, dimensions))
     catalog.client["benchmark"]["collections"].insert_one(
         {
@@ -234,7 +234,7 @@ def run(count: int, dimensions: int, catalog: Catalog, directory: Path) -> None:
 
 
 def main() -> None:
-    """Run with the arguments of the command line."""
+    """Run the benchmark with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks.index")
     parser.add_argument("--vectors", type=int, default=100_000, help="how many")
     parser.add_argument("--dimensions", type=int, default=128, help="numbers in a vector")
@@ -250,7 +250,7 @@ def main() -> None:
                 run(
                     chosen.vectors,
                     chosen.dimensions,
-                    # Without the catalogue's indexes, which nothing here needs: it fills faster.
+                    # Without indexes of the database, which are not needed here and slow the fill.
                     catalog_of(Settings.model_validate({"mongo_database": "benchmark"}), client),
                     folder / "index",
                 )

@@ -1,4 +1,4 @@
-"""How good boxes and rankings are, as numbers. Knows of no picture, no model and no set."""
+"""Measures of boxes and of rankings."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 def area(box: Box) -> int:
-    """Return the pixels of a box; 0 where it is empty."""
+    """Return the number of pixels of a box; 0 if it is empty."""
     return max(box.right - box.left, 0) * max(box.bottom - box.top, 0)
 
 
 def shared(one: Box, other: Box) -> int:
-    """Return the pixels that lie in both boxes."""
+    """Return the number of pixels in both boxes."""
     width = min(one.right, other.right) - max(one.left, other.left)
     height = min(one.bottom, other.bottom) - max(one.top, other.top)
     return max(width, 0) * max(height, 0)
 
 
 def intersection_over_union(one: Box, other: Box) -> float:
-    """Return the shared pixels over the pixels of either, 0 to 1; 0 for two empty boxes."""
+    """Return the pixels in both boxes divided by those in either, 0 to 1; 0 for empty boxes."""
     common = shared(one, other)
     union = area(one) + area(other) - common
     return common / union if union else 0.0
 
 
 def covered(box: Box, truth: Box) -> float:
-    """Return the share of `truth` that lies in `box`, 0 to 1; 0 where `truth` is empty."""
+    """Return the share of `truth` that lies in `box`, 0 to 1; 0 if `truth` is empty."""
     whole = area(truth)
     return shared(box, truth) / whole if whole else 0.0
 
@@ -41,7 +41,7 @@ def covered(box: Box, truth: Box) -> float:
 def best_similarities(
     features: NDArray[np.float32], gallery: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return each gallery row's best cosine with any of `features`, all of length 1.
+    """Return the best cosine of each gallery row with any of `features`, all of norm 1.
 
     Shapes (boxes, dimensions) and (images, dimensions) give (images,).
     """
@@ -50,10 +50,10 @@ def best_similarities(
 
 
 def relevant_ranks(similarities: NDArray[np.float32], relevant: Sequence[int]) -> list[int]:
-    """Return the places, from 1 and in rising order, of the `relevant` images of a ranking.
+    """Return the ranks of the `relevant` images, from 1, in ascending order.
 
-    An image of equal similarity that is not relevant stands before one that is, so that a
-    model that gives the same for everything finds nothing.
+    Of equal similarities, images that are not relevant rank first, so that a model that gives
+    all pictures the same feature finds nothing.
     """
     wrong = np.ones(len(similarities), dtype=bool)
     wrong[list(relevant)] = False
@@ -70,9 +70,9 @@ def recall_at(ranks: Sequence[Sequence[int]], k: int) -> float:
 
 
 def average_precision(places: Sequence[int]) -> float:
-    """Return the mean of the precisions at each relevant image's place; 0 without any.
+    """Return the mean of the precisions at the ranks of the relevant images; 0 without any.
 
-    `places` are all relevant images' ranks, from 1, in rising order.
+    `places` are these ranks, from 1, in ascending order.
     """
     if not places:
         return 0.0

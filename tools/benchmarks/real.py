@@ -1,7 +1,6 @@
 """Real photographs with one product each, boxed by hand: the set *real*.
 
-The boxes are in `real.json`; the photographs are in Debian packages and are fetched. Knows where
-in the packages they are; nothing of models.
+The boxes are in `real.json`; the photographs are in Debian packages, which are fetched.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ BOXES = Path(__file__).with_name("real.json")
 
 @dataclass(frozen=True)
 class Photograph:
-    """What the product is, and the photograph with its true box."""
+    """The name of a product, and a photograph of it with its true box."""
 
     product: str
     scene: Scene
 
 
 def photographs(folder: Path, boxes: Path = BOXES) -> list[Photograph]:
-    """Return the photographs, as packed. Raises PackageUnavailable, also for other bytes."""
+    """Return the photographs; raises PackageUnavailable if one is missing or has other bytes."""
     found = []
     for row in json.loads(boxes.read_text(encoding="utf-8")):
         path = debian_package(row["package"], folder) / row["path"]
@@ -38,7 +37,7 @@ def photographs(folder: Path, boxes: Path = BOXES) -> list[Photograph]:
             data = path.read_bytes()
         except OSError as error:
             raise PackageUnavailable(f"{row['package']} has no {row['path']}") from error
-        # Some lie one after another in a container without compression.
+        # Some are concatenated in one file without compression.
         start = row.get("offset", 0)
         data = data[start : start + row.get("length", len(data))]
         if hashlib.sha256(data).hexdigest() != row["sha256"]:

@@ -1,11 +1,11 @@
-"""How well products are found: boxes, ranks and times of the model that the settings name.
+"""Measures retrieval: boxes, ranks and times of the model that the settings name.
 
     python -m tools.benchmarks.retrieval
     python -m tools.benchmarks.retrieval --sets photos --crowd 20000
 
-The sets are made of packages that are fetched into a cache folder, since their licence keeps
-them out of the repository. The same packages and the same seed give the same pictures. Prints
-a table per set; ends with 69 (EX_UNAVAILABLE of sysexits.h) where a package cannot be had.
+The sets are made of packages that are fetched into a cache folder, since their licences keep them
+out of the repository. The same packages and seed give the same pictures. Prints a table for each
+set; exits with 69 (EX_UNAVAILABLE of sysexits.h) if a package is unavailable.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ OBJECTS_TOGETHER = 3
 
 
 class Measured:
-    """One set's objects and, made when they are first asked for, its pictures."""
+    """The objects and the gallery of a set, and its queries, which are made when needed."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Measured:
         )
 
     def hard(self) -> tuple[list[Scene], list[Described]]:
-        """Return the hard queries, one per product, and what the model made of them."""
+        """Return the hard queries, one per product, and the model's output for them."""
         if self._hard is None:
             scenes = []
             for one in self.objects:
@@ -109,7 +109,7 @@ class Measured:
         return self._hard
 
     def print_single(self) -> None:
-        """Print the tables of the gallery's boxes and of each grade of queries."""
+        """Print the tables of the gallery's boxes, and of light, hard and small queries."""
         show("on white", shot_rows(self.shots, self.described))
         light = [
             light_query(shot, self._chance("light", one.name))
@@ -125,7 +125,7 @@ class Measured:
         show("small", query_rows(small, self._described("small", small), self.gallery))
 
     def print_several(self) -> None:
-        """Print the table of pictures with three products each; each product comes twice."""
+        """Print the table of pictures with three products each; each product is in two."""
         scenes, products = [], []
         for turn in range(2):
             order = list(range(len(self.objects)))
@@ -140,10 +140,10 @@ class Measured:
         show("several, three products", several_rows(scenes, described, products, self.gallery))
 
     def print_crowd(self, crowd: dict[str, sets.Features]) -> None:
-        """Print the tables of the hard queries in a gallery with distractors behind.
+        """Print the tables of the hard queries in a gallery with distractors.
 
-        In one all of them count. In the other those do not that show the very photo or painting
-        which the query shows: they are what a search with that query ought to find.
+        In the first table all distractors count. In the second, those with the same background
+        as the query are ignored, since a search with that query rightly finds them.
         """
         gallery = {
             kind: np.concatenate([self.gallery[kind], features]) for kind, features in crowd.items()
@@ -154,7 +154,7 @@ class Measured:
         show(f"hard, crowd of {count}", query_rows(*self.hard(), gallery))
         left_out = np.zeros((len(self.objects), len(self.objects) + count), dtype=bool)
         for row, one in zip(left_out, self.objects, strict=True):
-            # The first thing that a hard query's chance decides.
+            # The background is the first random choice of a hard query.
             row[len(self.objects) :] = grounds == self._ground(self._chance("hard", one.name)).name
         least = count - int(left_out.sum(axis=1).max())
         show(
@@ -169,7 +169,7 @@ def print_real(
     behind: dict[str, sets.Features],
     seed: int,
 ) -> None:
-    """Print the table of real photographs; `behind` are other pictures of the gallery."""
+    """Print the table of real photographs; `behind` has the features of the rest of the gallery."""
     scenes = [one.scene for one in photographs]
     shots = [
         retaken(scene, random.Random(f"{seed} real {number}"))
@@ -186,12 +186,12 @@ def print_real(
 
 
 def show(title: str, lines: Sequence[str]) -> None:
-    """Print one table."""
+    """Print a table with a title."""
     print(f"\n{title}\n{HEADER}", *lines, sep="\n", flush=True)
 
 
 def progress(words: str) -> Callable[[int], None]:
-    """Return what tells, on a terminal's error stream, how many pictures are done."""
+    """Return a function that shows on a terminal's error stream how many pictures are done."""
 
     def tell(number: int) -> None:
         if sys.stderr.isatty():
@@ -247,7 +247,7 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run with the arguments of the command line; give the exit code."""
+    """Run the benchmark with the arguments of the command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks.retrieval")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="all, if not named")
     parser.add_argument(
@@ -262,7 +262,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         settings = read_settings()
-        # As a worker loads it, so that no setting is left out; but on one core.
+        # As a worker loads it, with all settings, but on one core.
         pipeline = load_from(settings.model_copy(update={"torch_threads": 1}))
     except (SettingsError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,7 @@
-"""The sets of objects and backgrounds that retrieval is measured with.
+"""The sets of objects and backgrounds for the retrieval benchmark.
 
-Nothing of them may ever be trained on: of the Debian packages no file at all, of the emoji
-package what `is_held_out` says. Knows the packages' folders; nothing of models.
+They must never be used for training: no file of the Debian packages, and no emoji for which
+`is_held_out` is true.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Features = NDArray[np.float32]
 STAMPS = "tuxpaint-stamps-default"
 WALLPAPERS = ("mate-backgrounds", "ukui-wallpapers")
 EMOJI, EMOJI_VERSION = "@lobehub/fluent-emoji-3d", "1.1.0"
-#: Names the emoji that the demo and the tests measure with.
+#: The file that names the emoji of the demo and the tests.
 DEMO_MANIFEST = Path(__file__).parents[2] / "samples" / "manifest.json"
-#: An object is measured with from so many pixels on its longer side and so many colours on,
-#: counted at five bits a channel: what has fewer is a drawing or a symbol.
+#: The least longer side in pixels, and the least count of colours at five bits a channel, of an
+#: object of a set: those with fewer are drawings or symbols.
 LEAST_SIDE, LEAST_COLOURS = 150, 200
-#: One group of emoji in so many is held out.
+#: One of so many groups of emoji is held out.
 HELD_OUT_STRIDE = 3
 BACKGROUND_SIDE = 1600
 MOST_PIXELS = 64_000_000
@@ -40,14 +40,14 @@ MOST_PIXELS = 64_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """A file of a package, as named in the list of what is held out."""
+    """A file of a package, with its name in the list of held-out files."""
 
     package: str
     name: str
     path: Path
 
     def cutout(self) -> Image.Image:
-        """Open the file as RGBA."""
+        """Return the picture as RGBA."""
         return _opened(str(self.path))
 
 
@@ -58,7 +58,10 @@ def _opened(path: str) -> Image.Image:
 
 
 def stamps(folder: Path) -> tuple[list[Source], list[Source]]:
-    """Return the photographed cut-outs with many colours, and the other stamps."""
+    """Return the photographed cut-outs with many colours, and the other stamps.
+
+    Mirrored and repeated cut-outs are in neither list.
+    """
     root = debian_package(STAMPS, folder) / "usr/share/tuxpaint/stamps"
     chosen, others = [], []
     seen: set[bytes] = set()
@@ -68,8 +71,8 @@ def stamps(folder: Path) -> tuple[list[Source], list[Source]]:
             transparent = opened.has_transparency_data
         if not transparent or not _is_photo(source):
             others.append(source)
-        # The same object twice in a gallery could not be told apart by any model; what is
-        # left out must not be among the distractors either.
+        # No model could tell the same object apart in a gallery; repeated ones must not be
+        # among the distractors either.
         elif not path.stem.endswith("_mirror") and source.cutout().tobytes() not in seen:
             seen.add(source.cutout().tobytes())
             chosen.append(source)
@@ -101,7 +104,10 @@ def backgrounds(folder: Path) -> list[Source]:
 
 @cache
 def background(source: Source) -> Image.Image:
-    """Open a background as RGB, its longer side at most `BACKGROUND_SIDE` pixels."""
+    """Return a background as RGB, its longer side at most `BACKGROUND_SIDE` pixels.
+
+    Raises ValueError if it has more than MOST_PIXELS pixels.
+    """
     with Image.open(source.path) as opened:
         if opened.width * opened.height > MOST_PIXELS:
             raise ValueError(f"{source.name} is too large")
@@ -112,10 +118,10 @@ def background(source: Source) -> Image.Image:
 
 
 def is_held_out(code: str, demo_codes: frozenset[str]) -> bool:
-    """Return whether an emoji, by its file's name, is held out.
+    """Return whether an emoji, by the stem of its file name, is held out.
 
-    Those with the same first code point, such as the skin tones of one, go together; so do
-    the demo's objects, all of which are held out.
+    Emoji with the same first code point, such as skin tones, form a group that is held out as a
+    whole. All groups of the demo are held out.
     """
     group = code.split("-")[0]
     digest = hashlib.sha256(group.encode()).digest()
@@ -123,9 +129,9 @@ def is_held_out(code: str, demo_codes: frozenset[str]) -> bool:
 
 
 def emoji(folder: Path) -> tuple[list[Source], list[Source], list[Source]]:
-    """Return the emoji measured with, others that are held out too, and those that are not.
+    """Return the emoji of the set, the other held-out ones, and those that are not held out.
 
-    Measured are the held-out ones of one code point: their variants differ too little.
+    The set has the held-out emoji of one code point; their variants differ too little.
     """
     assets = npm_package(EMOJI, EMOJI_VERSION, folder) / "assets"
     listed = json.loads(DEMO_MANIFEST.read_text(encoding="utf-8"))["images"]
@@ -145,9 +151,9 @@ def emoji(folder: Path) -> tuple[list[Source], list[Source], list[Source]]:
 def distractors(
     count: int, objects: list[Source], places: list[Source], seed: int, start: int = 0
 ) -> Iterator[Scene]:
-    """Make pictures of other objects, parts of them, and of backgrounds; each with one box.
+    """Yield pictures of other objects, of parts of them, and of backgrounds, each with one box.
 
-    From number `start` on, which are the same as without it.
+    Those before number `start` are skipped; the others do not depend on it.
     """
     for number in range(start, count):
         rng = random.Random(f"{seed} crowd {number}")
@@ -171,7 +177,7 @@ def distractors(
 
 
 def distractor_ground(number: int, places: list[Source], seed: int) -> Source | None:
-    """Return the background of a distractor; None for those on white, every second one."""
+    """Return the background of a distractor; None for every second one, which is on white."""
     if number % 2 == 0:
         return None
     return random.Random(f"{seed} crowd ground {number}").choice(places)
@@ -182,7 +188,7 @@ def _whole(picture: Image.Image) -> Scene:
 
 
 def _recoloured(figure: Image.Image, rng: random.Random) -> Image.Image:
-    """Shift the hue by chance and mirror half of them, so that an object can come again."""
+    """Return a figure with shifted hue, in half of the cases mirrored, so that it may repeat."""
     changed = other_hue(figure.convert("RGB"), rng)
     changed.putalpha(figure.getchannel("A"))
     mirrored = rng.random() < 0.5
@@ -190,7 +196,7 @@ def _recoloured(figure: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def held_out_lines(folder: Path) -> list[str]:
-    """List every file that may not be trained on: package, path in it, SHA-256 of its bytes."""
+    """Return a sorted line for each held-out file: package, path and SHA-256, with tabs between."""
     files: list[tuple[str, str, Path]] = []
     for package in (STAMPS, *WALLPAPERS):
         root = debian_package(package, folder)

@@ -1,9 +1,9 @@
-"""How much memory many small sets take, with graphs and without, each in a process of its own.
+"""Measures the memory of many small sets, with graphs and without, each in its own process.
 
     python -m tools.benchmarks.small_sets --sets 100000 --vectors 10
 
-A graph for every set would take 2 MB a set, so that side is measured with `--graphs` sets.
-Last, a process that finds all sets saved searches each once, under a bound on its memory.
+Graphs take 2 MB for each set, so they are measured with `--graphs` sets. At last, a process with
+limited memory searches each of the saved sets once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SAVES = 200
 
 
 def main() -> None:
-    """Measure both sides and the bound, one after the other."""
+    """Measure sets with graphs, without them, and with limited memory, one after the other."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sets", type=int, default=100_000)
     parser.add_argument("--graphs", type=int, default=500)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def in_a_process(*options: str) -> str:
-    """Return what this program prints with other options."""
+    """Run this program with other options, and return its output."""
     command = [sys.executable, "-m", "tools.benchmarks.small_sets", *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     return done.stdout.strip()
@@ -85,13 +85,13 @@ def some_rows(vectors: int, dimensions: int) -> NDArray[np.float32]:
 
 
 def keys_of(sets: int) -> list[SetKey]:
-    """Return the keys of sets, three to a generation."""
+    """Return the keys of `sets` sets, three in each generation."""
     return [SetKey(f"{number // 3:016x}", f"{number % 3}") for number in range(sets)]
 
 
 @contextmanager
 def saved(sets: int, vectors: int, shape: IndexOptions) -> Iterator[Path]:
-    """Save sets in a folder, which is removed at the end."""
+    """Save sets in a folder, yield it, and remove it at the end."""
     rows = some_rows(vectors, shape.dimensions)
     with tempfile.TemporaryDirectory() as folder:
         index = VectorIndex(shape, SnapshotDirectory(Path(folder), "model", shape))
@@ -105,7 +105,7 @@ def saved(sets: int, vectors: int, shape: IndexOptions) -> Iterator[Path]:
 
 
 def measure_bounded(folder: Path, shape: IndexOptions, memory_bytes: int) -> str:
-    """Return the cells of one line: resident memory of this process while it searches each set."""
+    """Search each set once, and return a table row of the memory that this process took."""
     index = VectorIndex(shape, SnapshotDirectory(folder, "model", shape))
     keys = index.keys()
     for key in keys:
@@ -132,7 +132,7 @@ def measure_bounded(folder: Path, shape: IndexOptions, memory_bytes: int) -> str
 
 
 def measure(sets: int, vectors: int, shape: IndexOptions) -> str:
-    """Return the cells of one line: resident memory of the sets, and times in microseconds."""
+    """Return a table row of the resident memory of sets, and of times in microseconds."""
     rows = some_rows(vectors, shape.dimensions)
     process = psutil.Process()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""How soon a new index process answers, with snapshots, without them, and after a kill.
+"""Measures how soon a new index process answers, with snapshots, without, and after a kill.
 
     python -m tools.benchmarks.start --sets 2000 --vectors 200000
 
-The index process as the Procfile has it, on embedded servers in a temporary folder, asked by
-threads as search workers ask it. Prints a table in Markdown; a run takes some minutes, most of
-them to fill the database.
+Starts the index process as in the Procfile, on embedded servers in a temporary folder; threads
+search like search workers. Prints a table in Markdown; a run takes some minutes, most of them to
+fill the database.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from config.settings import Settings, settings
 MODEL = "benchmark"
 CATEGORIES = ("x", "y")
 THREADS = 4
-#: Images that succeeded after the last snapshot and before the kill.
+#: Images that are written after the last snapshot and the kill.
 LATER = 1_000
-#: A search that is not answered at once is repeated after it.
+#: Seconds before a search that was not answered is repeated.
 PAUSE = 0.02
 LIMIT_SECONDS = 1800.0
 WRITTEN_AT_ONCE = 5_000
@@ -54,7 +54,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Image:
-    """An image that is to be found: its label and where."""
+    """A findable image: its label and its set."""
 
     label: int
     generation: str
@@ -63,14 +63,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Plant:
-    """A catalogue of findable images, by the label of each, one collection to two sets."""
+    """A catalogue of findable images, with two sets in each collection."""
 
     catalog: Catalog
     folder: Path
     dimensions: int
 
     def fill(self, images: Sequence[Image]) -> None:
-        """Write rows and vectors of images that were shown just now."""
+        """Write rows and vectors of images, with `shown_at` of now."""
         rows, blobs = databases(self.catalog.client, settings().mongo_database)
         for start in range(0, len(images), WRITTEN_AT_ONCE):
             page = images[start : start + WRITTEN_AT_ONCE]
@@ -88,7 +88,7 @@ class Plant:
 
 
 def vector(label: int, dimensions: int) -> Vectors:
-    """Return the vector of an image, of norm 1."""
+    """Return the vector of an image, random by its label, of norm 1."""
     values = np.random.default_rng(label).standard_normal(dimensions, np.float32)
     return np.asarray(values / np.linalg.norm(values), np.float32)
 
@@ -130,7 +130,7 @@ def collection_row(generation: str, images: int) -> Row:
 
 
 def planned(sets: int, vectors: int) -> list[Image]:
-    """Return images of collections of different sizes, from a fifth of the mean to twice of it."""
+    """Return the images of collections of 0.2 to 1.8 times the mean size."""
     collections = sets // len(CATEGORIES)
     weights = np.linspace(0.2, 1.8, collections)
     sizes = np.maximum(len(CATEGORIES), weights / weights.sum() * vectors).astype(int)
@@ -145,13 +145,13 @@ def planned(sets: int, vectors: int) -> list[Image]:
 
 @contextmanager
 def index_process(plant: Plant, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an index process; kill it in the end, unless it has ended."""
+    """Run an index process, and kill it at the end."""
     command = "celery --quiet -A workers.index worker --without-mingle --without-gossip"
     rest = "-n index@%h -Q index,neighbours -P threads -c 4"
     own = {
         "SNAPSKU_DATA_DIR": str(plant.folder),
         "SNAPSKU_LOG_FORMAT": "json",
-        # What it built is to be in snapshots soon, for the next one.
+        # Save snapshots soon, for the next process.
         "SNAPSKU_SNAPSHOT_SECONDS": "2",
     }
     with log.open("wb") as output:
@@ -171,16 +171,16 @@ def index_process(plant: Plant, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @dataclass(frozen=True)
 class Answers:
-    """When each image was answered, in seconds since `began_at`, a time of the wall clock."""
+    """When each image was answered, in seconds since `began_at`, a wall-clock time."""
 
     began_at: float
     seconds: dict[Image, float]
 
 
 def first_answers(plant: Plant, images: Iterable[Image]) -> Answers:
-    """Search each of these images until it is answered.
+    """Search for each image until the search is answered, from before the process listens.
 
-    Each of the threads asks for one after the other, from before the process listens.
+    Raises SystemExit if an image is not found by the first answer.
     """
     from workers.index_process.neighbours import NoReplyError, ask_neighbours
 
@@ -212,7 +212,7 @@ def first_answers(plant: Plant, images: Iterable[Image]) -> Answers:
 
 
 def saved(plant: Plant, sets: int) -> None:
-    """Wait until all sets are in snapshots, with a checkpoint."""
+    """Wait until all sets are saved, with a checkpoint; raises SystemExit after LIMIT_SECONDS."""
     folder = plant.folder / "index" / "sets"
     deadline = time.monotonic() + LIMIT_SECONDS
     while len(list(folder.glob("*/manifest"))) < sets or not (folder / "checkpoint").exists():
@@ -222,13 +222,13 @@ def saved(plant: Plant, sets: int) -> None:
 
 
 def told(log: Path, event: str) -> list[Row]:
-    """Return the log lines of an event."""
+    """Return the lines of an event in a log of JSON lines."""
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
 
 
 def row(what: str, log: Path, answers: Answers) -> None:
-    """Print when the process had imported itself, and the first, half and all sets answered."""
+    """Print a table row: when the index began, and when the first, half and all sets answered."""
     (begins,) = told(log, "index begins")
     imported = datetime.fromisoformat(begins["timestamp"]).timestamp() - answers.began_at
     first, half, last = np.percentile(list(answers.seconds.values()), (0, 50, 100))
@@ -236,7 +236,7 @@ def row(what: str, log: Path, answers: Answers) -> None:
 
 
 def measure(plant: Plant, images: Sequence[Image], sets: int) -> None:
-    """Print the table."""
+    """Measure, and print the table."""
     one_each = list({(image.generation, image.category): image for image in images}.values())
     sizes: dict[str, int] = {}
     for image in images:
@@ -304,14 +304,14 @@ def run(sets: int, vectors: int, dimensions: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run with the arguments of the command line."""
+    """Run the benchmark with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks.start")
     parser.add_argument("--sets", type=int, default=2_000, help="how many, two to a collection")
     parser.add_argument("--vectors", type=int, default=200_000, help="how many in all sets")
     parser.add_argument("--dimensions", type=int, default=256, help="numbers in a vector")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="snapsku-benchmark-"))
-    # This process is a client of the same servers as the one that it measures.
+    # This process uses the same servers as the process that it measures.
     os.environ["SNAPSKU_DATA_DIR"] = str(folder)
     try:
         with embedded_servers(Settings.model_validate({"data_dir": folder})):

@@ -1,10 +1,10 @@
-"""How soon dead workers' chunks are sent again behind a long backlog, and how fast rows go.
+"""Measures how soon chunks of dead workers are sent again despite a backlog, and the retention.
 
     python -m tools.benchmarks.sweeps
 
-Starts embedded servers in a temporary folder, and beat and one or two maintenance processes
-as the Procfile has them, with default settings but for one: retention does not wait for the
-clock to settle. Prints a table in Markdown; a run at the defaults takes some ten minutes.
+Starts embedded servers in a temporary folder, and beat and one or two maintenance processes as in
+the Procfile. Settings are the defaults but for one: retention does not wait for the clock to
+settle. Prints a table in Markdown; a run with the defaults takes some ten minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from config.endpoints import read_endpoints
 from config.settings import Settings
 
 LEASE = timedelta(seconds=30)
-#: Between two dead workers, so that they fall on different moments of a sweep.
+#: Seconds between two dead workers, so that they die at different moments of a sweep.
 GAP_SECONDS = 1.7
 POLL_SECONDS = 0.2
 LIMIT_SECONDS = 1200.0
@@ -44,7 +44,7 @@ MESSAGE = '{"body": "W1tdLCB7fSwge31d", "headers": {"task": "workers.vision"}, "
 
 @dataclass(frozen=True)
 class Plant:
-    """The servers and their data directory."""
+    """The database and the broker, and their data directory."""
 
     folder: Path
     rows: Database[Row]
@@ -52,13 +52,13 @@ class Plant:
 
 
 def insert(plant: Plant, table: str, rows: Iterable[Row]) -> None:
-    """Write rows, some thousand at a time."""
+    """Insert rows, 2000 at a time."""
     for page in pages(rows, 2000):
         plant.rows[table].insert_many(page, ordered=False)
 
 
 def pages(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Yield the rows in lists of that size."""
+    """Yield the rows in lists of that size; the last may be shorter."""
     page: list[Row] = []
     for row in rows:
         page.append(row)
@@ -70,7 +70,7 @@ def pages(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
 
 
 def chunk_row(number: int, state: State, **fields: object) -> Row:
-    """Return a chunk of one image in the vision stage."""
+    """Return the row of a chunk of one image in the vision stage."""
     return {
         "_id": f"chunk-0-{number}",
         "task_id": f"user/shop/{number:010d}.000000",
@@ -87,7 +87,7 @@ def chunk_row(number: int, state: State, **fields: object) -> Row:
 
 
 def fill_backlog(plant: Plant, count: int) -> None:
-    """Write chunks whose messages wait, and as many messages, all sent within the last hour."""
+    """Write sent chunks and as many waiting messages, all sent within the last hour."""
     first = stamp(now() - timedelta(hours=1))
     field = SENT_FIELDS[Stage.VISION]
     step = 3_500_000 / max(count, 1)
@@ -99,13 +99,16 @@ def fill_backlog(plant: Plant, count: int) -> None:
     message = MESSAGE % ("x" * 600)
     for start in range(0, count, 5000):
         plant.broker.lpush(Stage.VISION.value, *[message] * min(5000, count - start))
-    # The queue has moved on up to the oldest of them, and none is lost.
+    # The consumers have come up to the oldest message, so that none counts as lost.
     settled = {"newest": first, "sample": first, "settled": first, "sampled_at": stamp(now())}
     plant.rows["queues"].insert_one({"_id": Stage.VISION.value, **settled})
 
 
 def recovery_seconds(plant: Plant, workers: int) -> list[float]:
-    """Let workers die one after the other; return after how long each chunk was sent again."""
+    """Simulate dying workers one after the other; return the seconds until each chunk was resent.
+
+    Chunks that were not sent again within LIMIT_SECONDS are left out.
+    """
     died: dict[str, float] = {}
     seconds: list[float] = []
     begun = time.monotonic()
@@ -125,7 +128,7 @@ def recovery_seconds(plant: Plant, workers: int) -> list[float]:
 
 
 def fill_retention(plant: Plant, tasks: int, images: int) -> None:
-    """Write finished tasks with their chunks, and deleted images, all of whose time is over."""
+    """Write expired tasks with their chunks, and expired deleted images."""
     insert(
         plant,
         "tasks",
@@ -181,7 +184,10 @@ def fill_retention(plant: Plant, tasks: int, images: int) -> None:
 
 
 def rates(plant: Plant, counts: dict[str, int]) -> dict[str, float]:
-    """Return how many rows of each table went in a second, from the first to the last."""
+    """Return how many rows of each table were removed per second, from the first to the last.
+
+    Tables that were not empty within LIMIT_SECONDS are left out.
+    """
     begun: dict[str, float] = {}
     ended: dict[str, float] = {}
     limit = time.monotonic() + LIMIT_SECONDS
@@ -192,7 +198,7 @@ def rates(plant: Plant, counts: dict[str, int]) -> dict[str, float]:
             if not left:
                 ended[table] = time.monotonic()
             elif left[0]["remove_at"] == 1:
-                # Up to the last look at which nothing had gone.
+                # Measured from the last poll at which no row was removed.
                 begun[table] = time.monotonic()
         time.sleep(POLL_SECONDS)
     return {table: counts[table] / (ended[table] - begun[table]) for table in ended}
@@ -200,7 +206,7 @@ def rates(plant: Plant, counts: dict[str, int]) -> dict[str, float]:
 
 @contextmanager
 def processes(plant: Plant, sweepers: int) -> Iterator[None]:
-    """Run beat and maintenance processes as long as the context lasts."""
+    """Run beat and `sweepers` maintenance processes during the block."""
     lines = procfile()
     maintenance = lines["maintenance"].removeprefix("exec ")
     commands = [lines["beat"].removeprefix("exec ")]
@@ -223,7 +229,7 @@ def processes(plant: Plant, sweepers: int) -> Iterator[None]:
 
 
 def measure(plant: Plant, chosen: argparse.Namespace, sweepers: int) -> list[tuple[str, str]]:
-    """Measure with so many maintenance processes; return what, and how much."""
+    """Measure with so many maintenance processes; return (name, value) of each measurement."""
     plant.broker.flushdb()
     for table in ("chunks", "queues", "tasks", "images", "clock", "turns"):
         plant.rows.drop_collection(table)
@@ -253,7 +259,7 @@ def table_of(columns: Sequence[list[tuple[str, str]]], head: Sequence[str]) -> s
 
 
 def main() -> None:
-    """Run with the arguments of the command line."""
+    """Run the benchmark with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks.sweeps")
     parser.add_argument("--chunks", type=int, default=100_000, help="whose messages wait")
     parser.add_argument("--dead", type=int, default=10, help="workers that die")

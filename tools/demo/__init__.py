@@ -1,5 +1,4 @@
-"""The demo: real pictures go in over HTTP and are found again.
+"""The demo: it adds sample pictures over HTTP, and searches for them.
 
-It is a client like any other: it knows the wire contract and the samples, and nothing of what is
-behind the API.
+It uses the service only through the API, like any client.
 """

@@ -1,6 +1,6 @@
-"""The command `python -m tools.demo`: start the service, fill it, search it, show it, stop it.
+"""The command `python -m tools.demo`: start the service, add pictures, search, report, stop.
 
-Puts the parts together and decides on the exit status; reads no environment variable.
+Reads no environment variable.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from tools.demo.flow import FlowError, Ingest, Outcome, create_products, ingest,
 from tools.demo.manifest import SAMPLES, Manifest, load
 from tools.demo.queries import make_queries
 
-#: Columns where the output is no terminal (a log of CI): wide enough for the table.
+#: The width of the output if it is not a terminal, such as a CI log: enough for the table.
 LOG_WIDTH = 140
 
 
 def interrupted(number: int, _frame: FrameType | None) -> NoReturn:
-    """Turn a signal into an exit, so that everything that was started is stopped."""
+    """Raise SystemExit for a signal, so that everything that was started is stopped."""
     raise SystemExit(128 + number)
 
 
 def ingest_with_bar(
     client: SnapskuClient, collection: str, manifest: Manifest, file_url: str, console: Console
 ) -> Ingest:
-    """Submit all pictures and show how far the tasks are."""
+    """Submit all pictures, and show the progress of the tasks."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -64,10 +64,13 @@ def ingest_with_bar(
 def exercise(
     client: SnapskuClient, file_url: str, console: Console
 ) -> tuple[Manifest, Ingest, list[Outcome]]:
-    """Fill a new collection with the samples and search it with every query."""
+    """Add the samples to a new collection, and search it with every query.
+
+    Raises FlowError, SnapskuError and requests.RequestException.
+    """
     manifest = load()
     queries = make_queries(manifest)
-    # A name of its own for each run: a server of the user's keeps what it has.
+    # A new name for each run, so that no other collection is touched.
     collection = f"demo-{secrets.token_hex(4)}"
     count = create_products(client, collection, manifest)
     console.print(f"{count} products created in {collection}")
@@ -83,7 +86,7 @@ def exercise(
 
 
 def run(output: Path, console: Console, command: Sequence[str] = stack.COMMAND) -> int:
-    """Run the whole demo; give the exit status."""
+    """Run the whole demo, and return the exit status: 0 if it passed, else 1."""
     output.mkdir(parents=True, exist_ok=True)
     log = output / "stack.log"
     port, flower_port = stack.free_ports(2)
@@ -117,7 +120,7 @@ def run(output: Path, console: Console, command: Sequence[str] = stack.COMMAND) 
 
 
 def main(command: Sequence[str] = stack.COMMAND) -> int:
-    """Read the command line and run the demo with the stack that `command` starts."""
+    """Run the demo with the arguments of the command line, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.demo", description="The demo of snapsku."
     )

@@ -1,7 +1,4 @@
-"""A small client of the API: JSON out, JSON in, an exception for every answer that is an error.
-
-Knows the wire contract and nothing of the demo.
-"""
+"""A small client of the API, which raises an exception for every answer that is an error."""
 
 from __future__ import annotations
 
@@ -17,26 +14,26 @@ CONNECT_TIMEOUT = 5.0
 class SnapskuError(Exception):
     """An answer that is not a success.
 
-    `code` is the system code (a string such as "10020") or, where that is "10000", the business
-    code (an int such as 3009); None where the answer is no envelope at all.
+    `code` is the system code (a string such as "10020") or, if that is "10000", the business code
+    (an int such as 3009); None if the answer is not an envelope.
     """
 
     def __init__(self, code: str | int | None, message: str) -> None:
-        """Keep the code and the message of the answer."""
+        """Take the code and the message of the answer."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
 
 
 class SnapskuClient:
-    """Calls the operations of one server; not to be shared between threads."""
+    """Calls the operations of one server. Not thread-safe."""
 
     def __init__(self, base_url: str, *, timeout: float = 30.0) -> None:
-        """Talk to `base_url`; wait up to `timeout` seconds for each answer."""
+        """Take the address of the server, and the timeout of each answer in seconds."""
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
-        # A proxy of the environment has no place between the demo and its own loopback server.
+        # No proxy of the environment, since the server is on loopback.
         self._session.trust_env = False
 
     def __enter__(self) -> Self:
@@ -57,10 +54,10 @@ class SnapskuClient:
         self._session.close()
 
     def call(self, operation: str, **body: Any) -> dict[str, Any]:
-        """POST `body` to /v1/`operation` and give `result`.
+        """POST `body` to /v1/`operation`, and return `result` of the answer.
 
         Raises SnapskuError for every answer that is not a success, and
-        requests.RequestException where there is no answer.
+        requests.RequestException if there is no answer.
         """
         response = self._session.post(
             f"{self._base_url}/v1/{operation}", json=body, timeout=(CONNECT_TIMEOUT, self._timeout)
@@ -83,17 +80,17 @@ class SnapskuClient:
     def create_product(
         self, collection_name: str, product_list: list[dict[str, str]]
     ) -> dict[str, Any]:
-        """Create products; give successful_list and failed_list."""
+        """Create products, and return `successful_list` and `failed_list`."""
         return self.call(
             "create_product", collection_name=collection_name, product_list=product_list
         )
 
     def add_image(self, collection_name: str, image_list: list[dict[str, str]]) -> dict[str, Any]:
-        """Submit pictures; give task_id and failed_list."""
+        """Submit pictures, and return `task_id` and `failed_list`."""
         return self.call("add_image", collection_name=collection_name, image_list=image_list)
 
     def task_status(self, task_id: str) -> dict[str, Any]:
-        """Return task_status and the three lists of a task."""
+        """Return `task_status` and the three lists of a task."""
         return self.call("task_status", task_id=task_id)
 
     def product_search(
@@ -104,7 +101,7 @@ class SnapskuClient:
         category: str | None = None,
         topk: int | None = None,
     ) -> dict[str, Any]:
-        """Search with a URL or Base64; give rectangle and images."""
+        """Search with a URL or Base64, and return `rectangle` and `images`."""
         optional: dict[str, Any] = {"category": category, "topk": topk}
         given = {name: value for name, value in optional.items() if value is not None}
         return self.call(

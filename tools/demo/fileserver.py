@@ -1,7 +1,4 @@
-"""A file server on loopback for the sample pictures, so that some go in as URLs.
-
-Knows a folder; nothing of the service.
-"""
+"""A file server on loopback for the sample pictures, so that some can be added by URL."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
-#: Seconds between two looks at whether the server is to end.
+#: Seconds between two checks of whether the server is to end.
 SHUTDOWN_POLL = 0.05
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files and writes no line per request to the terminal."""
+    """Serves files without logging requests."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[int]:
-    """Serve `folder` on 127.0.0.1 while the block runs; give the port."""
+    """Serve `folder` on 127.0.0.1 during the block; yield the port."""
     handler = partial(QuietHandler, directory=str(folder))
     with ThreadingHTTPServer((HOST, 0), handler) as server:
         thread = threading.Thread(

@@ -1,8 +1,4 @@
-"""What the demo does with a running service: create, submit, poll, search, and judge.
-
-Talks to the API through the client alone; knows nothing of how the service was started or of how
-the results are shown.
-"""
+"""The steps of the demo with a running service: create, submit, poll, search, and evaluate."""
 
 from __future__ import annotations
 
@@ -28,17 +24,17 @@ TOPK = 50
 SHARE_FIRST = 0.8
 
 Box = tuple[float, float, float, float]
-#: Called with the numbers of succeeded and of failed images so far.
+#: Called with the counts of succeeded and of failed images so far.
 Progress = Callable[[int, int], None]
 
 
 class FlowError(Exception):
-    """The service did not do what the demo needs to go on."""
+    """The service did not do what the demo needs to continue."""
 
 
 @dataclass(frozen=True)
 class Ingest:
-    """How the submission ended: failures as (image_id, reason)."""
+    """The result of adding the pictures; failures are (image_id, reason)."""
 
     submitted: int
     failures: tuple[tuple[str, str], ...]
@@ -46,7 +42,7 @@ class Ingest:
 
     @property
     def images_per_second(self) -> float:
-        """Return the images that were submitted, per second from submission to the last outcome."""
+        """The submitted images per second, from submission to the last outcome."""
         return self.submitted / self.seconds if self.seconds else 0.0
 
 
@@ -62,10 +58,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One query and what came of it; `rank` counts products from 1, None where not found.
+    """The result of one query; `rank` counts products from 1, None if the product is not found.
 
-    `box` is (left, top, right, bottom) in pixels of the query; `error` is empty where the search
-    was answered.
+    `box` is (left, top, right, bottom) in pixels of the query; `error` is empty if the search was
+    answered.
     """
 
     query: Query
@@ -92,7 +88,7 @@ class Summary:
 
     @property
     def passed(self) -> bool:
-        """Return whether all were ingested and enough expected products were first."""
+        """Whether all images were ingested, and enough expected products were first."""
         return (
             self.submitted > 0
             and self.ingested == self.submitted
@@ -111,9 +107,9 @@ class Summary:
 
 
 def create_products(client: SnapskuClient, collection: str, manifest: Manifest) -> int:
-    """Create every product of the manifest; give their number.
+    """Create every product of the manifest, and return their count.
 
-    Raises FlowError where one was refused.
+    Raises FlowError if one was refused.
     """
     products = manifest.products()
     answer = client.create_product(collection, products)
@@ -123,7 +119,7 @@ def create_products(client: SnapskuClient, collection: str, manifest: Manifest) 
 
 
 def submission(image: SampleImage, content: str) -> dict[str, str]:
-    """Return one row of an image_list."""
+    """Return an item of an image_list."""
     return {
         "product_id": image.product_id,
         "image_id": image.image_id,
@@ -143,7 +139,7 @@ def ingest(
 ) -> Ingest:
     """Submit every second image as a URL under `file_url`, the others as Base64; poll both tasks.
 
-    Raises FlowError where the tasks do not finish within `seconds`.
+    Raises FlowError if the tasks do not finish within `seconds`, or lack outcomes.
     """
     by_url = [submission(each, f"{file_url}/{each.path.name}") for each in images[::2]]
     by_value = [
@@ -174,7 +170,7 @@ def ingest(
 
 
 def products_found(images: Iterable[dict[str, object]]) -> list[Hit]:
-    """Return the products of a search's images, each once with its best image, in their order."""
+    """Return the products of a search's images in order, each once with its best image."""
     hits: dict[str, Hit] = {}
     for row in images:
         product_id = str(row["product_id"])
@@ -189,9 +185,9 @@ def products_found(images: Iterable[dict[str, object]]) -> list[Hit]:
 
 
 def search(client: SnapskuClient, collection: str, query: Query, expected_name: str) -> Outcome:
-    """Search with one query as Base64 and rank the expected product.
+    """Search with a query as Base64, and return the rank of the expected product.
 
-    A search that fails is an outcome with an error, so that the others are still shown.
+    A search that fails is returned as an outcome with an error, so that the others are shown.
     """
     content = base64.b64encode(query.content).decode("ascii")
     started = time.monotonic()
@@ -218,7 +214,7 @@ def search(client: SnapskuClient, collection: str, query: Query, expected_name: 
 
 
 def summarise(ingested: Ingest, outcomes: Sequence[Outcome]) -> Summary:
-    """Return the figures of a run; the median is of the searches that were answered."""
+    """Return the figures of a run; the median is that of the answered searches."""
     answered = [outcome.milliseconds for outcome in outcomes if not outcome.error]
     return Summary(
         first=sum(outcome.rank == 1 for outcome in outcomes),

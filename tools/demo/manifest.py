@@ -1,7 +1,4 @@
-"""The samples' manifest as typed rows.
-
-Knows the folder `samples/` alone; nothing of HTTP or of the service.
-"""
+"""The manifest of the samples, as dataclasses."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
 @dataclass(frozen=True)
 class SampleImage:
-    """One product picture."""
+    """A picture of a product."""
 
     product_id: str
     product_name: str
@@ -32,7 +29,7 @@ class Manifest:
     cutouts: dict[str, Path]
 
     def products(self) -> list[dict[str, str]]:
-        """Return the product_list for create_product: each product once, in their order."""
+        """Return the product_list for create_product: each product once, in order."""
         rows = {
             image.product_id: {
                 "product_id": image.product_id,
@@ -52,9 +49,9 @@ class Manifest:
 
 
 def load(folder: Path = SAMPLES) -> Manifest:
-    """Read `folder`/manifest.json; paths in it are relative to `folder`.
+    """Return the manifest in `folder`/manifest.json; paths in it are relative to `folder`.
 
-    Raises KeyError or OSError where the manifest is not what compose.py writes.
+    Raises OSError if it can't be read, and KeyError if it is not as samples/compose.py writes it.
     """
     described = json.loads((folder / "manifest.json").read_text("utf-8"))
     images = tuple(

@@ -1,6 +1,6 @@
 """The demo's queries: changed versions of the sample pictures, made with Pillow.
 
-The same samples give the same queries. Knows the manifest; nothing of HTTP or of the service.
+The same samples give the same queries.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 if TYPE_CHECKING:
     from tools.demo.manifest import Manifest, SampleImage
 
-#: The furthest a query is turned, in degrees.
+#: The largest turn of a query, in degrees.
 LARGEST_TURN = 15.0
-#: Of the products without a cut-out, every third gets a query made of its own picture.
+#: Every third of the products without a cut-out has a query, made of its own picture.
 PICTURE_STRIDE = 3
 GOOD_QUALITY, POOR_QUALITY = 88, 40
 
 
 @dataclass(frozen=True)
 class Query:
-    """One picture to search with: a JPEG, its size in pixels, and the product that it shows."""
+    """A picture to search with: a JPEG, its size in pixels, and the product that it shows."""
 
     query_id: str
     product_id: str
@@ -37,12 +37,12 @@ class Query:
 
 
 def colour(rng: random.Random, low: int = 40, high: int = 220) -> tuple[int, int, int]:
-    """Draw a colour, each channel from `low` to `high`."""
+    """Return a random colour, each channel from `low` to `high`."""
     return rng.randint(low, high), rng.randint(low, high), rng.randint(low, high)
 
 
 def gradient(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Draw a gradient between two colours."""
+    """Return a gradient between two random colours."""
     ramp = Image.linear_gradient("L").rotate(rng.choice((0, 90, 180, 270))).resize(size)
     return Image.composite(
         Image.new("RGB", size, colour(rng)), Image.new("RGB", size, colour(rng)), ramp
@@ -50,7 +50,7 @@ def gradient(size: tuple[int, int], rng: random.Random) -> Image.Image:
 
 
 def noise(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Draw coarse coloured noise around one colour."""
+    """Return coarse coloured noise around a random colour."""
     grain = (size[0] // 6, size[1] // 6)
     grains = Image.frombytes("RGB", grain, rng.randbytes(grain[0] * grain[1] * 3))
     base = Image.new("RGB", size, colour(rng, 90, 210))
@@ -58,7 +58,7 @@ def noise(size: tuple[int, int], rng: random.Random) -> Image.Image:
 
 
 def clutter(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Draw many shapes of many colours over each other."""
+    """Return many overlapping shapes in random colours."""
     canvas = Image.new("RGB", size, colour(rng, 120, 230))
     draw = ImageDraw.Draw(canvas)
     for _ in range(30):
@@ -77,7 +77,7 @@ BACKGROUNDS: tuple[tuple[str, Callable[[tuple[int, int], random.Random], Image.I
 
 
 def on_background(cutout: Path, index: int, rng: random.Random) -> tuple[Image.Image, str]:
-    """Set a cut-out, turned, on a drawn background; give the picture and what was done."""
+    """Return a cut-out, turned, on a drawn background, and a description of the changes."""
     name, draw = BACKGROUNDS[index % len(BACKGROUNDS)]
     size = (rng.randrange(420, 721, 20), rng.randrange(420, 721, 20))
     angle = rng.uniform(-LARGEST_TURN, LARGEST_TURN)
@@ -99,7 +99,7 @@ def on_background(cutout: Path, index: int, rng: random.Random) -> tuple[Image.I
 
 
 def flattened(image: SampleImage) -> Image.Image:
-    """Open a product picture as RGB, its alpha flattened on white."""
+    """Return a product picture as RGB, with white in place of transparency."""
     with Image.open(image.path) as opened:
         picture = opened.convert("RGBA")
     canvas = Image.new("RGB", picture.size, (255, 255, 255))
@@ -108,13 +108,13 @@ def flattened(image: SampleImage) -> Image.Image:
 
 
 def brightened(picture: Image.Image, rng: random.Random) -> tuple[Image.Image, str]:
-    """Make a picture darker or brighter."""
+    """Return a picture made darker or brighter, and a description of the change."""
     factor = rng.choice((0.65, 0.75, 1.25, 1.35))
     return ImageEnhance.Brightness(picture).enhance(factor), f"brightness ×{factor:g}"
 
 
 def turned(picture: Image.Image, rng: random.Random) -> tuple[Image.Image, str]:
-    """Turn a picture; the corners take the colour of its left top pixel."""
+    """Return a picture turned, its corners filled with its top left pixel, and a description."""
     angle = rng.choice((-1, 1)) * rng.uniform(6, LARGEST_TURN)
     corner = picture.getpixel((0, 0))
     rotated = picture.rotate(angle, Image.Resampling.BICUBIC, fillcolor=corner)
@@ -122,7 +122,7 @@ def turned(picture: Image.Image, rng: random.Random) -> tuple[Image.Image, str]:
 
 
 def cropped(picture: Image.Image, rng: random.Random) -> tuple[Image.Image, str]:
-    """Cut up to an eighth off each side."""
+    """Return a picture without up to an eighth of each side, and a description of the change."""
     left, right = (round(picture.width * rng.uniform(0.02, 0.12)) for _ in range(2))
     top, bottom = (round(picture.height * rng.uniform(0.02, 0.12)) for _ in range(2))
     box = (left, top, picture.width - right, picture.height - bottom)
@@ -130,7 +130,7 @@ def cropped(picture: Image.Image, rng: random.Random) -> tuple[Image.Image, str]
 
 
 def shrunk(picture: Image.Image, rng: random.Random) -> tuple[Image.Image, str]:
-    """Scale a picture to 0.7 to 0.9 of its size; all pixels stay within the contract's limits."""
+    """Return a picture scaled to 0.7 to 0.9, at least 210 pixels a side, and a description."""
     scale = max(rng.uniform(0.7, 0.9), 210 / min(picture.size))
     size = (round(picture.width * scale), round(picture.height * scale))
     return picture.resize(size, Image.Resampling.LANCZOS), f"scaled ×{scale:.2f}"
@@ -145,14 +145,14 @@ CHANGES: tuple[Callable[[Image.Image, random.Random], tuple[Image.Image, str]], 
 
 
 def encoded(picture: Image.Image, quality: int) -> bytes:
-    """Return the picture as JPEG."""
+    """Return the picture as a JPEG file."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
 def query(product_id: str, picture: Image.Image, words: str, quality: int) -> Query:
-    """Put a finished picture and its description together."""
+    """Return the query of a finished picture, compressed as JPEG."""
     return Query(
         query_id=f"query-{product_id}",
         product_id=product_id,
@@ -164,11 +164,11 @@ def query(product_id: str, picture: Image.Image, words: str, quality: int) -> Qu
 
 
 def make_queries(manifest: Manifest) -> list[Query]:
-    """Return all queries of the demo: one per cut-out, and one per third of the other products.
+    """Return the queries of the demo: one for each cut-out, and for every third other product.
 
-    Those of the cut-outs show the object turned on a gradient, noise or clutter; the others are
-    the product's own picture turned, cropped, scaled or made brighter. Every second one is
-    compressed at JPEG quality 40, and every scaled one.
+    Queries of cut-outs show the object turned on a gradient, noise or clutter; the others are the
+    product's own picture turned, cropped, scaled, or with another brightness. About every second
+    one, and every scaled one, is compressed at JPEG quality 40.
     """
     queries: list[Query] = []
     for index, (product_id, cutout) in enumerate(manifest.cutouts.items()):

@@ -1,7 +1,4 @@
-"""The results as a table for the terminal and as a web page in a folder of its own.
-
-Knows outcomes and the manifest; nothing of HTTP or of the service.
-"""
+"""The results as a table for the terminal, and as a web page in a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ TEMPLATE = "report.html.j2"
 
 @dataclass(frozen=True)
 class Frame:
-    """A box as an overlay: percentages of the picture's width and height."""
+    """A box as an overlay, in percent of the picture's width and height."""
 
     left: float
     top: float
@@ -43,7 +40,7 @@ def frame(box: Box, width: int, height: int) -> Frame:
 
 
 def box_text(box: Box | None) -> str:
-    """Return the box as text, in whole pixels."""
+    """Return the box as text, in whole pixels; a dash for None."""
     return "–" if box is None else "{:.0f}, {:.0f}, {:.0f}, {:.0f}".format(*box)
 
 
@@ -73,9 +70,9 @@ def render(
     failures: Sequence[tuple[str, str]],
     pictures: dict[str, str],
 ) -> str:
-    """Return the page; `pictures` are addresses by query_id and by product_id.
+    """Return the page as HTML; `pictures` has the addresses by query_id and by product_id.
 
-    Everything that is put into the page is escaped.
+    All values are escaped.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -105,7 +102,7 @@ def write(
     failures: Sequence[tuple[str, str]],
     manifest: Manifest,
 ) -> Path:
-    """Write index.html and its pictures into `folder`; give the page's path."""
+    """Write index.html and its pictures into `folder`, and return the path of the page."""
     beside = folder / "images"
     beside.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, str] = {}

@@ -1,8 +1,4 @@
-"""Starts the service as a subprocess, waits until it is ready, and stops it again.
-
-Knows the command, the settings that it passes on and /readyz; nothing of the API. It ends only
-what it started.
-"""
+"""Starting the service as a subprocess, waiting until it is ready, and stopping it."""
 
 from __future__ import annotations
 
@@ -19,9 +15,9 @@ import requests
 
 HOST = "127.0.0.1"
 COMMAND = (sys.executable, "-m", "cli.main", "up")
-#: The project's root: where the command's modules are found.
+#: The root of the project, from which the command's modules are imported.
 ROOT = Path(__file__).resolve().parents[2]
-#: Seconds that the stack has to become ready, and to stop.
+#: Seconds for the stack to become ready, and to stop.
 READY_SECONDS = 180.0
 STOP_SECONDS = 45.0
 TAIL_LINES = 40
@@ -32,7 +28,7 @@ class StackError(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of 127.0.0.1 that are free now."""
+    """Return `count` different TCP ports of 127.0.0.1 that are free at this moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -54,16 +50,16 @@ def settings(data_dir: Path, port: int, flower_port: int, file_port: int) -> dic
 
 
 class Stack:
-    """One running stack; its output goes to `log`."""
+    """A running stack, whose output goes to a log file."""
 
     def __init__(
         self, environment: Mapping[str, str], log: Path, *, command: Sequence[str] = COMMAND
     ) -> None:
-        """Start `command` with this process's environment and `environment` on top."""
+        """Start `command` with this process's environment, updated by `environment`."""
         self._log = log
         with log.open("wb") as output:
-            # A session of its own keeps the terminal's Ctrl-C away from the stack: the demo
-            # stops it in order, once.
+            # In a session of its own the stack gets no Ctrl-C of the terminal: the demo stops it
+            # once, in order.
             self._process = subprocess.Popen(  # noqa: S603
                 list(command),
                 cwd=ROOT,
@@ -75,9 +71,9 @@ class Stack:
             )
 
     def wait_ready(self, url: str, *, seconds: float = READY_SECONDS) -> float:
-        """Wait until GET `url` answers 200; give the seconds it took.
+        """Wait until GET `url` answers 200, and return the seconds that took.
 
-        Raises StackError where the process ends first or the time is over.
+        Raises StackError if the process ends first, or after `seconds`.
         """
         started = time.monotonic()
         last = "no answer"
@@ -102,9 +98,9 @@ class Stack:
         return "\n".join(text.splitlines()[-lines:])
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
-        """Ask the stack to stop and wait for it; nothing happens where it has ended already.
+        """Stop the stack by SIGTERM and wait for it; do nothing if it has ended.
 
-        Raises StackError where it had to be killed.
+        Raises StackError if it had to be killed after `seconds`.
         """
         if self._process.poll() is not None:
             return
@@ -112,7 +108,7 @@ class Stack:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired as error:
-            # The group is the session that was made for it, so no other process is in it.
+            # The group is that of its own session, so no other process is in it.
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             raise StackError(f"the stack did not stop in {seconds:g} s and was killed") from error

@@ -1,1 +1,1 @@
-"""Training of the committed weights; never loaded by a worker."""
+"""Training of the committed weights; workers never import it."""

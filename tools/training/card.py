@@ -1,7 +1,7 @@
-"""The cards of the committed weights: what they were trained on, and what they find.
+"""The cards of the committed weights: their training data, and figures of their quality.
 
-The figures are made of the pictures in `samples/`, which nothing is trained on, so that a test can
-make them again without fetching anything.
+The figures are measured on the pictures in `samples/`, which are not used for training, so that a
+test can repeat them without fetching anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tools.training import sources
 from vision.detectors.product import ProductDetector
 from vision.embedders.product import ProductEmbedder
 
-#: What is trained on: package, licence, what of it.
+#: The training data: package, licence, and the part of it that is used.
 SOURCES = (
     (sets.EMOJI, "MIT", "objects: two thirds of its groups of emoji"),
     (
@@ -43,12 +43,12 @@ SOURCES = (
     ("gnome-backgrounds", "CC-BY-SA-3.0 and GPL-2.0", "backgrounds"),
 )
 IOU = 0.5
-#: Longer side of an object as a share of the scene's shorter one.
+#: The longer side of an object as a share of the scene's shorter side.
 SHARES = (0.10, 0.30)
 
 
 def detector_figures(weights: str) -> dict[str, float]:
-    """Return shares of scenes in which a box overlaps the product with an IoU of at least 0.5."""
+    """Return the shares of scenes in which a box has an IoU of at least 0.5 with the product."""
     detector = ProductDetector(weights)
     shots, small = [], []
     for product_id, cutout, rng in _samples():
@@ -66,7 +66,7 @@ def detector_figures(weights: str) -> dict[str, float]:
 
 
 def embedder_figures(weights: str) -> dict[str, float]:
-    """Return how often a sample on clouds, cut out rightly, finds its own product shot."""
+    """Return how often a sample on clouds, cropped to its true box, finds its own product shot."""
     embedder = ProductEmbedder(weights)
     shots, queries = [], []
     for product_id, cutout, rng in _samples():
@@ -85,14 +85,14 @@ def embedder_figures(weights: str) -> dict[str, float]:
 
 
 def _samples() -> Iterator[tuple[str, Image.Image, random.Random]]:
-    """Return each sample's product id, its cut-out, and chance of its own."""
+    """Yield the product id of each sample, its cut-out, and a random generator."""
     for product_id, path in sorted(load().cutouts.items()):
         with Image.open(path) as opened:
             yield product_id, opened.convert("RGBA"), random.Random(product_id)
 
 
 def clouds(words: str) -> Image.Image:
-    """Return a background of soft spots and fine noise, 800 x 600 pixels."""
+    """Return a background of soft spots and fine noise, 800 x 600 pixels, seeded by `words`."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8]))
     spots = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
     noise = Image.fromarray(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))
@@ -114,7 +114,7 @@ def _found(detector: ProductDetector, scenes: list[Scene], most: int) -> float:
 def write_card(
     weights: Path, network: str, training: dict[str, Any], figures: dict[str, float]
 ) -> None:
-    """Write the card beside the weights of `network`; `training` says how they came about."""
+    """Write the card beside the weights of `network`; `training` has the training parameters."""
     content = weights.read_bytes()
     card = {
         "what": f"weights of {network}, safetensors in half precision",

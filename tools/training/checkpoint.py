@@ -1,7 +1,4 @@
-"""What training starts from, goes on from and gives: weights and states in files.
-
-Knows networks by torch's interface; nothing of pictures or losses.
-"""
+"""Weights and states of a training run in files."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     step: int,
 ) -> None:
-    """Write all that a run goes on from; the file is whole or not there."""
+    """Write everything that resuming a run needs, atomically."""
     state = {
         "network": network.state_dict(),
         "average": average.state_dict(),
@@ -45,7 +42,7 @@ def save(
 def restore(
     path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
-    """Fill in what `save` wrote, and give the step to go on at; 0 where there is no file."""
+    """Load what `save` wrote, and return the next step; 0 if there is no file."""
     if not path.is_file():
         return 0
     state = torch.load(path, weights_only=True)
@@ -57,6 +54,6 @@ def restore(
 
 
 def write_weights(network: nn.Module, path: Path) -> None:
-    """Write the weights in half precision as safetensors."""
+    """Write the weights as safetensors, in half precision."""
     state = {name: values.half().contiguous() for name, values in network.state_dict().items()}
     save_file(copy.deepcopy(state), path)

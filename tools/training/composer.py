@@ -1,8 +1,8 @@
-"""Composes the scenes that the detector is trained on, by cut and paste.
+"""Composing the scenes that the detector is trained on, by cut and paste.
 
-A scene is a product shot on plain ground, or one or more objects on a photo or a surface, as
-people and catalogues would take it, with the faults of cheap cameras and of JPEG. Chance comes as
-a `random.Random`: the same one gives the same scene. Knows nothing of packages or networks.
+A scene is a product shot on a plain background, or up to four objects on a photo or a surface,
+with the defects of cheap cameras and of JPEG. Randomness is a `random.Random`: the same one gives
+the same scene.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from tools.benchmarks.composition import LEAST_ALPHA, Scene, compressed, other_h
 from tools.training.sources import Library
 from vision.box import Box
 
-#: How often each kind of ground comes.
+#: The frequency of each kind of background.
 GROUNDS = {"studio": 0.30, "photo": 0.50, "surface": 0.20}
-#: How often a scene on a photo or surface has so many objects; 0 teaches that there may be none.
+#: The frequency of each number of objects on a photo or surface; with 0 the network learns that
+#: there may be none.
 COUNTS = {0: 0.03, 1: 0.57, 2: 0.17, 3: 0.15, 4: 0.08}
-#: Longer sides of a scene, in pixels, before the network's input is made of it.
+#: The range of the longer side of a scene, in pixels, before it is scaled to the network's input.
 SIDES = (320, 560)
-#: Widths as shares of heights.
+#: The range of width divided by height.
 SHAPES = (0.62, 1.6)
-#: Longer side of an object as a share of the shorter side of the scene.
+#: The ranges of the longer side of an object as a share of the shorter side of the scene.
 STUDIO_SHARES, PHOTO_SHARES, SEVERAL_SHARES = (0.40, 0.98), (0.14, 0.85), (0.15, 0.50)
-#: Of one object that fills much of a photo, as where people stand close to what they show.
+#: The same for a single object close to the camera, and how often it is.
 CLOSE_SHARES = (0.70, 1.20)
 CLOSE_SHARE = 0.25
-#: An object of which less than this share is in sight is no object to be found.
+#: The least visible share of an object that the detector should find.
 LEAST_VISIBLE = 0.4
-#: Objects are placed so that no more than this share of one's box lies in another's.
+#: The most overlap of the boxes of two objects, as a share of the smaller box.
 MOST_OVERLAP = 0.25
 PLACEMENTS = 12
 
 
 @dataclass
 class _Canvas:
-    """A scene under way: its picture, and which object each pixel shows, 0 for none."""
+    """An unfinished scene: its picture, the object that each pixel shows (0: none), and boxes."""
 
     picture: Image.Image
     owners: NDArray[np.uint8]
@@ -49,7 +50,7 @@ class _Canvas:
 
 
 def compose(library: Library, rng: random.Random) -> Scene:
-    """Return a scene of the library's objects; its boxes are around what is in sight of each."""
+    """Return a scene of the library's objects, with boxes around their visible parts."""
     longer, shape = rng.randint(*SIDES), rng.uniform(*SHAPES)
     size = (longer, round(longer / shape)) if shape > 1 else (round(longer * shape), longer)
     ground = _chosen(GROUNDS, rng)
@@ -95,7 +96,7 @@ def _ground(kind: str, size: tuple[int, int], library: Library, rng: random.Rand
 
 
 def _studio(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Return white, a light grey, a colour, or a run from one to another."""
+    """Return a background of white, grey, a colour, or a gradient."""
     if rng.random() < 0.5:
         return Image.new("RGB", size, (255, 255, 255))
     low = 200 if rng.random() < 0.6 else 20
@@ -112,7 +113,7 @@ def _studio(size: tuple[int, int], rng: random.Random) -> Image.Image:
 
 
 def _surface(texture: Image.Image, size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Lay tiles of a texture, each second one mirrored so that no edge shows."""
+    """Return tiles of a texture, every second one mirrored, so that no edges are visible."""
     side = round(max(size) * rng.uniform(0.3, 1.0))
     tile = texture.resize((side, max(round(side * texture.height / texture.width), 16)))
     canvas = Image.new("RGB", size)
@@ -128,7 +129,7 @@ def _surface(texture: Image.Image, size: tuple[int, int], rng: random.Random) ->
 
 
 def _paste_seams(picture: Image.Image, rng: random.Random) -> None:
-    """Paste pieces of the ground itself: a seam alone is not to be taken for an object."""
+    """Paste pieces of the background itself, so that the network learns to ignore seams."""
     for _ in range(rng.randint(1, 3)):
         width, height = (round(side * rng.uniform(0.1, 0.4)) for side in picture.size)
         left, top = rng.randint(0, picture.width - width), rng.randint(0, picture.height - height)
@@ -140,7 +141,7 @@ def _paste_seams(picture: Image.Image, rng: random.Random) -> None:
 
 
 def _figure(library: Library, rng: random.Random) -> Image.Image:
-    """Return an object as RGBA, in other colours, other light and another pose."""
+    """Return a random object as RGBA, with changed colours, light and pose."""
     figure = rng.choice(rng.choice(library.cutouts))
     alpha = figure.getchannel("A")
     colours = figure.convert("RGB")
@@ -149,7 +150,7 @@ def _figure(library: Library, rng: random.Random) -> Image.Image:
     if rng.random() < 0.25:
         colours = _of_two_parts(colours, rng)
     if rng.random() < 0.35:
-        # The surfaces of renders are smooth; those of things are not.
+        # Rendered surfaces are smooth; real ones are not.
         patch = piece(rng.choice(library.places or library.textures), colours.size, rng)
         if library.textures and rng.random() < 0.5:
             patch = piece(rng.choice(library.textures), colours.size, rng)
@@ -174,7 +175,10 @@ def _figure(library: Library, rng: random.Random) -> Image.Image:
 
 
 def _of_two_parts(colours: Image.Image, rng: random.Random) -> Image.Image:
-    """Return the object in other colours on one side of a line: a part of it is not the whole."""
+    """Return the object with other colours on one side of a random line.
+
+    So the network learns that a part of one colour is not the whole object.
+    """
     side = max(colours.size)
     half = Image.new("L", (3 * side, 3 * side))
     half.paste(255, (0, 0, round(side * rng.uniform(1.3, 1.7)), 3 * side))
@@ -194,7 +198,10 @@ def _colour(rng: random.Random) -> tuple[int, int, int]:
 def _add(
     canvas: _Canvas, figure: Image.Image, shares: tuple[float, float], rng: random.Random
 ) -> int:
-    """Paste an object where it hides little of the others; give its area in pixels."""
+    """Paste an object where it hides little of the others, and return its area in pixels.
+
+    Return 0, with an empty box, if no such position was found.
+    """
     width, height = canvas.picture.size
     scale = rng.uniform(*shares) * min(width, height) / max(figure.size)
     size = (max(round(figure.width * scale), 4), max(round(figure.height * scale), 4))
@@ -231,7 +238,7 @@ def _between(low: float, high: float, rng: random.Random) -> int:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Return the area that two boxes share, as a share of the smaller one."""
+    """Return the common area of two boxes as a share of the smaller one, 0 to 1."""
     width = min(one.right, other.right) - max(one.left, other.left)
     height = min(one.bottom, other.bottom) - max(one.top, other.top)
     areas = [(box.right - box.left) * (box.bottom - box.top) for box in (one, other)]
@@ -241,7 +248,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 
 def _shade(picture: Image.Image, alpha: Image.Image, box: Box, rng: random.Random) -> None:
-    """Darken the ground beside the object, as a lamp would."""
+    """Paste a soft shadow of the object beside it."""
     spread = max(1.0, 0.05 * max(alpha.size)) * rng.uniform(0.5, 1.5)
     rim = round(3 * spread)
     shadow = Image.new("L", (alpha.width + 2 * rim, alpha.height + 2 * rim))
@@ -259,7 +266,7 @@ def _relit(picture: Image.Image, rng: random.Random, most: float) -> Image.Image
 
 
 def _photographed(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """Return the picture as a camera and a JPEG file would: light, colour, blur, noise, blocks."""
+    """Return the picture with random defects: light, colour, blur, noise and JPEG blocks."""
     picture = _relit(picture, rng, 0.25)
     if rng.random() < 0.3:
         picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.4, 1.4))

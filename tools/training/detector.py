@@ -2,9 +2,8 @@
 
     python -m tools.training.detector --output vision/trained/product-detector.safetensors
 
-Seeded: each scene depends on the seed and its number alone. A run that ended early goes on from
-its last checkpoint. Two cores and some hours are enough. Knows the network and the composer;
-nothing of workers.
+Seeded: each scene depends only on the seed and its number. A run that ended early is resumed from
+its last checkpoint. Two cores and some hours are enough.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from tools.training.sources import Library, load
 from vision.detectors.product_network import INPUT_SIDE, product_network
 
 BATCH = 16
-#: Greatest learning rates: of the new layers, and of those that were trained before.
+#: The peak learning rates of the new layers, and of the pre-trained ones.
 NEW_RATE, TRAINED_RATE = 1.5e-3, 3e-4
 WARM_UP_STEPS = 150
 WEIGHT_DECAY = 0.02
 GRADIENT_NORM = 5.0
-#: Share of the average weights that stays at each step.
+#: The decay of the exponential moving average of the weights, for each step.
 AVERAGE_DECAY = 0.998
 CHECKPOINT_STEPS = 100
 VALIDATION_STEPS = 500
@@ -48,10 +47,10 @@ Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 class Scenes(Dataset[Sample]):
-    """Scenes by number, as the network takes them."""
+    """Scenes by number, as inputs of the network."""
 
     def __init__(self, library: Library, words: str) -> None:
-        """Take `words`, such as the seed, as the start of each scene's chance."""
+        """Take the library, and `words` that seed the scenes together with their numbers."""
         self._library = library
         self._words = words
 
@@ -79,7 +78,7 @@ def untrained() -> FCOS:
 
 
 def optimizer_of(network: FCOS) -> torch.optim.Optimizer:
-    """Return AdamW with one group of new layers and one of those that were trained before."""
+    """Return AdamW with one group of new layers and one of pre-trained layers."""
     trained = [*network.backbone.middle.parameters(), *network.backbone.late.parameters()]
     known = {id(one) for one in trained}
     new = [one for one in network.parameters() if one.requires_grad and id(one) not in known]
@@ -88,7 +87,7 @@ def optimizer_of(network: FCOS) -> torch.optim.Optimizer:
 
 
 def rate_share(step: int, steps: int) -> float:
-    """Return the share of the greatest rate at a step: a warm-up, then half a cosine to 0."""
+    """Return the share of the peak rate at a step: a linear warm-up, then half a cosine to 0."""
     if step < WARM_UP_STEPS:
         return (step + 1) / WARM_UP_STEPS
     done = (step - WARM_UP_STEPS) / max(steps - WARM_UP_STEPS, 1)
@@ -98,7 +97,7 @@ def rate_share(step: int, steps: int) -> float:
 def take_step(
     network: FCOS, optimizer: torch.optim.Optimizer, batch: Sequence[Sample], share: float
 ) -> float:
-    """Learn from one batch at a share of the greatest rate; give the loss."""
+    """Train on one batch at a share of the peak rate, and return the loss."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
     pixels, targets = zip(*batch, strict=True)
@@ -116,7 +115,7 @@ def take_step(
 def found(network: FCOS, samples: Iterator[Sample]) -> tuple[float, float]:
     """Return how often the first box, and the best of three, has an IoU of at least 0.5.
 
-    Of the samples that have one object.
+    Only samples with one object count.
     """
     network.eval()
     first = of_three = count = 0
@@ -133,7 +132,10 @@ def found(network: FCOS, samples: Iterator[Sample]) -> tuple[float, float]:
 
 
 def train(library: Library, validation: Library, chosen: argparse.Namespace) -> FCOS:
-    """Train from the last checkpoint, or from the start; give the averaged network."""
+    """Train from the last checkpoint or from the start, and return the averaged network.
+
+    Raises ArithmeticError if the loss is not finite.
+    """
     torch.manual_seed(chosen.seed)
     network = untrained()
     averaging = get_ema_multi_avg_fn(AVERAGE_DECAY)  # type: ignore[no-untyped-call]
@@ -172,7 +174,7 @@ def train(library: Library, validation: Library, chosen: argparse.Namespace) -> 
 
 
 def main() -> int:
-    """Run with the arguments of the command line; give the exit code."""
+    """Train with the arguments of the command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.training.detector")
     parser.add_argument("--steps", type=int, default=3600, help=f"of {BATCH} scenes each")
     parser.add_argument("--seed", type=int, default=1, help="another one gives other scenes")

@@ -2,11 +2,10 @@
 
     python -m tools.training.embedder --output vision/trained/product-embedder.safetensors
 
-The pictures of one object are to have features that are alike, and those of any other object, of
-the same object with another surface, and of grounds, ones that are not. What the first blocks,
-which are not trained, make of the pictures is kept in a folder; a run that ended early goes on
-from there and from its last checkpoint. Seeded. Knows the pictures and the network; nothing of
-workers.
+The network learns similar features for the pictures of one object, and different ones for other
+objects, for the same object with another surface, and for backgrounds. The output of the first
+blocks, which are not trained, is stored in a folder. A run that ended early is resumed from there
+and from its last checkpoint. Seeded.
 """
 
 from __future__ import annotations
@@ -36,25 +35,25 @@ from vision.embedders.product import crop_pixels
 from vision.embedders.product_network import DIMENSIONS, INPUT_SIDE, FeatureNetwork
 from vision.engine import ONNXRUNTIME, compiled
 
-#: Rounds of pictures of each object, each of four.
+#: Rounds of pictures; a round has four of each object.
 ROUNDS = 2
-#: Pieces of grounds in a round.
+#: Pieces of backgrounds in a round.
 GROUNDS = 1200
-#: Of a batch: objects, each also dressed; pictures of each of these; pieces of grounds.
+#: In a batch: objects, each plain and dressed; pictures of each of these; pieces of backgrounds.
 BATCH_OBJECTS, BATCH_VIEWS, BATCH_GROUNDS = 28, 3, 24
-#: Greatest learning rates: of the layers that were trained before, and of the map.
+#: The peak learning rates of the pre-trained layers, and of the map.
 TRAINED_RATE, MAP_RATE = 1e-4, 3e-4
 WARM_UP_STEPS = 30
 WEIGHT_DECAY = 0.01
 GRADIENT_NORM = 5.0
-#: Similarities are divided by this before they compete.
+#: The temperature of the contrastive loss, by which similarities are divided.
 TEMPERATURE = 0.07
-#: Share of the average weights that stays at each step.
+#: The decay of the exponential moving average of the weights, for each step.
 AVERAGE_DECAY = 0.99
 CHECKPOINT_STEPS = 50
-#: Share of the identity in the covariance within objects: 1 would ignore what was seen.
+#: The share of the identity in the covariance within objects; 1 would ignore the data.
 SHRINKAGE = 0.5
-#: Labels of grounds begin here; each is a label of its own.
+#: The first label of backgrounds; each piece has a label of its own.
 FIRST_GROUND = 100_000
 
 Maps = NDArray[np.float16]
@@ -63,10 +62,10 @@ Features = NDArray[np.float32]
 
 
 class Views:
-    """What the first blocks make of all pictures, and what each picture shows."""
+    """The output of the first blocks for all pictures, and the label of each picture."""
 
     def __init__(self, library: Library, network: FeatureNetwork, seed: int, folder: Path) -> None:
-        """Read the rounds that `folder` has, and make and keep the others."""
+        """Load the rounds that are in `folder`; make and store the others."""
         folder.mkdir(parents=True, exist_ok=True)
         self._maps: list[Maps] = []
         labels: list[Labels] = []
@@ -100,11 +99,11 @@ class Views:
         return maps.contiguous(memory_format=torch.channels_last)
 
     def objects_of_first_round(self) -> list[int]:
-        """Return the places of the first round's pictures of objects."""
+        """Return the positions of the first round's pictures of objects."""
         return np.flatnonzero(self.labels[: self._starts[1]] < FIRST_GROUND).tolist()
 
     def batch(self, rng: random.Random) -> list[int]:
-        """Choose the pictures of a batch: of objects, plain and dressed, and grounds."""
+        """Return the positions of a random batch: objects, plain and dressed, and backgrounds."""
         places = []
         for pair in rng.sample(self._pairs, min(BATCH_OBJECTS, len(self._pairs))):
             for one in (2 * pair, 2 * pair + 1):
@@ -124,10 +123,10 @@ def _round(library: Library, network: FeatureNetwork, number: int) -> dict[str, 
 
 
 def _pictures(library: Library, number: int) -> Iterator[tuple[int, Image.Image]]:
-    """Return each picture of a round, and the label of what it shows.
+    """Yield the label and the picture of everything in a round.
 
-    Each cut-out is two objects: as it is, and dressed, the same in all rounds. Of a group of
-    variants the first counts.
+    Each cut-out is two objects: plain, and dressed in the same way in all rounds. Of a group of
+    variants only the first is used.
     """
     for place, group in enumerate(track(library.cutouts, f"pictures, round {number}")):
         rng = random.Random(f"{number} {place}")
@@ -143,11 +142,11 @@ def _pictures(library: Library, number: int) -> Iterator[tuple[int, Image.Image]
 def discriminant_map(
     features: Features, objects: Labels, shrinkage: float, dimensions: int
 ) -> Features:
-    """Return the map, shape (numbers, dimensions), for features of length 1.
+    """Return the discriminant map, shape (numbers, dimensions), of features of norm 1.
 
-    Features are whitened by the covariance within objects, mixed with `shrinkage` of a multiple
-    of the identity; of the result the principal directions are kept, uncentred. This is linear
-    discriminant analysis with the regularisation of Friedman, "Regularized discriminant
+    Features are whitened by the covariance within objects, mixed with a `shrinkage` share of a
+    multiple of the identity; the principal directions of the result are kept, uncentred. This is
+    linear discriminant analysis with the regularisation of Friedman, "Regularized discriminant
     analysis" (1989), equation 18.
     """
     _, places, counts = np.unique(objects, return_inverse=True, return_counts=True)
@@ -164,17 +163,17 @@ def discriminant_map(
     white = values @ whitening
     _, principal = np.linalg.eigh(white.T @ white / len(white))
     found = whitening @ principal[:, ::-1][:, :dimensions]
-    # An eigenvector may come with either sign, and a map of any scale does the same.
+    # The sign of an eigenvector is arbitrary, and so is the scale of the map.
     found *= np.sign(found[np.abs(found).argmax(0), np.arange(dimensions)])
     shorter: Features = (found / np.abs(found).max()).astype(np.float32)
     return shorter
 
 
 def contrast(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the supervised contrastive loss of features of length 1, shape (n, numbers).
+    """Return the supervised contrastive loss of features of norm 1, shape (n, numbers).
 
-    Khosla and others, "Supervised contrastive learning" (2020), equation 2. Pictures whose
-    label is theirs alone are compared with, and not asked for.
+    Khosla and others, "Supervised contrastive learning" (2020), equation 2. Pictures whose label
+    no other picture has are only negatives.
     """
     own = torch.eye(len(labels), dtype=torch.bool)
     same = (labels[:, None] == labels[None]) & ~own
@@ -193,7 +192,7 @@ def untrained() -> FeatureNetwork:
 
 
 def begin_with_discriminants(network: FeatureNetwork, views: Views) -> None:
-    """Set the map to the one that tells the first round's objects apart best."""
+    """Initialise the map by `discriminant_map` of the first round's objects."""
     places = views.objects_of_first_round()
     with torch.inference_mode():
         pooled = [network.pooled(views.maps(places[n : n + 32])) for n in range(0, len(places), 32)]
@@ -205,7 +204,7 @@ def begin_with_discriminants(network: FeatureNetwork, views: Views) -> None:
 
 
 def optimizer_of(network: FeatureNetwork) -> torch.optim.Optimizer:
-    """Return AdamW with one group of layers that were trained before and one of the map."""
+    """Return AdamW with one group of pre-trained layers and one of the map."""
     groups = [
         {"params": list(network.late.parameters()), "peak": TRAINED_RATE},
         {"params": list(network.projection.parameters()), "peak": MAP_RATE},
@@ -220,7 +219,7 @@ def take_step(
     labels: torch.Tensor,
     share: float,
 ) -> float:
-    """Learn from one batch at a share of the greatest rate; give the loss."""
+    """Train on one batch at a share of the peak rate, and return the loss."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
     loss = contrast(network.feature(maps), labels)
@@ -233,7 +232,10 @@ def take_step(
 
 
 def train(library: Library, chosen: argparse.Namespace) -> FeatureNetwork:
-    """Train from the last checkpoint, or from the start; give the averaged network."""
+    """Train from the last checkpoint or from the start, and return the averaged network.
+
+    Raises ArithmeticError if the loss is not finite.
+    """
     torch.manual_seed(chosen.seed)
     network = untrained()
     views = Views(library, network, chosen.seed, chosen.views)
@@ -265,12 +267,12 @@ def train(library: Library, chosen: argparse.Namespace) -> FeatureNetwork:
 
 
 def _rate_share(step: int, steps: int) -> float:
-    """Return the share of the greatest rate: half a cosine to 0, after a short warm-up."""
+    """Return the share of the peak rate at a step: half a cosine to 0, after a short warm-up."""
     return min((step + 1) / WARM_UP_STEPS, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def main() -> int:
-    """Run with the arguments of the command line; give the exit code."""
+    """Train with the arguments of the command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.training.embedder")
     parser.add_argument("--steps", type=int, default=300, help="of a batch each")
     parser.add_argument("--seed", type=int, default=1, help="another one gives other pictures")

@@ -1,8 +1,7 @@
-"""The pictures that the detector and the features are trained on, all under free licences.
+"""The pictures that detector and embedder are trained on, all under free licences.
 
-The benchmark says what may never be trained on; what it holds out is left out here, and a
-background that looks like one of its own is refused. Knows packages and their folders; nothing
-of scenes or networks.
+Files that the benchmark holds out are left out, and a background that looks like one of its
+backgrounds is refused.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ WALLPAPERS = (
     "lomiri-wallpapers-20.04",
     "gnome-backgrounds",
 )
-#: Longest sides in pixels that objects and backgrounds are kept at.
+#: The largest sides of objects and of backgrounds, in pixels.
 CUTOUT_SIDE, BACKGROUND_SIDE = 256, 1024
-#: Textures of fewer pixels a side are single colours.
+#: The least side of a texture in pixels; smaller ones are single colours.
 LEAST_TEXTURE_SIDE = 128
-#: A picture with less than this share of transparent pixels is no cut-out.
+#: The least share of transparent pixels of a cut-out.
 LEAST_TRANSPARENT = 0.03
-#: A surface's cells, of sixteen, differ by no more than this standard deviation, of 255.
+#: The greatest standard deviation of the sixteen cells of a surface, of 255.
 MOST_SPREAD = 20.0
-#: Wallpapers that show a thing which is not labelled.
+#: Wallpapers that show an object without a label.
 WITH_OBJECTS = frozenset(
     {
         "FlyingKonqui",
@@ -50,9 +49,9 @@ WITH_OBJECTS = frozenset(
         "pixels-l",
     }
 )
-#: One source in so many is kept for validation.
+#: One of so many sources is used for validation.
 VALIDATION_STRIDE = 10
-#: Thumbnails that correlate more than this show the same wallpaper.
+#: The correlation of thumbnails above which they show the same wallpaper.
 SAME_PICTURE = 0.97
 THUMBNAIL_SIDE = 16
 
@@ -62,9 +61,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are composed of: cut-outs in RGBA, places and surfaces in RGB.
+    """The parts of scenes: cut-outs as RGBA, photos (`places`) and textures as RGB.
 
-    The cut-outs come in groups, such as the skin tones of one emoji.
+    Cut-outs are in groups of variants, such as the skin tones of an emoji.
     """
 
     cutouts: tuple[tuple[Image.Image, ...], ...]
@@ -73,19 +72,19 @@ class Library:
 
 
 def load(cache: Path) -> tuple[Library, Library]:
-    """Return what is trained on, and what is kept for validation; fetches packages once.
+    """Return the libraries for training and for validation; fetches packages once.
 
-    Raises PackageUnavailable, and ValueError where a held-out picture is among them.
+    Raises PackageUnavailable, and ValueError if a wallpaper is one that is held out.
     """
     root = _furniture(cache)
     icons = sorted(root.glob("*/*.png"))
     _, _, emoji = sets.emoji(cache)
     objects = [*icons, *(one.path for one in emoji)]
     places = [path for name in WALLPAPERS for path in _wallpapers(debian_package(name, cache))]
-    # The pictures of one collection are faces and clothes.
+    # The pictures of the Reallusion collection are faces and clothes.
     textures = [p for p in sorted(root.rglob("*.[jJ][pP][gG]")) if "reallusion" not in p.parts]
     held_out = {line.rsplit("\t", 1)[1] for line in sets.held_out_lines(cache)}
-    # Some emoji have the bytes of another one under a name of their own.
+    # Some emoji are copies of another one under a different name.
     objects, places, textures = (
         _without_held_out(kind, held_out) for kind in (objects, places, textures)
     )
@@ -111,7 +110,7 @@ def load(cache: Path) -> tuple[Library, Library]:
 
 
 def _part(named: Iterable[tuple[str, T]], validation: bool) -> tuple[T, ...]:
-    """Return what is trained on, or what is kept for validation, chosen by name."""
+    """Return the part for training or for validation, chosen by a hash of the name."""
     return tuple(
         one
         for name, one in named
@@ -120,12 +119,12 @@ def _part(named: Iterable[tuple[str, T]], validation: bool) -> tuple[T, ...]:
 
 
 def _group(path: Path) -> str:
-    """Return what the variants of an object share: the folder, and the name's first part."""
+    """Return the group of an object: the folder, and the file name up to the first hyphen."""
     return f"{path.parent.name}/{path.stem.split('-')[0]}"
 
 
 def _is_surface(texture: Image.Image) -> bool:
-    """Return whether a texture is much the same all over: wood, cloth, stone, not a print."""
+    """Return whether a texture is uniform, such as wood, cloth or stone, and not a print."""
     if min(texture.size) < LEAST_TEXTURE_SIDE:
         return False
     cells = np.asarray(texture.resize((4, 4), Image.Resampling.BOX), dtype=np.float64)
@@ -146,7 +145,7 @@ def _furniture(cache: Path) -> Path:
 
 
 def _wallpapers(folder: Path) -> list[Path]:
-    """Return one file per wallpaper: the smallest that is large enough, where there are several."""
+    """Return one file for each wallpaper: the widest, if there are several."""
     chosen: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix not in {".jpg", ".png", ".webp"} or path.stem == "screenshot":
@@ -170,7 +169,7 @@ def _without_held_out(paths: Iterable[Path], held_out: Container[str]) -> list[P
 
 
 def _thumbnail(picture: Image.Image) -> NDArray[np.float64]:
-    """Return grey values of a small copy, shape (256,), of mean 0 and length 1."""
+    """Return the grey values of a small copy, shape (256,), of mean 0 and norm 1."""
     small = picture.convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.float64).ravel()
     values -= values.mean()

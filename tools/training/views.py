@@ -1,7 +1,7 @@
-"""The pictures that features are trained on: each object in several, and grounds without one.
+"""The pictures that the embedder is trained on: several of each object, and backgrounds.
 
-Each object is shown as a product shot, a part of it and on photos, cut out as a detector would.
-Knows the composer and the library; nothing of networks.
+Each object is shown as a product shot, as a part of it, and on photos or surfaces, cropped like
+the boxes of a detector.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from tools.benchmarks.measures import intersection_over_union
 from tools.training.sources import Library
 from vision.box import Box
 
-#: Pictures of an object on a photo or a surface; there is one product shot and one light query.
+#: Pictures of an object on a photo or a surface, besides one product shot and one light query.
 HARD_VIEWS = 2
 HARD_SHARES = (0.25, 0.65)
-#: How often such a picture has a photo as its ground, and not a surface.
+#: The share of these pictures that are on a photo, not on a surface.
 PHOTO_SHARE = 0.7
-#: A detector's box differs from the true one by so much of a side at each edge, at most.
+#: The greatest error of each edge of a detected box, as a share of the side.
 BOX_ERROR = 0.15
 LEAST_OVERLAP = 0.7
-#: What of an object is smaller than this, in pixels, is not looked at.
+#: The least side of a box in pixels; smaller ones are left out.
 LEAST_SIDE = 8
-#: Sides in pixels of the grounds that pieces are cut from, and shares of them that a piece has.
+#: The range of sides of backgrounds in pixels, and of the share of a side that a piece has.
 GROUND_SIDES, GROUND_SHARES = (200, 500), (0.2, 0.8)
 
 
 def dressed(figure: Image.Image, library: Library, rng: random.Random) -> Image.Image:
-    """Return another object of the same shape: mirrored, in other colours, with a surface."""
+    """Return another object of the same shape: with other colours, a surface, maybe mirrored."""
     alpha = figure.getchannel("A")
     colours = figure.convert("RGB")
     if rng.random() < 0.5:
@@ -60,7 +60,7 @@ def _ground(library: Library, rng: random.Random, photo_share: float) -> Image.I
 
 
 def views(figure: Image.Image, library: Library, rng: random.Random) -> Iterator[Scene]:
-    """Return the pictures of one object: a product shot, a part of it, and some on photos."""
+    """Yield the pictures of one object: a product shot, a light query, and HARD_VIEWS others."""
     shot = product_shot(figure, rng)
     yield shot
     yield light_query(shot, rng)
@@ -69,7 +69,7 @@ def views(figure: Image.Image, library: Library, rng: random.Random) -> Iterator
 
 
 def detected(truth: Box, size: tuple[int, int], rng: random.Random) -> Box:
-    """Return a box as a detector might: its IoU with the true one is at least `LEAST_OVERLAP`."""
+    """Return a box with the errors of a detector, and an IoU of at least `LEAST_OVERLAP`."""
     width, height = truth.right - truth.left, truth.bottom - truth.top
 
     def moved(edge: int, side: int, most: int) -> int:
@@ -88,7 +88,7 @@ def detected(truth: Box, size: tuple[int, int], rng: random.Random) -> Box:
 
 
 def crops(figure: Image.Image, library: Library, rng: random.Random) -> Iterator[Image.Image]:
-    """Return what a detector would cut out of each picture of an object."""
+    """Yield the crop of each picture of an object, as by a detector."""
     for scene in views(figure, library, rng):
         truth = scene.boxes[0]
         if min(truth.right - truth.left, truth.bottom - truth.top) >= LEAST_SIDE:
@@ -97,7 +97,7 @@ def crops(figure: Image.Image, library: Library, rng: random.Random) -> Iterator
 
 
 def ground(library: Library, rng: random.Random) -> Image.Image:
-    """Return a piece of a photo or a surface: what a detector cuts out where it is wrong."""
+    """Return a piece of a photo or a surface, as by a detector that finds no object."""
     whole = _ground(library, rng, PHOTO_SHARE)
     picture = piece(whole, (rng.randint(*GROUND_SIDES), rng.randint(*GROUND_SIDES)), rng)
     width, height = (round(side * rng.uniform(*GROUND_SHARES)) for side in picture.size)

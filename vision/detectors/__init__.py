@@ -1,1 +1,1 @@
-"""Detectors, one module each: where in a picture the objects are."""
+"""Detectors, one module each, which find the objects in a picture."""

@@ -1,4 +1,4 @@
-"""A detector without training: where EfficientNet-Lite0's last feature map is strong."""
+"""A detector that needs no training: strong regions of EfficientNet-Lite0's last feature map."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 MAP_SIDE = 320
 
 
-#: The map's cells are split into so many each way before the threshold.
+#: The map is enlarged by this factor, in both directions, before the threshold.
 CELL_SPLIT = 4
 
 
-#: Share of a box's side that is taken off at each of its ends: a cell sees beyond its
-#: own place, so that energy spills over an object's edge.
+#: The share of a box's side that is cut off at each of its ends: a cell sees more than its own
+#: pixels, so energy spills over the edge of an object.
 SPILL = 0.1
 
 
-#: A peak of less energy than this is no object: plain surfaces, gradients and noise
-#: stay under 31, objects reach 40 to 65.
+#: The least energy at the peak of an object: plain surfaces, gradients and noise stay below 31,
+#: objects reach 40 to 65.
 LEAST_PEAK = 32.0
 
 
-#: A component with less than this share of the best one's strength is no object.
+#: The least strength of an object, as a share of the strongest one's.
 LEAST_SHARE = 0.1
 
 
-#: No more boxes than this are given.
+#: The most boxes that are returned.
 MOST_BOXES = 10
 
 
 class ActivationMapDetector:
-    """Boxes around the places where EfficientNet-Lite0's last feature map is strong.
+    """Boxes around the strong regions of EfficientNet-Lite0's last feature map.
 
-    It needs no training and knows no classes: a network that was trained on objects
-    answers weakly, and in other channels, to what lies behind them. Threshold and
-    spill were tuned on pictures composed of one object and white or clutter.
+    It needs no training and has no classes: a network that was trained on objects responds weakly
+    to a background, and in other channels. Threshold and spill were tuned on pictures composed of
+    one object on white or on clutter.
     """
 
     def __init__(self, network: EfficientNetLite0, threshold: float = 0.35) -> None:
-        """Take `threshold` as the strength, 0 to 1, that a place of an object has."""
+        """Take the least strength of a cell of an object, 0 to 1."""
         self._network = network
         self._threshold = threshold
         self.fingerprint = (
@@ -60,7 +60,7 @@ class ActivationMapDetector:
         )
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Return the boxes of the map's connected strong regions, most strength first."""
+        """Return the boxes of the connected strong regions, strongest first; [] if none is."""
         maps = self._network.feature_map(image, MAP_SIDE).cpu()
         energy = torch.linalg.vector_norm(maps, dim=0)
         least, greatest = float(energy.min()), float(energy.max())
@@ -77,7 +77,7 @@ class ActivationMapDetector:
 
     def _boxes(self, strength: NDArray[np.float32], size: tuple[int, int]) -> list[Box]:
         regions = number_regions(strength > self._threshold)
-        # Index 0 is what belongs to no region.
+        # Index 0 has the cells of no region.
         sums = np.bincount(regions.ravel(), weights=strength.ravel())[1:]
         boxes = []
         for index in np.argsort(-sums, kind="stable")[:MOST_BOXES]:
@@ -91,13 +91,13 @@ class ActivationMapDetector:
 
 
 def _strength(maps: torch.Tensor) -> torch.Tensor:
-    """Rate each cell of `maps`, shape (channels, rows, columns), from 0 to 1.
+    """Return the strength of each cell of `maps`, shape (channels, rows, columns), from 0 to 1.
 
-    The mean of two ratings: the cell's energy (the norm of its numbers), and its
-    place along the first principal component of all cells, which parts objects from
-    background even where both are strong (Wei and others, "Unsupervised object
-    discovery and co-localization by deep descriptor transforming", 2019, there over
-    many pictures). The component points to where the energy is.
+    It is the mean of two values: the energy of the cell (the norm of its numbers), and its
+    projection on the first principal component of all cells, which separates objects from the
+    background even if both are strong (Wei and others, "Unsupervised object discovery and
+    co-localization by deep descriptor transforming", 2019, there over many pictures). The sign of
+    the component is chosen so that it rises with the energy.
     """
     energy = torch.linalg.vector_norm(maps, dim=0)
     cells = maps.flatten(1).T
@@ -110,7 +110,7 @@ def _strength(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _stretched(values: torch.Tensor) -> torch.Tensor:
-    """Move and scale `values` to reach from 0 to 1; all 0 where they do not differ."""
+    """Scale `values` linearly to 0 to 1; return zeros if all are equal."""
     reach = values.max() - values.min()
     return (values - values.min()) / reach if reach > 0 else torch.zeros_like(values)
 
@@ -123,14 +123,14 @@ def number_regions(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     never diagonally.
     """
     outside = mask.size
-    # Each cell takes the least number that a neighbour has, until all of a region have that of
-    # its first cell.
+    # Each cell takes the least number of its neighbours, until all cells of a region have the
+    # number of its first cell.
     numbers = np.where(mask, np.arange(mask.size).reshape(mask.shape), outside)
     while True:
         framed = np.pad(numbers, 1, constant_values=outside)
         neighbours = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
         least = np.where(mask, np.minimum.reduce([numbers, *neighbours]), outside)
-        # A number names a cell of the same region, which may know a smaller one by now.
+        # A number is the index of a cell of the same region, which may have a smaller one by now.
         least = np.append(least, outside)[least]
         if np.array_equal(least, numbers):
             break
@@ -140,7 +140,10 @@ def number_regions(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _shrunk(cells: NDArray[np.intp], count: int, side: int) -> tuple[int, int]:
-    """Turn the reach of cells, out of `count`, into pixels of `side`, less the spill."""
+    """Return the first and the last pixel, exclusive, of cells, without the spill.
+
+    `count` cells span `side` pixels.
+    """
     first, end = int(cells.min()), int(cells.max()) + 1
     spill = SPILL * (end - first)
     start = math.floor((first + spill) * side / count)

@@ -1,4 +1,4 @@
-"""What a detector is: boxes of the objects in a picture, best first."""
+"""The interface of a detector."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Detector(Protocol):
-    """Finds the objects of a picture."""
+    """Finds the objects in a picture."""
 
     @property
     def fingerprint(self) -> str:
-        """Text that changes with anything that could change a box."""
+        """A text that differs whenever boxes could differ; part of the model id."""
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Return the boxes of an upright RGB picture, best first; empty where none is found."""
+        """Return the boxes of an upright RGB picture, best first; [] if none is found."""

@@ -1,7 +1,4 @@
-"""The default detector: finds products of any kind, with weights that come with the project.
-
-Sees an upright RGB picture and knows nothing of features, searches or training.
-"""
+"""The default detector: it finds products of any kind, with weights that come with the project."""
 
 from __future__ import annotations
 
@@ -25,11 +22,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 WEIGHTS_FILE = Path(__file__).parents[1] / "trained" / "product-detector.safetensors"
-#: Boxes of a lower score are left out.
+#: Boxes with a lower score are left out.
 SCORE_THRESHOLD = 0.3
-#: Boxes with more than this IoU to a better one are the same product again.
+#: Boxes with a greater IoU with a better one count as the same product.
 MOST_OVERLAP = 0.6
-#: No more boxes than this are given.
+#: The most boxes that are returned.
 MOST_BOXES = 10
 
 
@@ -43,11 +40,11 @@ class ProductDetector:
         engine: str = TORCH,
         score_threshold: float = SCORE_THRESHOLD,
     ) -> None:
-        """Load `weights`: DEFAULT_WEIGHTS, the project's own, or the path of a safetensors file.
+        """Load `weights`: DEFAULT_WEIGHTS for the project's own, or the path of a safetensors file.
 
-        `engine` is one of `vision.engine`. Boxes with a score under `score_threshold` are
-        left out. Raises ValueError for a file that can't be read or does not fit, and for
-        an engine that can't be used.
+        `engine` is one of `vision.engine`. Boxes with a score below `score_threshold` are left
+        out. Raises ValueError if the file can't be read or does not fit, or the engine can't be
+        used.
         """
         path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
         network = product_network(EfficientNet.from_name("efficientnet-lite0"))
@@ -63,7 +60,7 @@ class ProductDetector:
         )
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Return the boxes of the products found, highest score first."""
+        """Return the boxes of the products found, highest score first; [] if there are none."""
         scores, corners = self._run(square_pixels(image, INPUT_SIDE).to(self._device))
         chosen = scores >= self._score_threshold
         scores, corners = scores[chosen].float().cpu(), corners[chosen].float().cpu()
@@ -74,7 +71,7 @@ class ProductDetector:
 
 
 def _box(shares: NDArray[np.float32], size: tuple[int, int]) -> Box | None:
-    """Return the pixels that corners given as shares of a picture's sides lie in."""
+    """Return the box of corners that are shares of a picture's sides, None if it is empty."""
     width, height = size
     left, top = math.floor(shares[0] * width), math.floor(shares[1] * height)
     right = min(math.ceil(shares[2] * width), width)

@@ -1,7 +1,4 @@
-"""The network of the default detector: torchvision's FCOS on EfficientNet-Lite0.
-
-It knows one class, "product". Knows nothing of pictures' files, weights' files or training.
-"""
+"""The network of the default detector: torchvision's FCOS on EfficientNet-Lite0, for one class."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from vision.backbone import fold_norms
 INPUT_SIDE = 320
 #: Numbers per cell of the pyramid.
 PYRAMID_CHANNELS = 64
-#: The first blocks, up to a stride of 8, keep the weights that came with the network.
+#: The number of first blocks, up to a stride of 8, that are not trained.
 FROZEN_BLOCKS = 5
-#: The first blocks up to a stride of 16.
+#: The number of blocks up to a stride of 16.
 MIDDLE_BLOCKS = 11
-#: By FCOS's rule a level takes the objects that reach 4 to 8 times its size from a cell,
-#: the first and the last also the smaller and the larger ones. The levels' strides are 16, 32, 64.
+#: The sizes of the levels, whose strides are 16, 32 and 64. By FCOS's rule a level learns objects
+#: that reach 4 to 8 times its size from a cell; the first also smaller, the last also larger ones.
 LEVEL_SIZES = (12, 24, 48)
-#: In sizes of a level: the cells around an object's middle that learn it.
+#: How far around the centre of an object cells learn it, in sizes of the level.
 CENTRE_RADIUS = 2.0
 HEAD_CONVOLUTIONS = 2
 
@@ -34,14 +31,13 @@ HEAD_CONVOLUTIONS = 2
 class LitePyramid(nn.Module):
     """EfficientNet-Lite0 without its classifier, and a pyramid of three levels.
 
-    The batch norms are folded into the convolutions, so that neither training nor use
-    pays for them.
+    The batch norms are folded into the convolutions, which saves their time.
     """
 
     out_channels = PYRAMID_CHANNELS
 
     def __init__(self, network: EfficientNet) -> None:
-        """Take over the layers of `network`, which is not to be used any more."""
+        """Take the layers of `network`, which must not be used afterwards."""
         super().__init__()
         fold_norms(network)
         blocks = list(network._blocks)
@@ -67,10 +63,10 @@ class LitePyramid(nn.Module):
 def product_network(
     network: EfficientNet, score_threshold: float = 0.05, most_boxes: int = 10
 ) -> FCOS:
-    """Return the detection network on the layers of `network`, head and pyramid untrained.
+    """Return the detection network on the layers of `network`; its head and pyramid are untrained.
 
-    It takes RGB pixels of 0 to 1, shape (3, `INPUT_SIDE`, `INPUT_SIDE`). The pixels' scale,
-    (pixel - 127) / 128, is the one that EfficientNet-Lite was trained with.
+    It takes RGB pixels of 0 to 1, shape (3, `INPUT_SIDE`, `INPUT_SIDE`), and scales them to
+    (pixel - 127) / 128 of 8-bit pixels, as EfficientNet-Lite was trained.
     """
     return FCOS(
         LitePyramid(network),
@@ -90,16 +86,16 @@ def product_network(
 
 
 class ProductBoxes(nn.Module):
-    """The network in use: a score and a box of each cell, all in tensors of one shape.
+    """The network for inference: a score and a box for each cell, in tensors of fixed shape.
 
-    Gives what FCOS gives before it leaves out what overlaps, without lists and
-    conditions, so that it can be exported.
+    The output is that of FCOS before its suppression of overlapping boxes, without lists and
+    conditions, so that it can be exported to ONNX.
     """
 
     anchors: torch.Tensor
 
     def __init__(self, network: FCOS) -> None:
-        """Take over the layers of `network`."""
+        """Take the layers of `network`."""
         super().__init__()
         self.backbone, self.head = network.backbone, network.head
         blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE)

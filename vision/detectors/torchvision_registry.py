@@ -1,4 +1,4 @@
-"""Any detector of torchvision's registry."""
+"""The detectors of torchvision's registry."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class TorchvisionDetector:
-    """Any model of torchvision's detection registry."""
+    """A model of torchvision's detection registry."""
 
     def __init__(
         self, name: str, weights: str, device: str = "cpu", score_threshold: float = 0.5
     ) -> None:
-        """Load the model `name`; `weights` is a registered name or a state_dict file.
+        """Load the model `name`; `weights` is a registered name or the path of a state_dict.
 
-        Boxes with a score under `score_threshold` are left out. Raises ValueError
-        for an unknown name or a file that does not fit.
+        Boxes with a score below `score_threshold` are left out. Raises ValueError for an unknown
+        name or a file that does not fit.
         """
         registry = torchvision.models.detection
         model, self._transforms = load_torchvision(name, weights, registry, weights_backbone=None)
@@ -36,7 +36,7 @@ class TorchvisionDetector:
         )
 
     def detect(self, image: Image.Image) -> list[Box]:
-        """Return the boxes of the objects found, highest score first."""
+        """Return the boxes of the objects found, highest score first; [] if there are none."""
         with torch.inference_mode():
             found: dict[str, Any] = self._model([self._transforms(image).to(self._device)])[0]
         scores = found["scores"].cpu().numpy()

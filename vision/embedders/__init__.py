@@ -1,1 +1,1 @@
-"""Embedders, one module each: a picture as a vector."""
+"""Embedders, one module each, which make a feature of a picture."""

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as an embedder, as it was trained to classify."""
+"""EfficientNet-Lite0 as an embedder, with the weights that it was trained with to classify."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vision.embedders.embedder import unit_rows
 INPUT_SIDE = 224
 
 
-#: Exponent of the generalised mean; 1 is the average, infinity the greatest value.
+#: The exponent of the generalised mean; 1 is the average, infinity the maximum.
 MEAN_EXPONENT = 3.0
 
 
@@ -40,9 +40,9 @@ class EfficientNetLiteEmbedder:
         )
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Return features of shape (n, 1280), float32, each of length 1.
+        """Return features of shape (n, 1280), float32, each of norm 1, or zeros.
 
-        The pictures go one by one: on a processor the network is slower in batches.
+        Pictures are processed one by one: on a CPU the network is slower in batches.
         """
         rows = [self._pooled(image) for image in images]
         return unit_rows(rows, self.dimensions)

@@ -1,4 +1,4 @@
-"""What an embedder is: pictures in, features of length 1 whose cosine tells likeness out."""
+"""The interface of an embedder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Embedder(Protocol):
-    """Turns pictures into features."""
+    """Makes features of pictures, whose cosine measures similarity."""
 
     @property
     def dimensions(self) -> int:
@@ -23,18 +23,17 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Text that changes with anything that could change a feature."""
+        """A text that differs whenever features could differ; part of the model id."""
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Return one feature per RGB picture: shape (n, dimensions), each of length 1.
+        """Return a feature for each RGB picture: shape (n, dimensions), each of norm 1.
 
-        A picture that the model sees nothing in may have a feature of zeros; one that
-        upsets the model may have a feature that is not finite.
+        The feature of a picture may also be zeros or not finite, which callers must check.
         """
 
 
 def unit_rows(rows: Sequence[torch.Tensor], dimensions: int) -> NDArray[np.float32]:
-    """Stack `rows` as float32 of length 1 each; zeros stay zeros."""
+    """Return `rows` stacked as float32, each of norm 1; zeros stay zeros."""
     if not rows:
         return np.empty((0, dimensions), dtype=np.float32)
     stacked = torch.stack(list(rows)).float().cpu()

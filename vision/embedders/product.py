@@ -1,7 +1,4 @@
-"""The default embedder: features made for telling products apart, with weights of our own.
-
-Sees RGB pictures, cut out already, and knows nothing of boxes, searches or training.
-"""
+"""The default embedder: features that tell products apart, with weights of this project."""
 
 from __future__ import annotations
 
@@ -23,22 +20,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS_FILE = Path(__file__).parents[1] / "trained" / "product-embedder.safetensors"
-#: What is beside a crop that is no square: the value that the network takes for zero.
+#: The padding of a crop that is not a square; the network's scale maps it to zero.
 GREY = (127, 127, 127)
 
 
 class ProductEmbedder:
-    """EfficientNet-Lite0, trained to tell products apart on whatever ground they stand."""
+    """EfficientNet-Lite0, trained to tell products apart on any background."""
 
     dimensions = DIMENSIONS
 
     def __init__(
         self, weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORCH
     ) -> None:
-        """Load `weights`: DEFAULT_WEIGHTS, the project's own, or the path of a safetensors file.
+        """Load `weights`: DEFAULT_WEIGHTS for the project's own, or the path of a safetensors file.
 
-        `engine` is one of `vision.engine`. Raises ValueError for a file that can't be read or
-        does not fit, and for an engine that can't be used.
+        `engine` is one of `vision.engine`. Raises ValueError if the file can't be read or does
+        not fit, or the engine can't be used.
         """
         path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
         network = FeatureNetwork(EfficientNet.from_name("efficientnet-lite0"))
@@ -50,10 +47,10 @@ class ProductEmbedder:
         self.fingerprint = f"product-embedder({content_hash(network)}, side={INPUT_SIDE})"
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Return features of shape (n, `DIMENSIONS`), float32, each of length 1.
+        """Return features of shape (n, `DIMENSIONS`), float32, each of norm 1.
 
-        The pictures go one by one: on a processor the network is slower in batches, and a picture
-        is to have the same feature alone and among others, bit by bit.
+        Pictures are processed one by one: on a CPU the network is slower in batches, and a
+        picture must have exactly the same feature alone and among others.
         """
         features = np.empty((len(images), self.dimensions), dtype=np.float32)
         for row, image in enumerate(images):
@@ -63,7 +60,7 @@ class ProductEmbedder:
 
 
 def crop_pixels(image: Image.Image) -> torch.Tensor:
-    """Return a crop as the network takes it, shape (1, 3, side, side); its shape is kept."""
+    """Return a crop as input of the network, padded to a square, shape (1, 3, side, side)."""
     side = max(image.size)
     square = Image.new("RGB", (side, side), GREY)
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))

@@ -1,7 +1,4 @@
-"""The network of the default embedder: EfficientNet-Lite0, a generalised mean, and a linear map.
-
-Knows nothing of pictures' files, weights' files or training.
-"""
+"""The network of the default embedder: EfficientNet-Lite0, a generalised mean, a linear map."""
 
 from __future__ import annotations
 
@@ -11,27 +8,27 @@ from torch import nn
 
 from vision.backbone import CHANNELS, fold_norms
 
-#: Side of the square that a crop is set into, in pixels.
+#: Side of the square that a padded crop is resized to, in pixels.
 INPUT_SIDE = 256
 #: Numbers of a feature.
 DIMENSIONS = 256
 #: Exponent of the generalised mean.
 MEAN_EXPONENT = 3.0
-#: The first blocks, up to a stride of 16, keep the weights that came with the network.
+#: The number of first blocks, up to a stride of 16, that are not trained.
 FROZEN_BLOCKS = 11
-#: Far below any value that counts; the root has no gradient at 0.
+#: The lower bound of values before the root, which has no gradient at 0.
 LEAST_VALUE = 1e-6
 
 
 class FeatureNetwork(nn.Module):
-    """From pixels to features of length 1.
+    """The network from pixels to features of norm 1.
 
     The generalised mean is that of Radenovic, Tolias and Chum, "Fine-tuning CNN image retrieval
     with no human annotation" (2019), equation 3. The batch norms are folded into the convolutions.
     """
 
     def __init__(self, network: EfficientNet) -> None:
-        """Take over the layers of `network`, which is not to be used any more."""
+        """Take the layers of `network`, which must not be used afterwards."""
         super().__init__()
         fold_norms(network)
         blocks = list(network._blocks)
@@ -44,11 +41,11 @@ class FeatureNetwork(nn.Module):
         return self.feature(self.early(pixels))
 
     def feature(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return features for what `early` gives, shape (n, 112, side / 16, side / 16)."""
+        """Return the features of the output of `early`, shape (n, 112, side / 16, side / 16)."""
         return nn.functional.normalize(self.projection(self.pooled(maps)), dim=1)
 
     def pooled(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return the means before the linear map, shape (n, 1280), of length 1 each."""
+        """Return the means before the linear map, shape (n, 1280), each of norm 1."""
         cells = self.late(maps).flatten(2).clamp(min=LEAST_VALUE)
         means = cells.pow(MEAN_EXPONENT).mean(2).pow(1 / MEAN_EXPONENT)
         return nn.functional.normalize(means, dim=1)

@@ -1,4 +1,4 @@
-"""Any classification model of torchvision's registry as an embedder, without its last layer."""
+"""The classification models of torchvision's registry as embedders, without the last layer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vision.embedders.embedder import unit_rows
 
 
 class TorchvisionEmbedder:
-    """Any classification model of torchvision's registry, without its last layer."""
+    """A classification model of torchvision's registry, without its last layer."""
 
     def __init__(self, name: str, weights: str, device: str = "cpu") -> None:
-        """Load the model `name`; `weights` is a registered name or a state_dict file.
+        """Load the model `name`; `weights` is a registered name or the path of a state_dict.
 
         Raises ValueError for an unknown name or a file that does not fit.
         """
@@ -33,7 +33,7 @@ class TorchvisionEmbedder:
         self._device = device
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Return features of shape (n, dimensions), float32, each of length 1."""
+        """Return features of shape (n, dimensions), float32, each of norm 1, or zeros."""
         rows = []
         with torch.inference_mode():
             for image in images:
@@ -43,10 +43,10 @@ class TorchvisionEmbedder:
 
 
 def _drop_last_layer(model: nn.Module) -> int:
-    """Replace the last layer of a classifier by the identity; tell how many inputs it had.
+    """Replace the last layer of a classifier by the identity, and return how many inputs it had.
 
-    In every classification model of torchvision the layer that gives the classes
-    stands last in the last child: a linear one, or (SqueezeNet) a convolution.
+    In every classification model of torchvision the last linear layer or convolution (SqueezeNet)
+    computes the classes.
     """
     name, layer = [
         (name, module)

@@ -1,1 +1,1 @@
-"""Snapshots of sets on the disk: what is written, when it counts, and how damage is seen."""
+"""Snapshots of sets on disk: their files, when they become valid, and how damage is detected."""

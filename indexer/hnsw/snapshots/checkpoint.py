@@ -1,4 +1,4 @@
-"""Up to which moment the snapshots of a folder hold every change, in a file beside them."""
+"""The checkpoint file: until which time the snapshots of a directory have every change."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from indexer.hnsw.snapshots.whole_file import (
     write_whole,
 )
 
+#: The version of the file format. A checkpoint of another version counts as damaged.
 FORMAT = 1
-"""Version of the form. A checkpoint of another version counts as none."""
 
 NAME = "checkpoint"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A promise: what was shown before `until` is in the snapshots of these `folders`.
+    """The statement that every change before `until` is in the snapshots of these `folders`.
 
-    `until` is in milliseconds of the clock that the caller goes by. A folder that is missing,
-    or whose set was not whole, takes its generation out of the promise.
+    `until` is in milliseconds of the caller's clock. It does not hold for a generation of which
+    a folder is missing, or a set was not whole.
     """
 
     parameters: Parameters
@@ -32,15 +32,15 @@ class Checkpoint:
     folders: tuple[str, ...]
 
     def write(self, directory: Path) -> None:
-        """Replace the checkpoint of a directory, as a whole or not at all; raises OSError."""
+        """Replace the checkpoint of a directory atomically; raises OSError."""
         directory.mkdir(parents=True, exist_ok=True)
         write_whole(directory / NAME, pack_record(asdict(self), FORMAT))
 
     @classmethod
     def read(cls, directory: Path, parameters: Parameters) -> Checkpoint | None:
-        """Return the checkpoint of a directory, None where it has none.
+        """Return the checkpoint of a directory, None if it has none.
 
-        Raises MalformedRecordError for one that is damaged or was made with other parameters,
+        Raises MalformedRecordError if it is damaged or was made with other parameters, and
         OSError.
         """
         try:

@@ -1,8 +1,7 @@
-"""The snapshots of sets in a directory: a folder for each, its manifest, a file per shard.
+"""The snapshots of sets in a directory: for each a folder with a manifest and a file per shard.
 
-Knows nothing of when one is taken, nor of what a vector was made from. A manifest is
-the last to be written, under another name first; so a folder holds a whole snapshot at
-every moment, or none, and what its manifest does not name is left over.
+The manifest is written last, under another name first. So a folder has a complete snapshot at
+every moment, or none, and files that its manifest does not name are garbage.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class SetSnapshot:
-    """The folder of one set. Not safe for use by several threads."""
+    """The folder of one set. Not thread-safe."""
 
     def __init__(
         self,
@@ -58,9 +57,10 @@ class SetSnapshot:
         self._parameters = parameters
 
     def save_shard(self, shard: AnyShard, seconds: float) -> tuple[int, ShardRecord]:
-        """Save a shard to a new file, one with a graph by `forked_save.save_shard`.
+        """Save a shard to a new file; return its count of changes at that moment, and the record.
 
-        The rows of one without are written by this process: a fork costs more than they do.
+        A shard with a graph is saved by `forked_save.save_shard`; an exact one by this process,
+        since a fork costs more. Raises SnapshotError.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -72,15 +72,14 @@ class SetSnapshot:
         return save_shard(shard, self._folder / (name + GRAPH_SUFFIX), seconds)
 
     def commit(self, shards: Sequence[ShardRecord], is_whole: bool = True) -> Manifest:
-        """Make saved shards the snapshot, and remove the files of the one before.
+        """Make saved shards the snapshot, and remove the files of the previous one.
 
-        `is_whole` tells whether the set holds all that it should.
-        Raises SnapshotError where the snapshot before still is the one, OSError where
-        the new one is, but the disk may not keep it.
+        `is_whole` says whether the set is ready. Raises SnapshotError if the previous snapshot
+        is still in place; OSError if the new one is, but may not survive a power cut.
         """
         manifest = Manifest(self._key, self._parameters, time.time(), tuple(shards), is_whole)
         try:
-            # Their names must be on the disk before the manifest that says them.
+            # The file names must be on disk before the manifest that names them.
             sync_folder(self._folder)
             write_whole(self._folder / MANIFEST, manifest.pack())
         except OSError as error:
@@ -93,8 +92,7 @@ class SetSnapshot:
     def discard(self, shards: Iterable[ShardRecord]) -> None:
         """Remove the files of shards that were saved and will not be committed.
 
-        The folder too, where that leaves it empty: without a manifest it would be taken
-        for a snapshot that was lost.
+        An empty folder is removed too: without a manifest it would count as a lost snapshot.
         """
         for record in shards:
             (self._folder / record.file).unlink(missing_ok=True)
@@ -102,10 +100,9 @@ class SetSnapshot:
             self._folder.rmdir()
 
     def load(self, manifest: Manifest) -> list[tuple[AnyShard, ShardRecord]]:
-        """Return the shards of the snapshot, without those that are damaged or not there.
+        """Return the shards of the snapshot; damaged and missing ones are logged and left out.
 
-        Says in one line of the log what is wrong with each of these. An older snapshot has
-        graphs of few vectors: their vectors are read, and the graph is left.
+        A graph of few vectors, from an older release, is loaded as an exact shard.
         """
         shards = []
         for record in manifest.shards:
@@ -128,7 +125,7 @@ class SetSnapshot:
 
     def remove(self) -> None:
         """Remove the snapshot, if there is one."""
-        # The manifest first, so that no half of a snapshot is ever taken for one.
+        # The manifest first, so that a partial snapshot is never taken for a complete one.
         (self._folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -144,17 +141,14 @@ class SnapshotDirectory:
     """The folders of all sets of one model."""
 
     def __init__(self, directory: Path, model_id: str, options: IndexOptions) -> None:
-        """`directory` is made when the first set is saved, if it is not there."""
+        """Take the directory, which is created when the first set is saved."""
         self.faults = SnapshotFaults()
         self._directory = directory
         self._options = options
         self._parameters = Parameters.of(model_id, options)
 
     def checkpoint(self) -> Checkpoint | None:
-        """Return up to when the snapshots hold every change; None where that is not known.
-
-        A checkpoint that can't be used is removed, with one line of the log.
-        """
+        """Return the checkpoint, None if there is none; an unusable one is logged and removed."""
         try:
             return Checkpoint.read(self._directory, self._parameters)
         except (OSError, MalformedRecordError) as error:
@@ -163,7 +157,7 @@ class SnapshotDirectory:
             return None
 
     def keep_checkpoint(self, until: int, folders: Sequence[str]) -> bool:
-        """Note that what was shown before `until` is in these folders; False if it failed."""
+        """Write a checkpoint; log and return False if that fails."""
         try:
             Checkpoint(self._parameters, until, tuple(folders)).write(self._directory)
         except OSError as error:
@@ -172,31 +166,31 @@ class SnapshotDirectory:
         return True
 
     def remove_checkpoint(self) -> None:
-        """Have all sets compared with the rows by the next process."""
+        """Remove the checkpoint, so that the next process compares all sets with the rows."""
         with contextlib.suppress(OSError):
             (self._directory / NAME).unlink(missing_ok=True)
 
     @staticmethod
     def name_of(key: SetKey) -> str:
         """Return the name of the folder of a set."""
-        # A category may be any text; what it is, the manifest says.
+        # A category may be any text, so the name has its hash; the manifest has the category.
         name = quote(key.generation, safe="")
         return f"{name}-{hashlib.sha256(key.category.encode()).hexdigest()[:16]}"
 
     @staticmethod
     def generation_of(folder: str) -> str:
-        """Return the generation of a set by the name of its folder."""
+        """Return the generation of the set with that folder name."""
         return unquote(folder.rpartition("-")[0])
 
     def of(self, key: SetKey) -> SetSnapshot:
-        """Return the folder of a set, whether it is there or not."""
+        """Return the snapshot of a set, which need not exist."""
         return SetSnapshot(self._folder(key), key, self._options, self._parameters, self.faults)
 
     def find(self) -> Iterator[Manifest]:
-        """Return the manifests of all sets; the files of shards are not looked at yet.
+        """Yield the manifests of all sets, without reading the files of shards.
 
-        What can't be read, or was made with other parameters, is removed, with one line
-        of the log; what a killed process left over is removed without one.
+        A snapshot that can't be read, or was made with other parameters, is logged and removed;
+        files that a killed process left are removed silently.
         """
         for folder in self._folders():
             try:
@@ -208,7 +202,7 @@ class SnapshotDirectory:
                         f"it was made with {manifest.parameters}, not {self._parameters}"
                     )
                 self.of(manifest.key).remove_all_but(manifest)
-                # One object for all sets: each manifest brings its own.
+                # Share one object: each manifest has a copy of its own.
                 manifest = replace(manifest, parameters=self._parameters)
             except (OSError, MalformedRecordError) as error:
                 logger.error("snapshot %s is lost, its set is built anew: %s", folder.name, error)
@@ -232,7 +226,7 @@ class SnapshotDirectory:
 
 
 def _save_rows(shard: ExactShard, path: Path) -> tuple[int, ShardRecord]:
-    """Do what `forked_save.save_shard` does, in this process."""
+    """Save an exact shard in this process, otherwise like `forked_save.save_shard`."""
     rows = shard.rows
     data = pack(rows)
     try:

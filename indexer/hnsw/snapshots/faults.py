@@ -1,6 +1,6 @@
-"""What went wrong with snapshots, for whoever tells people. Knows nothing of files.
+"""Recent faults of snapshots, for monitoring.
 
-Whatever stands here was logged where it happened, and heals without a person.
+Each was logged when it happened, and is repaired without an operator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SnapshotFaults:
-    """Snapshots that were lost, and sets that could not be saved. Safe for several threads."""
+    """Snapshots that were lost, and sets that could not be saved. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,25 +27,25 @@ class SnapshotFaults:
             self._lost_at.append(time.monotonic())
 
     def lost_within(self, seconds: float) -> int:
-        """Return how many were lost within the last `seconds`; forgets older ones."""
+        """Return how many were lost in the last `seconds`; older ones are dropped."""
         since = time.monotonic() - seconds
         with self._lock:
             self._lost_at = [moment for moment in self._lost_at if moment >= since]
             return len(self._lost_at)
 
     def not_saved(self, key: SetKey, reason: str) -> None:
-        """Note that a set could not be saved."""
+        """Note why a set could not be saved."""
         with self._lock:
-            # The newest is the last.
+            # Removed first, so that the newest comes last.
             self._not_saved.pop(key, None)
             self._not_saved[key] = reason
 
     def saved(self, key: SetKey) -> None:
-        """Note that a set was saved."""
+        """Note that a set was saved, which clears its fault."""
         with self._lock:
             self._not_saved.pop(key, None)
 
     def reasons(self) -> dict[SetKey, str]:
-        """Return the sets whose last save failed, each with the reason; the newest is the last."""
+        """Return the reason for each set whose last save failed; the newest comes last."""
         with self._lock:
             return dict(self._not_saved)

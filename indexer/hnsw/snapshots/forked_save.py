@@ -1,7 +1,7 @@
-"""A shard saved to a file by a forked child, while this process goes on.
+"""Saving a shard to a file in a forked child, while this process keeps working.
 
-hnswlib holds the interpreter lock while it saves, and reports no fault of the disk; so
-a child that has the memory of this moment saves, and what it wrote is checked.
+hnswlib holds the interpreter lock while it saves, and reports no fault of the disk. So a child,
+which has a copy of the memory, saves it, and the file is checked afterwards.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from indexer.hnsw.snapshots.whole_file import SUFFIX
 if TYPE_CHECKING:
     from indexer.hnsw.shard import FrozenShard, Shard
 
+#: The niceness added to the child, so that searches take precedence.
 NICENESS = 10
-"""Priority that the child gives up, so that searches do not wait for it."""
 
+#: Signals that the child ignores, so that stopping the process group does not abort a snapshot.
 IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-"""A stop of the whole process group must not cost the snapshot that is under way."""
 
+#: The time that the child may take for the smallest shard.
 LEAST_SECONDS = 10.0
-"""What the child of the smallest shard may take."""
 
+#: The slowest disk on which a large shard can be saved. The time is limited since a child may hang
+#: for ever, on a lock of a library that another thread held at the fork, and nothing else is
+#: saved or compacted meanwhile.
 SLOWEST_BYTES_PER_SECOND = 2e6
-"""A disk that is slower than this saves no large shard. A child may hang for ever, on a lock of
-some library that another thread held at the fork; nothing else is saved or built while it does."""
 
+#: Bytes written to find out from the disk's error why a file is incomplete.
 LARGEST_TRIAL = 2**20
-"""Bytes written to hear from the disk why the rest of a file is not there."""
 
 
 class SnapshotError(Exception):
-    """A snapshot could not be written; the one before it is still good."""
+    """A snapshot could not be written; the previous one is still valid."""
 
 
 def save_shard(shard: Shard, path: Path, seconds: float) -> tuple[int, ShardRecord]:
-    """Save a shard under `path`; give its count of changes at that moment, and the record.
+    """Save a shard as `path`; return its count of changes at that moment, and the record.
 
-    The file is whole and on the disk when this returns. Raises SnapshotError, with
-    nothing left at `path`, where that did not succeed within `seconds`, or within what
-    its size allows.
+    The file is complete and on disk on return. Raises SnapshotError, with no file left, if saving
+    fails, takes more than `seconds`, or more than the size of the shard allows.
     """
     part = path.with_name(path.name + SUFFIX)
     started = time.monotonic()
@@ -74,9 +74,9 @@ def save_shard(shard: Shard, path: Path, seconds: float) -> tuple[int, ShardReco
 
 
 def check_file(path: Path, record: ShardRecord) -> None:
-    """Pass if the file has the size and the SHA-256 of its record.
+    """Check that a file has the size and the SHA-256 of its record.
 
-    Raises SnapshotError, OSError if not.
+    Raises SnapshotError if it has not, and OSError.
     """
     size = path.stat().st_size
     if size != record.size:
@@ -87,9 +87,9 @@ def check_file(path: Path, record: ShardRecord) -> None:
 
 
 def read_file(path: Path, record: ShardRecord) -> bytes:
-    """Return the bytes of a file that has the size and the SHA-256 of its record.
+    """Return the bytes of a file after checking size and SHA-256 against its record.
 
-    Raises SnapshotError, OSError if not.
+    Raises SnapshotError if they differ, and OSError.
     """
     with path.open("rb") as file:
         data = file.read(record.size + 1)
@@ -101,16 +101,16 @@ def read_file(path: Path, record: ShardRecord) -> bytes:
 
 
 def _save_and_exit(frozen: FrozenShard, path: Path, writer: int) -> NoReturn:
-    """Do the child's work.
+    """Do the work of the child, and end it.
 
-    Only this thread of the parent lives on here, so locks that others held are held for
-    ever: nothing is logged, and nothing of the parent's is cleaned up.
+    Only this thread exists in the child, so locks that other threads held stay locked for ever:
+    the child must not log, and cleans up nothing of the parent's.
     """
     try:
         gc.disable()
         for number in IGNORED_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        # The parent's sockets and its lock on the directory must end with the parent.
+        # The parent's sockets and its lock on the directory must close when the parent ends.
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
         os.nice(NICENESS)
@@ -123,9 +123,10 @@ def _save_and_exit(frozen: FrozenShard, path: Path, writer: int) -> NoReturn:
 
 
 def _write(frozen: FrozenShard, path: Path) -> str:
-    """Write the file, whole and on the disk, and give its SHA-256 in hex; raises OSError.
+    """Write the file, sync it to disk, and return its SHA-256 in hex; raises OSError.
 
-    hnswlib says nothing of a file that it can't open or write, so the disk is asked why.
+    hnswlib does not report a file that it can't open or write, so if the file is too short, more
+    bytes are written to get the disk's error.
     """
     path.touch()
     frozen.save(path)
@@ -141,7 +142,10 @@ def _write(frozen: FrozenShard, path: Path) -> str:
 
 
 def _await(child: int, answer: BinaryIO, deadline: float) -> str:
-    """Return what the child wrote, and see it end; raises SnapshotError where it failed."""
+    """Return the answer of the child, and reap it; kill it at `deadline`.
+
+    Raises SnapshotError if it failed or was not done in time.
+    """
     try:
         poll = select.poll()
         poll.register(answer, select.POLLIN)

@@ -1,4 +1,4 @@
-"""What a snapshot of a set consists of, as a record that tells when it was damaged."""
+"""The manifest of a snapshot: the files of a set, in a record with a checksum."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.whole_file import MalformedRecordError, pack_record, unpack_record
 from indexer.key import SetKey
 
+#: The version of the file format. A set whose snapshot has another version is rebuilt.
 FORMAT = 1
-"""Version of the form. A snapshot of another version is not read, its set is built anew."""
 
 
+#: The suffix of a file that hnswlib wrote.
 GRAPH_SUFFIX = ".hnsw"
-"""Ends the name of a file that hnswlib wrote."""
 
+#: The suffix of a file with the labels and vectors of an exact shard.
 ROWS_SUFFIX = ".rows"
-"""Ends the name of a file of labels and vectors alone, of a shard without a graph."""
 
 SUFFIXES = (GRAPH_SUFFIX, ROWS_SUFFIX)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a shard's file can't be read or used without; another value makes it foreign."""
+    """The parameters that a snapshot depends on; with other values it can't be used."""
 
     model_id: str
     dimensions: int
@@ -46,7 +46,10 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """A shard's file: its name, size in bytes, SHA-256 in hex, and what is in it."""
+    """The file of a shard: its name, size in bytes, SHA-256 in hex, and its labels.
+
+    `live` is the number of live labels, `deleted` has the marked ones.
+    """
 
     file: str
     size: int
@@ -57,10 +60,10 @@ class ShardRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A snapshot of a set; `written_at` is in seconds since the epoch.
+    """The manifest of a set; `written_at` is in seconds since 1970.
 
-    `is_whole` tells whether the set held all that it should. Manifests of earlier releases do
-    not say it; they count by what a checkpoint says, which was written when all sets did.
+    `is_whole` says whether the set was ready. Manifests of earlier releases lack it and count as
+    whole: their checkpoints were written only when all sets were ready.
     """
 
     key: SetKey
@@ -75,7 +78,7 @@ class Manifest:
 
     @classmethod
     def unpack(cls, data: bytes) -> Manifest:
-        """Return the manifest that `pack` made. Raises MalformedRecordError."""
+        """Return the manifest in bytes that `pack` made. Raises MalformedRecordError."""
         fields = unpack_record(data, FORMAT)
         try:
             shards = tuple(

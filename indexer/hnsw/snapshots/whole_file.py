@@ -1,7 +1,6 @@
-"""Files that are written whole or not at all, and records in them that tell when they were damaged.
+"""Files that are written atomically, and records with a checksum.
 
-A record is a line with the SHA-256 of all that follows, then JSON; reading it can build nothing but
-numbers, strings and lists.
+A record is a line with the SHA-256 of the rest, then JSON, so that reading one runs no code.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+#: The suffix of a file that is not complete yet.
 SUFFIX = ".part"
-"""Ends the name of a file that is not whole yet."""
 
 
 class MalformedRecordError(Exception):
-    """The bytes are no record, not a whole one, or one of something else; the text says why."""
+    """The bytes are no record, are damaged, or have other fields; the text says why."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file, as a whole or not at all; raises OSError. Its name is not synced."""
+    """Replace a file atomically; raises OSError. The caller syncs the folder."""
     part = path.with_name(path.name + SUFFIX)
     try:
         with part.open("wb") as file:
@@ -36,13 +35,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def pack_record(fields: Mapping[str, Any], version: int) -> bytes:
-    """Return the bytes of a record that has this version of its form."""
+    """Return the bytes of a record with a version of its format."""
     body = json.dumps({**fields, "format": version}, ensure_ascii=False).encode()
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def unpack_record(data: bytes, version: int) -> dict[str, Any]:
-    """Return the fields of a record. Raises MalformedRecordError."""
+    """Return the fields of a record; raises MalformedRecordError for damage or another version."""
     checksum, _, body = data.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != checksum:
         raise MalformedRecordError("its checksum is wrong")
