@@ -28,6 +28,8 @@ FORBIDDEN = "127.0.0.2"
 MAX_BYTES = 200_000
 #: What has no end ends all the same, so that a missing deadline fails a row and hangs no run.
 ENDLESS_SECONDS = 60.0
+#: A server that sends to a client which no longer reads gives up after that.
+BLOCKED_SECONDS = 4.0
 
 Talk = Callable[["World", socket.socket, bytes], None]
 
@@ -143,7 +145,7 @@ class World:
     def _hold(self, connection: socket.socket, meet: Callable[[socket.socket], None]) -> None:
         # A client that turns away is what the rows are about.
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(ENDLESS_SECONDS)
+            connection.settimeout(BLOCKED_SECONDS)
             meet(connection)
 
     def _fell(self, name: str, connection: socket.socket) -> None:
