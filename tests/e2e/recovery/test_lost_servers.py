@@ -22,7 +22,11 @@ from tests.e2e.recovery.embedded_images import Embedded
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
 from tests.e2e.stack import Stack, replaced, running
+<<<<<<< ours
 from tools.demo.fileserver import serve
+=======
+from workers.broker import PROBE, VERSION_HEADER
+>>>>>>> theirs
 
 DATABASE = "snapsku_lost"
 #: For a run by hand with more of them.
@@ -226,7 +230,7 @@ def test_a_picture_that_kills_its_worker_is_given_up_and_its_neighbours_succeed(
                 for number in numbers
             ],
         )
-        status = own_api.finish(task_id, 200)
+        status = own_api.finish(task_id, 400)
     assert ids(status["failed_list"]) == ["image-3"]
     assert sorted(ids(status["succeeded_list"])) == sorted(
         f"image-{number}" for number in numbers if number != 3
@@ -264,6 +268,8 @@ def test_messages_of_an_old_release_are_dropped_and_their_work_is_sent_anew(
         assert broker.llen("fetch") > 0
         for _ in range(broker.llen("fetch")):
             message = json.loads(broker.rpop("fetch"))
+            if message["headers"]["task"] == PROBE:
+                continue  # sent by beat meanwhile
             (chunk, attempt), keywords, options = json.loads(base64.b64decode(message["body"]))
             body = [[chunk, attempt, "of an old release"], keywords, options]
             message["body"] = base64.b64encode(json.dumps(body).encode()).decode()
