@@ -15,6 +15,7 @@ import redis
 from pymongo import MongoClient
 
 from broker.celery_app import VERSION_HEADER
+from broker.queues import PROBE
 from tests.e2e.client import Api, as_base64, ids
 from tests.e2e.faulty_pictures import DEADLY_SIZE, resized
 from tests.e2e.own_servers import OwnServers, kill_everything
@@ -22,11 +23,7 @@ from tests.e2e.recovery.embedded_images import Embedded
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
 from tests.e2e.stack import Stack, replaced, running
-<<<<<<< ours
 from tools.demo.fileserver import serve
-=======
-from workers.broker import PROBE, VERSION_HEADER
->>>>>>> theirs
 
 DATABASE = "snapsku_lost"
 #: For a run by hand with more of them.
