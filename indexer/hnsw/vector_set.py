@@ -16,6 +16,7 @@ from indexer.hnsw.compaction import Compaction
 from indexer.hnsw.exact_shard import ExactShard
 from indexer.hnsw.shard import AnyShard, Shard
 from indexer.hnsw.snapshots.forked_save import SnapshotError
+from indexer.hnsw.steady_clock import steady_seconds
 from indexer.set_state import SetState, SetStatistics
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 #: Labels marked while the locks are held, for about a millisecond.
 MARKS_PER_WRITE = 1_000
-
-#: A monotonic clock that runs while the machine sleeps, if the system has one.
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SetNotReadyError(Exception):
@@ -213,7 +211,7 @@ class VectorSet:
 
         It is infinite if it is not known.
         """
-        return max(0.0, _steady() - self._changed_at) if self.unsaved_changes else 0.0
+        return max(0.0, steady_seconds() - self._changed_at) if self.unsaved_changes else 0.0
 
     @property
     def is_loaded(self) -> bool:
@@ -256,7 +254,7 @@ class VectorSet:
             if self._snapshot is None or self._dropped or not self.unsaved_changes:
                 return
             shards = self._shards or ()
-            began, is_whole = _steady(), self._ready
+            began, is_whole = steady_seconds(), self._ready
             if not shards:
                 self._snapshot.remove()
                 self._saved, self._manifest = {}, None
@@ -321,7 +319,7 @@ class VectorSet:
     def _note_change(self) -> None:
         """Note the time before a change, unless there are unsaved changes already."""
         if not self.unsaved_changes:
-            self._changed_at = _steady()
+            self._changed_at = steady_seconds()
 
     @contextmanager
     def _loaded(self, patience: float = -1.0) -> Iterator[tuple[AnyShard, ...]]:
@@ -396,10 +394,6 @@ class VectorSet:
         )
         # Else the dict would keep the old shard in memory.
         self._saved = {one: known for one, known in self._saved.items() if one is not old}
-
-
-def _steady() -> float:
-    return time.clock_gettime(_STEADY)
 
 
 def _pieces(total: int, length: int) -> Iterator[slice]:
