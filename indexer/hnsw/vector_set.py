@@ -209,10 +209,7 @@ class VectorSet:
 
     @property
     def unsaved_seconds(self) -> float:
-        """The age of the oldest change without a snapshot in seconds; 0 if there is none.
-
-        It is infinite if it is not known.
-        """
+        """The seconds since the oldest unsaved change; 0 if there is none, infinite if unknown."""
         return max(0.0, _steady() - self._changed_at) if self.unsaved_changes else 0.0
 
     @property
@@ -325,10 +322,7 @@ class VectorSet:
 
     @contextmanager
     def _loaded(self, patience: float = -1.0) -> Iterator[tuple[AnyShard, ...]]:
-        """Load the set, hold the lock of its changes, and yield its shards.
-
-        Raises SetNotReadyError if the lock is not free within `patience` seconds, see `search`.
-        """
+        """Load the set, hold the lock of its changes, and yield its shards; see `search`."""
         if not self._changing.acquire(timeout=patience):
             raise SetNotReadyError
         try:
