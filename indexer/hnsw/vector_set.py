@@ -246,8 +246,7 @@ class VectorSet:
     def save(self, seconds: float) -> None:
         """Save the shards that changed since the last snapshot, within `seconds` for each.
 
-        Raises SnapshotError, after which the previous snapshot is still valid, and OSError if the
-        new one may not survive a power cut.
+        Raises SnapshotError if the previous snapshot stays, OSError if the new one may be lost.
         """
         with self._saving:
             if self._snapshot is None or self._dropped or not self.unsaved_changes:
