@@ -207,10 +207,7 @@ class VectorSet:
 
     @property
     def unsaved_seconds(self) -> float:
-        """The age of the oldest change without a snapshot in seconds; 0 if there is none.
-
-        It is infinite if it is not known.
-        """
+        """The seconds since the oldest unsaved change; 0 if there is none, infinite if unknown."""
         return max(0.0, steady_seconds() - self._changed_at) if self.unsaved_changes else 0.0
 
     @property
@@ -247,8 +244,7 @@ class VectorSet:
     def save(self, seconds: float) -> None:
         """Save the shards that changed since the last snapshot, within `seconds` for each.
 
-        Raises SnapshotError, after which the previous snapshot is still valid, and OSError if the
-        new one may not survive a power cut.
+        Raises SnapshotError if the previous snapshot stays, OSError if the new one may be lost.
         """
         with self._saving:
             if self._snapshot is None or self._dropped or not self.unsaved_changes:
@@ -323,10 +319,7 @@ class VectorSet:
 
     @contextmanager
     def _loaded(self, patience: float = -1.0) -> Iterator[tuple[AnyShard, ...]]:
-        """Load the set, hold the lock of its changes, and yield its shards.
-
-        Raises SetNotReadyError if the lock is not free within `patience` seconds, see `search`.
-        """
+        """Load the set, hold the lock of its changes, and yield its shards; see `search`."""
         if not self._changing.acquire(timeout=patience):
             raise SetNotReadyError
         try:
