@@ -1,7 +1,9 @@
-"""Flower's configuration, made from the settings; Flower reads it through flower_conf.py.
+"""Flower's configuration, made from the settings; Flower reads it through broker/flower_conf.py.
 
-Messages carry ids only; anything else that an argument, a result or a traceback may contain is
-masked before Flower shows it.
+It guards against two leaks. Flower serves /metrics and /healthcheck without a log-in: here they get
+the log-in of its pages. And its pages show what it finds in events: messages carry ids only, and
+anything else that an argument, a result or a traceback may contain is masked there. Its /api/tasks
+masks nothing; without a password Flower closes it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from config.settings import Settings, is_loopback
 
 
 class _Metrics(Metrics):  # type: ignore[misc]
-    """Flower's metrics, which it serves without a log-in, under the same log-in as its pages."""
+    """Flower's metrics, under the same log-in as its pages; open if no password is set."""
 
     @authenticated
     async def get(self) -> None:
@@ -30,7 +32,7 @@ class _Metrics(Metrics):  # type: ignore[misc]
 
 
 class _Healthcheck(Healthcheck):  # type: ignore[misc]
-    """Flower's health check, under the same log-in as its pages."""
+    """Flower's health check, under the same log-in as its pages; open if no password is set."""
 
     @authenticated
     async def get(self) -> None:
@@ -38,6 +40,7 @@ class _Healthcheck(Healthcheck):  # type: ignore[misc]
         await super().get()
 
 
+#: By the handler of Flower: the one that takes its place, see `flower_settings`.
 _CLOSED = {Metrics: _Metrics, Healthcheck: _Healthcheck}
 
 #: An id or the name of a category: short, and no URL, since it has no slash.
@@ -46,6 +49,7 @@ _WORD = re.compile(r"[\w .:~-]{0,80}")
 
 def _words(value: object) -> str:
     """Return an argument as text. Raises ValueError if it is nothing that we send."""
+    # Celery cuts the arguments in an event after 1,024 characters, and writes `...` for the rest.
     if value is Ellipsis:
         return "..."
     if value is None or isinstance(value, int | float):
@@ -58,6 +62,7 @@ def _words(value: object) -> str:
 
 
 def _arguments(text: str | None) -> str | None:
+    """Return the repr of arguments as plain text; "(not shown)" if it is not what we send."""
     if text in (None, "", "()", "{}", "None"):
         return text
     try:
@@ -67,7 +72,10 @@ def _arguments(text: str | None) -> str | None:
 
 
 def _format_task(task: Any) -> Any:
-    """Return the task with arguments as text, such as `chunk-12, 1`; mask what is unexpected."""
+    """Change a task before Flower shows it: arguments as text, such as `chunk-12, 1`, no secrets.
+
+    Flower calls this with a copy of the task, and shows the task unmasked if this raises.
+    """
     task.args = _arguments(task.args)
     task.kwargs = _arguments(task.kwargs)
     for name in ("result", "exception", "traceback"):
@@ -83,7 +91,8 @@ def flower_settings(chosen: Settings) -> dict[str, Any]:
     Ends the process if Flower would listen beyond this machine without a password.
     """
     configure_logging(chosen)
-    # Flower builds its application from `handlers` after it has read these settings.
+    # Flower builds its application from this list after it has read these settings. If a release of
+    # Flower wraps these two in `url(...)`, they stay open, and test_flower.py fails.
     handlers[:] = [
         (rule[0], _CLOSED[rule[1]]) if isinstance(rule, tuple) and rule[1] in _CLOSED else rule
         for rule in handlers

@@ -1,4 +1,10 @@
-"""Reports of the index processes in Redis: the owner, standbys, and a process that was refused."""
+"""Reports of the index processes in Redis: the owner, standbys, and a process that was refused.
+
+The index processes write them (`workers.index`, `workers.index_process.health`); /readyz and
+`snapsku doctor` show them. Who owns the index is in MongoDB, see
+`catalog.coordination.index_ownership`; no process decides that by a report. So one that is lost
+makes /readyz answer 503, and stops no work.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ from typing import cast
 
 import redis
 
-#: How long a refusal is reported, unless the process starts after all.
+#: How long a refusal is reported, unless an index process gets the directory before then.
 REFUSED_SECONDS = 600
 
 
@@ -16,10 +22,10 @@ REFUSED_SECONDS = 600
 class IndexReport:
     """The state of the index, as its owner reports it."""
 
-    process: str  #: its host and process id
+    process: str  #: its process id and host
     is_complete: bool  #: whether all its sets are known; if not, it has yet to read the rows
-    sets: int
-    sets_not_ready: int  #: loaded or built now, not searched yet
+    sets: int  #: of all models
+    sets_not_ready: int  #: loaded, compared with the rows or built now; not searched yet
     snapshots_lost: int  #: of sets or single shards, lately; they are built from the rows
     sets_not_saved: int  #: their last snapshot failed; the one before is still good
     save_fault: str  #: why the last of these failed; empty if none did
@@ -32,13 +38,19 @@ class IndexReports:
     """The reports of the owner, of standbys, and of a process that was refused."""
 
     def __init__(self, client: redis.Redis, stalled_seconds: float) -> None:
-        """Take a report as valid for `stalled_seconds`."""
+        """Take how long a report of an owner or a standby is valid.
+
+        The owner reports at least five times in `stalled_seconds`.
+        """
         self._client = client
         self._good_seconds = stalled_seconds
         self._milliseconds = round(stalled_seconds * 1000)
 
     def publish(self, report: IndexReport) -> None:
-        """Replace the owner's report, and remove its process from the standbys."""
+        """Replace the owner's report, and remove its process from the standbys.
+
+        For the owner alone; raises RedisError, as every method here.
+        """
         with self._client.pipeline() as pipeline:
             pipeline.set("index:report", json.dumps(asdict(report)), px=self._milliseconds)
             pipeline.zrem("index:standbys", report.process)
@@ -67,7 +79,8 @@ class IndexReports:
     def latest(self) -> tuple[IndexReport | None, str]:
         """Return the owner's valid report and "process: reason" of a refusal.
 
-        The first is None, the second empty if there is none.
+        The first is None if the owner is silent or of another release, the second empty if no
+        process was refused.
         """
         report, refused = cast(
             "list[bytes | None]", self._client.mget("index:report", "index:refused")
@@ -75,11 +88,11 @@ class IndexReports:
         return _report(report), (refused or b"").decode()
 
     def refuse(self, process: str, reason: str) -> None:
-        """Record that a process may not own the index, and why."""
+        """Record that a process ends since it may not own the index, and why."""
         self._client.set("index:refused", f"{process}: {reason}", ex=REFUSED_SECONDS)
 
     def accept(self) -> None:
-        """Clear the notice that an index process was refused."""
+        """Clear the notice that an index process was refused: one has got the directory."""
         self._client.unlink("index:refused")
 
 

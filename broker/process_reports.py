@@ -1,8 +1,10 @@
-"""Reports of every process on its machine: how far its clock is off, how much disk is free.
+"""Reports of processes on their machines: how far the clock is off, how much disk is free.
 
-Each process writes a key of its own in Redis that expires, so a process that ended is forgotten by
-Redis's clock. /readyz and `snapsku doctor` show the reports, and add_image refuses work when the
-disk of any of the machines is short.
+Every process of the API (`app.serving.configuration`) and of the workers that serves
+(`workers.support.process_reporter`) reports; beat and Flower do not. Each writes a key of its own
+in Redis that expires, so a process that ended is forgotten by Redis's clock. /readyz and `snapsku
+doctor` show the reports, and add_image refuses work when the disk of any of the machines is short
+(`app.auth.backlog`). While Redis is away, the API knows of the disk of its own machine only.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ log = structlog.get_logger(__name__)
 #: Seconds between two reports of a process.
 REPORT_SECONDS = 10.0
 
-#: Expiry of a report: a process that is silent for longer is forgotten.
+#: Expiry of a report: a process that misses three in a row is forgotten.
 GOOD_SECONDS = 35.0
 
-#: A larger offset is reported: no row suffers, but log lines and signed calls do.
+#: /readyz and doctor warn of a larger offset: no row suffers, since rows go by the clock of the
+#: database, but times in log lines are hard to compare, and signed calls fail from five minutes on.
 CLOCK_SECONDS = 2.0
 
+#: The key of the set of names, without which the reports could not be listed.
 _NAMES = "processes"
 
 
@@ -41,7 +45,7 @@ class ProcessReport:
     """A report of a process on the machine that it runs on."""
 
     process: str  #: its kind, process id and host
-    clock_offset_seconds: float  #: of its wall clock, ahead of the database's
+    clock_offset_seconds: float  #: of its wall clock, ahead of the database's; negative: behind
     disk_free_bytes: int  #: under its data directory
 
     @property
@@ -59,7 +63,7 @@ class AgedReport:
 
 
 class ProcessReports:
-    """The reports of all processes, in Redis."""
+    """The reports of all processes, in Redis. Every method raises RedisError."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -128,11 +132,16 @@ class ProcessReporter:
     """A thread that reports on this process for as long as it lives."""
 
     def __init__(self, kind: str, reports: ProcessReports, data_dir: Path) -> None:
-        """Take the kind of process for its name, and a folder on the disk to be watched."""
+        """Take the kind of process for its name, and a folder on the disk to be watched.
+
+        Make it after the process was forked: the name has the process id, and the thread would be
+        left behind.
+        """
         self._name = f"{kind} process {os.getpid()} on {socket.gethostname()}"
         self._reports = reports
         self._data_dir = data_dir
         self._is_heard = True
+        # Never set: the daemon thread ends with the process.
         self._never = threading.Event()
 
     def start(self) -> None:
@@ -140,7 +149,10 @@ class ProcessReporter:
         threading.Thread(target=self._run, name="process report", daemon=True).start()
 
     def report(self) -> None:
-        """Report once; log only the first failure in a row."""
+        """Report once; log only the first failure in a row.
+
+        The offset is 0 until the heartbeats of MongoDB's client have measured it.
+        """
         try:
             self._reports.publish(
                 ProcessReport(

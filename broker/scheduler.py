@@ -1,4 +1,9 @@
-"""The scheduler of beat: Celery's own, kept in memory, that a stop ends at any moment."""
+"""The scheduler of beat, which `broker.celery_settings` names: Celery's own, with two changes.
+
+It skips a message while one that does the same waits, since messages do not expire: a worker that
+was away for an hour would find an hour of background work and probes in its queue. And it can be
+stopped at any moment. It keeps its schedule in memory only.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +19,27 @@ from broker.redis_connection import redis_client
 
 log = structlog.get_logger(__name__)
 
-#: More messages than that in the queue of the background work mean that none is taken.
+#: With so many messages or more in the queue of the background work, beat sends nothing to it: its
+#: workers are away or behind. Healthy, it has one of each of the five sweeps at most, and a probe.
 FEW = 12
 
 
 class Scheduler(beat.Scheduler):  # type: ignore[misc]
-    """Celery's scheduler, which sends nothing whose like waits already.
+    """Celery's scheduler, which skips a message while one that does the same waits.
 
     A SIGTERM ends its process even in the middle of a send.
     """
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send what is due, unless it would pile up."""
+        """Send what is due, unless a message that does the same waits; try again when next due.
+
+        Celery logs a send that fails.
+        """
         queue = entry.options.get("queue", MAINTENANCE)
         try:
             piles_up = _waits(entry.task, queue)
         except (RedisError, ValueError, LookupError, TypeError) as error:
-            # Redis is away, as the send will say, too; or a message is none of ours.
+            # Redis is away, as the log line of the failed send will say; or a message is not ours.
             log.debug("queue not looked at", queue=queue, fault=str(error))
             piles_up = False
         if piles_up:
@@ -50,7 +59,9 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 def _waits(task: str, queue: str) -> bool:
     """Return whether a message waits that does what one of this task would.
 
-    Any message proves consumption when it is taken, as a probe does.
+    For a probe that is any message, since each proves consumption when it is taken. Only probes go
+    to other queues than MAINTENANCE. Raises RedisError; ValueError, LookupError or TypeError for a
+    message that is not ours.
     """
     if task == PROBE or queue != MAINTENANCE:
         return bool(redis_client().llen(queue))

@@ -1,6 +1,11 @@
 """Fetched bytes that wait in Redis for the vision stage, and the notice that there is no room.
 
-All of it expires: a stage that finds its bytes gone fetches them again.
+The fetch stage puts them and waits while there is no room; the vision stage reads and removes them,
+and recovery removes those of a chunk that it gives up. Without that wait, fetching would fill Redis
+during a large import, and a full Redis takes no messages either. "Picture" means here what was
+fetched from a URL, not decoded; the kept JPEGs are in MongoDB.
+
+All of it expires: if the vision stage finds its bytes gone, the chunk goes back to fetch.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import redis
 from catalog.store import Catalog
 from config.settings import Settings
 
-#: The longest wait for room that can be measured.
+#: The longest wait for room that can be measured, in seconds.
 REMEMBERED_SECONDS = 86_400
 
 #: How long fetching counts as waiting for room after a check that found none.
@@ -77,12 +82,15 @@ class StagedBytes:
     picture expires, and a hash of their sizes with their total. Pictures are counted in the
     transaction that stores them. They are removed without one, since a Redis that is full refuses
     all transactions; if a process dies in between, its entry is counted until it expires.
+
+    Every method that asks Redis raises RedisError.
     """
 
     def __init__(self, client: redis.Redis, budget: int, seconds: int, catalogue: str) -> None:
         """Let fetching wait at `budget` bytes of pictures; 0: never.
 
-        A picture stays for `seconds`. `catalogue` is part of the keys, since another catalogue may
+        Chunks that look at the same time may pass the budget together, each by its own pictures. A
+        picture stays for `seconds`. `catalogue` is part of the keys, since another catalogue may
         have the same labels.
         """
         self._client = client
@@ -103,7 +111,7 @@ class StagedBytes:
         return not self._budget or self.total() < self._budget
 
     def put(self, pictures: Mapping[int, bytes]) -> None:
-        """Store pictures by label until they expire, and count them."""
+        """Store pictures by label, in place of earlier ones, until they expire; count them."""
         if not pictures:
             return
         with self._client.pipeline() as pipeline:
@@ -147,8 +155,9 @@ class StagedBytes:
 
 
 class RoomNotice:
-    """The notice that fetching waits for room, and since when.
+    """The notice that fetching waits for room, and since when; one for all fetch workers.
 
+    The fetch stage writes it; /readyz and `snapsku doctor` warn of it. Nothing waits because of it.
     Two keys: `room:latest` expires soon after the last check that found no room, and the time left
     of `room:since` tells when the wait began. So a short gap between two waits does not end the
     notice, a worker that dies leaves none, and only Redis's clock counts.

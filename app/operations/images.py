@@ -1,4 +1,9 @@
-"""update_image, image_info and delete_image."""
+"""The operations on single images that exist: update_image, image_info and delete_image.
+
+`app.server` calls the handlers, and answers a ContractError with its code and any unexpected
+exception with the `fault` of the operation. An item that can't be deleted stands in failed_list
+and keeps no other from being deleted.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +60,11 @@ class UpdateImageRequest(RequestModel):
 
 
 def image_info(services: Services, call: Call) -> dict[str, Any]:
-    """List the ingested images of a product, oldest first."""
+    """List the ingested images of a product, oldest first.
+
+    These are the ones that a search can find: none that is pending or failed. Raises
+    NoRelativeCollection and NotExistingProduct.
+    """
     request = parse(ImageInfoRequest, call.body, services.settings)
     collection = services.collection(call.user, request.collection_name)
     catalog = services.catalog
@@ -74,7 +83,11 @@ def image_info(services: Services, call: Call) -> dict[str, Any]:
 
 
 def update_image(services: Services, call: Call) -> dict[str, Any]:
-    """Replace the image_info of an image."""
+    """Replace the image_info of an image.
+
+    The image may be pending still. The index is not told: searches read image_info from the row.
+    Raises NoRelativeCollection and NoRelativeImage.
+    """
     request = parse(UpdateImageRequest, call.body, services.settings)
     collection = services.collection(call.user, request.collection_name)
     name = (request.product_id, request.image_id)
@@ -86,7 +99,11 @@ def update_image(services: Services, call: Call) -> dict[str, Any]:
 
 
 def delete_image(services: Services, call: Call) -> dict[str, Any]:
-    """Delete images; once this is answered, no search returns them."""
+    """Delete images; once this is answered, no search returns them.
+
+    The flag in their rows decides. The message to the index only removes them from memory sooner:
+    if Redis is away, the sweep sends it. Raises Refused if no item is valid.
+    """
     settings, catalog = services.settings, services.catalog
     request = parse(DeleteImageRequest, call.body, settings)
     if not request.image_id_list:
@@ -121,12 +138,15 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
 
 
 def raw_names(raw: Any) -> dict[str, Any]:
-    """Return the names as the client sent them, valid or not; None for one that is missing."""
+    """Return the names in an item as the client sent them, valid or not, for failed_list.
+
+    A name is None if it is missing, or if the item is not an object.
+    """
     known = raw if isinstance(raw, dict) else {}
     return {"image_id": known.get("image_id"), "product_id": known.get("product_id")}
 
 
-#: Codes of invalid names of an image.
+#: Codes of an item whose product_id or image_id is invalid.
 NAME_FAULTS = (errors.InvalidProductId, errors.InvalidImageId)
 
 OPERATIONS = (

@@ -1,4 +1,8 @@
-"""GET /v1/picture: a kept picture, for the user of its collection."""
+"""GET /v1/picture: the small JPEG that is kept of an image, for the user of its collection.
+
+It is no `Operation`: it answers a GET with bytes, has no business codes of its own, and counts
+against no quota. `app.server` adds it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,11 @@ class PictureRequest(RequestModel):
 
 
 def add_pictures(flask_app: Flask, services: Services) -> None:
-    """Add the path /v1/picture."""
+    """Add the path /v1/picture.
+
+    It passes the same gate as the operations. The answer is 404 for an invalid or missing name, an
+    image of another user, and one without a kept picture (setting `keep_pictures`).
+    """
 
     @flask_app.get("/v1/picture")
     def picture() -> Response:
@@ -39,7 +47,10 @@ def add_pictures(flask_app: Flask, services: Services) -> None:
 
 
 def _find(services: Services, user: str, asked: PictureRequest) -> bytes | None:
-    """Return the JPEG of an image, or None if there is no such image or it has no kept picture."""
+    """Return the JPEG of an image, or None if there is no such image or it has no kept picture.
+
+    An image of a collection of another user is not found, and a deleted image neither.
+    """
     collection = services.catalog.collections.find(user, asked.collection_name)
     if collection is None:
         return None

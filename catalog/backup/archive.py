@@ -3,6 +3,10 @@
 It is written sequentially and never held in memory. Its last 64 characters, the comment of the
 ZIP, are the SHA-256 of everything before them, so a file that was truncated or changed anywhere
 is refused before any of it is used. Any ZIP and BSON program reads it.
+
+`catalog.backup.taking` writes it, and reads it back before the backup counts; `cli.backup` opens
+it to restore. The tables are listed in `catalog.backup.dumping`. Old files must stay readable, so a
+change of what is written wants a new FORMAT.
 """
 
 from __future__ import annotations
@@ -31,11 +35,19 @@ FORMAT = 1
 MAGIC = "snapsku-backup"
 MANIFEST = "manifest.json"
 
+#: Bytes of the header of a ZIP member before its name.
 _NAME_OFFSET = 30
+
+#: Characters of a SHA-256 in hexadecimal.
 _SEAL = 64
+
+#: Bytes that are read at a time.
 _PIECE = 2**20
+
+#: Bytes. MongoDB allows 16 MiB: a greater length is damage, and must not ask for so much memory.
 _LONGEST_DOCUMENT = 2**26
 
+#: What zipfile, json and bson raise for damaged data.
 _FAULTS = (zipfile.BadZipFile, zlib.error, BSONError, KeyError, TypeError, ValueError, EOFError)
 
 
@@ -45,13 +57,13 @@ class BackupFileError(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """The metadata of a backup; `documents` counts the documents of each table."""
+    """The metadata of a backup, the last member of the ZIP."""
 
-    schema: int
-    catalogue: str
-    model_id: str
-    written_at: str
-    documents: dict[str, int] = field(default_factory=dict)
+    schema: int  #: the version of the rows
+    catalogue: str  #: the id of the catalogue that was backed up
+    model_id: str  #: the model of new collections; empty if there was none
+    written_at: str  #: when the backup began, in ISO 8601
+    documents: dict[str, int] = field(default_factory=dict)  #: how many, by table
     format: int = FORMAT
 
 
@@ -91,7 +103,11 @@ class _Sealed(io.RawIOBase):
 
 
 class ArchiveWriter:
-    """Writes a backup, table by table; as a context it closes the ZIP and seals the file."""
+    """Writes a backup: `write` for each table, then `finish`, in a `with` block.
+
+    At its end the block closes the ZIP and seals the file. After an exception it does not seal it,
+    so `open_archive` refuses the file, as it does if `finish` was not called.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._sealed = _Sealed(file)
@@ -114,11 +130,17 @@ class ArchiveWriter:
             self._sealed.seal()
 
     def write(self, table: str, documents: Iterable[bytes], *, is_packed: bool) -> None:
-        """Write a table, compressed if `is_packed`. Raises OSError."""
+        """Write a table of BSON documents, compressed if `is_packed`. Raises OSError.
+
+        Blobs are written without: pictures and vectors hardly shrink.
+        """
         self._documents[table] = self._write(f"{table}.bson", documents, is_packed=is_packed)
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, with the count of documents of each table, as the last member."""
+        """Write the manifest as the last member, with the counts of what was written.
+
+        What the manifest itself says in `documents` is replaced. Raises OSError.
+        """
         told = asdict(manifest) | {"documents": self._documents}
         text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
         self._write(MANIFEST, [text.encode("utf-8")], is_packed=False)
@@ -136,12 +158,12 @@ class ArchiveWriter:
 
 
 class Archive:
-    """An open backup whose checksum was verified, see `open_archive`."""
+    """An open backup whose checksum was verified; made by `open_archive`, closed by `with`."""
 
     def __init__(self, path: Path, members: zipfile.ZipFile, checksum: str) -> None:
         self._path = path
         self._members = members
-        #: The SHA-256 of the file, 64 characters.
+        #: The SHA-256 of the file, 64 characters; a restore that goes on knows its backup by it.
         self.checksum = checksum
         with _faults(path), members.open(MANIFEST) as file:
             self.manifest = _read_manifest(path, file.read())
@@ -201,6 +223,7 @@ def _faults(path: Path) -> Iterator[None]:
 
 
 def _read_manifest(path: Path, text: bytes) -> Manifest:
+    """Return the manifest. Raises BackupFileError if a newer release wrote the file."""
     told = json.loads(text)
     if told["format"] > FORMAT:
         raise BackupFileError(

@@ -1,4 +1,9 @@
-"""The index: sets of vectors by key, and a search over any of them."""
+"""The index of one model: sets of vectors by key, and a search over any of them.
+
+`workers.index_process` fills it from the rows and asks it, and the thread of `indexer.hnsw.keeper`
+saves, compacts and unloads its sets. It knows labels, no images: which rows there are, and when a
+set is ready, the caller says. If it said so too early, searches would miss images that succeeded.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +32,15 @@ if TYPE_CHECKING:
     from indexer.hnsw.snapshots.directory import SnapshotDirectory
     from indexer.hnsw.snapshots.manifest import Manifest
 
-#: Seconds that a search waits for another thread that loads or changes its set.
+#: Seconds that a search waits for another thread that loads or changes its set; then it is refused
+#: with SetNotReadyError, and the client is told to try again (10020).
 LOAD_PATIENCE = 1.5
 
 #: Seconds that a child process may take to save one shard.
 SAVE_SECONDS = 120.0
 
-#: Seconds after a failed save before the set is saved again in order to unload it.
+#: Seconds after a failed save before the set is saved again in order to unload it. The tries of the
+#: keeper have a pause of their own.
 SAVE_PAUSE = 60.0
 
 logger = logging.getLogger(__name__)
@@ -55,14 +62,15 @@ class VectorIndex:
     ) -> None:
         """Take `is_complete`: False if there may be sets that `expect` and `learn` will name.
 
-        Reads the manifests of all snapshots, not the shards.
+        Without `snapshots`, nothing is saved or unloaded. Reads the manifests of all snapshots, not
+        the shards.
         """
         self._options = options
         self._snapshots = snapshots
         self._faults = snapshots.faults if snapshots else SnapshotFaults()
         self._sets = SetTable()
         self._known = KnownGenerations(all_known=is_complete)
-        #: The generations that searches wait for.
+        #: The generations that searches wait for, to be made ready first.
         self.asked = AskedGenerations()
         for manifest in snapshots.find() if snapshots else ():
             self._open(manifest.key, ready=False, manifest=manifest)
@@ -71,6 +79,8 @@ class VectorIndex:
         self.checkpoint = kept.until if kept else None
         #: Whether snapshots were saved since the last checkpoint.
         self.is_checkpoint_due = kept is None
+        #: Generations of which the checkpoint names a folder without a usable snapshot: they must
+        #: be compared with the rows.
         self.lost_generations = self._lost(kept.folders if kept else ())
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
@@ -196,7 +206,10 @@ class VectorIndex:
         return vector_set is not None and vector_set.ready
 
     def whole(self) -> list[SetKey]:
-        """Return the keys of the sets that are not ready, but were when they were last saved."""
+        """Return the keys of the sets that are not ready, but were when they were last saved.
+
+        With a checkpoint, such a set lacks only what changed since then.
+        """
         found = ((key, self._sets.find(key)) for key in self._sets.not_ready())
         return [key for key, one in found if one is not None and one.has_whole_snapshot]
 
