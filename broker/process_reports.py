@@ -23,6 +23,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from catalog.database.database_time import DATABASE_TIME
+from config.files import free_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -113,19 +114,6 @@ def _report(data: bytes) -> ProcessReport | None:
         return ProcessReport(**json.loads(data))
     except TypeError:  # of another release
         return None
-
-
-def free_bytes(folder: Path) -> int:
-    """Return the bytes that an ordinary user may fill on the disk of a folder.
-
-    Raises FileNotFoundError if neither the folder nor one of its parents exists.
-    """
-    # Until the workers make the folder, its nearest parent tells of the same disk.
-    for place in (folder, *folder.resolve().parents):
-        if place.exists():
-            found = os.statvfs(place)
-            return found.f_bavail * found.f_frsize
-    raise FileNotFoundError(folder)
 
 
 class ProcessReporter:

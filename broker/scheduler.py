@@ -38,7 +38,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         queue = entry.options.get("queue", MAINTENANCE)
         try:
             piles_up = _waits(entry.task, queue)
-        except (RedisError, ValueError, LookupError, TypeError) as error:
+        except (RedisError, ValueError, LookupError, TypeError, AttributeError) as error:
             # Redis is away, as the log line of the failed send will say; or a message is not ours.
             log.debug("queue not looked at", queue=queue, fault=str(error))
             piles_up = False
@@ -60,8 +60,8 @@ def _waits(task: str, queue: str) -> bool:
     """Return whether a message waits that does what one of this task would.
 
     For a probe that is any message, since each proves consumption when it is taken. Only probes go
-    to other queues than MAINTENANCE. Raises RedisError; ValueError, LookupError or TypeError for a
-    message that is not ours.
+    to other queues than MAINTENANCE. Raises RedisError; ValueError, LookupError, TypeError or
+    AttributeError for a message that is not ours.
     """
     if task == PROBE or queue != MAINTENANCE:
         return bool(redis_client().llen(queue))

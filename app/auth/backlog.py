@@ -13,9 +13,10 @@ from pymongo.errors import OperationFailure
 from redis.exceptions import RedisError
 
 from app.http.envelope import Busy
-from broker.process_reports import ProcessReports, free_bytes, least_free
+from broker.process_reports import ProcessReports, least_free
 from catalog.database.connection import now
 from catalog.store import Catalog
+from config.files import free_bytes
 from config.settings import Settings
 
 #: A measurement is used for so long at least, and for longer if more than this share of the time

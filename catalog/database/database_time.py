@@ -21,26 +21,20 @@ from pymongo.monitoring import (
     ServerHeartbeatSucceededEvent,
 )
 
+from config.steady_clock import STEADY_CLOCK
+
 #: Microseconds: the server tells its time in whole milliseconds.
 RESOLUTION = 1000
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-#: A monotonic clock that runs while the machine sleeps, if the system has one.
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def _wall() -> int:
     return time.time_ns() // 1000
 
 
-def steady_seconds() -> float:
-    """Return the seconds of a monotonic clock that also runs while the machine sleeps."""
-    return time.clock_gettime(_STEADY)
-
-
 def _steady() -> int:
-    return time.clock_gettime_ns(_STEADY) // 1000
+    return time.clock_gettime_ns(STEADY_CLOCK) // 1000
 
 
 class DatabaseTime:

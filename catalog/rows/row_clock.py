@@ -20,10 +20,10 @@ from datetime import datetime, timedelta
 from pymongo.database import Database
 
 from catalog.database.connection import Row, moment, stamp, time_of
-from catalog.database.database_time import steady_seconds
 from catalog.database.durations import Durations
 from catalog.rows.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.rows.purges import LINGER
+from config.steady_clock import steady_seconds
 
 _SWEEP = "sweep"
 _AT_ONCE = timedelta(0)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from config.steady_clock import steady_seconds
 from indexer.hnsw.compaction import Compaction
 from indexer.hnsw.exact_shard import ExactShard
 from indexer.hnsw.shard import AnyShard, Shard
 from indexer.hnsw.snapshots.forked_save import SnapshotError
-from indexer.hnsw.steady_clock import steady_seconds
 from indexer.set_state import SetState, SetStatistics
 
 if TYPE_CHECKING:

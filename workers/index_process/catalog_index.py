@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pymongo.errors import ConnectionFailure
 
 from catalog.database.connection import now, stamp
-from catalog.database.database_time import steady_seconds
 from catalog.rows.images import ImageRow
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
+from config.steady_clock import steady_seconds
 from contract.errors import InsertImageError
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions

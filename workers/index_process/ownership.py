@@ -19,9 +19,9 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from catalog.coordination.index_ownership import NotOwnerError, Owner
-from catalog.database.database_time import steady_seconds
 from catalog.database.renewal import Renewal
 from catalog.store import Catalog
+from config.steady_clock import steady_seconds
 from indexer.hnsw.directory_ownership import DirectoryOwnership
 
 #: Seconds between two looks of a standby at the lease; fewer if leases are short.

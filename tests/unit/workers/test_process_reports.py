@@ -16,10 +16,10 @@ from broker.process_reports import (
     ProcessReport,
     ProcessReporter,
     ProcessReports,
-    free_bytes,
     least_free,
 )
 from catalog.database.database_time import DATABASE_TIME
+from config.files import free_bytes
 from workers.support import process_reporter
 
 REPORT = ProcessReport("vision process 7 on here", 0.25, 5 * 2**30)

@@ -15,11 +15,11 @@ from pymongo.errors import ConnectionFailure
 
 from broker.index_reports import IndexReports
 from catalog.coordination.index_ownership import NotOwnerError, OwnerLease
-from catalog.database.database_time import steady_seconds
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.images import SUCCEEDED, Images
 from catalog.store import Catalog
 from config.settings import settings
+from config.steady_clock import steady_seconds
 from indexer.hnsw.directory_ownership import DirectoryOwnership
 from indexer.key import SetKey
 from tests.integration.workers.index.process import StartProcess, reported

@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from broker.messages import send_chunks
 from catalog.database.connection import databases, now, stamp
-from catalog.database.database_time import steady_seconds
 from catalog.flows.removal import delete_images
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.purges import LINGER
 from catalog.store import Catalog
 from config.settings import settings
+from config.steady_clock import steady_seconds
 from workers.maintenance import sweep
 
 HOUR = 3600
