@@ -140,7 +140,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from catalog.backup.archive import open_archive
-from catalog import lease
+from catalog.database import lease
 from catalog.database.connection import connect
 from catalog.backup.restoring import restore
 from catalog.backup.consistent_rows import ConsistentRows
