@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.demo import stub_stack
-from tests.unit.demo.stub_stack import Service
+from tests.unit.tools.demo import stub_stack
+from tests.unit.tools.demo.stub_stack import Service
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A stub of the service for the demo's tests: the envelope and four operations, in memory.
 
-Run as `python -m tests.unit.demo.stub_stack [wrong|mute]` it takes the settings that the demo
+Run as `python -m tests.unit.tools.demo.stub_stack [wrong|mute]` it takes the settings that the demo
 passes on and stops on SIGTERM; `wrong` finds the wrong product, `mute` never becomes ready.
 """
 
