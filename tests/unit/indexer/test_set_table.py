@@ -190,14 +190,22 @@ def test_threads_that_open_change_and_drop_sets_leave_right_sums(
     assert index.unsaved() == {key: one.unsaved_changes for key, one in sets.items()}
 
 
+#: Frames that are looked through for one of the index.
+FRAMES = 25
+
+
 def bytes_of(work: Callable[[], object]) -> int:
-    """Return how many bytes are taken by what the work leaves."""
-    tracemalloc.start()
+    """Return how many bytes the index takes by what the work leaves.
+
+    What threads of other tests allocate meanwhile does not count.
+    """
+    tracemalloc.start(FRAMES)
     kept = work()
-    taken, _ = tracemalloc.get_traced_memory()
+    taken = tracemalloc.take_snapshot()
     tracemalloc.stop()
     del kept
-    return taken
+    of_index = taken.filter_traces([tracemalloc.Filter(True, "*/indexer/hnsw/*", all_frames=True)])
+    return sum(trace.size for trace in of_index.traces)
 
 
 def test_a_small_set_takes_little_memory_beside_its_numbers(
