@@ -19,17 +19,7 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         "broker_url": url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": {
-            "visibility_timeout": chosen.visibility_seconds,
-            # kombu restores messages of dead workers only every hundredth time by default.
-            "unacked_restore_throttle": 1,
-            # By default, a worker that dies meanwhile would keep all others from it for five
-            # minutes. Two at once are harmless: a message that comes twice is dropped.
-            "unacked_mutex_expire": 10,
-            "socket_connect_timeout": chosen.redis_timeout_seconds,
-            "socket_keepalive": True,
-            "health_check_interval": 15,
-        },
+        "broker_transport_options": _transport_options(chosen),
         "result_backend": url,
         "result_backend_transport_options": {"visibility_timeout": chosen.visibility_seconds},
         "result_expires": timedelta(seconds=chosen.result_seconds),
@@ -78,23 +68,42 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
         "beat_scheduler": "broker.scheduler:Scheduler",
         # No message expires: that would compare the clocks of two machines. The scheduler skips a
         # message if one like it waits already.
-        "beat_schedule": {
-            **{
-                name: {
-                    "task": name,
-                    "schedule": every(chosen.sweep_seconds),
-                    "options": {"queue": MAINTENANCE},
-                }
-                for name in SWEEPS
-            },
-            **{
-                f"probe {queue}": {
-                    "task": PROBE,
-                    "schedule": every(chosen.probe_seconds),
-                    "args": (queue,),
-                    "options": {"queue": queue},
-                }
-                for queue in QUEUES
-            },
-        },
+        "beat_schedule": _beat_schedule(chosen),
     }
+
+
+def _transport_options(chosen: Settings) -> dict[str, Any]:
+    """Return what kombu's transport over Redis goes by."""
+    return {
+        "visibility_timeout": chosen.visibility_seconds,
+        # kombu restores messages of dead workers only every hundredth time by default.
+        "unacked_restore_throttle": 1,
+        # By default, a worker that dies meanwhile would keep all others from it for five
+        # minutes. Two at once are harmless: a message that comes twice is dropped.
+        "unacked_mutex_expire": 10,
+        "socket_connect_timeout": chosen.redis_timeout_seconds,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+    }
+
+
+def _beat_schedule(chosen: Settings) -> dict[str, Any]:
+    """Return what beat sends: each kind of background work, and a probe of each queue."""
+    work = {
+        name: {
+            "task": name,
+            "schedule": every(chosen.sweep_seconds),
+            "options": {"queue": MAINTENANCE},
+        }
+        for name in SWEEPS
+    }
+    probes = {
+        f"probe {queue}": {
+            "task": PROBE,
+            "schedule": every(chosen.probe_seconds),
+            "args": (queue,),
+            "options": {"queue": queue},
+        }
+        for queue in QUEUES
+    }
+    return work | probes

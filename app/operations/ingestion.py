@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import structlog
+
 from app.http.envelope import Busy, Refused
 from app.http.fields import (
     CollectionName,
@@ -50,6 +52,8 @@ from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from contract import errors
 from contract.errors import ContractError
+
+log = structlog.get_logger(__name__)
 
 #: How long a call waits for another that holds the same names, and pauses between checks.
 DECISION_SECONDS = 2.0
@@ -170,10 +174,11 @@ def _open(
         return open_task(catalog, draft, written, refusals)
     except SubmissionCutOffError as error:
         raise Busy("the submission took too long and was undone") from error
-    except Exception:
+    except Exception as error:
         task = abandon(catalog, draft.submission)
         if task is None:
             raise
+        log.warning("a task was opened, but that answer was lost", fault=repr(error))
         return task
 
 

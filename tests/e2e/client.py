@@ -150,5 +150,5 @@ class Api:
 
 
 def collection_name() -> str:
-    """Return the name of a collection that nobody else uses."""
+    """Return a collection name that no other test uses."""
     return f"商品库-{uuid.uuid4().hex[:8]}"

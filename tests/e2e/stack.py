@@ -32,7 +32,7 @@ def clean_environment(**settings: str) -> dict[str, str]:
 
 
 def await_end(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait for processes to end, whoever their parent is; return those that still live."""
+    """Wait for processes to end, children or not; return those that still live."""
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 

@@ -67,7 +67,7 @@ def test_within_the_budget_nothing_goes(index: VectorIndex) -> None:
     assert index.unload_beyond(3 * one_set(index), idle_seconds=0) == 0
 
 
-def test_whoever_needs_an_unloaded_set_loads_it(index: VectorIndex, vectors: Vectors) -> None:
+def test_each_use_of_an_unloaded_set_loads_it(index: VectorIndex, vectors: Vectors) -> None:
     index.unload_beyond(1, idle_seconds=0)
     assert index.search([KEYS[0]], vectors[4:5], 1).labels.tolist() == [5]
     assert loaded(index) == [True, False, True]
