@@ -17,6 +17,7 @@ from catalog.database.connection import databases, now, stamp
 from catalog.rows.images import ImageRow
 from catalog.store import Catalog
 from config.settings import settings
+from indexer.hnsw import vector_set
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
@@ -198,25 +199,26 @@ def test_a_standby_with_an_old_folder_finds_what_other_owners_showed(
     assert (found(after, 2, CLOTHES), found(after, 4, OTHER)) == ([2], [4])
 
 
-def test_a_checkpoint_goes_no_further_than_the_oldest_change_that_was_not_saved(
-    catalog: Catalog, start: Start
+def test_a_checkpoint_goes_as_far_as_the_oldest_change_that_was_not_saved(
+    catalog: Catalog, start: Start, monkeypatch: Patch
 ) -> None:
+    begun, passed = now(), 0.0
+    monkeypatch.setattr(module, "now", lambda: begun + timedelta(seconds=passed))
+    monkeypatch.setattr(module, "steady_seconds", lambda: passed)
+    monkeypatch.setattr(vector_set, "steady_seconds", lambda: passed)
     put(catalog, [1])
     shards = start()
-    first = keep(shards)
-    assert first is not None
+    assert keep(shards) == stamp(begun)
+    passed = 10.0
     shards.add(put(catalog, [2]))
-    added = stamp(now())
-    time.sleep(0.05)
+    passed = 20.0
     shards.add(put(catalog, [3], CLOTHES))
     index = opened(shards)
     assert index.save(CLOTHES)
     shards.keep_checkpoints()
-    assert index.checkpoint is not None
-    assert first <= index.checkpoint <= added
-    last = keep(shards)
-    assert last is not None
-    assert last > added + 50
+    assert index.checkpoint == stamp(begun + timedelta(seconds=10))
+    passed = 30.0
+    assert keep(shards) == stamp(begun + timedelta(seconds=30))
 
 
 def test_a_checkpoint_that_would_say_no_more_than_the_last_is_not_written(
