@@ -27,6 +27,8 @@ CHUNK_TIMES = (
 )
 #: What is due so much later is not what a round waits for, seconds.
 SOON = 60.0
+#: A step of background work that takes longer is not under way, but left by a worker that died.
+BACKGROUND_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -157,14 +159,18 @@ def _recounted(rows: Any) -> list[Row]:
 
 def _unrest_of_redis(plant: Plant) -> list[str]:
     with redis.Redis.from_url(plant.redis_url) as broker:
-        # Background work is sent every second, and so hardly ever over.
+        # Background work is sent every second, and so hardly ever over; what a dead worker took
+        # of it, or one whose connection broke, comes back after the visibility timeout.
         going = [
             f"queue {queue} is not empty"
             for queue in QUEUES
             if queue != "maintenance" and broker.llen(queue)
         ]
-        if any(queue != "maintenance" for queue in unacknowledged(broker).values()):
-            going.append("messages are not acknowledged")
+        before = time.time() - BACKGROUND_SECONDS
+        old = {tag.decode() for tag in broker.zrangebyscore("unacked_index", 0, before)}
+        for tag, queue in unacknowledged(broker).items():
+            if queue != "maintenance" or tag in old:
+                going.append(f"messages of {queue} are not acknowledged")
     return going
 
 
