@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from indexer.hnsw.vectors import check_additions, check_query
 from indexer.neighbours import Neighbours, no_neighbours
+from indexer.vectors import check_additions, check_query
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +134,7 @@ class ExactShard:
         rows = self._rows
         return set(rows.labels[: rows.total].tolist()).difference(rows.marked)
 
-    def known(self, labels: Collection[int]) -> set[int]:
+    def held(self, labels: Collection[int]) -> set[int]:
         """Return the labels among `labels` that were added, marked as deleted or not."""
         rows = self._rows
         return set(rows.labels[: rows.total].tolist()).intersection(labels)
@@ -157,7 +157,7 @@ class ExactShard:
         """
         check_additions(labels, vectors, self._options.dimensions)
         with self._changing:
-            known = self.known(labels)
+            known = self.held(labels)
             places: dict[int, int] = {}
             for place, label in enumerate(labels):
                 if label not in known:
@@ -174,7 +174,7 @@ class ExactShard:
         Labels that are marked already or unknown are ignored.
         """
         with self._changing:
-            live = self.known(labels).difference(self._rows.marked)
+            live = self.held(labels).difference(self._rows.marked)
             self._mark(self._rows.marked | live, len(live))
             return len(live)
 

@@ -19,9 +19,9 @@ import hnswlib
 import numpy as np
 
 from indexer.hnsw.exact_shard import ExactShard, Rows
-from indexer.hnsw.lock import ReadWriteLock
-from indexer.hnsw.vectors import check_additions, check_query
+from indexer.lock import ReadWriteLock
 from indexer.neighbours import Neighbours, no_neighbours
+from indexer.vectors import check_additions, check_query
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -204,7 +204,7 @@ class Shard:
         """Return whether the label was added, marked as deleted or not."""
         return label in self._live or label in self._deleted
 
-    def known(self, labels: Collection[int]) -> set[int]:
+    def held(self, labels: Collection[int]) -> set[int]:
         """Return the labels among `labels` that were added, marked as deleted or not."""
         return {label for label in labels if self.knows(label)}
 

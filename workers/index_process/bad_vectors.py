@@ -10,7 +10,7 @@ import structlog
 from catalog.rows.images import ImageRow
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
-from indexer.hnsw.vectors import Vector, faults_of
+from indexer.vectors import Vector, faults_of
 
 log = structlog.get_logger(__name__)
 

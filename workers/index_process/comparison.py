@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from catalog.flows.reembedding import pages_of_images
 from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog
-from indexer.hnsw.vector_set import SetNotReadyError
+from indexer.vector_store import SetNotReadyError
 from workers.index_process.catalog_index import CatalogIndex
 
 #: Largest share of its time that this thread works.

@@ -12,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from broker.messages import send_neighbours
-from indexer.hnsw.vector_set import SetNotReadyError
+from indexer.vector_store import SetNotReadyError
 from workers.index_process.catalog_index import CatalogIndex
 from workers.support.resources import exchange
 

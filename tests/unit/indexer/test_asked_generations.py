@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.hnsw import generations as module
-from indexer.hnsw.generations import AskedGenerations
+from indexer import generations as module
+from indexer.generations import AskedGenerations
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SnapshotDirectory
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100)
@@ -130,7 +130,7 @@ def test_a_generation_that_was_dropped_is_not_asked_for(
     clustered: MakeVectors, *, for_ever: bool
 ) -> None:
     index = VectorIndex(OPTIONS)
-    index.open(KEY)
+    index.create(KEY)
     with pytest.raises(SetNotReadyError):
         index.search([KEY], clustered(1), 1)
     index.drop_generation("1", for_ever=for_ever)

@@ -80,7 +80,7 @@ def test_threads_that_add_the_same_labels_add_them_once(clustered: MakeVectors) 
     with ThreadPoolExecutor(4) as pool:
         counts = [one.result() for one in [pool.submit(add) for _ in range(4)]]
     assert sum(counts) == index.count(KEY) == 400
-    assert index.statistics()[KEY].shards == 4
+    assert index.state()[KEY].shards == 4
 
 
 def test_a_held_set_does_not_stall_another(clustered: MakeVectors) -> None:
@@ -95,4 +95,4 @@ def test_a_held_set_does_not_stall_another(clustered: MakeVectors) -> None:
         pool.submit(index.add, other, range(1, 11), vectors).result(timeout=10)
         pool.submit(index.search, [other], vectors, 3).result(timeout=10)
         pool.submit(index.mark_deleted, other, [1]).result(timeout=10)
-        assert pool.submit(index.statistics).result(timeout=10)[other].live == 9
+        assert pool.submit(index.state).result(timeout=10)[other].live == 9

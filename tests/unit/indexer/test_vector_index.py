@@ -6,7 +6,7 @@ import pytest
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
-from indexer.set_state import SetStatistics
+from tests.unit.indexer.sizes import sizes
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 SHOES = SetKey("generation-1", "shoes")
@@ -22,7 +22,7 @@ def index() -> VectorIndex:
 def test_a_set_opens_a_new_shard_at_capacity(index: VectorIndex, clustered: MakeVectors) -> None:
     vectors = clustered(120)
     assert index.add(SHOES, range(1, 121), vectors) == 120
-    assert index.statistics() == {SHOES: SetStatistics(live=120, deleted=0, shards=3)}
+    assert sizes(index) == {SHOES: (120, 0, 3)}
     for place in (0, 49, 50, 119):
         assert index.search([SHOES], vectors[place : place + 1], 1).labels.tolist() == [place + 1]
 
@@ -34,7 +34,7 @@ def test_marked_vectors_keep_their_place_in_a_shard(
     index.add(SHOES, range(1, 51), vectors[:50])
     index.mark_deleted(SHOES, range(1, 51))
     index.add(SHOES, range(51, 61), vectors[50:])
-    assert index.statistics()[SHOES] == SetStatistics(live=10, deleted=50, shards=2)
+    assert sizes(index)[SHOES] == (10, 50, 2)
 
 
 def test_a_label_in_a_full_shard_is_not_added_again(
@@ -54,7 +54,7 @@ def test_a_label_given_twice_across_the_end_of_a_shard_is_added_once(
     vectors = clustered(51)
     index.add(SHOES, range(1, 50), vectors[:49])
     assert index.add(SHOES, [50, 50], vectors[49:]) == 1
-    assert index.statistics()[SHOES] == SetStatistics(live=50, deleted=0, shards=1)
+    assert sizes(index)[SHOES] == (50, 0, 1)
 
 
 def test_marking_counts_the_labels_that_were_never_seen(

@@ -13,6 +13,7 @@ from tests.integration.workers.index.process import IndexProcess, StartProcess
 from tests.integration.workers.index.rows import MODEL
 from workers.index_process import catalog_index, parts
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.engine import HnswEngine
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def start(catalog: Catalog, directory: Path) -> Callable[..., CatalogIndex]:
     catalog.models.adopt(MODEL)
 
     def started(**options: Any) -> CatalogIndex:
-        return CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory, **options)
+        return CatalogIndex(lambda: catalog, HnswEngine(100, directory), **options)
 
     return started
 

@@ -27,8 +27,9 @@ from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
 from tests.integration.workers.index.rows import MODEL, feature, put
 from workers import search
-from workers.index_process import catalog_index
+from workers.index_process import engine
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.engine import HnswEngine
 
 STEPS = int(os.environ.get("TWIN_STEPS", "2000"))
 STEPS_AT_ONCE = 100
@@ -113,7 +114,7 @@ class Twins:
             self._drop(step.first)
 
     def _start(self) -> CatalogIndex:
-        index = CatalogIndex(lambda: self._catalog, shard_capacity=60, directory=self._folder)
+        index = CatalogIndex(lambda: self._catalog, HnswEngine(60, self._folder))
         for restored in index.restore():
             for key in restored.keys():  # noqa: SIM118
                 there = {label for label, one in self.alive.items() if one == key}
@@ -208,7 +209,7 @@ class Twins:
 def test_a_search_gives_the_images_of_an_exact_comparison_in_their_order(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog_index, "IndexOptions", SmallBounds)
+    monkeypatch.setattr(engine, "IndexOptions", SmallBounds)
     monkeypatch.setattr(search, "catalog", lambda: catalog)
     monkeypatch.setattr(catalog.collections, "is_alive", lambda *_: True)
     examples = 0

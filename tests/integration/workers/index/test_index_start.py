@@ -19,8 +19,8 @@ from catalog.store import Catalog
 from config.settings import settings
 from indexer.hnsw import vector_set
 from indexer.hnsw.index import VectorIndex
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
 from tests.integration.workers.index.rows import (
     CLOTHES,
     OTHER,
@@ -34,6 +34,7 @@ from tests.integration.workers.index.rows import (
 )
 from workers.index_process import catalog_index as module
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.engine import HnswEngine
 from workers.index_process.set_repair import SetRepair
 
 Start = Callable[..., CatalogIndex]
@@ -186,7 +187,7 @@ def test_a_standby_with_an_old_folder_finds_what_other_owners_showed(
 ) -> None:
     put(catalog, [1, 2])
     keep(start())
-    other = CatalogIndex(lambda: catalog, shard_capacity=100, directory=tmp_path / "elsewhere")
+    other = CatalogIndex(lambda: catalog, HnswEngine(100, tmp_path / "elsewhere"))
     opened(other)
     other.add(put(catalog, [3]))
     other.refresh(recategorise(catalog, 2, CLOTHES.category))
