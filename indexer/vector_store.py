@@ -216,7 +216,8 @@ class VectorStore(Protocol):
     def compact(self, share: float, stopping: threading.Event) -> int:
         """Rebuild shards of which more than `share` is deleted, and return how many.
 
-        The set holds the deleted labels no longer. Return early once `stopping` is set.
+        Their deleted labels are held no longer. A set without a change since the last call may be
+        left out, so `share` is the same at every call. Return early once `stopping` is set.
         """
 
     def unload_beyond(self, memory_bytes: int, idle_seconds: float) -> int:
