@@ -21,6 +21,7 @@ from indexer.hnsw import vector_set
 from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
 from indexer.vector_store import SetNotReadyError
+from tests.integration.workers.index.engines import ON_BOTH_ENGINES
 from tests.integration.workers.index.rows import (
     CLOTHES,
     OTHER,
@@ -280,6 +281,7 @@ def test_a_process_that_may_have_lost_the_index_writes_no_checkpoint_but_that_of
     assert keep(lost) == until
 
 
+@ON_BOTH_ENGINES
 def test_without_snapshots_sets_are_built_the_smallest_collection_first_each_ready_at_once(
     catalog: Catalog, start: Start, monkeypatch: Patch
 ) -> None:
@@ -339,6 +341,7 @@ def test_a_set_that_is_searched_before_it_is_ready_is_the_next_to_be_made_ready(
     assert len(found(shards, 301, keys[3])) == (5 if is_behind else 4)
 
 
+@ON_BOTH_ENGINES
 def test_a_collection_made_while_others_are_built_is_searched_at_once(
     catalog: Catalog, start: Start, monkeypatch: Patch
 ) -> None:
