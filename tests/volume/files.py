@@ -22,7 +22,7 @@ from tests.catalogues import default_catalog
 from tests.e2e.own_servers import OwnServers
 from tests.volume.catalog import Generator, Shape
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
+from workers.index_process.vector_engine import HnswEngine
 
 DATABASE = "snapsku"
 #: Rows sent at a time.

@@ -36,7 +36,7 @@ from config.settings import Settings
 from indexer.key import SetKey
 from indexer.vector_store import VectorStore
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
+from workers.index_process.vector_engine import HnswEngine
 
 Vectors = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""The catalogue's features in shards: loaded from MongoDB, kept current by the index process."""
+"""The catalogue's vectors in sets: loaded from MongoDB, kept current by the index process."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ MARGIN_SECONDS = 60.0
 #: A clock of the database that gained more seconds between two looks was set forward.
 STEP_SECONDS = 10.0
 
-#: Images with bad features that are reported by name, at most.
+#: Images with bad vectors that are reported by name, at most.
 BAD_IMAGES = 20
 
 log = structlog.get_logger(__name__)
 
 
-class Engine(Protocol):
+class VectorEngine(Protocol):
     """Opens the stores of vectors, one for each model."""
 
     def __call__(self, catalog: Catalog, model: ModelRow, *, is_complete: bool) -> VectorStore:
@@ -68,14 +68,14 @@ class Engine(Protocol):
 class CatalogIndex:
     """Vector indexes, one for each model, that know images by their rows.
 
-    The index of a model holds every findable image that has a feature of that model. There is none
+    The index of a model holds every findable image that has a vector of that model. There is none
     until a model is known.
     """
 
     def __init__(
         self,
         catalog: Callable[[], Catalog],
-        engine: Engine,
+        engine: VectorEngine,
         memory_bytes: int = 0,
         is_owner: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -175,7 +175,7 @@ class CatalogIndex:
             self._ceased = at
 
     def add(self, images: Iterable[ImageRow]) -> dict[int, set[str]]:
-        """Add all good features of images, each to the index of its model.
+        """Add all good vectors of images, each to the index of its model.
 
         Return by label the models whose index has the image now; images without any have an empty
         set.
@@ -196,11 +196,11 @@ class CatalogIndex:
         return added
 
     def bad(self, labels: Iterable[int], model_id: str) -> set[int]:
-        """Return those among `labels` whose feature of a model was found to be bad."""
+        """Return those among `labels` whose vector of a model was found to be bad."""
         return self._bad.among(labels, model_id)
 
     def lose_bad(self, generation: str, labels: Iterable[int], model_id: str) -> None:
-        """Record the images whose feature of a model is bad as lost for that model."""
+        """Record the images whose vector of a model is bad as lost for that model."""
         lost = dict.fromkeys(self.bad(labels, model_id), InsertImageError.message)
         self._catalog().losses.put(generation, model_id, lost)
 
@@ -338,7 +338,7 @@ class CatalogIndex:
         return self._known
 
     def _make(self, model_id: str, known_before: Mapping[str, ModelRow] | None) -> None:
-        # If the model was unknown when this process last looked, each of its features comes through
+        # If the model was unknown when this process last looked, each of its vectors comes through
         # this process.
         is_new = known_before is not None and model_id not in known_before
         model = (self._known or {})[model_id]

@@ -53,7 +53,7 @@ class Comparison:
         self._again_seconds = again_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index comparison", daemon=True)
-        # By generation: differences that are right, such as images without a feature.
+        # By generation: differences that are right, such as images without a vector.
         self._explained: dict[str, Counts] = {}
         self._last_in_turn = ""
 

@@ -25,7 +25,7 @@ from workers.index_process.image_sets import belongs, named
 #: Rows read at a time.
 ROW_PAGE = 2_000
 
-#: Features read and added at a time while a set is built.
+#: Vectors read and added at a time while a set is built.
 PAGE = 500
 
 #: Least seconds between two log lines about progress.
@@ -60,7 +60,7 @@ class SetRepair:
     """Adds to a set what it lacks, and marks what is surplus."""
 
     def __init__(self, catalog: Callable[[], Catalog], bad: BadVectors) -> None:
-        """Record in `bad` the features that no set can take."""
+        """Record in `bad` the vectors that no set can take."""
         self._catalog = catalog
         self._bad = bad
 

@@ -17,7 +17,7 @@ from catalog.store import Catalog
 from indexer.vector_store import SetNotReadyError
 from workers import index as index_stage
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.resources import exchange
 
 DIMENSIONS = 8

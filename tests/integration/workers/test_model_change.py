@@ -35,7 +35,7 @@ from workers import index as index_stage
 from workers import vision as vision_stage
 from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.model import ModelNotLoadedError
 from workers.support.resources import staged_bytes
 from workers.sweeps.model_changes import change_models

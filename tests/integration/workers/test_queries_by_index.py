@@ -33,7 +33,7 @@ from workers import vision as vision_stage
 from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.comparison import Comparison
-from workers.index_process.engine import HnswEngine
+from workers.index_process.vector_engine import HnswEngine
 from workers.support import resources
 
 #: Tables of a few rows, or read as a whole, each with the reason why no index is needed.

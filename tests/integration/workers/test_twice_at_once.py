@@ -25,7 +25,7 @@ from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.resources import staged_bytes
 
 COLOURS = ("red", "green", "blue")

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from broker.index_reports import IndexReport, IndexReports
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
 from workers.index_process.health import HealthReporter, IndexHealth
+from workers.index_process.vector_engine import HnswEngine
 
 REPORT = IndexReport(
     process="process 7 on here",

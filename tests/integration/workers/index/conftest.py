@@ -13,7 +13,7 @@ from tests.integration.workers.index.engines import ENGINES
 from tests.integration.workers.index.process import IndexProcess, StartProcess
 from tests.integration.workers.index.rows import MODEL
 from workers.index_process import catalog_index, parts
-from workers.index_process.catalog_index import CatalogIndex, Engine
+from workers.index_process.catalog_index import CatalogIndex, VectorEngine
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(request: pytest.FixtureRequest, directory: Path) -> Engine:
+def engine(request: pytest.FixtureRequest, directory: Path) -> VectorEngine:
     """Return hnswlib's engine, or the one that the test asks for."""
     return ENGINES[getattr(request, "param", "hnsw")](100, directory)
 
 
 @pytest.fixture
-def start(catalog: Catalog, engine: Engine) -> Callable[..., CatalogIndex]:
+def start(catalog: Catalog, engine: VectorEngine) -> Callable[..., CatalogIndex]:
     """Return a function that makes the index of a new process."""
     catalog.models.adopt(MODEL)
 

@@ -11,11 +11,11 @@ from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from indexer.memory import MemoryStore
 from indexer.vector_store import VectorStore
-from workers.index_process.catalog_index import Engine
-from workers.index_process.engine import HnswEngine
+from workers.index_process.catalog_index import VectorEngine
+from workers.index_process.vector_engine import HnswEngine
 
 #: Makes an engine with shards of so many vectors, on a folder.
-MakeEngine = Callable[[int, Path], Engine]
+MakeEngine = Callable[[int, Path], VectorEngine]
 
 
 def in_memory(catalog: Catalog, model: ModelRow, *, is_complete: bool) -> VectorStore:

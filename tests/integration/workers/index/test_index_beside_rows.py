@@ -31,8 +31,8 @@ from indexer.key import SetKey
 from tests.integration.workers.index.engines import ENGINES
 from tests.integration.workers.index.rows import MODEL, feature, put
 from workers import search
-from workers.index_process import engine
-from workers.index_process.catalog_index import CatalogIndex, Engine
+from workers.index_process import vector_engine
+from workers.index_process.catalog_index import CatalogIndex, VectorEngine
 
 STEPS = int(os.environ.get("INDEX_STEPS", "2000"))
 STEPS_AT_ONCE = 100
@@ -81,7 +81,7 @@ class SmallBounds(IndexOptions):
 class IndexBesideRows:
     """The index of a process that starts again and again, and the rows that it must show."""
 
-    def __init__(self, catalog: Catalog, engine: Engine, number: int) -> None:
+    def __init__(self, catalog: Catalog, engine: VectorEngine, number: int) -> None:
         self._catalog = catalog
         self._engine = engine
         self._rows = databases(catalog.client, settings().mongo_database)[0]
@@ -217,7 +217,7 @@ def test_a_search_gives_the_images_of_an_exact_comparison_in_their_order(
     engine_name: str,
     steps_in_all: int,
 ) -> None:
-    monkeypatch.setattr(engine, "IndexOptions", SmallBounds)
+    monkeypatch.setattr(vector_engine, "IndexOptions", SmallBounds)
     monkeypatch.setattr(search, "catalog", lambda: catalog)
     monkeypatch.setattr(catalog.collections, "is_alive", lambda *_: True)
     examples = 0

@@ -17,9 +17,9 @@ from tests.integration.workers.index.process import StartProcess, reported
 from tests.integration.workers.index.rows import MODEL, SHOES, put
 from workers.index_process import catalog_index as module
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
 from workers.index_process.health import IndexHealth
 from workers.index_process.set_repair import SetRepair
+from workers.index_process.vector_engine import HnswEngine
 
 LABELS = range(1, 151)
 

@@ -35,7 +35,7 @@ from tests.integration.workers.index.rows import (
 from workers import index as index_stage
 from workers.index_process import catalog_index as module
 from workers.index_process import set_repair
-from workers.index_process.catalog_index import CatalogIndex, Engine
+from workers.index_process.catalog_index import CatalogIndex, VectorEngine
 
 pytestmark = ON_BOTH_ENGINES
 
@@ -135,7 +135,7 @@ def test_before_the_rows_were_read_no_search_is_answered_with_nothing(
 
 
 def test_a_catalogue_without_a_model_is_answered_with_nothing_and_then_with_what_comes(
-    catalog: Catalog, engine: Engine
+    catalog: Catalog, engine: VectorEngine
 ) -> None:
     shards = CatalogIndex(lambda: catalog, engine)
     assert shards.restore() == []

@@ -28,8 +28,8 @@ from workers import index as index_stage
 from workers.index_process import ownership as module
 from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
 from workers.index_process.ownership import IndexOwnership
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.resources import exchange
 
 

@@ -35,8 +35,8 @@ from tests.integration.workers.index.rows import (
 )
 from workers.index_process import catalog_index as module
 from workers.index_process.catalog_index import CatalogIndex
-from workers.index_process.engine import HnswEngine
 from workers.index_process.set_repair import SetRepair
+from workers.index_process.vector_engine import HnswEngine
 
 Start = Callable[..., CatalogIndex]
 Patch = pytest.MonkeyPatch

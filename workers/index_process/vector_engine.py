@@ -11,14 +11,14 @@ from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SnapshotDirectory
 from indexer.vector_store import VectorStore
-from workers.index_process.catalog_index import Engine
+from workers.index_process.catalog_index import VectorEngine
 
 #: Numbers of the vectors that are added under one hold of a write lock: a search may wait some 3
 #: ms.
 NUMBERS_PER_WRITE = 1024
 
 
-def chosen_engine(directory: Path) -> Engine:
+def chosen_vector_engine(directory: Path) -> VectorEngine:
     """Return the engine that the settings choose, with its files in `directory`."""
     return HnswEngine(settings().shard_capacity, directory)
 
