@@ -152,7 +152,7 @@ class ExactShard:
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add vectors (n, dimensions), and return how many were new.
 
-        Labels that the shard knows are skipped, marked ones too. Raises ValueError, with nothing
+        Labels that the shard holds are skipped, marked ones too. Raises ValueError, with nothing
         added, for invalid labels or vectors, or if there is no room.
         """
         check_additions(labels, vectors, self._options.dimensions)
@@ -171,7 +171,7 @@ class ExactShard:
     def mark_deleted(self, labels: Sequence[int]) -> int:
         """Hide labels from later searches, and return how many were live.
 
-        Labels that are marked already or unknown are ignored.
+        Labels that are marked already or not held are ignored.
         """
         with self._changing:
             live = self.held(labels).difference(self._rows.marked)

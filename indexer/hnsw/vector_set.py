@@ -82,7 +82,7 @@ class VectorSet:
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add checked vectors in pieces of `vectors_per_write`, and return how many were new.
 
-        Labels that the set knows are skipped. On return, a search finds every new label.
+        Labels that the set holds are skipped. On return, a search finds every new label.
         """
         added = 0
         for piece in _pieces(len(labels), self._options.vectors_per_write):
@@ -91,7 +91,7 @@ class VectorSet:
         return added
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
-        """Hide labels from later searches, and return how many of them the set does not know."""
+        """Hide labels from later searches, and return how many of them the set does not hold."""
         distinct = list(dict.fromkeys(labels))
         unknown = 0
         for piece in _pieces(len(distinct), MARKS_PER_WRITE):
