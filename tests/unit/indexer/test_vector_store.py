@@ -197,6 +197,16 @@ def test_a_deleted_label_comes_back_by_revive_and_not_by_add(
     assert store.search([SHOES], vectors[:1], 1).labels.tolist() == [1]
 
 
+def test_the_vector_of_a_label_never_changes(store: VectorStore) -> None:
+    first, second = np.eye(2, 32, dtype=np.float32)[:, np.newaxis]
+    assert store.add(SHOES, [1, 1], np.concatenate([first, second])) == 1
+    assert store.add(SHOES, [1], second) == 0
+    store.mark_deleted(SHOES, [1])
+    assert store.add(SHOES, [1], second) == 0
+    store.revive(SHOES, [1])
+    assert store.search([SHOES], first, 1).similarities.tolist() == pytest.approx([1.0])
+
+
 def test_a_set_that_is_not_there_is_empty(store: VectorStore) -> None:
     assert store.live_labels(SHOES) == store.held(SHOES, [1]) == store.revive(SHOES, [1]) == set()
     assert (store.count(SHOES), store.contains(SHOES, 1), store.is_ready(SHOES)) == (
