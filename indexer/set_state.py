@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class SetStatistics(NamedTuple):
-    """The size of a set: findable vectors, marked ones, and shards."""
-
-    live: int
-    deleted: int
-    shards: int
-
-
 class SetState(NamedTuple):
     """The state of a set; `snapshot_seconds` is the age of its snapshot, None if it has none."""
 
+    #: Vectors that a search can find, and those that are marked as deleted.
     live: int
     deleted: int
+
     shards: int
     ready: bool
     loaded: bool

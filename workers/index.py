@@ -27,8 +27,8 @@ from catalog.rows.claims import name_key
 from catalog.rows.images import ImageRow
 from config.settings import settings
 from contract.errors import ContractError, InsertImageError, NoAvailableFeature, NoRelativeImage
-from indexer.hnsw.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
-from indexer.hnsw.lock import ReadWriteLock
+from indexer.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
+from indexer.lock import ReadWriteLock
 from workers.index_process.health import this_process
 from workers.index_process.neighbours import answer_neighbours, decline_neighbours
 from workers.index_process.parts import (

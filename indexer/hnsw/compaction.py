@@ -53,7 +53,7 @@ class Compaction:
 
     def _missing(self) -> list[int]:
         live = self._old.live_labels()
-        return list(live - self.new.known(live))
+        return list(live - self.new.held(live))
 
     def _copy(self, labels: list[int]) -> None:
         live, vectors = self._old.read(labels)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from indexer.hnsw.vectors import check_additions, check_query
 from indexer.neighbours import Neighbours, no_neighbours
+from indexer.vectors import check_additions, check_query
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +134,7 @@ class ExactShard:
         rows = self._rows
         return set(rows.labels[: rows.total].tolist()).difference(rows.marked)
 
-    def known(self, labels: Collection[int]) -> set[int]:
+    def held(self, labels: Collection[int]) -> set[int]:
         """Return the labels among `labels` that were added, marked as deleted or not."""
         rows = self._rows
         return set(rows.labels[: rows.total].tolist()).intersection(labels)
@@ -152,12 +152,12 @@ class ExactShard:
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add vectors (n, dimensions), and return how many were new.
 
-        Labels that the shard knows are skipped, marked ones too. Raises ValueError, with nothing
+        Labels that the shard holds are skipped, marked ones too. Raises ValueError, with nothing
         added, for invalid labels or vectors, or if there is no room.
         """
         check_additions(labels, vectors, self._options.dimensions)
         with self._changing:
-            known = self.known(labels)
+            known = self.held(labels)
             places: dict[int, int] = {}
             for place, label in enumerate(labels):
                 if label not in known:
@@ -171,10 +171,10 @@ class ExactShard:
     def mark_deleted(self, labels: Sequence[int]) -> int:
         """Hide labels from later searches, and return how many were live.
 
-        Labels that are marked already or unknown are ignored.
+        Labels that are marked already or not held are ignored.
         """
         with self._changing:
-            live = self.known(labels).difference(self._rows.marked)
+            live = self.held(labels).difference(self._rows.marked)
             self._mark(self._rows.marked | live, len(live))
             return len(live)
 

@@ -1,8 +1,8 @@
 """The index of one model: sets of vectors by key, and a search over any of them.
 
-`workers.index_process` fills it from the rows and asks it, and the thread of `indexer.hnsw.keeper`
-saves, compacts and unloads its sets. It knows labels, no images: which rows there are, and when a
-set is ready, the caller says. If it said so too early, searches would miss images that succeeded.
+`workers.index_process` fills it from the rows and asks it, and the thread of `indexer.keeper`
+saves, compacts and unloads its sets. Both know it as an `indexer.vector_store.VectorStore`, which
+says what each method returns and raises; the docstrings here add what this engine does for it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.hnsw.generations import AskedGenerations, KnownGenerations
+from indexer.generations import AskedGenerations, KnownGenerations
 from indexer.hnsw.set_table import SetTable
 from indexer.hnsw.snapshots.faults import SnapshotFaults
 from indexer.hnsw.snapshots.forked_save import SnapshotError
-from indexer.hnsw.vector_set import SetNotReadyError, VectorSet
-from indexer.hnsw.vectors import check_additions, check_query
+from indexer.hnsw.vector_set import VectorSet
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, merge
-from indexer.set_state import SetState, SetStatistics
+from indexer.set_state import SetState
+from indexer.vector_store import SetNotReadyError
+from indexer.vectors import check_additions, check_query
 
 if TYPE_CHECKING:
     import threading
@@ -84,12 +85,9 @@ class VectorIndex:
         self.lost_generations = self._lost(kept.folders if kept else ())
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors (n, dimensions), float32 and of norm 1, and return how many were new.
+        """Add vectors (n, dimensions) whose labels the set does not hold; return how many.
 
-        Labels are above 0 and below 2**63. Labels that the set knows are skipped, deleted ones
-        too, and so is everything for a generation that was dropped. On return every new label
-        can be found, once its set is ready. Raises ValueError, with nothing added, for invalid
-        labels or vectors.
+        Loads the set. Raises ValueError.
         """
         check_additions(labels, vectors, self._options.dimensions)
         if len(labels) == 0:
@@ -98,35 +96,25 @@ class VectorIndex:
         return 0 if vector_set is None else vector_set.add(labels, vectors)
 
     def mark_deleted(self, key: SetKey, labels: Sequence[int]) -> int:
-        """Hide labels from later searches, and return how many of them the set does not know.
-
-        Those are not remembered: such a label is live if it is added later.
-        """
+        """Load a set, hide labels of it, and return how many of them it does not hold."""
         vector_set = self._sets.use(key)
         return len(set(labels)) if vector_set is None else vector_set.mark_deleted(labels)
 
     def revive(self, key: SetKey, labels: Sequence[int]) -> set[int]:
-        """Make deleted labels of a set findable again with their vectors; return which ones.
-
-        For an image whose category changed back: `add` skips deleted labels, since a late
-        message must not bring an image back.
-        """
+        """Load a set, make deleted labels of it findable again, and return which ones."""
         vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.revive(labels)
 
     def search(self, keys: Sequence[SetKey], vectors: NDArray[np.float32], k: int) -> Neighbours:
         """Return the `k` labels in the sets that are nearest to any of the vectors (q, dimensions).
 
-        One list of int64 labels and float32 cosines, greatest first; each label comes once, with
-        its similarity to the vector nearest to it. The list is shorter than `k` only if fewer
-        labels are live, and empty if there are none. Raises ValueError for invalid vectors or a
-        `k` below 1, and SetNotReadyError if one of the sets is not ready; its generation is then
-        added to `asked`.
+        Loads the sets. Raises ValueError, and SetNotReadyError also if another thread loads or
+        changes an unloaded set for more than LOAD_PATIENCE seconds.
         """
         check_query(vectors, k, self._options.dimensions)
         answers: list[Neighbours] = []
         for key in dict.fromkeys(keys):
-            # In this order: `learn` opens missing sets before it makes the generation known.
+            # In this order: `learn` creates missing sets before it makes the generation known.
             known = self.is_known(key.generation)
             vector_set = self._sets.use(key)
             if vector_set is None and not known:
@@ -156,8 +144,8 @@ class VectorIndex:
         """Return the generations that have sets."""
         return self._sets.generations()
 
-    def open(self, key: SetKey) -> None:
-        """Create a set that is not ready, unless it exists."""
+    def create(self, key: SetKey) -> None:
+        """Create a set that is not ready, unless it exists or its generation was dropped."""
         self._open(key, ready=False)
 
     def expect(self, unknown: Iterable[str]) -> None:
@@ -224,10 +212,10 @@ class VectorIndex:
         vector_set = self._sets.use(key)
         return set() if vector_set is None else vector_set.live_labels()
 
-    def known(self, key: SetKey, labels: Sequence[int]) -> set[int]:
+    def held(self, key: SetKey, labels: Sequence[int]) -> set[int]:
         """Load a set, and return the labels among `labels` that it has, deleted or not."""
         vector_set = self._sets.use(key)
-        return set() if vector_set is None else vector_set.known(labels)
+        return set() if vector_set is None else vector_set.held(labels)
 
     def drop_generation(self, generation: str, *, for_ever: bool = True) -> int:
         """Remove all sets of a generation with their snapshots, and return how many there were.
@@ -243,7 +231,7 @@ class VectorIndex:
     def count(self, key: SetKey) -> int:
         """Return how many labels of the set are not deleted; 0 if there is no such set."""
         vector_set = self._sets.find(key)
-        return 0 if vector_set is None else vector_set.statistics().live
+        return 0 if vector_set is None else vector_set.state().live
 
     def keys(self) -> list[SetKey]:
         """Return the keys of all sets, including those whose labels are all deleted."""
@@ -258,10 +246,6 @@ class VectorIndex:
         """Return whether a search of the set can find the label; False if there is no such set."""
         vector_set = self._sets.use(key)
         return vector_set is not None and vector_set.contains(label)
-
-    def statistics(self) -> dict[SetKey, SetStatistics]:
-        """Return the size of every set."""
-        return {key: vector_set.statistics() for key, vector_set in self._sets.all().items()}
 
     def state(self) -> dict[SetKey, SetState]:
         """Return the state of every set, for monitoring."""
@@ -301,15 +285,16 @@ class VectorIndex:
         The snapshot before then stays valid. Return True if there is no such set.
         """
         vector_set = self._sets.find(key)
+        if vector_set is None:
+            self._faults.saved(key)
+            return True
         started = time.monotonic()
         try:
-            if vector_set is not None:
-                vector_set.save(seconds)
+            vector_set.save(seconds)
         except (OSError, SnapshotError) as error:
             logger.error("no snapshot of %s, the one before stays: %s", key, error)
             self._faults.not_saved(key, str(error))
-            if vector_set is not None:
-                vector_set.save_again_at = time.monotonic() + SAVE_PAUSE
+            vector_set.save_again_at = time.monotonic() + SAVE_PAUSE
             return False
         self._faults.saved(key)
         self.is_checkpoint_due = True

@@ -19,9 +19,9 @@ import hnswlib
 import numpy as np
 
 from indexer.hnsw.exact_shard import ExactShard, Rows
-from indexer.hnsw.lock import ReadWriteLock
-from indexer.hnsw.vectors import check_additions, check_query
+from indexer.lock import ReadWriteLock
 from indexer.neighbours import Neighbours, no_neighbours
+from indexer.vectors import check_additions, check_query
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -200,25 +200,25 @@ class Shard:
                 lambda path: self._index.save_index(str(path)),
             )
 
-    def knows(self, label: int) -> bool:
+    def holds(self, label: int) -> bool:
         """Return whether the label was added, marked as deleted or not."""
         return label in self._live or label in self._deleted
 
-    def known(self, labels: Collection[int]) -> set[int]:
+    def held(self, labels: Collection[int]) -> set[int]:
         """Return the labels among `labels` that were added, marked as deleted or not."""
-        return {label for label in labels if self.knows(label)}
+        return {label for label in labels if self.holds(label)}
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add vectors (n, dimensions) under one write lock, and return how many were new.
 
-        Labels that the shard knows are skipped, marked ones too. Raises ValueError, with nothing
+        Labels that the shard holds are skipped, marked ones too. Raises ValueError, with nothing
         added, for invalid labels or vectors, or if there is no room.
         """
         check_additions(labels, vectors, self._options.dimensions)
         with self._lock.writing():
             places: dict[int, int] = {}
             for place, label in enumerate(labels):
-                if not self.knows(label):
+                if not self.holds(label):
                     places.setdefault(label, place)
             if not places:
                 return 0
@@ -237,13 +237,13 @@ class Shard:
     def mark_deleted(self, labels: Sequence[int]) -> int:
         """Hide labels from later searches, and return how many were live.
 
-        Labels that are marked already or unknown are ignored.
+        Labels that are marked already or not held are ignored.
         """
         with self._lock.writing():
             live = self._live.intersection(labels)
             for label in live:
                 self._index.mark_deleted(label)
-                # In this order, so that `knows`, which takes no lock, is true throughout.
+                # In this order, so that `holds`, which takes no lock, is true throughout.
                 self._deleted.add(label)
                 self._live.discard(label)
             self._changes += len(live)

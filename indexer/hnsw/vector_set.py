@@ -17,7 +17,8 @@ from indexer.hnsw.compaction import Compaction
 from indexer.hnsw.exact_shard import ExactShard
 from indexer.hnsw.shard import AnyShard, Shard
 from indexer.hnsw.snapshots.forked_save import SnapshotError
-from indexer.set_state import SetState, SetStatistics
+from indexer.set_state import SetState
+from indexer.vector_store import SetNotReadyError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 
 #: Labels marked while the locks are held, for about a millisecond.
 MARKS_PER_WRITE = 1_000
-
-
-class SetNotReadyError(Exception):
-    """A search needs a set that is not ready yet; it may be repeated later."""
 
 
 class VectorSet:
@@ -85,7 +82,7 @@ class VectorSet:
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """Add checked vectors in pieces of `vectors_per_write`, and return how many were new.
 
-        Labels that the set knows are skipped. On return, a search finds every new label.
+        Labels that the set holds are skipped. On return, a search finds every new label.
         """
         added = 0
         for piece in _pieces(len(labels), self._options.vectors_per_write):
@@ -94,7 +91,7 @@ class VectorSet:
         return added
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
-        """Hide labels from later searches, and return how many of them the set does not know."""
+        """Hide labels from later searches, and return how many of them the set does not hold."""
         distinct = list(dict.fromkeys(labels))
         unknown = 0
         for piece in _pieces(len(distinct), MARKS_PER_WRITE):
@@ -102,7 +99,7 @@ class VectorSet:
                 self._note_change()
                 left = distinct[piece]
                 for shard in shards:
-                    known = shard.known(left)
+                    known = shard.held(left)
                     if known:
                         shard.mark_deleted(list(known))
                         left = [label for label in left if label not in known]
@@ -148,32 +145,30 @@ class VectorSet:
         with self._loaded() as shards:
             return set[int]().union(*(shard.live_labels() for shard in shards))
 
-    def known(self, labels: Sequence[int]) -> set[int]:
+    def held(self, labels: Sequence[int]) -> set[int]:
         """Return the labels among `labels` that were added, marked as deleted or not."""
         with self._loaded() as shards:
-            return set[int]().union(*(shard.known(labels) for shard in shards))
-
-    def statistics(self) -> SetStatistics:
-        """Return the size of the set, without loading it."""
-        shards, manifest = self._shards, self._manifest
-        if shards is None:
-            records = manifest.shards if manifest else ()
-            return SetStatistics(
-                sum(record.live for record in records),
-                sum(len(record.deleted) for record in records),
-                len(records),
-            )
-        return SetStatistics(
-            live=sum(shard.live_count for shard in shards),
-            deleted=sum(shard.deleted_count for shard in shards),
-            shards=len(shards),
-        )
+            return set[int]().union(*(shard.held(labels) for shard in shards))
 
     def state(self) -> SetState:
-        """Return the state of the set for monitoring, without loading it."""
-        manifest = self._manifest
+        """Return the size and the state of the set for monitoring, without loading it."""
+        shards, manifest = self._shards, self._manifest
         age = None if manifest is None else max(0.0, time.time() - manifest.written_at)
-        return SetState(*self.statistics(), self.ready, self._shards is not None, age)
+        records = manifest.shards if manifest else ()
+        if shards is None:
+            live = sum(record.live for record in records)
+            deleted = sum(len(record.deleted) for record in records)
+        else:
+            live = sum(shard.live_count for shard in shards)
+            deleted = sum(shard.deleted_count for shard in shards)
+        return SetState(
+            live=live,
+            deleted=deleted,
+            shards=len(records if shards is None else shards),
+            ready=self.ready,
+            loaded=shards is not None,
+            snapshot_seconds=age,
+        )
 
     @property
     def ready(self) -> bool:
@@ -345,7 +340,7 @@ class VectorSet:
             return 0
         self._note_change()
         shards = self._shards or ()
-        known = set[int]().union(*(shard.known(labels) for shard in shards))
+        known = set[int]().union(*(shard.held(labels) for shard in shards))
         first_places: dict[int, int] = {}
         for place, label in enumerate(labels):
             if label not in known:

@@ -22,6 +22,7 @@ from tests.catalogues import default_catalog
 from tests.e2e.own_servers import OwnServers
 from tests.volume.catalog import Generator, Shape
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.vector_engine import HnswEngine
 
 DATABASE = "snapsku"
 #: Rows sent at a time.
@@ -57,7 +58,7 @@ def write_catalog(client: MongoClient[Row], name: str, generator: Generator) -> 
 def build_index(catalog: Catalog, data_dir: Path) -> CatalogIndex:
     """Build the shards as an index process does, and save them where that looks for them."""
     shards = CatalogIndex(
-        lambda: catalog, Settings().shard_capacity, directory=data_dir / "index" / "sets"
+        lambda: catalog, HnswEngine(Settings().shard_capacity, data_dir / "index" / "sets")
     )
     for index in shards.restore():
         for key in index.unsaved():

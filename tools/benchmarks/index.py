@@ -33,9 +33,10 @@ from catalog.store import Catalog, catalog_of
 from config.embedded import embedded_servers
 from config.endpoints import read_endpoints
 from config.settings import Settings
-from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
+from indexer.vector_store import VectorStore
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.vector_engine import HnswEngine
 
 Vectors = NDArray[np.float32]
 
@@ -136,7 +137,7 @@ class Searches:
 
 def opened(catalog: Catalog, directory: Path) -> CatalogIndex:
     """Return an index like that of the worker."""
-    return CatalogIndex(lambda: catalog, 100_000, directory=directory)
+    return CatalogIndex(lambda: catalog, HnswEngine(100_000, directory))
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -146,7 +147,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def restored(shards: CatalogIndex) -> VectorIndex:
+def restored(shards: CatalogIndex) -> VectorStore:
     """Make an index ready, and return its only vector index."""
     (index,) = shards.restore()
     return index

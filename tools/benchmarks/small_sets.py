@@ -24,9 +24,9 @@ import psutil
 from numpy.typing import NDArray
 
 from indexer.hnsw.index import VectorIndex
-from indexer.hnsw.keeper import Keeper, KeeperOptions
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SnapshotDirectory
+from indexer.keeper import Keeper, KeeperOptions
 from indexer.key import SetKey
 
 MEGABYTE = 1e6

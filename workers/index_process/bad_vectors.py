@@ -1,4 +1,4 @@
-"""Features in the catalogue that no index can take: skipped, and reported by image."""
+"""Vectors in the catalogue that no index can take: skipped, and reported by image."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import structlog
 from catalog.rows.images import ImageRow
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
-from indexer.hnsw.vectors import Vector, faults_of
+from indexer.vectors import Vector, faults_of
 
 log = structlog.get_logger(__name__)
 
 
 class BadVectors:
-    """The bad features that this process met, until their images are gone. Thread-safe."""
+    """The bad vectors that this process met, until their images are gone. Thread-safe."""
 
     def __init__(self, catalog: Callable[[], Catalog]) -> None:
         self._catalog = catalog
@@ -25,7 +25,7 @@ class BadVectors:
         self._met: dict[tuple[int, str], str] = {}
 
     def sift(self, model: ModelRow, stored: Mapping[int, Vector]) -> dict[int, Vector]:
-        """Return the features that the model's index can take, by label; log new bad ones."""
+        """Return the vectors that the model's index can take, by label; log new bad ones."""
         faults = faults_of(stored, model.dimensions)
         new = [label for label in faults if (label, model.model_id) not in self._met]
         self._forget((label, model.model_id) for label in stored.keys() - faults.keys())
@@ -36,18 +36,18 @@ class BadVectors:
         return {label: vector for label, vector in stored.items() if label not in faults}
 
     def among(self, labels: Iterable[int], model_id: str) -> set[int]:
-        """Return those among `labels` whose feature of that model is bad."""
+        """Return those among `labels` whose vector of that model is bad."""
         return {label for label in labels if (label, model_id) in self._met}
 
     def forget(self, labels: Iterable[int]) -> None:
-        """Forget the bad features of images that are gone."""
+        """Forget the bad vectors of images that are gone."""
         if self._met:
             gone = set(labels)
             self._forget(pair for pair in self._met if pair[0] in gone)
 
     @property
     def images(self) -> list[str]:
-        """The images with bad features, sorted, each as collection/image id.
+        """The images with bad vectors, sorted, each as collection/image id.
 
         One without a row is named by its label.
         """

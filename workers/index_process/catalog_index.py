@@ -1,4 +1,4 @@
-"""The catalogue's features in shards: loaded from MongoDB, kept current by the index process."""
+"""The catalogue's vectors in sets: loaded from MongoDB, kept current by the index process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -19,21 +19,15 @@ from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from config.steady_clock import steady_seconds
 from contract.errors import InsertImageError
-from indexer.hnsw.index import VectorIndex
-from indexer.hnsw.options import IndexOptions
-from indexer.hnsw.snapshots.directory import SnapshotDirectory
 from indexer.key import SetKey
 from indexer.neighbours import Neighbours, no_neighbours
 from indexer.set_state import SetState
+from indexer.vector_store import VectorStore
 from workers.index_process.bad_vectors import BadVectors
 from workers.index_process.health import IndexHealth
 from workers.index_process.image_sets import by_set
 from workers.index_process.restoration import Restoration
 from workers.index_process.set_repair import ModelIndex, SetMending, SetRepair
-
-#: Numbers of the vectors that are added under one hold of a write lock: a search may wait some 3
-#: ms.
-NUMBERS_PER_WRITE = 1024
 
 #: Seconds of a pause if MongoDB can't be reached.
 UNREACHABLE_PAUSE = 2.0
@@ -55,39 +49,47 @@ MARGIN_SECONDS = 60.0
 #: A clock of the database that gained more seconds between two looks was set forward.
 STEP_SECONDS = 10.0
 
-#: Images with bad features that are reported by name, at most.
+#: Images with bad vectors that are reported by name, at most.
 BAD_IMAGES = 20
 
 log = structlog.get_logger(__name__)
 
 
+class VectorEngine(Protocol):
+    """Opens the stores of vectors, one for each model."""
+
+    def __call__(self, catalog: Catalog, model: ModelRow, *, is_complete: bool) -> VectorStore:
+        """Return the store of a model, with its snapshots if the engine keeps any.
+
+        `is_complete`: whether all of its sets are known from the start.
+        """
+
+
 class CatalogIndex:
     """Vector indexes, one for each model, that know images by their rows.
 
-    The index of a model holds every findable image that has a feature of that model. There is none
+    The index of a model holds every findable image that has a vector of that model. There is none
     until a model is known.
     """
 
     def __init__(
         self,
         catalog: Callable[[], Catalog],
-        shard_capacity: int,
-        directory: Path | None = None,
+        engine: VectorEngine,
         memory_bytes: int = 0,
         is_owner: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Keep snapshots in `directory`, if given; 0 `memory_bytes`: no limit.
+        """Open stores by `engine`, and unload idle sets beyond `memory_bytes`; 0: no limit.
 
         `catalog` is called at the first use, since a process may still fork before. `is_owner`
         returns whether no other process can have changed the index up to now.
         """
         self._catalog = catalog
-        self._shard_capacity = shard_capacity
-        self._directory = directory
+        self._engine = engine
         self._memory_bytes = memory_bytes
         self._opening = threading.Lock()
         # By model, each replaced as a whole. A search uses one of them and so never mixes two.
-        self._opened: dict[str, VectorIndex] = {}
+        self._opened: dict[str, VectorStore] = {}
         self._known: dict[str, ModelRow] | None = None
         self._is_owner = is_owner
         #: When this process ceased to own the index, by the database's time.
@@ -103,8 +105,8 @@ class CatalogIndex:
     def restore(
         self,
         stopping: threading.Event | None = None,
-        between_sets: Callable[[list[VectorIndex]], None] = lambda _: None,
-    ) -> list[VectorIndex]:
+        between_sets: Callable[[list[VectorStore]], None] = lambda _: None,
+    ) -> list[VectorStore]:
         """Make every set hold what the rows say, and ready; return early if `stopping` is set.
 
         Return the index of each model, and call `between_sets` with the same after each set; []
@@ -173,7 +175,7 @@ class CatalogIndex:
             self._ceased = at
 
     def add(self, images: Iterable[ImageRow]) -> dict[int, set[str]]:
-        """Add all good features of images, each to the index of its model.
+        """Add all good vectors of images, each to the index of its model.
 
         Return by label the models whose index has the image now; images without any have an empty
         set.
@@ -194,11 +196,11 @@ class CatalogIndex:
         return added
 
     def bad(self, labels: Iterable[int], model_id: str) -> set[int]:
-        """Return those among `labels` whose feature of a model was found to be bad."""
+        """Return those among `labels` whose vector of a model was found to be bad."""
         return self._bad.among(labels, model_id)
 
     def lose_bad(self, generation: str, labels: Iterable[int], model_id: str) -> None:
-        """Record the images whose feature of a model is bad as lost for that model."""
+        """Record the images whose vector of a model is bad as lost for that model."""
         lost = dict.fromkeys(self.bad(labels, model_id), InsertImageError.message)
         self._catalog().losses.put(generation, model_id, lost)
 
@@ -309,7 +311,7 @@ class CatalogIndex:
             bad_images=", ".join(bad[:BAD_IMAGES]),
         )
 
-    def _all(self) -> dict[str, VectorIndex]:
+    def _all(self) -> dict[str, VectorStore]:
         """Return the index of every model that is in use or was opened."""
         with self._opening:
             if not self._opened:
@@ -318,7 +320,7 @@ class CatalogIndex:
                     self._make(model_id, before)
             return dict(self._opened)
 
-    def _open(self, model_id: str) -> VectorIndex | None:
+    def _open(self, model_id: str) -> VectorStore | None:
         """Return the index of a model, opened if need be; None if no worker ever loaded it."""
         self._all()
         with self._opening:
@@ -328,7 +330,7 @@ class CatalogIndex:
                     self._make(model_id, before)
             return self._opened.get(model_id)
 
-    def _of(self, model_id: str, index: VectorIndex) -> ModelIndex:
+    def _of(self, model_id: str, index: VectorStore) -> ModelIndex:
         return ModelIndex((self._known or {})[model_id], index)
 
     def _look(self) -> dict[str, ModelRow]:
@@ -336,25 +338,11 @@ class CatalogIndex:
         return self._known
 
     def _make(self, model_id: str, known_before: Mapping[str, ModelRow] | None) -> None:
-        # If the model was unknown when this process last looked, each of its features comes through
+        # If the model was unknown when this process last looked, each of its vectors comes through
         # this process.
         is_new = known_before is not None and model_id not in known_before
         model = (self._known or {})[model_id]
-        options = IndexOptions(
-            model.dimensions,
-            shard_capacity=self._shard_capacity,
-            vectors_per_write=_vectors_per_write(model.dimensions),
-        )
-        directory = self._directory
-        first = self._catalog().models.first()
-        if directory is not None and first != model:
-            directory = directory.with_name(f"{directory.name}-{model_id}")
-        snapshots = (
-            SnapshotDirectory(directory, f"{self._catalog().identity.get()}/{model_id}", options)
-            if directory
-            else None
-        )
-        index = VectorIndex(options, snapshots, is_complete=is_new)
+        index = self._engine(self._catalog(), model, is_complete=is_new)
         self._opened = {**self._opened, model_id: index}
 
     def counts(self, generation: str, model_id: str) -> dict[str, int] | None:
@@ -388,7 +376,3 @@ class CatalogIndex:
                 return None
             added, marked = added + done.added, marked + done.marked
         return SetMending(added, marked)
-
-
-def _vectors_per_write(dimensions: int) -> int:
-    return max(1, min(IndexOptions.vectors_per_write, NUMBERS_PER_WRITE // dimensions))

@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from catalog.flows.reembedding import pages_of_images
 from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog
-from indexer.hnsw.vector_set import SetNotReadyError
+from indexer.vector_store import SetNotReadyError
 from workers.index_process.catalog_index import CatalogIndex
 
 #: Largest share of its time that this thread works.
@@ -53,7 +53,7 @@ class Comparison:
         self._again_seconds = again_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index comparison", daemon=True)
-        # By generation: differences that are right, such as images without a feature.
+        # By generation: differences that are right, such as images without a vector.
         self._explained: dict[str, Counts] = {}
         self._last_in_turn = ""
 

@@ -12,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from broker.messages import send_neighbours
-from indexer.hnsw.vector_set import SetNotReadyError
+from indexer.vector_store import SetNotReadyError
 from workers.index_process.catalog_index import CatalogIndex
 from workers.support.resources import exchange
 
@@ -34,7 +34,7 @@ def ask_neighbours(
 ) -> list[tuple[int, float]]:
     """Return the `k` nearest (label, cosine) to any of the vectors (q, dimensions), best first.
 
-    Only features of the model that made the vectors, `model_id`, are compared. `deadline` is in
+    Only vectors of the model that made these, `model_id`, are compared. `deadline` is in
     seconds of `time.monotonic()`. Raises NoReplyError if it passes or the index can't answer yet,
     BrokerUnreachableError, RedisError.
     """

@@ -22,7 +22,7 @@ from catalog.coordination.index_ownership import NotOwnerError, Owner
 from catalog.database.renewal import Renewal
 from catalog.store import Catalog
 from config.steady_clock import steady_seconds
-from indexer.hnsw.directory_ownership import DirectoryOwnership
+from indexer.directory_ownership import DirectoryOwnership
 
 #: Seconds between two looks of a standby at the lease; fewer if leases are short.
 LOOK_SECONDS = 2.0

@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from config.settings import settings
-from indexer.hnsw.keeper import Keeper, KeeperOptions
+from indexer.keeper import Keeper, KeeperOptions
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.comparison import Comparison
 from workers.index_process.health import HealthReporter, this_process
 from workers.index_process.ownership import IndexOwnership
+from workers.index_process.vector_engine import chosen_vector_engine
 from workers.support.resources import catalog, index_reports
 
 
@@ -37,8 +38,7 @@ def shards() -> CatalogIndex:
     chosen = settings()
     return CatalogIndex(
         catalog,
-        chosen.shard_capacity,
-        directory=index_directory() / "sets",
+        chosen_vector_engine(index_directory() / "sets"),
         memory_bytes=chosen.index_memory_bytes,
         is_owner=lambda: ownership().trusted_epoch() is not None,
     )

@@ -129,7 +129,7 @@ class Restoration:
         there = set(of.index.keys())
         for key in later.keys() - there:
             if key.generation not in unknown:
-                of.index.open(key)
+                of.index.create(key)
                 vouched.add(key)
         of.index.expect(unknown)
         for key in vouched - later.keys():

@@ -17,15 +17,15 @@ import structlog
 
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
-from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
+from indexer.vector_store import VectorStore
 from workers.index_process.bad_vectors import BadVectors
 from workers.index_process.image_sets import belongs, named
 
 #: Rows read at a time.
 ROW_PAGE = 2_000
 
-#: Features read and added at a time while a set is built.
+#: Vectors read and added at a time while a set is built.
 PAGE = 500
 
 #: Least seconds between two log lines about progress.
@@ -53,14 +53,14 @@ class ModelIndex:
     """A model and its index."""
 
     model: ModelRow
-    index: VectorIndex
+    index: VectorStore
 
 
 class SetRepair:
     """Adds to a set what it lacks, and marks what is surplus."""
 
     def __init__(self, catalog: Callable[[], Catalog], bad: BadVectors) -> None:
-        """Record in `bad` the features that no set can take."""
+        """Record in `bad` the vectors that no set can take."""
         self._catalog = catalog
         self._bad = bad
 
@@ -100,8 +100,8 @@ class SetRepair:
         model, index = of.model, of.index
         revived = index.revive(key, labels)
         marked = self._mark_dead(index, key, list(revived)).all
-        known = index.known(key, labels)
-        missing = [label for label in labels if label not in known]
+        held = index.held(key, labels)
+        missing = [label for label in labels if label not in held]
         added, said_at = len(revived) - marked, time.monotonic()
         for start in range(0, len(missing), PAGE):
             if stopping.is_set():
@@ -121,7 +121,7 @@ class SetRepair:
         live = of.index.live_labels(key).intersection(labels)
         return self._mark_dead(of.index, key, list(live)).all
 
-    def _mark_dead(self, index: VectorIndex, key: SetKey, labels: Sequence[int]) -> Marked:
+    def _mark_dead(self, index: VectorStore, key: SetKey, labels: Sequence[int]) -> Marked:
         """Mark those images that no row wants in this set any more; return how many."""
         count = unasked = 0
         for start in range(0, len(labels), ROW_PAGE):

@@ -16,7 +16,7 @@ from catalog.rows.products import NewProduct
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.hnsw.directory_ownership import DirectoryOwnership
+from indexer.directory_ownership import DirectoryOwnership
 from workers.index_process import parts
 
 

@@ -14,9 +14,10 @@ from catalog.flows.removal import delete_collection, delete_images, delete_produ
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
-from indexer.hnsw.vector_set import SetNotReadyError
+from indexer.vector_store import SetNotReadyError
 from workers import index as index_stage
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.resources import exchange
 
 DIMENSIONS = 8
@@ -25,7 +26,7 @@ MODEL = ModelRow("test-model", DIMENSIONS)
 
 @pytest.fixture
 def shards(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> CatalogIndex:
-    fresh = CatalogIndex(lambda: catalog, shard_capacity=1000)
+    fresh = CatalogIndex(lambda: catalog, HnswEngine(1000))
     monkeypatch.setattr(index_stage, "shards", lambda: fresh)
     catalog.models.adopt(MODEL)
     fresh.restore()
@@ -197,7 +198,7 @@ def test_shards_are_built_from_the_database_with_exactly_what_can_be_found(
     chunk = embedded(catalog, take("a", "b", "c").chunks[0])
     index_stage.index(chunk.id, chunk.attempt)
     delete_images(catalog, chunk.labels[:1])
-    rebuilt = CatalogIndex(lambda: catalog, shard_capacity=1000)
+    rebuilt = CatalogIndex(lambda: catalog, HnswEngine(1000))
     rebuilt.restore()
     assert set(found(rebuilt, chunk, chunk.labels[1])) == set(chunk.labels[1:])
 

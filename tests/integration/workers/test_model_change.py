@@ -35,6 +35,7 @@ from workers import index as index_stage
 from workers import vision as vision_stage
 from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.model import ModelNotLoadedError
 from workers.support.resources import staged_bytes
 from workers.sweeps.model_changes import change_models
@@ -46,7 +47,7 @@ def shards(
     catalog: Catalog, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> CatalogIndex:
     catalog.models.adopt(OLD, NEW)
-    made = CatalogIndex(lambda: catalog, shard_capacity=100, directory=tmp_path / "sets")
+    made = CatalogIndex(lambda: catalog, HnswEngine(100, tmp_path / "sets"))
     made.restore()
     monkeypatch.setattr(index_stage, "shards", lambda: made)
     monkeypatch.setattr(vision_stage, "pipeline", pipeline)
@@ -346,7 +347,7 @@ def test_a_restarted_index_knows_both_models_and_goes_on(
     work.begin(collection)
     change_models()
     work.finish(*work.anew(collection))
-    after = CatalogIndex(lambda: work.catalog, shard_capacity=100, directory=tmp_path / "sets")
+    after = CatalogIndex(lambda: work.catalog, HnswEngine(100, tmp_path / "sets"))
     monkeypatch.setattr(index_stage, "shards", lambda: after)
     work.shards = after
     assert len(after.restore()) == 2

@@ -33,6 +33,7 @@ from workers import vision as vision_stage
 from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.comparison import Comparison
+from workers.index_process.vector_engine import HnswEngine
 from workers.support import resources
 
 #: Tables of a few rows, or read as a whole, each with the reason why no index is needed.
@@ -90,7 +91,7 @@ def work(recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     catalog = resources.catalog()
     with recorder.recording():
         catalog.models.adopt(OLD, NEW)
-    shards = CatalogIndex(lambda: catalog, shard_capacity=100, directory=tmp_path / "sets")
+    shards = CatalogIndex(lambda: catalog, HnswEngine(100, tmp_path / "sets"))
     monkeypatch.setattr(index_stage, "shards", lambda: shards)
     monkeypatch.setattr(vision_stage, "pipeline", pipeline)
     return Work(catalog, shards)
@@ -133,7 +134,11 @@ def call_operations(client: FlaskClient, work: Work, recorder: Recorder) -> None
 
 
 def test_every_query_is_answered_by_one_index_without_a_sort(
-    services: Services, work: Work, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    services: Services,
+    work: Work,
+    recorder: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     catalog, rows = work.catalog, rows_of(work.catalog)
     answer: dict[str, Any] = {"rectangle": None, "images": []}
@@ -151,7 +156,7 @@ def test_every_query_is_answered_by_one_index_without_a_sort(
     call_operations(client, work, recorder)
     with recorder.recording():
         sweep()
-    change_model(client, work, recorder)
+    change_model(client, work, recorder, tmp_path / "sets")
     cut_off_submission(catalog)
     with recorder.recording():
         sweep()
@@ -175,7 +180,7 @@ def test_every_query_is_answered_by_one_index_without_a_sort(
     judge(catalog, recorder)
 
 
-def change_model(client: FlaskClient, work: Work, recorder: Recorder) -> None:
+def change_model(client: FlaskClient, work: Work, recorder: Recorder, folder: Path) -> None:
     """Take images in, some of them cut off, embed all anew, and let them be removed."""
     name = "changing"
     product = {"product_id": "p", "product_name": "P", "category": "鞋靴"}
@@ -189,13 +194,13 @@ def change_model(client: FlaskClient, work: Work, recorder: Recorder) -> None:
     assert collection is not None
     with recorder.recording():
         work.begin(collection)
-        own_index(work)
+        own_index(work, folder)
         work.complete(collection)
         work.catalog.losses.put(collection.generation, "another", {1: "for a test"})
         work.catalog.losses.of_generation(collection.generation, "another")
 
 
-def own_index(work: Work) -> None:
+def own_index(work: Work, folder: Path) -> None:
     """Do what a new owner of the index does, and its comparison in the background.
 
     With what the owner before left in the folder, and without.
@@ -203,14 +208,12 @@ def own_index(work: Work) -> None:
     epoch = parts.ownership().epoch
     work.catalog.images.take_over(epoch)
     work.catalog.changes.take_over(epoch)
-    folder = work.shards._directory
-    assert folder is not None
-    CatalogIndex(lambda: work.catalog, 100, directory=folder / "new").restore()
+    CatalogIndex(lambda: work.catalog, HnswEngine(100, folder / "new")).restore()
     for index in work.shards.restore():
         for key in index.unsaved():
             index.save(key)
     work.shards.keep_checkpoints()
-    CatalogIndex(lambda: work.catalog, 100, directory=folder).restore()
+    CatalogIndex(lambda: work.catalog, HnswEngine(100, folder)).restore()
     Comparison(lambda: work.catalog, work.shards, 600.0, again_seconds=0.0).compare()
 
 

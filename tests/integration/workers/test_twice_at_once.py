@@ -25,6 +25,7 @@ from workers import fetch as fetch_stage
 from workers import index as index_stage
 from workers import vision as vision_stage
 from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.resources import staged_bytes
 
 COLOURS = ("red", "green", "blue")
@@ -62,7 +63,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> SlowColour:
 
 @pytest.fixture
 def shards(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> CatalogIndex:
-    fresh = CatalogIndex(lambda: catalog, shard_capacity=1000)
+    fresh = CatalogIndex(lambda: catalog, HnswEngine(1000))
     monkeypatch.setattr(index_stage, "shards", lambda: fresh)
     catalog.models.adopt(MODEL)
     fresh.restore()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.hnsw import generations as module
-from indexer.hnsw.generations import AskedGenerations
+from indexer import generations as module
+from indexer.generations import AskedGenerations
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SnapshotDirectory
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
 from tests.unit.indexer.vectors import MakeVectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100)
@@ -72,30 +72,6 @@ def test_no_more_than_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     assert asked_for(asked) == ["2", "3"]
 
 
-def test_a_search_asks_for_what_is_unknown_or_not_ready_and_for_nothing_else(
-    clustered: MakeVectors,
-) -> None:
-    vectors = clustered(1)
-    index = VectorIndex(OPTIONS, is_complete=False)
-    index.expect(["1"])
-    index.search([SetKey("2", "x")], vectors, 1)
-    assert index.keys_of("2") == []
-    assert asked_for(index.asked) == []
-    with pytest.raises(SetNotReadyError):
-        index.search([KEY], vectors, 1)
-    assert asked_for(index.asked) == ["1"]
-    with pytest.raises(SetNotReadyError):
-        index.keys_of("1")
-    assert asked_for(index.asked) == ["1"]
-    index.learn("1", [KEY])
-    with pytest.raises(SetNotReadyError):
-        index.search([KEY], vectors, 1)
-    assert asked_for(index.asked) == ["1"]
-    index.now_ready(KEY)
-    index.search([KEY], vectors, 1)
-    assert asked_for(index.asked) == []
-
-
 def test_a_search_that_waits_for_a_set_to_be_loaded_asks_for_nothing(
     tmp_path: Path, clustered: MakeVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,15 +99,3 @@ def test_a_search_that_finds_a_snapshot_damaged_asks_for_its_set(
     with pytest.raises(SetNotReadyError):
         index.search([KEY], vectors, 1)
     assert asked_for(index.asked) == ["1"]
-
-
-@pytest.mark.parametrize("for_ever", [True, False])
-def test_a_generation_that_was_dropped_is_not_asked_for(
-    clustered: MakeVectors, *, for_ever: bool
-) -> None:
-    index = VectorIndex(OPTIONS)
-    index.open(KEY)
-    with pytest.raises(SetNotReadyError):
-        index.search([KEY], clustered(1), 1)
-    index.drop_generation("1", for_ever=for_ever)
-    assert asked_for(index.asked) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.hnsw.generations import KnownGenerations
+from indexer.generations import KnownGenerations
 from indexer.hnsw.snapshots.checkpoint import FORMAT, NAME, Checkpoint
 from indexer.hnsw.snapshots.manifest import Parameters
 from indexer.hnsw.snapshots.whole_file import MalformedRecordError

@@ -15,6 +15,7 @@ from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SnapshotDirectory
 from indexer.key import SetKey
+from tests.unit.indexer.sizes import sizes
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 KEY = SetKey("generation", "category")
@@ -38,14 +39,14 @@ def test_a_shard_is_built_anew_past_the_share_and_not_before(
     assert index.compact(SHARE, stopping) == 0
     index.mark_deleted(KEY, [201])
     assert index.compact(SHARE, stopping) == 1
-    assert index.statistics()[KEY] == (1_299, 0, 2)
+    assert sizes(index)[KEY] == (1_299, 0, 2)
     for label in (202, 777, 1_000, 1_500):
         assert index.search([KEY], vectors[label - 1 : label], 1).labels.tolist() == [label]
     found = index.search([KEY], vectors[:201:20], 300).labels
     assert found.min() > 201
     more = clustered(200, seed=3)
     index.add(KEY, range(2_001, 2_201), more)
-    assert index.statistics()[KEY].shards == 2, "the place that was given back is used"
+    assert index.state()[KEY].shards == 2, "the place that was given back is used"
 
 
 def test_the_answers_stay_true_and_the_numbers_of_the_vectors_too(
@@ -73,7 +74,7 @@ def test_a_set_of_which_nothing_lives_frees_its_memory_and_its_files(
     assert index.compact(SHARE, stopping) == 2
     gc.collect()
     assert [shard() for shard in shards] == [None, None]
-    assert index.statistics()[KEY] == (0, 0, 0)
+    assert sizes(index)[KEY] == (0, 0, 0)
     assert index.unsaved() == {KEY: 2}
     assert index.save(KEY)
     assert list(tmp_path.iterdir()) == []
@@ -94,7 +95,7 @@ def test_a_compacted_set_is_saved_and_loaded(
     assert index.save(KEY)
     again = VectorIndex(OPTIONS, SnapshotDirectory(tmp_path, "model", OPTIONS))
     assert again.live_labels(KEY) == set(range(901, 1_501))
-    assert again.statistics()[KEY] == (600, 0, 2)
+    assert sizes(again)[KEY] == (600, 0, 2)
 
 
 def test_changes_between_copy_and_swap_are_not_lost(
@@ -153,7 +154,7 @@ def test_a_stop_leaves_the_old_shard(clustered: MakeVectors, stopping: threading
     index.mark_deleted(KEY, range(1, 201))
     stopping.set()
     assert index.compact(SHARE, stopping) == 0
-    assert index.statistics()[KEY] == (400, 200, 1)
+    assert sizes(index)[KEY] == (400, 200, 1)
 
 
 def test_a_set_dropped_meanwhile_stays_dropped(
@@ -171,7 +172,7 @@ def test_a_set_dropped_meanwhile_stays_dropped(
 
     monkeypatch.setattr(Compaction, "copy", drop_meanwhile)
     vector_set.compact(SHARE, stopping)
-    assert vector_set.statistics() == (0, 0, 0)
+    assert vector_set.state()[:3] == (0, 0, 0)
 
 
 def test_swaps_while_threads_add_search_mark_and_save_lose_nothing(

@@ -16,8 +16,9 @@ from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.shard import AnyShard, Shard
 from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
+from tests.unit.indexer.sizes import sizes
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000, exact_up_to=50)
@@ -61,7 +62,7 @@ def test_both_kinds_of_shard_give_the_same_answers(
     assert filled.add([3], vectors[2:3]) == 0, "a late message brings nothing back"
     assert filled.revive([3, 4, 999]) == {3}
     assert (filled.live_count, filled.deleted_count, filled.changes) == (299, 1, 303)
-    assert filled.known([0, 3, 7, 301]) == {3, 7}
+    assert filled.held([0, 3, 7, 301]) == {3, 7}
     assert [filled.contains(label) for label in (3, 7, 301)] == [True, False, False]
     assert filled.live_labels() == set(range(1, 301)) - {7}
     labels, read = filled.read([301, 9, 7, 3])
@@ -159,7 +160,7 @@ def test_a_set_gets_a_graph_with_the_vector_that_is_one_too_many(
     assert index.add(KEY, [5, 51], vectors[[4, 50]]) == 1
     assert [type(shard) for shard in shards(index)] == [Shard]
     assert index.add(KEY, range(52, 61), vectors[51:]) == 9
-    assert index.statistics()[KEY] == (59, 1, 1)
+    assert sizes(index)[KEY] == (59, 1, 1)
     assert index.revive(KEY, [5]) == {5}, "its marks are kept"
     found = index.search([KEY], near(vectors[:3])[:1], 20).labels
     assert np.array_equal(found, exact(vectors, near(vectors[:3])[:1], 20)[0])
@@ -221,7 +222,7 @@ def test_a_small_set_is_saved_without_a_child_and_loaded_as_it_was(
     assert file.stat().st_size == 40 * (8 + 4 * 32)
     assert not list(tmp_path.rglob("*.part"))
     after = opened(tmp_path)
-    assert after.statistics() == before.statistics()
+    assert sizes(after) == sizes(before)
     expected, found = (one.search([KEY], vectors[:2], 20) for one in (before, after))
     assert np.array_equal(found.labels, expected.labels)
     assert np.array_equal(found.similarities, expected.similarities)
@@ -242,7 +243,7 @@ def test_a_graph_of_few_vectors_from_an_older_snapshot_is_read_and_left(
     before.mark_deleted(KEY, [3, 4])
     assert before.save(KEY)
     after = opened(tmp_path)
-    assert after.statistics() == before.statistics()
+    assert sizes(after) == sizes(before)
     found = after.search([KEY], near(vectors[:1]), 20)
     assert [type(shard) for shard in shards(after)] == [ExactShard]
     assert np.array_equal(found.labels, before.search([KEY], near(vectors[:1]), 20).labels)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.hnsw.directory_ownership import DirectoryOwnership
+from indexer.directory_ownership import DirectoryOwnership
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.shard import FrozenShard, Shard
 from indexer.hnsw.snapshots import forked_save
@@ -224,10 +224,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 (manifest,) = directory.find()
 old = VectorIndex(options, directory)
 old.now_ready(KEY)
-assert old.statistics()[KEY].live == 500
+assert old.state()[KEY].live == 500
 assert old.search([KEY], vectors[:1], 1).labels.tolist() == [1]
 assert index.save(KEY)
-assert VectorIndex(options, directory).statistics()[KEY].live == 599
+assert VectorIndex(options, directory).state()[KEY].live == 599
 """
 
 

@@ -5,11 +5,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from indexer.hnsw.exact_shard import ExactShard
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
+from tests.unit.indexer.engines import ENGINES
 from tests.unit.indexer.vectors import MakeVectors
 
 SECONDS = 2.0
@@ -68,19 +70,22 @@ def test_threads_that_add_search_and_mark_lose_nothing(clustered: MakeVectors) -
         assert (label in index.search([KEY], query, 5).labels) == (label not in marked)
 
 
-def test_threads_that_add_the_same_labels_add_them_once(clustered: MakeVectors) -> None:
+@pytest.mark.parametrize(("engine", "shards"), [("rows", 8), ("graphs", 8), ("memory", 1)])
+def test_threads_that_add_the_same_labels_add_them_once(
+    clustered: MakeVectors, engine: str, shards: int
+) -> None:
     vectors = clustered(400)
-    index = VectorIndex(IndexOptions(dimensions=32, shard_capacity=100))
+    store = ENGINES[engine](True)
     together = threading.Barrier(4)
 
     def add() -> int:
         together.wait()
-        return index.add(KEY, range(1, 401), vectors)
+        return store.add(KEY, range(1, 401), vectors)
 
     with ThreadPoolExecutor(4) as pool:
         counts = [one.result() for one in [pool.submit(add) for _ in range(4)]]
-    assert sum(counts) == index.count(KEY) == 400
-    assert index.statistics()[KEY].shards == 4
+    assert sum(counts) == store.count(KEY) == 400
+    assert store.state()[KEY].shards == shards
 
 
 def test_a_held_set_does_not_stall_another(clustered: MakeVectors) -> None:
@@ -95,4 +100,4 @@ def test_a_held_set_does_not_stall_another(clustered: MakeVectors) -> None:
         pool.submit(index.add, other, range(1, 11), vectors).result(timeout=10)
         pool.submit(index.search, [other], vectors, 3).result(timeout=10)
         pool.submit(index.mark_deleted, other, [1]).result(timeout=10)
-        assert pool.submit(index.statistics).result(timeout=10)[other].live == 9
+        assert pool.submit(index.state).result(timeout=10)[other].live == 9

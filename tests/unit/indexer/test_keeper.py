@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.hnsw import keeper as keeper_module
+from indexer import keeper as keeper_module
 from indexer.hnsw.index import VectorIndex
-from indexer.hnsw.keeper import Keeper, KeeperOptions
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SetSnapshot, SnapshotDirectory
+from indexer.keeper import Keeper, KeeperOptions
 from indexer.key import SetKey
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
@@ -164,7 +164,7 @@ def test_shards_are_built_anew_and_idle_sets_go(
     other = SetKey("2", "x")
     index.add(KEY, range(1, 101), vectors[:100])
     index.mark_deleted(KEY, range(1, 51))
-    wait_until(lambda: index.statistics()[KEY].deleted == 0)
+    wait_until(lambda: index.state()[KEY].deleted == 0)
     index.add(other, [1], vectors[:1])
     wait_until(lambda: not index.state()[KEY].loaded)
     assert index.search([KEY], vectors[60:61], 1).labels.tolist() == [61]
@@ -216,7 +216,7 @@ def test_what_is_ready_is_saved_while_other_sets_are_restored_and_what_is_not_re
 
     def restore(_: object, between_sets: Callable[[list[VectorIndex]], None]) -> list[VectorIndex]:
         index.add(KEY, range(1, 201), vectors)
-        index.open(other)
+        index.create(other)
         index.add(other, [1], vectors[:1])
         between_sets([index])
         built.set()

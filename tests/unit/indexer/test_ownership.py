@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.hnsw.directory_ownership import LOCK_FILE, DirectoryOwnership, IndexDirectoryOwned
+from indexer.directory_ownership import LOCK_FILE, DirectoryOwnership, IndexDirectoryOwned
 
 ROOT = Path(__file__).resolve().parents[3]
 OWNER = """
 import sys
 from pathlib import Path
-from indexer.hnsw.directory_ownership import DirectoryOwnership
+from indexer.directory_ownership import DirectoryOwnership
 ownership = DirectoryOwnership(Path(sys.argv[1]))
 print("owned", flush=True)
 sys.stdin.read()

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from indexer.hnsw.lock import ReadWriteLock
+from indexer.lock import ReadWriteLock
 
 PATIENCE = 60.0  # seconds
 

@@ -23,7 +23,7 @@ def test_recall_at_10_is_99_in_100_among_20000_also_after_deletions(
     queries = near(vectors[::100])
     index = VectorIndex(IndexOptions(dimensions=128, shard_capacity=100_000))
     index.add(KEY, range(1, 20_001), vectors)
-    assert index.statistics()[KEY].shards == 1
+    assert index.state()[KEY].shards == 1
     similarities = queries @ vectors.T
     expected = np.argsort(-similarities, axis=1)[:, :10] + 1
     assert recall(index, queries, expected) >= 0.99

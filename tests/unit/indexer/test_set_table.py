@@ -69,7 +69,7 @@ def test_a_look_and_a_search_cost_the_same_however_many_sets_there_are(
     own = SetKey("own", "a")
     index.add(own, range(1, 101), vectors)
     index.mark_deleted(own, [1])
-    index.open(SetKey("own", "to build"))
+    index.create(SetKey("own", "to build"))
 
     def look() -> None:
         assert index.not_ready() == [SetKey("own", "to build")]

@@ -99,7 +99,7 @@ def test_a_marked_label_does_not_come_back(clustered: MakeVectors) -> None:
     shard = filled(vectors)
     assert shard.mark_deleted([3]) == 1
     assert shard.add([3], vectors[2:3]) == 0
-    assert shard.knows(3)
+    assert shard.holds(3)
     assert not shard.contains(3)
     assert 3 not in shard.search(vectors[2:3], 20).labels
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.hnsw.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
+from indexer.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
@@ -222,10 +222,10 @@ def test_a_manifest_that_finds_the_disk_full_leaves_the_snapshot_before(
     assert FULL in line
     assert FULL in index.not_saved()[KEY]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert opened(folder.parent).statistics()[KEY].live == 140
+    assert opened(folder.parent).state()[KEY].live == 140
     assert index.save(KEY)
     assert index.not_saved() == {}
-    assert opened(folder.parent).statistics()[KEY].live == 150
+    assert opened(folder.parent).state()[KEY].live == 150
 
 
 def test_a_dropped_set_is_no_set_that_could_not_be_saved(
@@ -281,7 +281,7 @@ def test_a_full_disk_is_said_and_the_next_save_heals(
     (line,) = lines()
     assert FULL in line
     assert FULL in index.not_saved()[KEY]
-    assert opened(small_disk / "sets").statistics()[KEY].live == 100
+    assert opened(small_disk / "sets").state()[KEY].live == 100
     assert index.search([KEY], vectors[150:151], 1).labels.tolist() == [151]
     for filler in small_disk.glob("filler*"):
         filler.unlink()
@@ -295,7 +295,7 @@ def test_a_full_disk_is_said_and_the_next_save_heals(
 OWNS_ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from indexer.hnsw.directory_ownership import DirectoryOwnership
+from indexer.directory_ownership import DirectoryOwnership
 
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))

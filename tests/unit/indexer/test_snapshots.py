@@ -15,8 +15,9 @@ from indexer.hnsw.snapshots import forked_save
 from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.hnsw.snapshots.forked_save import SnapshotError
 from indexer.hnsw.snapshots.manifest import Manifest
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
+from tests.unit.indexer.sizes import sizes
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,12 +79,12 @@ def test_a_snapshot_is_loaded_with_the_same_answers(
 ) -> None:
     before = saved(tmp_path, vectors, key)
     after = ready(opened(tmp_path))
-    assert after.statistics() == before.statistics(), "known without a file of a shard read"
+    assert sizes(after) == sizes(before), "known without a file of a shard read"
     queries = near(vectors[::10])
     expected, found = before.search([key], queries, 50), after.search([key], queries, 50)
     assert np.array_equal(found.labels, expected.labels)
     np.testing.assert_allclose(found.similarities, expected.similarities)
-    assert after.statistics() == before.statistics()
+    assert sizes(after) == sizes(before)
     assert after.unsaved() == {}
 
 
@@ -115,7 +116,7 @@ def test_a_loaded_set_grows_over_shards_and_is_saved_again(
     assert len(new) == 4
     assert len(new & old) == 2, "a shard that did not change is not written again"
     again = ready(opened(tmp_path))
-    assert again.statistics()[SHOES] == index.statistics()[SHOES]
+    assert sizes(again)[SHOES] == sizes(index)[SHOES]
     assert again.search([SHOES], more[-1:], 1).labels.tolist() == [370]
     assert not again.contains(SHOES, 251)
 
@@ -159,7 +160,7 @@ def test_a_save_that_fails_halfway_leaves_the_snapshot_before_and_nothing_else(
     (line,) = lines()
     assert "the one before stays: disk full" in line
     assert index.save(SHOES)
-    assert ready(opened(tmp_path)).statistics()[SHOES] == (238, 12, 3)
+    assert sizes(ready(opened(tmp_path)))[SHOES] == (238, 12, 3)
 
 
 def test_a_first_save_that_fails_leaves_nothing_that_is_taken_for_a_lost_snapshot(
@@ -199,7 +200,7 @@ def test_damage_at_any_byte_of_a_shard_costs_that_shard_alone(
         index = ready(opened(tmp_path))
         with pytest.raises(SetNotReadyError):
             index.search([SHOES], vectors[:1], 5)
-        assert index.statistics()[SHOES].shards == 2
+        assert index.state()[SHOES].shards == 2
         (line,) = lines()
         assert victim.name in line
         assert "built anew" in line
@@ -358,7 +359,7 @@ def test_what_a_folder_vouches_for_is_said_by_checkpoint_and_manifests(
     index.add(SHOES, [1], vectors[:1])
     assert index.unsaved_seconds() < 60
     index.save(SHOES)
-    index.open(ODD)
+    index.create(ODD)
     index.add(ODD, [2], vectors[1:2])
     index.save(ODD)
     assert index.unsaved_seconds() == 0

@@ -14,8 +14,9 @@ from indexer.hnsw import index as index_module
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
+from tests.unit.indexer.sizes import sizes
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)
@@ -47,13 +48,13 @@ def one_set(index: VectorIndex) -> int:
 
 def test_the_set_idle_for_longest_goes_first_saved_and_free(index: VectorIndex) -> None:
     shard = weakref.ref((index._sets[KEYS[0]]._shards or ())[0])
-    before = index.statistics()
+    before = sizes(index)
     budget = 2 * one_set(index)
     assert index.unload_beyond(budget, idle_seconds=0) == 1
     gc.collect()
     assert shard() is None
     assert loaded(index) == [False, True, True]
-    assert index.statistics() == before
+    assert sizes(index) == before
     assert index.unload_beyond(budget, idle_seconds=0) == 0
 
 

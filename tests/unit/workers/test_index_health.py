@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from broker.index_reports import IndexReport, IndexReports
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.health import HealthReporter, IndexHealth
+from workers.index_process.vector_engine import HnswEngine
 
 REPORT = IndexReport(
     process="process 7 on here",
@@ -122,5 +123,5 @@ def test_a_process_that_has_not_looked_at_the_database_does_not_know_its_sets() 
     def forbidden() -> None:
         raise AssertionError("the database was asked")
 
-    shards = CatalogIndex(forbidden, shard_capacity=100)  # type: ignore[arg-type]
+    shards = CatalogIndex(forbidden, HnswEngine(100))  # type: ignore[arg-type]
     assert shards.health() == IndexHealth(is_complete=False)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from catalog.store import Catalog
+from tests.integration.workers.index.engines import ENGINES
 from tests.integration.workers.index.process import IndexProcess, StartProcess
 from tests.integration.workers.index.rows import MODEL
 from workers.index_process import catalog_index, parts
-from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.catalog_index import CatalogIndex, VectorEngine
 
 
 @pytest.fixture
@@ -21,12 +22,18 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(catalog: Catalog, directory: Path) -> Callable[..., CatalogIndex]:
+def engine(request: pytest.FixtureRequest, directory: Path) -> VectorEngine:
+    """Return hnswlib's engine, or the one that the test asks for."""
+    return ENGINES[getattr(request, "param", "hnsw")](100, directory)
+
+
+@pytest.fixture
+def start(catalog: Catalog, engine: VectorEngine) -> Callable[..., CatalogIndex]:
     """Return a function that makes the index of a new process."""
     catalog.models.adopt(MODEL)
 
     def started(**options: Any) -> CatalogIndex:
-        return CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory, **options)
+        return CatalogIndex(lambda: catalog, engine, **options)
 
     return started
 

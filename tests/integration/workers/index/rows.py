@@ -14,8 +14,8 @@ from catalog.rows.images import ImageRow, Images
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
+from indexer.vector_store import VectorStore
 from workers.index_process.catalog_index import CatalogIndex
 
 DIMENSIONS = 8
@@ -85,7 +85,7 @@ def found(shards: CatalogIndex, label: int, key: SetKey = SHOES, k: int = 1000) 
     return [int(n) for n in near.labels]
 
 
-def opened(shards: CatalogIndex) -> VectorIndex:
+def opened(shards: CatalogIndex) -> VectorStore:
     """Return the index, after everything was loaded or built."""
     (index,) = shards.restore()
     return index

@@ -19,6 +19,7 @@ from workers.index_process import catalog_index as module
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.health import IndexHealth
 from workers.index_process.set_repair import SetRepair
+from workers.index_process.vector_engine import HnswEngine
 
 LABELS = range(1, 151)
 
@@ -28,7 +29,7 @@ def start(catalog: Catalog, directory: Path) -> Callable[[], CatalogIndex]:
     """Return a function that makes the index of a new process, over 150 images with features."""
     catalog.models.adopt(MODEL)
     put(catalog, LABELS)
-    return lambda: CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory)
+    return lambda: CatalogIndex(lambda: catalog, HnswEngine(100, directory))
 
 
 def restored(shards: CatalogIndex) -> set[int]:
@@ -120,7 +121,7 @@ def test_sets_that_are_restored_are_not_ready_until_they_are(
 
 
 def test_an_index_without_a_model_is_healthy_and_empty(catalog: Catalog, directory: Path) -> None:
-    shards = CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory)
+    shards = CatalogIndex(lambda: catalog, HnswEngine(100, directory))
     assert not shards.health().is_complete
     assert shards.restore() == []
     assert shards.health() == IndexHealth(is_complete=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ from catalog.rows.images import SUCCEEDED, ImageRow, Images
 from catalog.rows.models import Models
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
+from tests.integration.workers.index.engines import ON_BOTH_ENGINES
 from tests.integration.workers.index.rows import (
     CLOTHES,
     MODEL,
@@ -35,7 +35,9 @@ from tests.integration.workers.index.rows import (
 from workers import index as index_stage
 from workers.index_process import catalog_index as module
 from workers.index_process import set_repair
-from workers.index_process.catalog_index import CatalogIndex
+from workers.index_process.catalog_index import CatalogIndex, VectorEngine
+
+pytestmark = ON_BOTH_ENGINES
 
 
 def test_an_image_that_was_added_but_not_yet_ended_is_found_after_its_next_attempt(
@@ -133,9 +135,9 @@ def test_before_the_rows_were_read_no_search_is_answered_with_nothing(
 
 
 def test_a_catalogue_without_a_model_is_answered_with_nothing_and_then_with_what_comes(
-    catalog: Catalog, directory: Path
+    catalog: Catalog, engine: VectorEngine
 ) -> None:
-    shards = CatalogIndex(lambda: catalog, shard_capacity=100, directory=directory)
+    shards = CatalogIndex(lambda: catalog, engine)
     assert shards.restore() == []
     assert found(shards, 1) == []
     assert shards.state() == {}

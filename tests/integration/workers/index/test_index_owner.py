@@ -20,7 +20,7 @@ from catalog.rows.images import SUCCEEDED, Images
 from catalog.store import Catalog
 from config.settings import settings
 from config.steady_clock import steady_seconds
-from indexer.hnsw.directory_ownership import DirectoryOwnership
+from indexer.directory_ownership import DirectoryOwnership
 from indexer.key import SetKey
 from tests.integration.workers.index.process import StartProcess, reported
 from tests.integration.workers.index.rows import CLOTHES, MODEL, SHOES, feature, found, put
@@ -29,6 +29,7 @@ from workers.index_process import ownership as module
 from workers.index_process import parts
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.ownership import IndexOwnership
+from workers.index_process.vector_engine import HnswEngine
 from workers.support.resources import exchange
 
 
@@ -36,7 +37,7 @@ class Other:
     """Another index process, on a folder of its own, which follows this one when it is told to."""
 
     def __init__(self, catalog: Catalog, folder: Path) -> None:
-        self.shards = CatalogIndex(lambda: catalog, shard_capacity=100, directory=folder / "sets")
+        self.shards = CatalogIndex(lambda: catalog, HnswEngine(100, folder / "sets"))
         self.ownership = IndexOwnership(lambda: catalog, "process 8 on there", 30.0, 10.0)
         self._directory = DirectoryOwnership(folder)
         self._catalog = catalog

@@ -14,7 +14,7 @@ import structlog
 from catalog.rows.blobs import Vectors
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.hnsw.keeper import Keeper, KeeperOptions
+from indexer.keeper import Keeper, KeeperOptions
 from indexer.key import SetKey
 from tests.integration.workers.index.rows import (
     CLOTHES,

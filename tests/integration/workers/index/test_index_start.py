@@ -19,8 +19,9 @@ from catalog.store import Catalog
 from config.settings import settings
 from indexer.hnsw import vector_set
 from indexer.hnsw.index import VectorIndex
-from indexer.hnsw.vector_set import SetNotReadyError
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError
+from tests.integration.workers.index.engines import ON_BOTH_ENGINES
 from tests.integration.workers.index.rows import (
     CLOTHES,
     OTHER,
@@ -35,6 +36,7 @@ from tests.integration.workers.index.rows import (
 from workers.index_process import catalog_index as module
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.set_repair import SetRepair
+from workers.index_process.vector_engine import HnswEngine
 
 Start = Callable[..., CatalogIndex]
 Patch = pytest.MonkeyPatch
@@ -186,7 +188,7 @@ def test_a_standby_with_an_old_folder_finds_what_other_owners_showed(
 ) -> None:
     put(catalog, [1, 2])
     keep(start())
-    other = CatalogIndex(lambda: catalog, shard_capacity=100, directory=tmp_path / "elsewhere")
+    other = CatalogIndex(lambda: catalog, HnswEngine(100, tmp_path / "elsewhere"))
     opened(other)
     other.add(put(catalog, [3]))
     other.refresh(recategorise(catalog, 2, CLOTHES.category))
@@ -279,6 +281,7 @@ def test_a_process_that_may_have_lost_the_index_writes_no_checkpoint_but_that_of
     assert keep(lost) == until
 
 
+@ON_BOTH_ENGINES
 def test_without_snapshots_sets_are_built_the_smallest_collection_first_each_ready_at_once(
     catalog: Catalog, start: Start, monkeypatch: Patch
 ) -> None:
@@ -338,6 +341,7 @@ def test_a_set_that_is_searched_before_it_is_ready_is_the_next_to_be_made_ready(
     assert len(found(shards, 301, keys[3])) == (5 if is_behind else 4)
 
 
+@ON_BOTH_ENGINES
 def test_a_collection_made_while_others_are_built_is_searched_at_once(
     catalog: Catalog, start: Start, monkeypatch: Patch
 ) -> None:

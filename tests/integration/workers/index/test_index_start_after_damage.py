@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 from catalog.database.connection import databases, now, stamp
 from catalog.store import Catalog
 from config.settings import settings
-from indexer.hnsw.vector_set import SetNotReadyError
+from indexer.hnsw.index import VectorIndex
 from indexer.key import SetKey
+from indexer.vector_store import SetNotReadyError, VectorStore
 from tests.integration.workers.index.rows import (
     CLOTHES,
     MODEL,
@@ -55,8 +56,7 @@ def test_a_lost_snapshot_keeps_its_own_collection_waiting_and_no_other(
     before = start()
     keep(before)
     time.sleep(0.01)
-    lost = opened(before)._sets[SHOES].saved_as
-    assert lost is not None
+    lost = folder_of(opened(before), SHOES)
     if damage == "folder":
         shutil.rmtree(directory / lost)
     else:
@@ -86,8 +86,7 @@ def test_a_lost_shard_is_built_anew_after_the_first_search_that_needs_it(
     put(catalog, [4], OTHER)
     before = start()
     keep(before)
-    lost = opened(before)._sets[SHOES].saved_as
-    assert lost is not None
+    lost = folder_of(opened(before), SHOES)
     for path in (directory / lost).iterdir():
         if path.name != "manifest":
             path.write_bytes(b"nothing")
@@ -113,11 +112,19 @@ def test_a_set_that_was_saved_half_built_is_compared_by_the_next_process(
     put(catalog, [1, 2])
     catalog.client[settings().mongo_database]["images"].update_many({}, {"$unset": {"shown_at": 1}})
     index = opened(half)
-    index.open(SHOES)
+    index.create(SHOES)
     index.add(SHOES, [1], feature(1)[np.newaxis])
     assert index.save(SHOES)
     after = start()
     assert set(found_when_restored(after, 1)) == {1, 2}
+
+
+def folder_of(index: VectorStore, key: SetKey) -> str:
+    """Return the name of the folder in which a set was saved."""
+    assert isinstance(index, VectorIndex)
+    name = index._sets[key].saved_as
+    assert name is not None
+    return name
 
 
 def found_when_restored(shards: CatalogIndex, label: int) -> list[int]:

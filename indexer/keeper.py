@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from indexer.hnsw.index import VectorIndex
     from indexer.key import SetKey
+    from indexer.vector_store import VectorStore
 
 #: Seconds without any work after a fault.
 FAULT_PAUSE = 5.0
@@ -22,7 +22,7 @@ FAULT_PAUSE = 5.0
 #: While sets are made ready, the share of the time that looking for sets to save may take.
 LOOK_SHARE = 0.1
 
-Indexes = Sequence["VectorIndex"]
+Indexes = Sequence["VectorStore"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="index keeper", daemon=True)
         self._indexes: Indexes = ()
         self._save_meanwhile_at = float("-inf")
-        self._dues: dict[VectorIndex, dict[SetKey, float]] = {}
-        self._failed: dict[VectorIndex, set[SetKey]] = {}
+        self._dues: dict[VectorStore, dict[SetKey, float]] = {}
+        self._failed: dict[VectorStore, set[SetKey]] = {}
 
     def start(self) -> None:
         """Start the thread."""
@@ -149,7 +149,7 @@ class Keeper:
         pause = max(self._options.pause_seconds, looked / LOOK_SHARE)
         self._save_meanwhile_at = time.monotonic() + pause
 
-    def _due_of(self, index: VectorIndex, *, only_ready: bool = False) -> list[SetKey]:
+    def _due_of(self, index: VectorStore, *, only_ready: bool = False) -> list[SetKey]:
         """Return the keys of the sets of an index that are to be saved now."""
         unsaved = index.unsaved()
         if only_ready:
@@ -167,7 +167,7 @@ class Keeper:
                 found.append(key)
         return found
 
-    def _save(self, index: VectorIndex, keys: Sequence[SetKey]) -> None:
+    def _save(self, index: VectorStore, keys: Sequence[SetKey]) -> None:
         for key in keys:
             if self._stopping.is_set():
                 return
