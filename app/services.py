@@ -13,12 +13,13 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from app.auth.backlog import Backlog
 from app.auth.gate import Gate
 from app.auth.quotas import Quotas
-from broker.heartbeats import Consumption
 from broker.index_reports import IndexReports
 from broker.process_reports import ProcessReports
+from broker.progress.heartbeats import Consumption
+from broker.progress.room_notice import RoomNotice
 from broker.redis_connection import connect_redis
 from broker.search_exchange import Exchange
-from broker.staged_bytes import RoomNotice, staged_bytes_of
+from broker.staged_bytes import staged_bytes_of
 from catalog.database.connection import connect
 from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog, catalog_of

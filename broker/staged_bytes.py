@@ -1,4 +1,4 @@
-"""Fetched bytes that wait in Redis for the vision stage, and the notice that there is no room.
+"""Fetched bytes that wait in Redis for the vision stage.
 
 The fetch stage puts them and waits while there is no room; the vision stage reads and removes them,
 and recovery removes those of a chunk that it gives up. Without that wait, fetching would fill Redis
@@ -17,12 +17,6 @@ import redis
 
 from catalog.store import Catalog
 from config.settings import Settings
-
-#: The longest wait for room that can be measured, in seconds.
-REMEMBERED_SECONDS = 86_400
-
-#: How long fetching counts as waiting for room after a check that found none.
-ROOM_NOTICE_SECONDS = 30
 
 #: Entries that one script removes at most, so that it blocks Redis for milliseconds only.
 PURGED_AT_ONCE = 1_000
@@ -152,38 +146,6 @@ class StagedBytes:
 
     def _key(self, label: int) -> str:
         return f"bytes:{self._catalogue}:{label}"
-
-
-class RoomNotice:
-    """The notice that fetching waits for room, and since when; one for all fetch workers.
-
-    The fetch stage writes it; /readyz and `snapsku doctor` warn of it. Nothing waits because of it.
-    Two keys: `room:latest` expires soon after the last check that found no room, and the time left
-    of `room:since` tells when the wait began. So a short gap between two waits does not end the
-    notice, a worker that dies leaves none, and only Redis's clock counts.
-    """
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
-
-    def note(self) -> bool:
-        """Record that there was no room just now; return whether the wait begins with this."""
-        if self._client.set("room:latest", 1, ex=ROOM_NOTICE_SECONDS, get=True) is not None:
-            return False
-        self._client.set("room:since", 1, ex=REMEMBERED_SECONDS)
-        return True
-
-    def seconds(self) -> float | None:
-        """Return how many seconds fetching has waited, at most a day; None if it does not wait."""
-        with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.exists("room:latest")
-            pipeline.pttl("room:since")
-            waits, left = pipeline.execute()
-        if not waits:
-            return None
-        # -2 after a whole day; more than the expiry if Redis's clock was set back.
-        seconds = REMEMBERED_SECONDS - max(int(left), 0) / 1000
-        return round(max(seconds, 0.0), 1)
 
 
 def staged_bytes_of(chosen: Settings, client: redis.Redis, catalog: Catalog) -> StagedBytes:

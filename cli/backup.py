@@ -105,7 +105,7 @@ def _require_stopped(settings: Settings) -> None:
     Passes if Redis can't be reached.
     """
     # Imported here, since no other step needs them.
-    from broker.heartbeats import Consumption
+    from broker.progress.heartbeats import Consumption
     from broker.queues import QUEUES
     from broker.redis_connection import connect_redis
 

@@ -22,12 +22,13 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from broker.availability import refusal_of_writes
-from broker.heartbeats import Consumption
 from broker.index_reports import IndexReports
 from broker.process_reports import ProcessReports
+from broker.progress.heartbeats import Consumption
+from broker.progress.room_notice import RoomNotice
 from broker.queues import QUEUES
 from broker.redis_connection import connect_redis
-from broker.staged_bytes import RoomNotice, staged_bytes_of
+from broker.staged_bytes import staged_bytes_of
 from catalog.database.connection import Row, connect, databases, now
 from catalog.rows.changes import ChangeState
 from catalog.schema.indexes import missing_indexes

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from broker.heartbeats import Consumption
 from broker.index_reports import IndexReports
+from broker.progress.heartbeats import Consumption
+from broker.progress.room_notice import RoomNotice
 from broker.redis_connection import redis_client
 from broker.search_exchange import Exchange
-from broker.staged_bytes import RoomNotice, StagedBytes, staged_bytes_of
+from broker.staged_bytes import StagedBytes, staged_bytes_of
 from catalog.database.connection import connect
 from catalog.store import Catalog, catalog_of
 from config.settings import settings

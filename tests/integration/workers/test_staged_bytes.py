@@ -10,7 +10,7 @@ import redis
 
 from broker import staged_bytes as module
 from broker.results import store_outcomes
-from broker.staged_bytes import RoomNotice, StagedBytes
+from broker.staged_bytes import StagedBytes
 from catalog.flows.task_standing import Outcome
 
 BIG_LABEL = 2**62
@@ -145,34 +145,6 @@ def test_asking_putting_and_removing_take_a_round_trip_each(
     kept.put({1: b"x", 2: b"y"})
     kept.remove([1, 2])
     assert trips == 3
-
-
-def test_a_wait_for_room_is_told_with_its_age_and_forgotten_soon_after_its_last_look(
-    redis_client: redis.Redis,
-) -> None:
-    notice = RoomNotice(redis_client)
-    assert notice.seconds() is None
-    assert notice.note()
-    assert not notice.note()
-    redis_client.pexpire("room:since", redis_client.pttl("room:since") - 3_600_000)
-    assert notice.seconds() == pytest.approx(3600, abs=2)
-    redis_client.delete("room:latest")  # as its expiry does
-    assert notice.seconds() is None
-    assert notice.note()
-    assert notice.seconds() == pytest.approx(0, abs=2)
-
-
-def test_a_wait_of_more_than_a_day_is_told_as_a_day(redis_client: redis.Redis) -> None:
-    notice = RoomNotice(redis_client)
-    notice.note()
-    redis_client.delete("room:since")
-    assert notice.seconds() == 86_400
-
-
-def test_every_key_of_a_wait_for_room_expires(redis_client: redis.Redis) -> None:
-    RoomNotice(redis_client).note()
-    assert 0 < redis_client.ttl("room:latest") <= module.ROOM_NOTICE_SECONDS
-    assert 0 < redis_client.ttl("room:since") <= 86_400
 
 
 def test_a_redis_that_is_full_lets_bytes_go_and_counts_what_expired(

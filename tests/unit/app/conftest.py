@@ -1,8 +1,7 @@
-"""The API without servers: settings of nobody, a Redis in memory, a catalogue that a test names."""
+"""The API without servers: a Redis in memory, and a catalogue that a test names."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,17 +19,18 @@ from app.auth.gate import Gate
 from app.auth.quotas import Quotas
 from app.server import create_app
 from app.services import Services
-from broker.heartbeats import Consumption
 from broker.index_reports import IndexReports
 from broker.process_reports import ProcessReports
+from broker.progress.heartbeats import Consumption
+from broker.progress.room_notice import RoomNotice
 from broker.search_exchange import Exchange
-from broker.staged_bytes import RoomNotice
-from config.settings import Settings, settings
+from config.settings import Settings
 from download.policy import fetch_policy_of
 from identity.nonces import Nonces
 from identity.vault import Vault
 from tests.unit.app.caller_standins import NOW, Rows
 from tests.unit.app.standins import FailingCatalog
+from tests.unit.isolation import isolated_environment
 from vision.picture import picture_limits_of
 
 #: The accounts of a service that never made a key.
@@ -41,14 +41,9 @@ MakeServices = Callable[..., Services]
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """No SNAPSKU_ variable, an empty working folder, and nothing remembered before or after."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("SNAPSKU_")]:
-            patch.delenv(name)
-        patch.chdir(tmp_path)
-        settings.cache_clear()
+    """No SNAPSKU_ variable, and an empty working folder."""
+    with isolated_environment(tmp_path) as patch:
         yield patch
-    settings.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +72,7 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
         catalog: Any = None, exchange: Any = None, gate: Gate | None = None, **chosen: Any
     ) -> Services:
         values = Settings(**chosen)
-        # Whoever is not interested in keys has none, whatever becomes of the catalogue.
+        # A test that is not about keys has none, whatever becomes of the catalogue.
         gate = gate or Gate(NOBODY, Nonces(redis_client), Vault("", Path("nowhere")))
         catalog = catalog or FailingCatalog(AssertionError("the catalogue was asked"))
         return Services(

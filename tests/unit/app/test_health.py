@@ -14,9 +14,9 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from app.server import create_app
 from app.services import Services
-from broker.heartbeats import Consumption
 from broker.index_reports import IndexReport, IndexReports
 from broker.process_reports import ProcessReport, ProcessReports
+from broker.progress.heartbeats import Consumption
 from broker.queues import QUEUES
 from tests.unit.app.standins import FailingCatalog
 

@@ -1,23 +1,17 @@
-"""An environment without the settings of whoever runs the tests."""
+"""An environment without the settings of the machine that runs the tests."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from config.settings import settings
+from tests.unit.isolation import isolated_environment
 
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """No SNAPSKU_ variable, an empty working folder, and nothing remembered before or after."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("SNAPSKU_")]:
-            patch.delenv(name)
-        patch.chdir(tmp_path)
-        settings.cache_clear()
+    """No SNAPSKU_ variable, and an empty working folder."""
+    with isolated_environment(tmp_path) as patch:
         yield patch
-    settings.cache_clear()

@@ -1,28 +1,21 @@
-"""A Redis in memory, and an environment without the settings of whoever runs the tests."""
+"""A Redis in memory, and an environment without the settings of the machine."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import fakeredis
 import pytest
 
-from config.settings import settings
+from tests.unit.isolation import isolated_environment
 
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """No SNAPSKU_ variable but the data directory, and nothing remembered before or after."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("SNAPSKU_")]:
-            patch.delenv(name)
-        patch.setenv("SNAPSKU_DATA_DIR", str(tmp_path / "data"))
-        patch.chdir(tmp_path)
-        settings.cache_clear()
+    """No SNAPSKU_ variable but the data directory, and an empty working folder."""
+    with isolated_environment(tmp_path, SNAPSKU_DATA_DIR=str(tmp_path / "data")) as patch:
         yield patch
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 import workers
-from broker.heartbeats import Consumption
 from broker.messages import send_chunks
+from broker.progress.heartbeats import Consumption
 from broker.staged_bytes import StagedBytes
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.store import Catalog

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import fakeredis
 import pytest
@@ -20,7 +19,6 @@ from broker.process_reports import (
 )
 from catalog.database.database_time import DATABASE_TIME
 from config.files import free_bytes
-from workers.support import process_reporter
 
 REPORT = ProcessReport("vision process 7 on here", 0.25, 5 * 2**30)
 OTHER = ProcessReport("api process 8 on there", -30.0, 2**30)
@@ -111,20 +109,3 @@ def test_a_redis_that_is_away_is_told_once(tmp_path: Path) -> None:
     redis_server.connected = True
     reporter.report()
     assert len(reports.latest()) == 1
-
-
-def started_by(monkeypatch: pytest.MonkeyPatch, module: str) -> int:
-    """Return how many reporters a worker starts whose pool is of this module."""
-    started: list[None] = []
-    monkeypatch.setattr(process_reporter, "_start", lambda: started.append(None))
-    pool = type("TaskPool", (), {"__module__": f"celery.concurrency.{module}"})()
-    sender: Any = type("Consumer", (), {"pool": pool})()
-    process_reporter._in_a_pool_of_threads(sender)
-    return len(started)
-
-
-def test_the_parent_of_child_processes_connects_to_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert started_by(monkeypatch, "prefork") == 0
-    assert started_by(monkeypatch, "thread") == 1

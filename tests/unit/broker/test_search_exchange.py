@@ -1,20 +1,15 @@
-"""What waits in Redis: it comes back as it was left, and never stays for ever."""
+"""Queries and replies in Redis: they come back as they were left, and expire."""
 
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from dataclasses import replace
-from typing import Any
 
 import fakeredis
 import pytest
-import redis
 
-from broker.heartbeats import Consumption
-from broker.redis_connection import connect_redis
 from broker.search_exchange import REPLY_SECONDS, Exchange, Query
 
 QUERY = Query(
@@ -110,7 +105,7 @@ def test_a_reply_reaches_only_the_asker_of_its_query(redis_client: fakeredis.Fak
     assert exchange.wait("other", 1) == {"busy": True}
 
 
-def test_a_reply_that_comes_while_somebody_waits_is_heard_at_once(
+def test_a_reply_that_comes_during_a_wait_is_returned_at_once(
     redis_client: fakeredis.FakeRedis,
 ) -> None:
     exchange = Exchange(redis_client)
@@ -135,66 +130,3 @@ def test_a_wait_that_has_no_time_left_asks_redis_nothing(seconds: float) -> None
             raise AssertionError("Redis takes 0 for ever and refuses less")
 
     assert Exchange(Refusing()).wait("q", seconds) is None  # type: ignore[arg-type]
-
-
-def stalled(consumption: Consumption, queues: list[str]) -> list[str]:
-    ages = consumption.ages(queues)
-    return [queue for queue, age in ages.items() if consumption.is_stalled(age)]
-
-
-def test_a_queue_is_consumed_for_a_while_after_it_was_worked_on(
-    redis_client: fakeredis.FakeRedis,
-) -> None:
-    consumption = Consumption(redis_client, stalled_seconds=300)
-    assert stalled(consumption, ["fetch", "vision"]) == ["fetch", "vision"]
-    consumption.note("vision")
-    assert stalled(consumption, ["fetch", "vision"]) == ["fetch"]
-    (key,) = redis_client.keys()
-    redis_client.pexpire(key, redis_client.pttl(key) - 301_000)
-    assert stalled(consumption, ["fetch", "vision"]) == ["fetch", "vision"]
-    consumption.note("vision")
-    assert stalled(consumption, ["fetch", "vision"]) == ["fetch"]
-
-
-def test_the_age_of_the_last_work_is_told_long_after_a_queue_stalled(
-    redis_client: fakeredis.FakeRedis,
-) -> None:
-    consumption = Consumption(redis_client, 30.0)
-    consumption.note("vision")
-    (key,) = redis_client.keys()
-    redis_client.pexpire(key, redis_client.pttl(key) - 3_600_000)
-    ages = consumption.ages(["fetch", "vision"])
-    assert ages == {"fetch": None, "vision": pytest.approx(3600, abs=1)}
-    assert stalled(consumption, ["vision"]) == ["vision"]
-
-
-def test_a_redis_that_is_not_there_is_told_without_another_try(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tries: list[object] = []
-    look_up = socket.getaddrinfo
-
-    def counted(host: str, *arguments: Any) -> Any:
-        tries.append(host)
-        return look_up(host, *arguments)
-
-    monkeypatch.setattr(socket, "getaddrinfo", counted)
-    with (
-        connect_redis("redis://127.0.0.1:1/0", 0.5, 0.5) as client,
-        pytest.raises(redis.ConnectionError, match="refused"),
-    ):
-        client.ping()
-    assert len(tries) == 1
-
-
-def test_a_clock_of_redis_that_was_set_back_proves_no_work(
-    redis_client: fakeredis.FakeRedis,
-) -> None:
-    consumption = Consumption(redis_client, 30.0)
-    consumption.note("vision")
-    (key,) = redis_client.keys()
-    redis_client.pexpire(key, redis_client.pttl(key) + 3_600_000)
-    assert consumption.ages(["vision"]) == {"vision": None}
-    assert stalled(consumption, ["vision"]) == ["vision"]
-    consumption.note("vision")
-    assert stalled(consumption, ["vision"]) == []

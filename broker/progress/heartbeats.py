@@ -1,4 +1,9 @@
-"""Heartbeats of the queues: when a message of each was last worked on."""
+"""Heartbeats of the queues: when a message of each was last worked on.
+
+Each task writes the heartbeat of its queue as it begins (`workers.support.probe`), also the probes
+that beat sends to idle queues. /readyz and `snapsku doctor` read them, and `snapsku restore`, which
+needs stopped workers. A heartbeat that is lost stops no work.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from collections.abc import Sequence
 import redis
 
 #: Expiry of a heartbeat: a queue that was consumed longer ago counts as never consumed.
-REMEMBERED_SECONDS = 86_400
+HEARTBEAT_SECONDS = 86_400
 
 
 class Consumption:
@@ -20,7 +25,7 @@ class Consumption:
 
     def note(self, queue: str) -> None:
         """Record that a message of the queue is worked on now."""
-        self._client.set(f"consumed:{queue}", 1, ex=REMEMBERED_SECONDS)
+        self._client.set(f"consumed:{queue}", 1, ex=HEARTBEAT_SECONDS)
 
     def ages(self, queues: Sequence[str]) -> dict[str, float | None]:
         """Return the seconds since each queue was consumed, None if never or over a day ago.
@@ -33,8 +38,8 @@ class Consumption:
             left = pipeline.execute()
         return {
             # More than the whole expiry is left if Redis's clock was set back: the age is unknown.
-            queue: round(REMEMBERED_SECONDS - rest / 1000, 1)
-            if 0 <= rest <= REMEMBERED_SECONDS * 1000
+            queue: round(HEARTBEAT_SECONDS - rest / 1000, 1)
+            if 0 <= rest <= HEARTBEAT_SECONDS * 1000
             else None
             for queue, rest in zip(queues, left, strict=True)
         }
