@@ -14,6 +14,8 @@ from typing import cast
 
 import redis
 
+from broker.stored_report import read_report
+
 #: How long a refusal is reported, unless an index process gets the directory before then.
 REFUSED_SECONDS = 600
 
@@ -79,13 +81,14 @@ class IndexReports:
     def latest(self) -> tuple[IndexReport | None, str]:
         """Return the owner's valid report and "process: reason" of a refusal.
 
-        The first is None if the owner is silent or of another release, the second empty if no
-        process was refused.
+        The first is None if the owner is silent, or of an older release whose report lacks a
+        field; the second is empty if no process was refused.
         """
         report, refused = cast(
             "list[bytes | None]", self._client.mget("index:report", "index:refused")
         )
-        return _report(report), (refused or b"").decode()
+        known = None if report is None else read_report(IndexReport, report)
+        return known, (refused or b"").decode()
 
     def refuse(self, process: str, reason: str) -> None:
         """Record that a process ends since it may not own the index, and why."""
@@ -94,10 +97,3 @@ class IndexReports:
     def accept(self) -> None:
         """Clear the notice that an index process was refused: one has got the directory."""
         self._client.unlink("index:refused")
-
-
-def _report(data: bytes | None) -> IndexReport | None:
-    try:
-        return None if data is None else IndexReport(**json.loads(data))
-    except TypeError:  # of another release
-        return None

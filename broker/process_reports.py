@@ -22,6 +22,7 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
+from broker.stored_report import read_report
 from catalog.database.database_time import DATABASE_TIME
 from config.files import free_bytes
 
@@ -81,7 +82,8 @@ class ProcessReports:
     def latest(self) -> list[AgedReport]:
         """Return the unexpired reports, sorted by process; [] if there are none.
 
-        Reports of another release are left out. Names without a report are removed.
+        Reports of an older release that lack a field are left out. Names without a report are
+        removed.
         """
         names = sorted(name.decode() for name in cast("set[bytes]", self._client.smembers(_NAMES)))
         if not names:
@@ -96,7 +98,7 @@ class ProcessReports:
             if data is None:
                 gone.append(name)
                 continue
-            report = _report(data)
+            report = read_report(ProcessReport, data)
             if report is not None:
                 found.append(AgedReport(report, round(GOOD_SECONDS - left / 1000, 1)))
         if gone:
@@ -107,13 +109,6 @@ class ProcessReports:
 
 def _key(name: str) -> str:
     return f"process:{name}"
-
-
-def _report(data: bytes) -> ProcessReport | None:
-    try:
-        return ProcessReport(**json.loads(data))
-    except TypeError:  # of another release
-        return None
 
 
 class ProcessReporter:

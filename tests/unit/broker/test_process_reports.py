@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import fakeredis
@@ -63,12 +64,21 @@ def test_a_process_that_is_silent_is_forgotten_with_its_name(
     assert all(redis_client.ttl(key) > 0 for key in redis_client.keys("process:*"))
 
 
-def test_a_report_of_another_release_is_passed_over(
+def test_a_report_of_an_older_release_that_lacks_a_field_is_left_out(
     reports: ProcessReports, redis_client: fakeredis.FakeRedis
 ) -> None:
     reports.publish(REPORT)
     redis_client.sadd("processes", "old")
     redis_client.set("process:old", b'{"process": "old"}', ex=30)
+    assert [one.report for one in reports.latest()] == [REPORT]
+
+
+def test_a_report_of_a_newer_release_is_read(
+    reports: ProcessReports, redis_client: fakeredis.FakeRedis
+) -> None:
+    redis_client.sadd("processes", REPORT.process)
+    newer = asdict(REPORT) | {"memory_free_bytes": 2**30}
+    redis_client.set(f"process:{REPORT.process}", json.dumps(newer), ex=30)
     assert [one.report for one in reports.latest()] == [REPORT]
 
 
