@@ -1,4 +1,8 @@
-"""What lies in MongoDB and Redis, read past the code of the service."""
+"""What lies in MongoDB and Redis, read past the code of the service.
+
+Only the names of the queues come from the service: a copy would not wait for a queue that is added.
+That the names are those which the workers consume is compared with the Procfile by a unit test.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ import redis
 import requests
 from pymongo.errors import PyMongoError
 
+from broker.queues import MAINTENANCE, QUEUES
 from tests.chaos.servers import DATABASE, Plant, mongo_client
 
 Row = dict[str, Any]
-QUEUES = ("fetch", "vision", "index", "search", "neighbours", "maintenance")
 #: Fields of chunks that are running, waiting, done and not settled, or sent.
 CHUNK_TIMES = (
     "lease_until",
@@ -164,12 +168,12 @@ def _unrest_of_redis(plant: Plant) -> list[str]:
         going = [
             f"queue {queue} is not empty"
             for queue in QUEUES
-            if queue != "maintenance" and broker.llen(queue)
+            if queue != MAINTENANCE and broker.llen(queue)
         ]
         before = time.time() - BACKGROUND_SECONDS
         old = {tag.decode() for tag in broker.zrangebyscore("unacked_index", 0, before)}
         for tag, queue in unacknowledged(broker).items():
-            if queue != "maintenance" or tag in old:
+            if queue != MAINTENANCE or tag in old:
                 going.append(f"messages of {queue} are not acknowledged")
     return going
 
