@@ -100,7 +100,7 @@ class ConsistentRows:
         """Return whether an open chunk of a whole task names the image."""
         return label in self._on_their_way
 
-    def places(self, product_serial: int) -> list[int]:
+    def labels_in_slots(self, product_serial: int) -> list[int]:
         """Return the labels of the restored images of a product, in order; [] if it has none."""
         first, last = np.searchsorted(self._owners, [product_serial, product_serial + 1])
         found: list[int] = sorted(self._owned[first:last].tolist())

@@ -90,7 +90,9 @@ class RestoredRows:
         if not self._consistent.is_living_product(row):
             return None
         # Its images are written with its present name and category, so no copy is due.
-        return _without(row, "copy_at") | {"places": self._consistent.places(row["serial"])}
+        return _without(row, "copy_at") | {
+            "places": self._consistent.labels_in_slots(row["serial"])
+        }
 
     def _images(self, page: list[Row]) -> Written:
         """Make the living images with their names, and the dead ones of open chunks."""

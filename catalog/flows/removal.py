@@ -131,12 +131,12 @@ def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
     for image in images:
         if image.generation in alive:
             wanted.setdefault((image.generation, image.product_id), []).append(image.label)
-    places = catalog.products.held_places(wanted)
-    for generation in {generation for generation, _ in places}:
+    held = catalog.products.held_places(wanted)
+    for generation in {generation for generation, _ in held}:
         # First, in case this process dies between freeing the slots and counting them.
         catalog.collections.ask_recount(alive[generation], generation)
     freed: Counter[str] = Counter()
-    for (generation, product_id), labels in places.items():
+    for (generation, product_id), labels in held.items():
         freed[generation] += catalog.products.release_places(generation, product_id, labels)
     for generation, count in freed.items():
         if count:

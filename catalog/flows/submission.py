@@ -101,7 +101,7 @@ def write(catalog: Catalog, draft: Draft, *, images_per_product: int, chunk_imag
     by concurrent calls. A chunk has at most `chunk_images` images.
     """
     refused = _take_names(catalog, draft)
-    refused |= _take_places(catalog, draft, refused, image_limit(images_per_product))
+    refused |= _take_slots(catalog, draft, refused, image_limit(images_per_product))
     taken = {p: image for p, image in draft.images.items() if p not in refused}
     items = {
         position: Item(
@@ -223,10 +223,10 @@ def _remove_images(
     catalog.images.remove(labels)
     remove_traces(catalog, labels)
     catalog.names.release({name: label for label, name, _ in images})
-    places: dict[str, list[int]] = {}
+    held: dict[str, list[int]] = {}
     for label, _, product_id in images:
-        places.setdefault(product_id, []).append(label)
-    catalog.products.leave_places(generation, places)
+        held.setdefault(product_id, []).append(label)
+    catalog.products.leave_places(generation, held)
     catalog.collections.ask_recount(collection, generation)
 
 
@@ -240,7 +240,7 @@ def _take_names(catalog: Catalog, draft: Draft) -> dict[int, type[ContractError]
     return {p: RepeatImageNameInDb for p, name in names.items() if name in lost}
 
 
-def _take_places(
+def _take_slots(
     catalog: Catalog, draft: Draft, refused: Mapping[int, type[ContractError]], limit: int
 ) -> dict[int, type[ContractError]]:
     """Take slots in their products for images; return the faults of those that get none.
@@ -254,8 +254,8 @@ def _take_places(
     wanted = _labels_by_product(draft, images)
     catalog.collections.add_images(collection.key, collection.generation, len(images))
     current = catalog.products.take_places(collection.generation, wanted)
-    # The order includes images of concurrent calls.
-    place = {
+    # The order of the labels includes images of concurrent calls.
+    slots = {
         label: number for product in current.values() for number, label in enumerate(product.places)
     }
     faults: dict[int, type[ContractError]] = {}
@@ -263,7 +263,7 @@ def _take_places(
         product = current.get(image.product_id)
         if product is None or product.serial != draft.products[image.product_id].serial:
             faults[position] = NotExistingProduct
-        elif place[draft.labels[position]] >= limit:
+        elif slots[draft.labels[position]] >= limit:
             faults[position] = ImageNumExceedPerProductLimit
     if faults:
         without = {p: images[p] for p in faults}

@@ -120,7 +120,7 @@ class Collections:
         found = self.find(user, name)
         if found is not None:
             return found
-        if not self._has_place(user, name, limit):
+        if not self._takes_slot(user, name, limit):
             raise CollectionCountExceedsLimit
         # Random, so that it is no generation of a database that was restored since, either.
         created = CollectionRow(
@@ -240,7 +240,7 @@ class Collections:
             # Created again between the two writes.
             self._users.update_one({"_id": user}, {"$addToSet": {"collections": name}})
 
-    def _has_place(self, user: str, name: str, limit: int) -> bool:
+    def _takes_slot(self, user: str, name: str, limit: int) -> bool:
         """Append the name to its user's names, and return whether its slot is within the limit.
 
         A name beyond the limit is removed again. A name that is there already keeps its slot.

@@ -177,7 +177,7 @@ def test_a_deletion_of_a_product_that_did_not_reach_its_images_is_ended_by_a_rep
     assert delete_product(client)["failed_list"] != []
 
 
-def test_a_collection_whose_row_is_gone_is_deleted_and_its_purge_gives_back_its_place(
+def test_a_collection_whose_row_is_gone_is_deleted_and_its_purge_gives_back_its_slot(
     client: FlaskClient, catalog: Catalog, made: list[Services], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

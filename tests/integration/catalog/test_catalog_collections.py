@@ -118,7 +118,7 @@ def test_a_collection_that_is_created_again_has_another_generation(
 
 
 @pytest.mark.parametrize("moment", ["before its name is noted", "before the end"])
-def test_a_collection_that_is_deleted_while_it_is_made_leaves_neither_products_nor_its_place(
+def test_a_collection_that_is_deleted_while_it_is_made_leaves_neither_products_nor_its_slot(
     catalog: Catalog, rows: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     def delete() -> None:

@@ -240,14 +240,14 @@ def hold_everything(catalog: Catalog, collection: CollectionRow, product: Produc
 def held(
     catalog: Catalog, collection: CollectionRow, product: ProductRow, labels: list[int]
 ) -> int:
-    """Return how many names, bytes, payloads and places are held."""
+    """Return how many names, bytes, payloads and slots are held."""
     names = catalog.names.holders([name_key(collection.generation, i) for i in ("a", "b")])
     contents = catalog.contents.holders([content_key(product.serial, f"sha {n}") for n in labels])
     payloads = catalog.payloads.get(labels)
     return len(names) + len(contents) + len(payloads) + image_count(catalog, product)
 
 
-def test_failed_images_give_back_their_names_bytes_payloads_and_places(
+def test_failed_images_give_back_their_names_bytes_payloads_and_slots(
     catalog: Catalog, collection: CollectionRow, product: ProductRow
 ) -> None:
     labels = hold_everything(catalog, collection, product)

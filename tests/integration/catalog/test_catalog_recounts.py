@@ -129,7 +129,7 @@ def test_a_recount_that_was_asked_for_during_a_count_is_not_forgotten(
     add_image(catalog, product, 1)
     count = catalog.products.count
 
-    def count_and_lose_a_place(generation: str) -> tuple[int, int]:
+    def count_and_lose_a_slot(generation: str) -> tuple[int, int]:
         found = count(generation)
         # A process that dies between a place and its count.
         catalog.collections.ask_recount(collection.key, generation)
@@ -138,7 +138,7 @@ def test_a_recount_that_was_asked_for_during_a_count_is_not_forgotten(
 
     set_clock(100)
     with monkeypatch.context() as patch:
-        patch.setattr(catalog.products, "count", count_and_lose_a_place)
+        patch.setattr(catalog.products, "count", count_and_lose_a_slot)
         recount(catalog)
     set_clock(200)
     recount(catalog)

@@ -86,7 +86,7 @@ def test_calls_one_after_the_other_fill_a_product_to_its_limit(
     assert image_count(catalog, products["p"]) == 5
 
 
-def test_the_first_images_of_a_call_get_the_places(
+def test_the_first_images_of_a_call_get_the_slots(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
     products = add_products(catalog, collection, "p", "q")
@@ -114,7 +114,7 @@ def test_no_limit_is_no_limit(catalog: Catalog, collection: CollectionRow) -> No
     assert image_count(catalog, products["p"]) == 40
 
 
-def test_a_name_that_is_taken_is_refused_and_takes_no_place(
+def test_a_name_that_is_taken_is_refused_and_takes_no_slot(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
     products = add_products(catalog, collection, "p", "q")
