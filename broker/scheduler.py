@@ -40,10 +40,10 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             piles_up = _waits(entry.task, queue)
         except (RedisError, ValueError, LookupError, TypeError, AttributeError) as error:
             # Redis is away, as the log line of the failed send will say; or a message is not ours.
-            log.debug("queue not looked at", queue=queue, fault=str(error))
+            log.debug("length of a queue not read", queue=queue, fault=str(error))
             piles_up = False
         if piles_up:
-            log.debug("not sent, its like waits", task=entry.task, queue=queue)
+            log.debug("not sent, a message of its kind waits", task=entry.task, queue=queue)
         else:
             super().apply_entry(entry, producer=producer)
 

@@ -84,7 +84,7 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
 def users(settings: Settings, catalog: Catalog) -> str:
     """Check that the secrets of all users can be read, and return how many users there are."""
     accounts = catalog.accounts
-    if not accounts.is_anybody():
+    if not accounts.has_keys():
         return "none: programs of this machine alone are served, until `snapsku users add`"
     vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
     Custody(accounts, catalog.seal, vault).require()
@@ -364,7 +364,7 @@ def flower(settings: Settings) -> str:
     if password:
         return f"answers at {url}, with a password"
     if not is_loopback(settings.host):
-        raise Wrong(f"answers at {url} to everybody; set SNAPSKU_FLOWER_PASSWORD")
+        raise Wrong(f"{url} serves other machines without a password; set SNAPSKU_FLOWER_PASSWORD")
     return f"answers at {url}, without a password on loopback"
 
 

@@ -187,7 +187,7 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
         raise ImageSizeExceedLimit(f"{target.host}: {announced[:15]} bytes announced")
     encoding = response.headers.get("Content-Encoding", "").lower()
     if encoding not in CONTENT_ENCODINGS:
-        raise BrokenBase64OrUrl(f"{target.host}: an encoding that nobody asked for")
+        raise BrokenBase64OrUrl(f"{target.host}: an encoding that was not requested")
     body = bytearray()
     for piece in response.iter_content(PIECE_BYTES):
         body += piece
@@ -216,7 +216,7 @@ def _announced(response: requests.Response, target: Target) -> str:
     lengths = {length.strip() for length in header.split(",")}
     length = lengths.pop()
     if lengths or not (length.isascii() and length.isdecimal()):
-        raise BrokenBase64OrUrl(f"{target.host}: a Content-Length that is no length")
+        raise BrokenBase64OrUrl(f"{target.host}: the Content-Length is not one number")
     return length
 
 
@@ -368,5 +368,5 @@ def _outcome(
         return error
     except Exception as error:
         # An internal fault must not end the thread, since other URLs wait for it.
-        log.exception("a download failed in a way that is not foreseen")
-        return TransientFetchError(f"unforeseen: {type(error).__name__}")
+        log.exception("a download failed by an unexpected error")
+        return TransientFetchError(f"unexpected error: {type(error).__name__}")

@@ -161,7 +161,7 @@ class _DialledTlsConnection(_DialledConnection, HTTPSConnection):
         try:
             super().connect()
         except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
-            raise BrokenBase64OrUrl(f"{self.host}: the certificate does not hold") from error
+            raise BrokenBase64OrUrl(f"{self.host}: the certificate is not valid") from error
         except BrokenPipeError as error:
             # urllib3 takes a broken pipe here for one while sending the request.
             raise ConnectionError("the connection ended during the TLS handshake") from error

@@ -62,7 +62,7 @@ class Custody:
         file can't be made.
         """
         if self._seal.find() is None:
-            if self._accounts.is_anybody() and not self._opens_a_secret():
+            if self._accounts.has_keys() and not self._opens_a_secret():
                 raise WrongSecretKeyError
             self._seal.put(self._made())
         self.require()

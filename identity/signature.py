@@ -71,7 +71,7 @@ def parse_authorization(text: str) -> Authorization:
     """Return the parts of an Authorization header; raises AuthorizationError if malformed."""
     algorithm, _, rest = text.strip().partition(" ")
     if algorithm not in ALGORITHMS:
-        raise AuthorizationError("no algorithm that is known")
+        raise AuthorizationError("the algorithm is not known")
     parts: dict[str, str] = {}
     for part in rest.split(","):
         name, separator, value = part.strip().partition("=")
@@ -170,7 +170,7 @@ def require_scope(request: Request, authorization: Authorization) -> None:
     _, terminator = ALGORITHMS[authorization.algorithm]
     names = authorization.signed_headers
     if authorization.terminator != terminator:
-        raise SignatureError("the scope does not end as the algorithm has it")
+        raise SignatureError("the scope ends with the terminator of another algorithm")
     if len(set(names)) != len(names):
         raise SignatureError("a header is named twice")
     if not SIGNED_ALWAYS.issubset(names):
@@ -189,4 +189,4 @@ def verify(request: Request, authorization: Authorization, secret: str) -> None:
     require_scope(request, authorization)
     expected = signature_of(request, authorization, secret)
     if not hmac.compare_digest(expected.encode(), authorization.signature.encode()):
-        raise SignatureError("the signature is another one")
+        raise SignatureError("the signature does not match")

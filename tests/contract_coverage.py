@@ -2,8 +2,8 @@
 
 The operations declare what they answer (app/operations/base.py); a test says what it shows by the
 marker `answers`. A code that is declared and shown by no test is a hole, and the script ends
-with 1; so it does where a test claims what nobody declares. A test that is skipped or expected
-to fail shows nothing.
+with 1; so it does where a test claims what no operation declares. A test that is skipped or
+expected to fail shows nothing.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def shown_by_tests() -> dict[Row, set[str]]:
 def main() -> int:
     """Print every row with its tests, then the holes; return the exit code."""
     rows, shown = declared(), shown_by_tests()
-    faults = [f"nobody declares {message}" for message in missing_from_the_declarations(rows)]
+    faults = [f"no operation declares {message}" for message in missing_from_the_declarations(rows)]
     for row, code in rows.items():
         tests = sorted(shown.get(row, ()))
         said = ", ".join(tests) or "NO TEST"
@@ -138,7 +138,7 @@ def main() -> int:
     for message, why in NEVER.items():
         print(f"{'no operation':18}       {message}: {why}")
     faults += [
-        f"{test} shows {row}, which nobody declares"
+        f"{test} shows {row}, which no operation declares"
         for row in shown.keys() - rows.keys()
         for test in sorted(shown[row])
     ]

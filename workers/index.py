@@ -175,7 +175,9 @@ def _require_outcomes(images: Iterable[ImageRow]) -> None:
     """
     if any(image.is_open for image in images):
         ownership().check()
-        raise RuntimeError("images have the stamp of a later owner of the index than there is")
+        raise RuntimeError(
+            "images have the epoch of a later owner, but this process owns the index"
+        )
 
 
 def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[ContractError] | None]:

@@ -48,7 +48,7 @@ def search(query_id: str) -> None:
     """Answer the query that was stored under `query_id`, unless it has expired."""
     question = exchange().take(query_id)
     if question is None:
-        log.info("query is gone, nobody waits for it", query=query_id)
+        log.info("query expired, not answered", query=query_id)
         return
     deadline = time.monotonic() + question.seconds_left
     query = Query.unpack(question.fields)
@@ -62,7 +62,7 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     except ContractError as fault:
         return {"fault": fault.message}
     except (*UNREACHABLE, NoReplyError) as error:
-        log.warning("search gave up on a dependency", fault=repr(error))
+        log.warning("search ended, a dependency can't be used", fault=repr(error))
         return {"busy": True}
     except ModelNotLoadedError as error:
         log.error("search can't be answered", reason=str(error))

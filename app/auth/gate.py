@@ -76,7 +76,7 @@ class Gate:
         self._nonces = nonces
         self._vault = vault
         self._clock = clock
-        self._is_anybody = False
+        self._has_keys = False
         self._counting = threading.Lock()
         self._unchecked = 0
 
@@ -98,8 +98,8 @@ class Gate:
 
     def _identify(self, request: Request) -> Caller:
         # Once a key was seen this stays true, whatever becomes of its row.
-        self._is_anybody = self._is_anybody or self._accounts.is_anybody()
-        if not self._is_anybody:
+        self._has_keys = self._has_keys or self._accounts.has_keys()
+        if not self._has_keys:
             require_this_machine(request)
             return Caller(DEFAULT_USER)
         text = request.headers.get("Authorization", "").strip()

@@ -178,7 +178,7 @@ def _open(
         task = abandon(catalog, draft.submission)
         if task is None:
             raise
-        log.warning("a task was opened, but that answer was lost", fault=repr(error))
+        log.warning("a task was opened, but MongoDB's answer was lost", fault=repr(error))
         return task
 
 

@@ -69,7 +69,7 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
     content = read_content(request.image_content, services.picture_limits, services.fetch_policy)
     box = request.rectangle
     if not services.searches.acquire(blocking=False):
-        raise Busy("as many searches wait as may")
+        raise Busy("too many searches wait")
     try:
         answer = _ask(
             services,

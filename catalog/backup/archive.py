@@ -227,7 +227,7 @@ def _read_manifest(path: Path, text: bytes) -> Manifest:
     told = json.loads(text)
     if told["format"] > FORMAT:
         raise BackupFileError(
-            f"{path} is a backup of form {told['format']}, this release reads form {FORMAT}; "
+            f"{path} is a backup of format {told['format']}, this release reads format {FORMAT}; "
             "restore it with the release that wrote it"
         )
     return Manifest(**told)

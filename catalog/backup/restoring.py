@@ -149,12 +149,17 @@ class _Mark:
         for table, count in mark["written"].items():
             found = (blobs if table in BLOBS else rows)[table].count_documents({})
             if found < count:
-                log.warning("restore begins anew", table=table, written=count, found=found)
+                log.warning(
+                    "rows missing, restore starts again",
+                    table=table,
+                    written=count,
+                    found=found,
+                )
                 return False
         self._read, self._written, self._ended = mark["read"], mark["written"], mark["ended"]
         self.may_repeat = True
         self._set({"holder": self._holding.holder}, {})
-        log.warning("restore goes on", read=sum(self._read.values()))
+        log.warning("restore continues", read=sum(self._read.values()))
         return True
 
     def begin(self) -> None:

@@ -71,7 +71,9 @@ def read_through(archive: Archive, progress: Progress) -> ConsistentRows:
     documents = archive.manifest.documents
     unknown = sorted(documents.keys() - set(TABLES))
     if unknown:
-        raise BackupFileError(f"the backup has tables that nobody knows: {', '.join(unknown)}")
+        raise BackupFileError(
+            f"the backup has tables that this release does not know: {', '.join(unknown)}"
+        )
     total = sum(documents.values())
     done = 0
     for table in TABLES:
@@ -85,7 +87,7 @@ def read_through(archive: Archive, progress: Progress) -> ConsistentRows:
 
 def _require_free(path: Path) -> None:
     if path.exists():
-        raise BackupFileError(f"{path} is there already; a backup never takes its place")
+        raise BackupFileError(f"{path} is there already; a backup never replaces a file")
 
 
 def _describe(client: MongoClient[Row], name: str) -> Manifest:

@@ -21,6 +21,8 @@ def follow_up(operation: str) -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        log.warning("the sweep ends what was decided", operation=operation, fault=repr(error))
+        log.warning(
+            "operation interrupted, the sweep completes it", operation=operation, fault=repr(error)
+        )
     except Exception:
         log.exception("operation failed after it was decided", operation=operation)

@@ -86,7 +86,7 @@ class Accounts:
         self._accounts = accounts
         self._keys = keys
 
-    def is_anybody(self) -> bool:
+    def has_keys(self) -> bool:
         """Return whether there is any key."""
         return self._keys.find_one({}, ["_id"]) is not None
 

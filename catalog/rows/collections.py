@@ -176,7 +176,7 @@ class Collections:
             self._purges.begin(created.generation, created.key)
             self.remove(created.key, created.generation)
             self.forget_name(created.key)
-            raise RuntimeError(f"{created.key} was taken for cut off while it was made")
+            raise RuntimeError(f"the creation of {created.key} took too long and was undone")
 
     def _model_of_new_ones(self) -> str | None:
         row = self._models.find_one({"_id": "current"})

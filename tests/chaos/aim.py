@@ -18,7 +18,7 @@ WRITES = frozenset({"add_image", "create_product", "delete_image", "delete_produ
     "delete_collection"
 }
 STAGES = ("fetch", "vision", "index")
-#: Nobody waits longer for the moment.
+#: The longest wait for the moment, seconds.
 PATIENCE_SECONDS = 3.0
 LOOK_SECONDS = 0.003
 

@@ -43,7 +43,7 @@ def _fates(rows: Rows, ledger: Ledger) -> Iterable[Finding]:
     living = Counter(name_of(row) for row in rows.living.values())
     for name, count in living.items():
         if name not in ledger.images:
-            yield Finding("stranger", f"nobody sent image {name}")
+            yield Finding("stranger", f"image {name} is there, and no client sent it")
         if count > 1:
             yield Finding("twice", f"image {name} is there {count} times")
     for name, image in ledger.images.items():

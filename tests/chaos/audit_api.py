@@ -20,7 +20,7 @@ TOPK = 200
 
 
 def audit_tasks(plant: Plant, ledger: Ledger, rows: Rows, number: int) -> list[Finding]:
-    """Look at every task of the round, those that nobody was told of too."""
+    """Check every task of the round, also those whose id no client got."""
     client = ChaosClient(plant.stack.base_url)
     findings: list[Finding] = []
     promised = {

@@ -145,7 +145,7 @@ class Ledger:
         return [fate for fate in fates if fate is not None]
 
     def was_deleted(self, image: Sent) -> bool:
-        """Return whether anybody ever asked to delete the product or collection of an image."""
+        """Return whether a client ever asked to delete the product or collection of an image."""
         with self.guard:
             return any(one.covers(image) for one in self.deletions.get(image.collection, ()))
 

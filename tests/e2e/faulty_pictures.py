@@ -13,7 +13,7 @@ LIMIT_BYTES = 3_932_160
 #: Width and height of the picture that kills the worker of `standins.deadly_vision`.
 DEADLY_SIZE = (333, 222)
 
-#: Width and height of the picture that wants too much memory of `standins.greedy_vision`.
+#: Width and height of the picture that needs too much memory of `standins.greedy_vision`.
 GREEDY_SIZE = (222, 333)
 
 

@@ -91,7 +91,7 @@ def _measure_redis(plant: Plant, found: dict[str, float]) -> None:
 def _measure_rows(folder: Path, found: dict[str, float]) -> None:
     """Count past the server, which would take long: it keeps each table as one of SQLite.
 
-    So its own tables are counted too, which nobody sees through it.
+    So its own tables are counted too, which no client sees through it.
     """
     for path in folder.glob("*.db"):
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:

@@ -40,8 +40,8 @@ def decode_picture(data: bytes, limits: PictureLimits | None = None) -> Image.Im
         with memory_ceiling(settings().decode_memory_bytes):
             return decode(data, limits or picture_limits())
     except MemoryError as error:
-        log.warning("a picture wants more memory than it may have", bytes=len(data))
-        raise InvalidImageContent("wants too much memory") from error
+        log.warning("a picture needs more memory than it may use", bytes=len(data))
+        raise InvalidImageContent("needs too much memory") from error
 
 
 @contextmanager

@@ -26,4 +26,4 @@ def give_way(niceness: int) -> None:
             _SESSION_NICENESS.write_text(str(niceness), encoding="ascii")
         except OSError as error:
             # Linux takes one such write in 0.1 s from a user who is not root. Go on without it.
-            log.warning("session keeps its priority", reason=str(error))
+            log.warning("priority of the worker's session not lowered", reason=str(error))

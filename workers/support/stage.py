@@ -49,7 +49,7 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
     """
     chunk = _claim(chunk_id, stage, attempt)
     if chunk is None:
-        log.info("message of the past dropped", chunk=chunk_id, stage=stage.value, attempt=attempt)
+        log.info("outdated message dropped", chunk=chunk_id, stage=stage.value, attempt=attempt)
         return
     with (
         structlog.contextvars.bound_contextvars(
@@ -140,7 +140,7 @@ def _leased(chunk: Chunk) -> Iterator[None]:
 
     def renew() -> bool:
         if time.monotonic() >= hanging_at:
-            log.error("stage takes too long, its lease is left to run out")
+            log.error("stage takes too long, its lease is not renewed any more")
             return False
         note_consumption(chunk.stage.value)
         time_of(catalog().client)

@@ -23,13 +23,13 @@ def look_at_clock() -> Look:
     look = catalog().clock.look(timedelta(seconds=max(renewable, 2 * chosen.sweep_seconds)))
     if look.unseen:
         log.warning(
-            "no sweep for a while, or the clock jumped: leases were spared",
+            "no sweep for a while, or the clock jumped: leases were extended",
             seconds=look.unseen.total_seconds(),
             chunks=look.rows,
         )
     if look.set_back:
         log.warning(
-            "the clock was set back, and due times with it",
+            "the clock was set back, due times were limited",
             seconds=look.set_back.total_seconds(),
             rows=look.rows,
         )

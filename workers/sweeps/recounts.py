@@ -29,7 +29,7 @@ def _recount(share: Share) -> None:
             found = recount_one(catalog(), counted)
             if found is not None:
                 log.warning(
-                    "counters put right",
+                    "counters corrected",
                     collection=counted.key,
                     products=(counted.products, found.products),
                     images=(counted.images, found.images),

@@ -84,7 +84,7 @@ def _start(chunk: Chunk) -> None:
     if chunk.attempt == 1 and chunk.model_id is None:
         standing = catalog().tasks.standing(chunk.task_id)
         if standing is Standing.NOTHING:
-            log.warning("chunk of no task, dropped", chunk=chunk.id, task_id=chunk.task_id)
+            log.warning("chunk without a task removed", chunk=chunk.id, task_id=chunk.task_id)
             drop_orphan(catalog(), chunk)
         if standing is not Standing.TASK:
             return
@@ -98,7 +98,7 @@ def _restart(chunk: Chunk) -> None:
         _give_up(chunk)
         return
     if not alone and chunk.unclean >= SPLIT_AFTER:
-        log.warning("split into chunks of one", chunk=chunk.id, task_id=chunk.task_id)
+        log.warning("chunk split into chunks of one", chunk=chunk.id, task_id=chunk.task_id)
         split_off(catalog(), chunk, dict.fromkeys(chunk.items, now()), chunk.passes)
         resent = catalog().chunks.resend(chunk, Stage.INDEX, ())
     else:
@@ -107,7 +107,7 @@ def _restart(chunk: Chunk) -> None:
 
 
 def _give_up(chunk: Chunk) -> None:
-    log.error("given up", chunk=chunk.id, task_id=chunk.task_id, unclean=chunk.unclean)
+    log.error("chunk given up", chunk=chunk.id, task_id=chunk.task_id, unclean=chunk.unclean)
     if chunk.model_id is not None:
         give_up(catalog(), chunk, InsertImageError.message)
         return

@@ -59,7 +59,7 @@ def _forget_tasks(share: Share) -> None:
         TASKS_AT_ONCE,
     )
     if forgotten:
-        log.info("forgotten after their time", tasks=forgotten)
+        log.info("expired rows removed", tasks=forgotten)
 
 
 def _forget_images(share: Share) -> None:
@@ -79,7 +79,7 @@ def _forget_images(share: Share) -> None:
         IMAGES_AT_ONCE,
     )
     if forgotten:
-        log.info("forgotten after their time", images=forgotten)
+        log.info("expired rows removed", images=forgotten)
 
 
 def _forget_keys(share: Share) -> None:

@@ -96,5 +96,5 @@ def test_the_chunk_of_a_worker_that_died_just_before_a_jump_is_done_soon(
     own_stack.start("vision")
     work.assert_whole(task_id, image_ids)
     own_stack.await_ready()
-    told = "leases were spared" if step > 0 else "the clock was set back"
+    told = "leases were extended" if step > 0 else "the clock was set back"
     assert told in own_stack.log("maintenance")

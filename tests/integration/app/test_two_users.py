@@ -99,7 +99,7 @@ def users(serve: Serve, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> tu
     return User("alice", client), User("bob", client)
 
 
-#: A call of each operation on a collection, a task and a cursor of somebody.
+#: A call of each operation on a collection, a task and a cursor of a user.
 Attempt = Callable[[str, str], dict[str, Any]]
 _NAMES = {"product_id": PRODUCT, "image_id": IMAGE}
 ATTEMPTS: dict[str, Attempt] = {
@@ -147,9 +147,9 @@ def test_what_another_user_has_is_as_if_it_did_not_exist(
     alice, bob = users
     task_id = alice.fill(catalog)
     before = alice.sees(task_id)
-    nobody = "alice/没有/1581417512.274598"
+    missing = "alice/没有/1581417512.274598"
     on_hers = bob.post(path, ATTEMPTS[name](SHOP, task_id))
-    on_nothing = bob.post(path, ATTEMPTS[name]("没有", nobody))
+    on_nothing = bob.post(path, ATTEMPTS[name]("没有", missing))
     if name == "list_collections":
         on_nothing = (
             200,

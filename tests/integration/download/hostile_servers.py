@@ -291,7 +291,7 @@ TLS = {
     ),
     "no TLS at all": Hostile("https://public.test:PORT/", says(head(200)), meets="raw"),
     "closed in the handshake": Hostile("https://public.test:PORT/", says(b""), meets="raw"),
-    "a certificate that nobody trusts": Hostile(
+    "a certificate of an unknown issuer": Hostile(
         "https://public.test:PORT/", says(head(200)), meets="tls", trusted=False
     ),
     "a certificate of another name": Hostile(

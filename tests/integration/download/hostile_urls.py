@@ -1,6 +1,6 @@
 """Hostile URLs, and names with hostile answers; nothing here needs a server that speaks.
 
-127.0.0.2 is the address that nobody may reach; PORT is open for it, so that only its
+127.0.0.2 is the address that no download may reach; PORT is open for it, so that only its
 address can be what refuses it. TRAP would answer, were it not for what else is wrong.
 """
 
@@ -37,7 +37,7 @@ IPV4 = {
     "a fifth part": "127.0.0.2.0",
     "a zero byte behind it": "127.0.0.2%00.public.test",
     "zero": "0",
-    "zeros": "0.0.0.0",  # noqa: S104  # nobody binds to it
+    "zeros": "0.0.0.0",  # noqa: S104  # it is not bound
     "broadcast": "255.255.255.255",
     "multicast": "224.0.0.1",
     "metadata of clouds": "169.254.169.254",
@@ -138,7 +138,7 @@ ANSWERS = {
     "public and inside, IPv6": [PUBLIC, "::1"],
     "nineteen public and one inside": [PUBLIC] * 19 + [FORBIDDEN],
     "loopback": ["::1"],
-    "unspecified": ["0.0.0.0"],  # noqa: S104  # nobody binds to it
+    "unspecified": ["0.0.0.0"],  # noqa: S104  # it is not bound
     "mapped": ["::ffff:127.0.0.2"],
     "scoped": ["fe80::1%lo"],
     "loopback with a scope": ["::1%lo"],

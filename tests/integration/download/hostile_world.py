@@ -39,7 +39,7 @@ class Hostile:
     """A URL, and what stands behind it; words in capitals are filled in by the world."""
 
     url: str
-    #: What the public server does with a request; without it nobody may be asked at all.
+    #: What the public server does with a request; without it no server may be asked.
     talk: Talk | None = None
     #: The addresses of names, look-up by look-up; the last one stays.
     names: dict[str, list[list[str]]] = field(default_factory=dict)

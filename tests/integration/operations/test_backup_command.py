@@ -88,7 +88,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def is_untouched(client: MongoClient[Row], name: str) -> bool:
-    # The embedded server makes a database for whoever asks it of one.
+    # The embedded server makes a database when a client first names it.
     return not any(database.list_collection_names() for database in databases(client, name))
 
 

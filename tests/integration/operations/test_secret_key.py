@@ -150,13 +150,13 @@ def test_two_hosts_that_make_the_first_users_at_once_agree_on_one_key(
     ours = Custody(catalog.accounts, catalog.seal, Vault("x" * 32, tmp_path))
     theirs = Custody(catalog.accounts, catalog.seal, Vault("y" * 32, tmp_path))
 
-    def is_anybody(_: Accounts) -> bool:
+    def has_keys(_: Accounts) -> bool:
         # The other host writes its seal after this one found none.
         monkeypatch.undo()
         ours.claim()
         return False
 
-    monkeypatch.setattr(Accounts, "is_anybody", is_anybody)
+    monkeypatch.setattr(Accounts, "has_keys", has_keys)
     with pytest.raises(WrongSecretKeyError):
         theirs.claim()
     ours.claim()

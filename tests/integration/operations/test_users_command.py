@@ -165,13 +165,13 @@ def test_a_user_that_is_not_there_is_told_in_one_line(
     users: Call, accounts: Accounts, command: str
 ) -> None:
     assert refusal(users(command, "nobody")) == "Error: there is no user nobody"
-    assert not accounts.is_anybody()
+    assert not accounts.has_keys()
 
 
 @pytest.mark.parametrize("name", ["a/b", "小店", "x" * 65])
 def test_a_name_that_cannot_be_is_refused(users: Call, accounts: Accounts, name: str) -> None:
     assert users("add", name).returncode == 2
-    assert not accounts.is_anybody()
+    assert not accounts.has_keys()
 
 
 def test_a_database_that_is_being_restored_takes_no_user(

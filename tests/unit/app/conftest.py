@@ -34,7 +34,7 @@ from tests.unit.isolation import isolated_environment
 from vision.picture import picture_limits_of
 
 #: The accounts of a service that never made a key.
-NOBODY: Any = SimpleNamespace(is_anybody=lambda: False)
+WITHOUT_KEYS: Any = SimpleNamespace(has_keys=lambda: False)
 
 MakeServices = Callable[..., Services]
 
@@ -73,7 +73,7 @@ def make_services(redis_client: fakeredis.FakeRedis) -> MakeServices:
     ) -> Services:
         values = Settings(**chosen)
         # A test that is not about keys has none, whatever becomes of the catalogue.
-        gate = gate or Gate(NOBODY, Nonces(redis_client), Vault("", Path("nowhere")))
+        gate = gate or Gate(WITHOUT_KEYS, Nonces(redis_client), Vault("", Path("nowhere")))
         catalog = catalog or FailingCatalog(AssertionError("the catalogue was asked"))
         return Services(
             settings=values,

@@ -1,4 +1,4 @@
-"""The gate: each refusal has its code, in its order, and nobody slips by."""
+"""The gate: each refusal has its code, in its order, and no bad call passes."""
 
 from __future__ import annotations
 

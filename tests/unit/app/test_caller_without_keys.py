@@ -1,4 +1,4 @@
-"""As long as no key was made: programs of this machine are served, and nobody else."""
+"""As long as no key was made: programs of this machine are served, and no others."""
 
 from __future__ import annotations
 

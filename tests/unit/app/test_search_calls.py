@@ -269,7 +269,7 @@ def test_searches_wait_in_half_of_the_threads_and_the_rest_of_the_api_answers(
 
 @pytest.fixture
 def unconnected(environment: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Settings whose servers nobody asks anything."""
+    """Settings with servers that are never connected to."""
     clients: list[MongoClient[Any]] = []
 
     def connect(url: str, seconds: float) -> MongoClient[Any]:

@@ -63,7 +63,7 @@ def test_a_message_of_another_version_is_dropped_and_told(
 ) -> None:
     task.push_request(id="chunk-1.1.fetch", **{VERSION_HEADER: version})
     with capture_logs() as lines:
-        assert task("chunk-1", 1, "what nobody knows yet") is None
+        assert task("chunk-1", 1, "a new argument") is None
     task.pop_request()
     assert done == []
     (line,) = lines

@@ -1,4 +1,4 @@
-"""Beat goes by a clock that nobody can set, and keeps no file."""
+"""Beat goes by a clock that can't be set, and keeps no file."""
 
 from __future__ import annotations
 

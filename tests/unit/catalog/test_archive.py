@@ -103,9 +103,9 @@ def test_another_file_is_told_to_be_no_backup(tmp_path: Path, content: bytes) ->
         opened(tmp_path, content)
 
 
-def test_a_newer_form_is_refused(tmp_path: Path) -> None:
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     newer = Manifest(2, "", "", "", format=FORMAT + 1)
-    with pytest.raises(BackupFileError, match=f"form {FORMAT + 1}, this release reads form"):
+    with pytest.raises(BackupFileError, match=f"format {FORMAT + 1}, this release reads format"):
         open_archive(write(tmp_path / "file", manifest=newer))
 
 

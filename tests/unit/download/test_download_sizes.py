@@ -93,7 +93,7 @@ def test_a_bomb_is_unpacked_no_further_than_the_limit(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "x"])
-def test_an_encoding_that_nobody_asked_for_is_a_fault_for_good(serve: Serve, encoding: str) -> None:
+def test_an_unrequested_encoding_is_a_fault_for_good(serve: Serve, encoding: str) -> None:
     server = serve(answer(b"bytes", Content_Encoding=encoding))
     with pytest.raises(BrokenBase64OrUrl, match="encoding"):
         fetch(server.url(), for_server(server), soon())

@@ -263,7 +263,7 @@ def test_a_change_of_any_byte_of_the_authorization_is_refused(data: st.DataObjec
     except AuthorizationError:
         return
     if authorization.access_key != "TESTAK":
-        return  # a key of somebody else's, or of nobody
+        return  # a key of another user, or an unknown one
     assert refuses(known(), authorization)
 
 

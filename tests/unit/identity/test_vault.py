@@ -1,4 +1,4 @@
-"""Encrypted secrets: nobody reads them without the key, and the key is where it should be."""
+"""Encrypted secrets: none is read without the key, and the key file is its owner's alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture that wants more memory than it may have fails alone."""
+"""A picture that needs more memory than it may use fails alone."""
 
 from __future__ import annotations
 

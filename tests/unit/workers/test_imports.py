@@ -1,4 +1,4 @@
-"""Who loads what: the API stays thin, and nobody loads torch before a pool forks."""
+"""Who loads what: the API stays thin, and no process loads torch before a pool forks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STAGES = ["fetch", "vision", "search", "index", "maintenance"]
 
 
 def in_a_new_process(program: str, data_dir: Path) -> Any:
-    # A folder without a settings file of somebody's own.
+    # A folder without a settings file.
     data_dir.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", program],

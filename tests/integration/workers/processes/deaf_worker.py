@@ -17,7 +17,7 @@ def take_long(seconds: float) -> None:
 
 @control_command()
 def deafen(panel: Any) -> dict[str, str]:
-    """Leave the consumer as celery issue 8030 does: its connection stays, nobody reads from it.
+    """Leave the consumer as celery issue 8030 does: its connection stays open and is not read.
 
     What kombu does at each turn of the event loop is gone, and so is the socket.
     """
