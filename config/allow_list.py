@@ -46,9 +46,7 @@ class AllowList:
     def parse(cls, text: str) -> AllowList:
         """Parse a comma-separated setting such as "10.0.0.0/8, files.internal:8080, [::1]:9000".
 
-        Raises:
-            ValueError: an entry is not a host or a network, with or without a port.
-
+        Raises ValueError for an entry that is not a host or a network, with or without a port.
         """
         names: set[tuple[str, int | None]] = set()
         networks: list[tuple[Network, int | None]] = []

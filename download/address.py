@@ -65,9 +65,7 @@ def is_global_address(ip: str | Address) -> bool:
     of those are; a zone id is ignored. Source: IANA's special-purpose registries, through
     `ipaddress`.
 
-    Raises:
-        ValueError: `ip` is not an address.
-
+    Raises ValueError if `ip` is not an address.
     """
     address = _without_zone(str(ip))
     embedded = _embedded(address)
@@ -104,9 +102,7 @@ def address_allowed(address: Address, target: Target, policy: FetchPolicy) -> bo
 def check_url(url: str, policy: FetchPolicy) -> None:
     """Check a URL by its scheme, port, host and literal address, without a DNS lookup.
 
-    Raises:
-        BrokenBase64OrUrl: the URL is malformed or forbidden.
-
+    Raises BrokenBase64OrUrl if the URL is malformed or forbidden.
     """
     judge_url(url, policy)
 
@@ -117,9 +113,7 @@ def judge_url(url: str, policy: FetchPolicy) -> Target:
     The target's URL is rebuilt from the checked parts, so that no other parser can read a
     different host in it.
 
-    Raises:
-        BrokenBase64OrUrl: the URL is malformed or forbidden.
-
+    Raises BrokenBase64OrUrl if the URL is malformed or forbidden.
     """
     parts = _split(url)
     host, address = _judge_host(parts)

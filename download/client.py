@@ -76,11 +76,8 @@ def fetch(
 
     A body that ends before its Content-Length counts as a transient fault.
 
-    Raises:
-        TransientFetchError: another try may succeed.
-        BrokenBase64OrUrl: the URL is forbidden, or will fail again.
-        ImageSizeExceedLimit: the body is not under the limit.
-
+    Raises TransientFetchError if another try may succeed, BrokenBase64OrUrl if the URL is forbidden
+    or will fail again, and ImageSizeExceedLimit if the body is not under the limit.
     """
     target = judge_url(url, policy)
     with Watchdog(min(deadline, time.monotonic() + policy.total_seconds)) as watchdog:
@@ -97,9 +94,7 @@ def fetch(
 def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Target:
     """Check a redirect from `target` to the value of a Location header; return the new target.
 
-    Raises:
-        BrokenBase64OrUrl: the URL is forbidden, or leads from https to http.
-
+    Raises BrokenBase64OrUrl if the URL is forbidden, or leads from https to http.
     """
     try:
         joined = urljoin(target.url, location)
@@ -116,10 +111,8 @@ def _checked_addresses(
 ) -> list[str]:
     """Return the addresses to connect to.
 
-    Raises:
-        BrokenBase64OrUrl: the name has no address, or one that is forbidden.
-        TransientFetchError: the lookup failed.
-
+    Raises BrokenBase64OrUrl if the name has no address or a forbidden one, TransientFetchError if
+    the lookup failed.
     """
     if target.address is not None:
         return [str(target.address)]
@@ -206,9 +199,7 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
 def _announced(response: requests.Response, target: Target) -> str:
     """Return the digits of the Content-Length header, "" if there is none (RFC 9112, 6.3).
 
-    Raises:
-        BrokenBase64OrUrl: it is not a number, or there are several that differ.
-
+    Raises BrokenBase64OrUrl if it is not a number, or there are several that differ.
     """
     header = response.headers.get("Content-Length")
     if header is None:
@@ -277,9 +268,7 @@ class _Batch(Generic[Label]):
 
         The held slot is released first, so that two downloads that swap hosts do not deadlock.
 
-        Raises:
-            TransientFetchError: no slot was free by the deadline; none is held any more.
-
+        Raises TransientFetchError if no slot was free by the deadline; none is held any more then.
         """
         with self._changed:
             self._running[old] -= 1

@@ -104,9 +104,7 @@ def dial(
 
     Each is tried for at most `connect_seconds`.
 
-    Raises:
-        ConnectionError: none answered, or the deadline passed; its cause is the last fault.
-
+    Raises ConnectionError if none answered or the deadline passed; its cause is the last fault.
     """
     fault: OSError | None = None
     for address in addresses:

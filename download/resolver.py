@@ -32,10 +32,8 @@ def system_resolver(host: str, port: int) -> list[str]:
 def resolve(host: str, port: int, resolver: Resolver, deadline: float) -> list[str]:
     """Look `host` up once, and return its addresses; `deadline` is in `time.monotonic()`.
 
-    Raises:
-        BrokenBase64OrUrl: the name does not exist or has no address.
-        TransientFetchError: the lookup failed or was not done by the deadline.
-
+    Raises BrokenBase64OrUrl if the name does not exist or has no address, TransientFetchError if
+    the lookup failed or was not done by the deadline.
     """
     answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
 
