@@ -22,7 +22,7 @@ REPLY_SECONDS = 30
 class Query:
     """What is searched for: a picture or its URL, and where to look."""
 
-    picture: bytes  #: empty if there is a URL
+    picture: bytes  #: the file, not decoded; empty if there is a URL
     url: str | None
     generation: str
     category: str | None

@@ -2,8 +2,8 @@
 
 The fetch stage puts them and waits while there is no room; the vision stage reads and removes them,
 and recovery removes those of a chunk that it gives up. Without that wait, fetching would fill Redis
-during a large import, and a full Redis takes no messages either. "Picture" means here what was
-fetched from a URL, not decoded; the kept JPEGs are in MongoDB.
+during a large import, and a full Redis takes no messages either. They are files as their URLs gave
+them, not decoded; each is stored under the label of its image.
 
 All of it expires: if the vision stage finds its bytes gone, the chunk goes back to fetch.
 """
@@ -21,7 +21,7 @@ from config.settings import Settings
 #: Entries that one script removes at most, so that it blocks Redis for milliseconds only.
 PURGED_AT_ONCE = 1_000
 
-#: Removes the entries of pictures that have expired, by Redis's own clock, which ends the pictures.
+#: Removes the entries of files that have expired, by Redis's own clock, which ends the files.
 #: It removes before it counts: a Redis that is full refuses HINCRBY to a script that has not
 #: written yet.
 _PURGE = """
@@ -39,7 +39,7 @@ end
 for _, label in ipairs(labels) do forget(label) end
 """
 
-#: Returns the bytes of all pictures, and whether more have expired than one script removes.
+#: Returns the bytes of all files, and whether more have expired than one script removes.
 _TOTAL = (
     _PURGE
     + """
@@ -47,7 +47,7 @@ return {tonumber(redis.call('HGET', KEYS[2], 'total') or 0), #labels == tonumber
 """
 )
 
-#: Counts pictures: ARGV[2] is how many milliseconds they stay, then come labels, each with its
+#: Counts files: ARGV[2] is how many milliseconds they stay, then come labels, each with its
 #: size.
 _COUNT = (
     _PURGE
@@ -70,10 +70,10 @@ _DISCOUNT = _PURGE + "for n = 2, #ARGV do forget(ARGV[n]) end"
 
 
 class StagedBytes:
-    """Fetched pictures on their way from the fetch stage to the vision stage.
+    """Fetched files on their way from the fetch stage to the vision stage.
 
-    Two keys beside the pictures count them: a sorted set of labels by the moment at which each
-    picture expires, and a hash of their sizes with their total. Pictures are counted in the
+    Two keys beside the files count them: a sorted set of labels by the moment at which each
+    file expires, and a hash of their sizes with their total. Files are counted in the
     transaction that stores them. They are removed without one, since a Redis that is full refuses
     all transactions; if a process dies in between, its entry is counted until it expires.
 
@@ -81,10 +81,10 @@ class StagedBytes:
     """
 
     def __init__(self, client: redis.Redis, budget: int, seconds: int, catalogue: str) -> None:
-        """Let fetching wait at `budget` bytes of pictures; 0: never.
+        """Let fetching wait at `budget` bytes of files; 0: never.
 
-        Chunks that look at the same time may pass the budget together, each by its own pictures. A
-        picture stays for `seconds`. `catalogue` is part of the keys, since another catalogue may
+        Chunks that look at the same time may pass the budget together, each by its own files. A
+        file stays for `seconds`. `catalogue` is part of the keys, since another catalogue may
         have the same labels.
         """
         self._client = client
@@ -94,7 +94,7 @@ class StagedBytes:
         self._counts = (f"staged:{catalogue}:expiries", f"staged:{catalogue}:sizes")
 
     def total(self) -> int:
-        """Return the bytes of all pictures that wait."""
+        """Return the bytes of all files that wait."""
         is_more_expired = True
         while is_more_expired:
             total, is_more_expired = self._eval(self._client, _TOTAL)
@@ -104,20 +104,20 @@ class StagedBytes:
         """Return whether fewer bytes than the budget wait."""
         return not self._budget or self.total() < self._budget
 
-    def put(self, pictures: Mapping[int, bytes]) -> None:
-        """Store pictures by label, in place of earlier ones, until they expire; count them."""
-        if not pictures:
+    def put(self, files: Mapping[int, bytes]) -> None:
+        """Store files by label, in place of earlier ones, until they expire; count them."""
+        if not files:
             return
         with self._client.pipeline() as pipeline:
             sizes: list[int] = []
-            for label, data in pictures.items():
+            for label, data in files.items():
                 pipeline.set(self._key(label), data, px=self._milliseconds)
                 sizes += (label, len(data))
             self._eval(pipeline, _COUNT, self._milliseconds, *sizes)
             pipeline.execute()
 
     def present(self, labels: Sequence[int]) -> set[int]:
-        """Return those of `labels` whose picture is stored."""
+        """Return those of `labels` whose file is stored."""
         with self._client.pipeline(transaction=False) as pipeline:
             for label in labels:
                 pipeline.exists(self._key(label))
@@ -125,14 +125,14 @@ class StagedBytes:
         return {label for label, exists in zip(labels, found, strict=True) if exists}
 
     def get(self, labels: Sequence[int]) -> dict[int, bytes]:
-        """Return the stored pictures by label; missing ones are left out."""
+        """Return the stored files by label; missing ones are left out."""
         if not labels:
             return {}
         found = cast("list[bytes | None]", self._client.mget([self._key(n) for n in labels]))
         return {n: data for n, data in zip(labels, found, strict=True) if data is not None}
 
     def remove(self, labels: Sequence[int]) -> None:
-        """Remove pictures that are no longer needed, and count them no more."""
+        """Remove files that are no longer needed, and count them no more."""
         if not labels:
             return
         with self._client.pipeline(transaction=False) as pipeline:
@@ -149,7 +149,7 @@ class StagedBytes:
 
 
 def staged_bytes_of(chosen: Settings, client: redis.Redis, catalog: Catalog) -> StagedBytes:
-    """Return the store of fetched pictures of this catalogue, as the settings limit it.
+    """Return the store of fetched files of this catalogue, as the settings limit it.
 
     Raises PyMongoError if this process has not read the catalogue's identity yet, and can't now.
     """

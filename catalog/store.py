@@ -59,8 +59,8 @@ class Catalog:
     clock: RowClock
     turns: Turns
     ownership: OwnerLease
-    payloads: Blobs
-    pictures: Blobs
+    payloads: Blobs  #: of images sent as Base64, until they have ended
+    pictures: Blobs  #: the kept ones
     vectors: Vectors
 
     def ping(self) -> None:

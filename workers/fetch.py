@@ -74,8 +74,8 @@ def _work(chunk: Chunk) -> None:
     rest = [item for item in chunk.items if item not in pauses]
     ended = move_on(chunk, Stage.VISION, rest)
     if ended is not None:
-        # The lease was lost. Vision removes bytes after it wrote a feature, so either vision sees
-        # these bytes or this worker sees the feature.
+        # The lease was lost. Vision removes bytes after it wrote a vector, so either vision sees
+        # these bytes or this worker sees the vector.
         models = () if chunk.model_id is None else (chunk.model_id,)
         embedded = catalog().vectors.present(chunk.labels, models)
         staged_bytes().remove([*ended, *embedded])
@@ -116,7 +116,7 @@ def _urls(chunk: Chunk) -> dict[int, str]:
         return {n: row.url for n, row in anew.items() if row.url is not None and n not in kept}
     images = catalog().images.find(chunk.labels)
     collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
-    # The next model may have come after the first feature was made.
+    # The next model may have come after the first vector was made.
     done = catalog().vectors.present(list(images), collection.models if collection else ())
     return {
         label: image.url

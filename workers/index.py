@@ -133,7 +133,7 @@ def _work(chunk: Chunk) -> None:
     faults = vanished(catalog(), chunk.collection, chunk.generation, chunk.items, products=products)
     ready = [row for label, row in images.items() if row.is_open and label not in faults]
     with _succeeding.reading():
-        missing = _without_features(chunk, ready)
+        missing = _without_vectors(chunk, ready)
         if None in missing.values():
             log.info("another model is needed by now, chunk goes back to vision")
             move_on(chunk, Stage.VISION, chunk.items)
@@ -180,10 +180,10 @@ def _require_outcomes(images: Iterable[ImageRow]) -> None:
         )
 
 
-def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[ContractError] | None]:
-    """Add the features of images to the index; return the images that lack one, by label.
+def _without_vectors(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[ContractError] | None]:
+    """Add the vectors of images to the index; return the images that lack one, by label.
 
-    The value is the fault that ends the image, or None if its feature is still to be made.
+    The value is the fault that ends the image, or None if its vector is still to be made.
     """
     added = shards().add(ready)
     collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
@@ -191,7 +191,7 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
     lacking: dict[int, type[ContractError] | None] = {}
     for label, models in added.items():
         if not models or shards().bad([label], wanted[0] if wanted else ""):
-            log.error("an image reached the index without a feature", label=label)
+            log.error("an image reached the index without a vector", label=label)
             lacking[label] = InsertImageError
         elif not models.issuperset(wanted):
             lacking[label] = None
@@ -210,7 +210,7 @@ def _without_features(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Con
 
 
 def _take_embedded(chunk: Chunk) -> None:
-    """Add the next model's features of a chunk's images, to be searched from the switch on."""
+    """Add the next model's vectors of a chunk's images, to be searched from the switch on."""
     images = catalog().images.find(chunk.labels)
     shards().add([row for row in images.values() if row.is_findable])
     catalog().images.shown(chunk.labels)
@@ -225,7 +225,7 @@ def _take_embedded(chunk: Chunk) -> None:
 
 @app.task(name=SWITCH)
 def switch(collection: str, generation: str) -> None:
-    """Switch searches of a collection to the next model, if all its images have that feature."""
+    """Switch searches of a collection to the next model, if all its images have that vector."""
     change = catalog().changes.find(collection, generation)
     if change is None or change.state is not ChangeState.RUNNING or change.place != END:
         return
@@ -243,7 +243,7 @@ def switch(collection: str, generation: str) -> None:
 def _switch(change: Change) -> None:
     epoch = _claim(change)
     # Stages that read the collection's row before the change began have written their images after
-    # this wait; stages that read it from here on add the next model's feature before they write.
+    # this wait; stages that read it from here on add the next model's vector before they write.
     with _succeeding.writing():
         pass
     lost = 0
@@ -256,7 +256,7 @@ def _switch(change: Change) -> None:
         shards().lose_bad(change.generation, missing, change.target)
         losses = catalog().losses.among(missing, change.target)
         if len(losses) < len(missing):
-            log.info("images lack the feature of the next model", images=len(missing))
+            log.info("images lack the vector of the next model", images=len(missing))
             catalog().changes.start_over(change)
             return
         lost += len(losses)
@@ -288,7 +288,7 @@ def _claim(change: Change) -> int:
 
 @app.task(name=RETIRE)
 def retire(collection: str, generation: str) -> None:
-    """Forget the features of the model that a change left, once the rows have none of them."""
+    """Forget the vectors of the model that a change left, once the rows have none of them."""
     change = catalog().changes.find(collection, generation)
     if (
         change is not None

@@ -1,4 +1,4 @@
-"""The vision stage: bytes in, features in MongoDB out."""
+"""The vision stage: files in, vectors and kept pictures in MongoDB out."""
 
 from __future__ import annotations
 
@@ -73,26 +73,26 @@ def _take_in(chunk: Chunk) -> None:
     wanted = _wanted(chunk)
     lacking = _lacking(wanted, list(images))
     todo = {label: image for label, image in images.items() if label in lacking}
-    pictures = _bytes(todo)
-    if any(todo[label].url is not None for label in todo.keys() - pictures.keys()):
+    files = _bytes(todo)
+    if any(todo[label].url is not None for label in todo.keys() - files.keys()):
         log.info("fetched bytes are gone, chunk goes back to fetch")
         move_on(chunk, Stage.FETCH, chunk.items)
         return
     # A Base64 payload is removed only after its image has ended, which may have happened since the
     # rows were read. If the image is still open, its payload was never written: the submission was
     # interrupted.
-    missing = catalog().images.find(list(todo.keys() - pictures.keys()))
+    missing = catalog().images.find(list(todo.keys() - files.keys()))
     faults: dict[int, type[ContractError]] = dict.fromkeys(
         (label for label, image in missing.items() if image.is_open), InvalidImageContent
     )
     repeated, twins, ended = _repeated(
-        {label: (todo[label], data) for label, data in pictures.items()}
+        {label: (todo[label], data) for label, data in files.items()}
     )
     faults |= dict.fromkeys(repeated, DuplicateImage)
     features: dict[str, dict[int, NDArray[np.float32]]] = {}
     lost: dict[str, dict[int, str]] = {}
     kept: dict[int, bytes] = {}
-    for label, data in pictures.items():
+    for label, data in files.items():
         if label in faults or label in twins or label in ended:
             continue
         try:
@@ -125,7 +125,7 @@ def _take_in(chunk: Chunk) -> None:
 
 
 def _wanted(chunk: Chunk) -> tuple[str, ...]:
-    """Return the models of which an image needs a feature, the one that is searched first.
+    """Return the models of which an image needs a vector, the one that is searched first.
 
     Empty if the collection is gone: the index stage ends the images then.
     """
@@ -136,9 +136,9 @@ def _wanted(chunk: Chunk) -> tuple[str, ...]:
 
 
 def _lacking(wanted: Sequence[str], labels: Sequence[int]) -> dict[int, set[str]]:
-    """Return by label the models whose feature is missing; labels that lack none are left out.
+    """Return by label the models whose vector is missing; labels that lack none are left out.
 
-    An image that was noted as lost for a coming model does not lack its feature.
+    An image that was noted as lost for a coming model does not lack its vector.
     """
     present = catalog().vectors.models(labels)
     for following in wanted[1:]:
@@ -189,16 +189,16 @@ def _bytes(images: Mapping[int, ImageRow]) -> dict[int, bytes]:
 
 
 def _repeated(
-    pictures: Mapping[int, tuple[ImageRow, bytes]],
+    files: Mapping[int, tuple[ImageRow, bytes]],
 ) -> tuple[set[int], dict[int, int], set[int]]:
-    """Claim the bytes of each picture for its product.
+    """Claim the bytes of each file for its product.
 
-    Return the labels whose bytes another image has; the labels that repeat one of `pictures`, each
+    Return the labels whose bytes another image has; the labels that repeat one of `files`, each
     with the label of the first; and the labels of images that ended meanwhile.
     """
     keys = {
         label: content_key(image.product_serial, hashlib.sha256(data).hexdigest())
-        for label, (image, data) in pictures.items()
+        for label, (image, data) in files.items()
     }
     ended: set[int] = set()
     while True:
@@ -208,7 +208,7 @@ def _repeated(
         held = take_contents(catalog(), firsts)
         claimed = [label for key, label in firsts.items() if key not in held]
         # The end of an image is written before its claims are released, so a claim that came too
-        # late for that is seen here. Another picture with the same bytes may get it then.
+        # late for that is seen here. Another image with the same bytes may get it then.
         gone = clear_ended(catalog(), claimed)
         if not gone:
             break

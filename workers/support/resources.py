@@ -33,7 +33,7 @@ def catalog() -> Catalog:
 
 @cache
 def staged_bytes() -> StagedBytes:
-    """Return the fetched pictures that wait for the vision stage."""
+    """Return the fetched files that wait for the vision stage."""
     return staged_bytes_of(settings(), redis_client(), catalog())
 
 
