@@ -1,4 +1,8 @@
-"""The parts that the API's handlers share, made once per process."""
+"""The parts that the API's handlers share, made once per process.
+
+`app.server` makes them in each process of gunicorn, after the fork: neither a MongoClient nor a
+connection to Redis survives one. Several threads use them at once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Weights of a network: finding, reading, loading and hashing them."""
+"""Weights of a network: finding, reading, loading and hashing them.
+
+Detectors and embedders load their networks by this module. The hash is a part of the model id that
+is stored with each vector: if it changes, the catalogue counts as made with another model, and the
+vision and search workers stop.
+"""
 
 from __future__ import annotations
 

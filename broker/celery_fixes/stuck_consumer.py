@@ -4,7 +4,8 @@ A consumer can drop out of the event loop when its connection is lost at a bad m
 8030 and 10205, kombu 2492 and 2629): it answers `inspect`, holds its connection, and never reads
 from it again. No supervisor sees that, so a thread of the worker's parent process checks.
 
-For celery 5.7 and kombu 5.7. May go when those issues are closed.
+Every kind of worker installs it (`workers.support.start`). For celery 5.7 and kombu 5.7; it may be
+removed when those issues are closed.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ def _stop(**_: Any) -> None:
 
 
 def _guard(consumer: Any) -> None:
+    """End this process if its consumer is stuck: by SIGTERM, then by SIGKILL."""
     chosen = settings()
     # A client of its own: this is the parent of a pool, whose children may be forked any time.
     client = connect_redis(

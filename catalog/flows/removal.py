@@ -1,7 +1,11 @@
 """Failing and deleting images, products and collections.
 
 An image that failed or was deleted gives back its name, the claim on its bytes, its slot in its
-product, and its payload.
+product, and its payload. Its vectors and its kept picture go later, once the index is without it
+(`workers.index`, `remove_traces`).
+
+The row is flagged first: every function may be cut off after that, and the sweep continues from the
+flag. So each is safe to repeat, also by two processes at once.
 """
 
 from __future__ import annotations
@@ -121,6 +125,7 @@ def _release_names(catalog: Catalog, images: Sequence[ImageRow]) -> None:
 
 
 def _count_off(catalog: Catalog, images: Sequence[ImageRow]) -> None:
+    """Free the slots of images in their products, and lower the counters by those freed here."""
     # If the collection is gone, its products are removed too, and nothing counts their slots.
     alive = {
         generation: collection

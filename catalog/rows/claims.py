@@ -2,6 +2,10 @@
 
 A claim is a row whose `_id` is the claimed key and whose label is the holder, so that the
 database itself decides between two images that claim a key at once.
+
+Only `catalog.flows.claiming` takes claims, since it also takes those that a dead image still holds.
+A claim never expires: code that removes the row of an image must release what its label holds
+(`catalog.flows.removal`), or the name stays taken.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ def name_key(generation: str, image_id: str) -> str:
 
 
 def content_key(product_serial: int, sha256: str) -> str:
-    """Return the key of the claim on the bytes of a picture in a product."""
+    """Return the key of the claim on the bytes of a file in a product."""
     return f"{product_serial}/{sha256}"
 
 

@@ -2,6 +2,9 @@
 
 The state is derived from two fields that are written once: an image with `deleted_at` is
 deleted whatever its outcome, and an outcome stays. So no late message brings an image back.
+
+`succeed`, with an epoch, is for the index stage alone. `fail`, `delete` and `remove` change rows
+only; other code calls `catalog.flows.removal`, which also releases names, bytes and slots.
 """
 
 from __future__ import annotations
@@ -112,7 +115,10 @@ class ImageRow:
 
 
 class Place(NamedTuple):
-    """The set that an image belongs to by its row, unless it is not findable."""
+    """The generation and the category of an image, which name its set in the index.
+
+    An image that is not findable belongs to no set.
+    """
 
     label: int
     generation: str

@@ -64,7 +64,7 @@ class RowClock:
         rows = 0
         jumped = self._has_jumped(at)
         if at - before > patience:
-            unseen, rows = at - before, self._spare(at)
+            unseen, rows = at - before, self._extend_leases(at)
             steady_since = at if jumped else steady_since
         elif before - at > self._times.lease:
             set_back, rows, steady_since = before - at, self._bound(at), at
@@ -86,14 +86,14 @@ class RowClock:
         passed = timedelta(seconds=steady - last[1])
         return abs(at - last[0] - passed) > self._times.lease
 
-    def _spare(self, at: datetime) -> int:
+    def _extend_leases(self, at: datetime) -> int:
         """Extend leases that ran out by a lease, and return how many; live workers renew theirs."""
         field = DUE_FIELDS[State.RUNNING]
-        spared = self._rows["chunks"].update_many(
+        extended = self._rows["chunks"].update_many(
             {field: {"$gt": 0, "$lte": stamp(at)}},
             {"$set": {field: stamp(at + self._times.lease)}},
         )
-        return spared.modified_count
+        return extended.modified_count
 
     def _bound(self, at: datetime) -> int:
         """Limit times to the furthest that would be written now; return how many were changed."""

@@ -2,7 +2,8 @@
 
 The limit lasts while a picture is decoded and counts from what the process holds then, so neither
 the size of the model nor a long life of the worker uses it up. It applies to the whole process, so
-one picture is decoded at a time.
+one picture is decoded at a time: vision and search workers do so in child processes of one thread.
+In a pool of threads, the end of one decoding would lift the limit of another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Check the clock before rows are judged by their times."""
+"""Check the clock before rows are judged by their times.
+
+The first step that needs the time does so, once in each slice of the steps (`workers.sweeps.step`).
+Without it, leases that no process could renew, as while MongoDB was away, would count as unclean
+ends and fail their images.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +21,11 @@ log = structlog.get_logger(__name__)
 def look_at_clock() -> Look:
     """Correct the times that a jump of the clock or a long silence made wrong.
 
-    Return the time to judge rows by.
+    Return the time to judge rows by. A warning is logged by the process that corrects something.
+    Raises PyMongoError.
     """
     chosen = settings()
+    # A lease that is renewed in time has at least this left.
     renewable = chosen.lease_seconds - chosen.lease_renewal_seconds
     look = catalog().clock.look(timedelta(seconds=max(renewable, 2 * chosen.sweep_seconds)))
     if look.unseen:
