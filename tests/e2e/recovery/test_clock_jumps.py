@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from tests.e2e.client import Api
-from tests.e2e.own_servers import OwnServers
 from tests.e2e.recovery.fake_clock import FakeClock
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
-from tests.e2e.stack import Stack, running
+from tests.e2e.stack import Stack
 from tools.demo.fileserver import serve
 
-DATABASE = "snapsku_clock"
 HOUR = 3600
 FINISH_SECONDS = 240.0
 IMAGES = 48
@@ -29,34 +25,8 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> FakeClock:
 
 
 @pytest.fixture(scope="module")
-def own_servers(clock: FakeClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    servers = OwnServers(tmp_path_factory.mktemp("clocked"), clock.environment)
-    servers.start()
-    yield servers
-    servers.stop()
-
-
-@pytest.fixture(scope="module")
-def own_stack(
-    clock: FakeClock,
-    own_servers: OwnServers,
-    tmp_path_factory: pytest.TempPathFactory,
-    short_times: dict[str, str],
-) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("stack")
-    stack = Stack(
-        folder / "data",
-        folder,
-        mongo_url=own_servers.mongo_url,
-        redis_url=own_servers.redis_url,
-        mongo_database=DATABASE,
-        log_format="json",
-        images_per_product="0",
-        **short_times,
-    )
-    stack.environment |= clock.environment
-    with running(stack):
-        yield stack
+def own_environment(clock: FakeClock) -> dict[str, str]:
+    return clock.environment
 
 
 @pytest.fixture
@@ -65,12 +35,6 @@ def work(own_stack: Stack, tmp_path: Path) -> Iterator[Work]:
     with serve(write_pictures(tmp_path, IMAGES)) as port:
         yield Work(api, tmp_path, port, FINISH_SECONDS)
     api.close()
-
-
-@pytest.fixture
-def rows(own_servers: OwnServers) -> Iterator[Rows]:
-    with MongoClient[dict[str, Any]](own_servers.mongo_url) as client:
-        yield Rows(client, DATABASE)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-from pymongo import MongoClient
 
 from tests.e2e.client import Api, ids
-from tests.e2e.own_servers import OwnServers
 from tests.e2e.recovery.fake_clock import clock_off
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
-from tests.e2e.stack import Stack, running
+from tests.e2e.stack import Stack
 from tools.demo.fileserver import serve
 
-DATABASE = "snapsku_apart"
 FINISH_SECONDS = 240.0
 IMAGES = 48
 
@@ -37,34 +33,8 @@ SECONDS_AHEAD = {
 
 
 @pytest.fixture(scope="module")
-def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    servers = OwnServers(tmp_path_factory.mktemp("servers"))
-    servers.start()
-    yield servers
-    servers.stop()
-
-
-@pytest.fixture(scope="module")
-def own_stack(
-    own_servers: OwnServers,
-    tmp_path_factory: pytest.TempPathFactory,
-    short_times: dict[str, str],
-) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("stack")
-    stack = Stack(
-        folder / "data",
-        folder,
-        mongo_url=own_servers.mongo_url,
-        redis_url=own_servers.redis_url,
-        mongo_database=DATABASE,
-        log_format="json",
-        images_per_product="0",
-        **short_times,
-    )
-    assert set(stack.kinds) == set(SECONDS_AHEAD)
-    stack.environments = {kind: clock_off(off) for kind, off in SECONDS_AHEAD.items()}
-    with running(stack):
-        yield stack
+def environments_of_kinds() -> dict[str, dict[str, str]]:
+    return {kind: clock_off(seconds) for kind, seconds in SECONDS_AHEAD.items()}
 
 
 @pytest.fixture
@@ -78,12 +48,6 @@ def api(own_stack: Stack) -> Iterator[Api]:
 def work(api: Api, tmp_path: Path) -> Iterator[Work]:
     with serve(write_pictures(tmp_path, IMAGES)) as port:
         yield Work(api, tmp_path, port, FINISH_SECONDS)
-
-
-@pytest.fixture
-def rows(own_servers: OwnServers) -> Iterator[Rows]:
-    with MongoClient[dict[str, Any]](own_servers.mongo_url) as client:
-        yield Rows(client, DATABASE)
 
 
 def unclean_ends(rows: Rows, task_id: str) -> int:
@@ -116,6 +80,7 @@ def test_the_chunk_of_a_worker_that_is_killed_is_done_after_its_lease(
 
 
 def test_each_process_tells_how_far_its_clock_is_off(own_stack: Stack) -> None:
+    assert set(own_stack.kinds) == set(SECONDS_AHEAD)
     own_stack.await_ready()
     answer = requests.get(f"{own_stack.base_url}/readyz", timeout=5).json()
     told: dict[str, list[float]] = {}

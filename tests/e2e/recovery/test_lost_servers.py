@@ -8,11 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
-from pymongo import MongoClient
 
 from broker.celery_app import VERSION_HEADER
 from broker.queues import PROBE
@@ -22,10 +20,9 @@ from tests.e2e.own_servers import OwnServers, kill_everything
 from tests.e2e.recovery.embedded_images import Embedded
 from tests.e2e.recovery.own_work import Work, write_pictures
 from tests.e2e.recovery.rows import Rows
-from tests.e2e.stack import Stack, replaced, running
+from tests.e2e.stack import Stack, replaced
 from tools.demo.fileserver import serve
 
-DATABASE = "snapsku_lost"
 #: For a run by hand with more of them.
 KILLED_IMAGES = int(os.environ.get("TEST_KILLED_IMAGES", "100"))
 #: Longer than a lease of 6 s, so that what is under way loses it meanwhile.
@@ -34,48 +31,12 @@ MONGO_OUTAGE_SECONDS = 8
 FINISH_SECONDS = 240 + KILLED_IMAGES / 4
 
 
-@pytest.fixture(scope="module")
-def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    servers = OwnServers(tmp_path_factory.mktemp("lost"))
-    servers.start()
-    yield servers
-    servers.stop()
-
-
-@pytest.fixture(scope="module")
-def own_stack(
-    own_servers: OwnServers,
-    tmp_path_factory: pytest.TempPathFactory,
-    short_times: dict[str, str],
-) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("stack")
-    stack = Stack(
-        folder / "data",
-        folder,
-        mongo_url=own_servers.mongo_url,
-        redis_url=own_servers.redis_url,
-        mongo_database=DATABASE,
-        log_format="json",
-        images_per_call="0",
-        images_per_product="0",
-        **short_times,
-    )
-    with running(stack):
-        yield stack
-
-
 @pytest.fixture
 def own_api(own_stack: Stack) -> Iterator[Api]:
     client = Api(own_stack.base_url)
     yield client
     client.close()
     own_stack.await_ready()
-
-
-@pytest.fixture
-def rows(own_servers: OwnServers) -> Iterator[Rows]:
-    with MongoClient[dict[str, Any]](own_servers.mongo_url) as client:
-        yield Rows(client, DATABASE)
 
 
 @pytest.fixture(scope="module")

@@ -43,14 +43,6 @@ def shuffled_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    servers = OwnServers(tmp_path_factory.mktemp("model_change"))
-    servers.start()
-    yield servers
-    servers.stop()
-
-
 @pytest.fixture
 def stack(
     own_servers: OwnServers, tmp_path: Path, shuffled_weights: Path, short_times: dict[str, str]
