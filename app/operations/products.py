@@ -19,8 +19,9 @@ from app.http.fields import (
     parse,
     write_cursor,
 )
-from app.operations import answers, examples
+from app.operations.answers import AnswerModel, AsSent, Count, Message, NextCursor, Success
 from app.operations.base import Call, Operation
+from app.operations.examples import COLLECTION, Example, success
 from app.services import Services
 from broker.messages import send_refresh
 from catalog.flows.follow_up import follow_up
@@ -76,6 +77,36 @@ class UpdateProductRequest(RequestModel):
     product_id: Identifier
     product_name: ProductName | None = None
     category: Category | None = None
+
+
+class FailedProduct(AnswerModel):
+    """A product that failed, and why."""
+
+    product_id: AsSent
+    message: Message
+
+
+class ProductsAnswer(Success):
+    """The products that were done, and those that failed."""
+
+    successful_list: list[str]
+    failed_list: list[FailedProduct]
+
+
+class ListedProduct(AnswerModel):
+    """A product, with how many images it has."""
+
+    product_id: str
+    product_name: str
+    category: str
+    image_count: Count
+
+
+class ListProductsAnswer(Success):
+    """A page of the products, oldest first."""
+
+    product_list: list[ListedProduct]
+    next_cursor: NextCursor
 
 
 def _check_count(items: list[Any], limit: int) -> None:
@@ -240,8 +271,20 @@ OPERATIONS = (
         handler=create_product,
         path_of_old_clients="product_image_create_product",
         request=CreateProductRequest,
-        answer=answers.ProductsAnswer,
-        example=examples.CREATE_PRODUCT,
+        answer=ProductsAnswer,
+        example=Example(
+            {
+                "collection_name": COLLECTION,
+                "product_list": [
+                    {"product_id": "boot-1", "product_name": "Hiking boot", "category": "鞋靴"},
+                    {"product_id": "boot-1", "product_name": "Rubber boot", "category": "鞋靴"},
+                ],
+            },
+            success(
+                successful_list=["boot-1"],
+                failed_list=[{"product_id": "boot-1", "message": "DUPLICATE_PRODUCT"}],
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidProductList,
@@ -265,8 +308,14 @@ OPERATIONS = (
         handler=delete_product,
         path_of_old_clients="product_image_del_product",
         request=DeleteProductRequest,
-        answer=answers.ProductsAnswer,
-        example=examples.DELETE_PRODUCT,
+        answer=ProductsAnswer,
+        example=Example(
+            {"collection_name": COLLECTION, "product_id_list": ["boot-1", "boot-9"]},
+            success(
+                successful_list=["boot-1"],
+                failed_list=[{"product_id": "boot-9", "message": "NOT_EXISTING_PRODUCT"}],
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidProductList,
@@ -280,8 +329,21 @@ OPERATIONS = (
         name="list_products",
         handler=list_products,
         request=ListProductsRequest,
-        answer=answers.ListProductsAnswer,
-        example=examples.LIST_PRODUCTS,
+        answer=ListProductsAnswer,
+        example=Example(
+            {"collection_name": COLLECTION, "limit": 50},
+            success(
+                product_list=[
+                    {
+                        "product_id": "boot-1",
+                        "product_name": "Hiking boot, brown",
+                        "category": "其他",
+                        "image_count": 1,
+                    }
+                ],
+                next_cursor=None,
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidParameterJson,
@@ -292,8 +354,16 @@ OPERATIONS = (
         name="update_product",
         handler=update_product,
         request=UpdateProductRequest,
-        answer=answers.Success,
-        example=examples.UPDATE_PRODUCT,
+        answer=Success,
+        example=Example(
+            {
+                "collection_name": COLLECTION,
+                "product_id": "boot-1",
+                "product_name": "Hiking boot, brown",
+                "category": "其他",
+            },
+            success(),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidProductId,
