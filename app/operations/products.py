@@ -6,14 +6,12 @@ from typing import Annotated, Any
 
 from app.http.fields import (
     PAGE_SIZE,
-    Category,
     CollectionName,
     Cursor,
     Identifier,
     Items,
     ItemsOf,
     PageSize,
-    ProductName,
     RequestModel,
     judge,
     parse,
@@ -22,6 +20,14 @@ from app.http.fields import (
 from app.operations.answers import AnswerModel, AsSent, Count, Message, NextCursor, Success
 from app.operations.base import Call, Operation
 from app.operations.examples import COLLECTION, Example, success
+from app.operations.product_fields import (
+    CHANGE,
+    EXAMPLE,
+    FIELD_FAULTS,
+    NewProductItem,
+    ShownProduct,
+    UpdateProductRequest,
+)
 from app.services import Services
 from broker.messages import send_refresh
 from catalog.flows.follow_up import follow_up
@@ -32,14 +38,6 @@ from catalog.rows.collections import CollectionRow
 from catalog.rows.products import NewProduct, ProductRow
 from contract import errors
 from contract.errors import ContractError
-
-
-class NewProductItem(RequestModel):
-    """An item of product_list."""
-
-    product_id: Identifier
-    product_name: ProductName
-    category: Category
 
 
 class CreateProductRequest(RequestModel):
@@ -70,15 +68,6 @@ class ListProductsRequest(RequestModel):
     limit: PageSize = PAGE_SIZE
 
 
-class UpdateProductRequest(RequestModel):
-    """A call of update_product."""
-
-    collection_name: CollectionName
-    product_id: Identifier
-    product_name: ProductName | None = None
-    category: Category | None = None
-
-
 class FailedProduct(AnswerModel):
     """A product that failed, and why."""
 
@@ -93,12 +82,9 @@ class ProductsAnswer(Success):
     failed_list: list[FailedProduct]
 
 
-class ListedProduct(AnswerModel):
+class ListedProduct(ShownProduct):
     """A product, with how many images it has."""
 
-    product_id: str
-    product_name: str
-    category: str
     image_count: Count
 
 
@@ -133,7 +119,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
         elif item.product_id in wanted:
             failed.append((item.product_id, errors.DuplicateProduct))
         else:
-            wanted[item.product_id] = NewProduct(item.product_id, item.product_name, item.category)
+            wanted[item.product_id] = NewProduct(**item.model_dump())
     refused = _insert(services, collection, list(wanted.values()))
     failed.extend(refused.items())
     return {
@@ -229,12 +215,7 @@ def list_products(services: Services, call: Call) -> dict[str, Any]:
         raise errors.InvalidParameterJson from error
     return {
         "product_list": [
-            {
-                "product_id": product.product_id,
-                "product_name": product.product_name,
-                "category": product.category,
-                "image_count": product.image_count,
-            }
+            {**product.product_fields(), "image_count": product.image_count}
             for product in page.rows
         ],
         "next_cursor": write_cursor(page.next),
@@ -251,7 +232,7 @@ def update_product(services: Services, call: Call) -> dict[str, Any]:
     )
     if product is None:
         raise errors.NotExistingProduct
-    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
+    values = request.model_dump(exclude={"collection_name", "product_id"}, exclude_none=True)
     if values:
         changed = catalog.products.change(product, values)
         if changed is None:
@@ -276,8 +257,8 @@ OPERATIONS = (
             {
                 "collection_name": COLLECTION,
                 "product_list": [
-                    {"product_id": "boot-1", "product_name": "Hiking boot", "category": "鞋靴"},
-                    {"product_id": "boot-1", "product_name": "Rubber boot", "category": "鞋靴"},
+                    EXAMPLE,
+                    {**EXAMPLE, "product_name": "Rubber boot"},
                 ],
             },
             success(
@@ -293,9 +274,7 @@ OPERATIONS = (
             errors.CollectionCountExceedsLimit,
         ),
         item_codes=(
-            errors.InvalidProductId,
-            errors.InvalidProductName,
-            errors.InvalidProductCategory,
+            *FIELD_FAULTS,
             errors.DuplicateProduct,
             errors.ExistingProduct,
             errors.ProductNumExceedLimit,
@@ -333,14 +312,7 @@ OPERATIONS = (
         example=Example(
             {"collection_name": COLLECTION, "limit": 50},
             success(
-                product_list=[
-                    {
-                        "product_id": "boot-1",
-                        "product_name": "Hiking boot, brown",
-                        "category": "其他",
-                        "image_count": 1,
-                    }
-                ],
+                product_list=[{**EXAMPLE, **CHANGE, "image_count": 1}],
                 next_cursor=None,
             ),
         ),
@@ -356,19 +328,12 @@ OPERATIONS = (
         request=UpdateProductRequest,
         answer=Success,
         example=Example(
-            {
-                "collection_name": COLLECTION,
-                "product_id": "boot-1",
-                "product_name": "Hiking boot, brown",
-                "category": "其他",
-            },
+            {"collection_name": COLLECTION, "product_id": EXAMPLE["product_id"], **CHANGE},
             success(),
         ),
         codes=(
             errors.InvalidCollectionName,
-            errors.InvalidProductId,
-            errors.InvalidProductName,
-            errors.InvalidProductCategory,
+            *FIELD_FAULTS,
             errors.NoRelativeCollection,
             errors.NotExistingProduct,
         ),

@@ -24,6 +24,7 @@ from app.http.image_content import read_content
 from app.operations.answers import AnswerModel, Count, Success
 from app.operations.base import CONTENT_FAULTS, Call, Operation
 from app.operations.examples import COLLECTION, PICTURE, Example, success
+from app.operations.product_fields import EXAMPLE, FoundProduct
 from app.services import Services
 from broker.availability import BrokerUnreachableError
 from broker.messages import send_search
@@ -68,11 +69,9 @@ class Box(AnswerModel):
     bottom: Count
 
 
-class FoundImage(AnswerModel):
+class FoundImage(FoundProduct):
     """An image that was found."""
 
-    product_id: str
-    product_name: str
     image_id: str
     image_info: str
     info: str = Field(description="The image_info once more, for old clients.")
@@ -151,7 +150,7 @@ OPERATIONS = (
             {
                 "collection_name": COLLECTION,
                 "image_content": PICTURE,
-                "category": "鞋靴",
+                "category": EXAMPLE["category"],
                 "topk": 5,
                 "rectangle": {"left": 40, "top": 60, "right": 160, "bottom": 150},
                 "min_similarity": 0.2,
@@ -161,8 +160,7 @@ OPERATIONS = (
                 rectangle=[{"left": 40, "top": 60, "right": 160, "bottom": 150}],
                 images=[
                     {
-                        "product_id": "boot-1",
-                        "product_name": "Hiking boot",
+                        **{name: EXAMPLE[name] for name in FoundProduct.model_fields},
                         "image_id": "front",
                         "image_info": "studio",
                         "info": "studio",
