@@ -16,8 +16,6 @@ from redis.exceptions import RedisError
 
 from app.services import Services
 from broker.availability import refusal_of_writes
-from broker.index_reports import IndexReport
-from broker.process_reports import ProcessReport
 from broker.queues import QUEUES
 from catalog.rows.chunks import Stage
 
@@ -83,10 +81,10 @@ def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, 
     stalled = [q for q, age in ages.items() if services.consumption.is_stalled(age)]
     faults = [] if refusal is None else [f"Redis takes no writes: {refusal}"]
     faults += [f"queue {queue} is not consumed" for queue in stalled]
-    warnings = [_warning_of_clock(one.report) for one in processes if one.report.clock_is_off]
+    warnings = [warning for one in processes for warning in one.report.warnings]
     if index is not None:
-        faults += _faults_of(index)
-        warnings += _warnings_of(index)
+        faults += index.faults
+        warnings += index.warnings
     elif Stage.INDEX not in stalled:
         faults.append("index: its process has not said how it is")
     if refused:
@@ -113,38 +111,4 @@ def _warnings_of_calls(services: Services) -> list[str]:
         warnings.append(f"signed calls refused, their nonces could not be checked: {refused}")
     if passed:
         warnings.append(f"calls that passed without a look at their quota: {passed}")
-    return warnings
-
-
-def _warning_of_clock(report: ProcessReport) -> str:
-    off = report.clock_offset_seconds
-    direction = "ahead of" if off > 0 else "behind"
-    return f"clock of {report.process}: {abs(off):.1f} s {direction} the database's"
-
-
-def _faults_of(index: IndexReport) -> list[str]:
-    faults = []
-    if not index.is_complete:
-        faults.append("index: not all sets are known yet")
-    if index.sets_not_ready:
-        faults.append(f"index: {index.sets_not_ready} of {index.sets} sets are not ready")
-    return faults
-
-
-def _warnings_of(index: IndexReport) -> list[str]:
-    warnings = []
-    if index.snapshots_lost:
-        warnings.append(
-            f"index: {index.snapshots_lost} snapshots were lost and are built anew from MongoDB"
-        )
-    if index.sets_not_saved:
-        warnings.append(
-            f"index: {index.sets_not_saved} of {index.sets} sets could not be saved "
-            f"({index.save_fault})"
-        )
-    if index.bad_vectors:
-        warnings.append(
-            f"index: {index.bad_vectors} images have a vector that can't be searched "
-            "(`snapsku doctor` names them)"
-        )
     return warnings

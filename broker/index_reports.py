@@ -35,6 +35,36 @@ class IndexReport:
     bad_vectors: int = 0  #: images that are not searched, since their vector is invalid
     bad_images: str = ""  #: some of them, each as collection/image id
 
+    @property
+    def faults(self) -> list[str]:
+        """Why the index is not ready, for /readyz."""
+        faults = []
+        if not self.is_complete:
+            faults.append("index: not all sets are known yet")
+        if self.sets_not_ready:
+            faults.append(f"index: {self.sets_not_ready} of {self.sets} sets are not ready")
+        return faults
+
+    @property
+    def warnings(self) -> list[str]:
+        """What /readyz warns of."""
+        warnings = []
+        if self.snapshots_lost:
+            warnings.append(
+                f"index: {self.snapshots_lost} snapshots were lost and are built anew from MongoDB"
+            )
+        if self.sets_not_saved:
+            warnings.append(
+                f"index: {self.sets_not_saved} of {self.sets} sets could not be saved "
+                f"({self.save_fault})"
+            )
+        if self.bad_vectors:
+            warnings.append(
+                f"index: {self.bad_vectors} images have a vector that can't be searched "
+                "(`snapsku doctor` names them)"
+            )
+        return warnings
+
 
 class IndexReports:
     """The reports of the owner, of standbys, and of a process that was refused."""

@@ -75,7 +75,7 @@ def _send_to_index(task: str, *arguments: object) -> None:
 
 def send_search(query_id: str) -> None:
     """Ask for the search that was stored under `query_id`. Raises BrokerUnreachableError."""
-    _send_query(SEARCH, (query_id,), query_id)
+    send_work(SEARCH, query_id, message_id=query_id)
 
 
 def send_neighbours(query_id: str, generation: str, category: str | None, k: int) -> None:
@@ -83,18 +83,22 @@ def send_neighbours(query_id: str, generation: str, category: str | None, k: int
 
     Raises BrokerUnreachableError.
     """
-    _send_query(NEIGHBOURS, (query_id, generation, category, k), query_id)
+    send_work(NEIGHBOURS, query_id, generation, category, k, message_id=query_id)
 
 
-def _send_query(queue: str, args: tuple[object, ...], query_id: str) -> None:
+def send_work(queue: str, *arguments: object, message_id: str | None = None) -> None:
+    """Ask for the work of a queue: for its task (`broker.queues.task_name`) with these arguments.
+
+    The message has an id of its own unless one is given. Raises BrokerUnreachableError.
+    """
     # No `expires`: Celery would write it by this machine's clock and compare it with the worker's.
-    # A message that comes too late finds its query gone.
+    # A query's message that comes too late finds its query gone.
     try:
         app.send_task(
             task_name(queue),
-            args=args,
+            args=arguments,
             queue=queue,
-            task_id=query_id,
+            task_id=message_id,
             ignore_result=True,
         )
     except NOT_SENT as error:

@@ -55,6 +55,15 @@ class ProcessReport:
         """Whether the clock of the machine is off by more than CLOCK_SECONDS."""
         return abs(self.clock_offset_seconds) > CLOCK_SECONDS
 
+    @property
+    def warnings(self) -> list[str]:
+        """What /readyz warns of."""
+        if not self.clock_is_off:
+            return []
+        off = self.clock_offset_seconds
+        direction = "ahead of" if off > 0 else "behind"
+        return [f"clock of {self.process}: {abs(off):.1f} s {direction} the database's"]
+
 
 @dataclass(frozen=True)
 class AgedReport:

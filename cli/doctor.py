@@ -7,13 +7,11 @@ which is removed.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from functools import partial
-from typing import cast
 
 import redis
 import requests
@@ -21,20 +19,18 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from broker.availability import refusal_of_writes
 from broker.index_reports import IndexReports
 from broker.process_reports import ProcessReports
 from broker.progress.heartbeats import Consumption
-from broker.progress.room_notice import RoomNotice
 from broker.queues import QUEUES
 from broker.redis_connection import connect_redis
-from broker.staged_bytes import staged_bytes_of
-from catalog.database.connection import Row, connect, databases, now
+from catalog.database.connection import Row, connect, databases
 from catalog.rows.changes import ChangeState
 from catalog.schema.indexes import missing_indexes
 from catalog.schema.version import SCHEMA, Schema
 from catalog.store import Catalog, catalog_of
 from cli.findings import Finding, Wrong, find
+from cli.redis_checks import processes, queue, redis_server, room, vectors
 from config.allow_list import AllowList
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
@@ -212,106 +208,6 @@ def model(catalog: Catalog) -> str:
         )
     besides = f"; in use besides: {', '.join(others)}" if others else ""
     return f"{current.model_id}, {current.dimensions} numbers{besides}"
-
-
-def redis_server(client: redis.Redis) -> str:
-    """Check that Redis takes writes, evicts no message and keeps them at a restart."""
-    try:
-        told = client.info()
-        refusal = refusal_of_writes(client)
-    except RedisError as fault:
-        text = clean_text(str(fault), 200)
-        raise Wrong(f"{text}; start it, or check SNAPSKU_REDIS_URL") from fault
-    version = told.get("valkey_version") or told["redis_version"]
-    if refusal is not None:
-        why = clean_text(refusal, 200)
-        raise Wrong(f"version {version}, takes no writes: {why}; nothing is lost, put that right")
-    if told.get("maxmemory_policy") != "noeviction":
-        raise Wrong(
-            f"version {version}, maxmemory-policy {told.get('maxmemory_policy')}: messages may be "
-            "evicted; set maxmemory-policy noeviction"
-        )
-    if not told.get("aof_enabled"):
-        raise Wrong(
-            f"version {version}, without appendonly: a restart loses messages and results until "
-            "the sweep sends them again; set appendonly yes"
-        )
-    return f"version {version}, noeviction, appendonly"
-
-
-def room(client: redis.Redis, settings: Settings) -> str:
-    """Check that fetching does not wait because vision is behind."""
-    seconds = RoomNotice(client).seconds()
-    if seconds is not None:
-        url = settings.mongo_url.get_secret_value()
-        with connect(url, settings.mongo_timeout_seconds) as mongo:
-            staged = staged_bytes_of(settings, client, catalog_of(settings, mongo))
-        if not staged.has_room():
-            raise Wrong(
-                f"{settings.staged_bytes / 2**20:.0f} MiB wait for vision, and fetching has waited "
-                f"for {seconds:.0f} s; look at the vision workers, run more of them, or raise "
-                "SNAPSKU_STAGED_BYTES"
-            )
-    return "fetching does not wait"
-
-
-def queue(client: redis.Redis, consumption: Consumption, settings: Settings, name: str) -> str:
-    """Check that a queue is consumed, and return how much waits in it."""
-    depth = client.llen(name)
-    waiting = f"{depth} waiting" + _oldest(client, settings, name)
-    age = consumption.ages([name])[name]
-    if not consumption.is_stalled(age):
-        return f"{waiting}, consumed {age:.0f} s ago"
-    when = "never or long ago" if age is None else f"{age:.0f} s ago"
-    raise Wrong(f"{waiting}, last consumed {when}; start or restart its worker, and beat")
-
-
-def vectors(reports: IndexReports) -> str:
-    """Check that the index left out no image because of its vector."""
-    report, _ = reports.latest()
-    if report is None:
-        return "no index process tells of any"
-    if report.bad_vectors:
-        raise Wrong(
-            f"{report.bad_vectors} can't be searched, of {report.bad_images}; "
-            "delete these images and add them again"
-        )
-    return "none that the index left out"
-
-
-def processes(reports: ProcessReports) -> Iterator[Finding]:
-    """Yield the clock offset and the free disk of every process that runs.
-
-    A clock that is off is not wrong: rows use the database's time, on every machine.
-    """
-    for one in reports.latest():
-        report = one.report
-        off = report.clock_offset_seconds
-        text = f"clock {off:+.1f} s off, {report.disk_free_bytes / 2**30:.1f} GiB free"
-        if report.clock_is_off:
-            text += "; see to NTP on its machine: a signed call is refused from 5 minutes on"
-        yield Finding(report.process, True, f"{text}, told {one.age_seconds:.0f} s ago")
-
-
-def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
-    """Return how long the oldest message has waited, as words for a line.
-
-    Empty if there is none, it is not that of a chunk, or MongoDB can't be reached.
-    """
-    message = cast("bytes | None", client.lindex(name, -1))
-    if message is None:
-        return ""
-    chunk_id = str(json.loads(message)["headers"].get("id", "")).rsplit(".", 2)[0]
-    url = settings.mongo_url.get_secret_value()
-    try:
-        with connect(url, settings.mongo_timeout_seconds) as mongo:
-            catalog = catalog_of(settings, mongo)
-            chunks = catalog.chunks.find([chunk_id])
-    except PyMongoError:
-        return ""  # reported in the line of MongoDB
-    if not chunks or chunks[0].sent_at is None:
-        return ""
-    return f", the oldest for {(now() - chunks[0].sent_at).total_seconds():.0f} s"
 
 
 def index_owner(catalog: Catalog) -> str:

@@ -73,6 +73,23 @@ def up(scale: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("name")
+def run(name: str) -> None:
+    """Become one process of the Procfile, such as vision, or vision2 beside it.
+
+    For systemd and others that restart what ends; `snapsku up` runs all of them. To be called in
+    the project's folder.
+    """
+    from cli.processes import become, program_of_procfile
+
+    try:
+        program = program_of_procfile(name)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    become(program)
+
+
+@main.command()
 @click.option("--model", is_flag=True, help="Load the weights as well, which takes seconds.")
 @click.option(
     "--skip",

@@ -10,13 +10,14 @@ import os
 import re
 import shlex
 import signal
+import string
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from configparser import RawConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from config import embedded
 from config.embedded import Server, endpoints, lock_file, owned, wanted_servers
@@ -57,14 +58,39 @@ def procfile() -> dict[str, str]:
 
 def programs_of_procfile(concurrency: Mapping[str, int]) -> list[Program]:
     """Return the programs of the Procfile: `concurrency` of a kind, or one."""
-    found = []
-    for kind, line in procfile().items():
-        for number in range(1, concurrency.get(kind, 1) + 1):
-            name = kind if number == 1 else f"{kind}{number}"
-            # Two workers of one name would be one to Celery's remote control and to Flower.
-            command = line.removeprefix("exec ").replace(f" {kind}@", f" {name}@")
-            found.append(Program(name, shlex.split(command)))
-    return found
+    return [
+        program_of_procfile(kind if number == 1 else f"{kind}{number}")
+        for kind in procfile()
+        for number in range(1, concurrency.get(kind, 1) + 1)
+    ]
+
+
+def program_of_procfile(name: str) -> Program:
+    """Return a program of the Procfile by its name: its kind, and a number if there are several.
+
+    Raises ValueError if the Procfile has no such kind.
+    """
+    kind = name.rstrip(string.digits)
+    line = procfile().get(kind)
+    if line is None:
+        raise ValueError(f"the Procfile has no {kind!r}")
+    # Two workers of one name would be one to Celery's remote control and to Flower.
+    command = line.removeprefix("exec ").replace(f" {kind}@", f" {name}@")
+    return Program(name, shlex.split(command))
+
+
+def become(program: Program) -> NoReturn:
+    """Replace this process by a program, which finds the commands of this Python in its PATH."""
+    os.execvpe(program.command[0], program.command, _environment())  # noqa: S606
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of programs, in which they find the commands of this Python."""
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def programs_of_servers(data_dir: Path, servers: Iterable[Server]) -> list[Program]:
@@ -175,13 +201,10 @@ def supervisor_command(file: Path) -> list[str]:
 
 
 def _supervise(data_dir: Path, file: Path) -> int:
-    environment = dict(os.environ)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["PYTHONUNBUFFERED"] = "1"
     supervisor = subprocess.Popen(  # noqa: S603
         launched(supervisor_command(file), lock_file(data_dir)),
         cwd=ROOT,
-        env=environment,
+        env=_environment(),
         # A session of its own, so that a signal of the terminal reaches this process alone, which
         # passes it on once. A pipe, because supervisord opens its output a second time for the
         # programs: they would overwrite each other in a file, and the socket of a journal can't be

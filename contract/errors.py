@@ -18,7 +18,8 @@ class ContractError(Exception):
     #: All subclasses, in the order of their definition.
     registered: ClassVar[list[type[ContractError]]] = []
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, code: int | None, message: str) -> None:
+        cls.code, cls.message = code, message
         ContractError.registered.append(cls)
 
     def __init__(self, detail: str = "") -> None:
@@ -26,368 +27,216 @@ class ContractError(Exception):
         super().__init__(detail or self.message)
 
 
-class TaskNotExist(ContractError):
+class TaskNotExist(ContractError, code=1004, message="TASK_NOT_EXIST"):
     """The task does not exist, or is another user's."""
 
-    code = 1004
-    message = "TASK_NOT_EXIST"
 
-
-class NoRelativeCollection(ContractError):
+class NoRelativeCollection(ContractError, code=1030, message="NO_RELATIVE_COLLECTION"):
     """There is no such collection."""
 
-    code = 1030
-    message = "NO_RELATIVE_COLLECTION"
 
-
-class NoRelativeImage(ContractError):
+class NoRelativeImage(ContractError, code=1031, message="NO_RELATIVE_IMAGE"):
     """There is no such image, or it was deleted."""
 
-    code = 1031
-    message = "NO_RELATIVE_IMAGE"
 
-
-class RepeatImageNameInDb(ContractError):
+class RepeatImageNameInDb(ContractError, code=1032, message="REPEAT_IMAGE_NAME_IN_DB"):
     """The collection has an image with this image_id, or a pending one."""
 
-    code = 1032
-    message = "REPEAT_IMAGE_NAME_IN_DB"
 
-
-class RepeatImageNameInParam(ContractError):
+class RepeatImageNameInParam(ContractError, code=1033, message="REPEAT_IMAGE_NAME_IN_PARAM"):
     """The list names this image_id a second time."""
 
-    code = 1033
-    message = "REPEAT_IMAGE_NAME_IN_PARAM"
 
-
-class InvalidParamTopK(ContractError):
+class InvalidParamTopK(ContractError, code=2001, message="INVALID_PARAM_TOP_K"):
     """Kept from the older sibling of the service; never answered."""
 
-    code = 2001
-    message = "INVALID_PARAM_TOP_K"
 
-
-class ImageTooSmall(ContractError):
+class ImageTooSmall(ContractError, code=2005, message="IMAGE_TOO_SMALL"):
     """The picture has too few pixels on a side."""
 
-    code = 2005
-    message = "IMAGE_TOO_SMALL"
 
-
-class BrokenBase64OrUrl(ContractError):
+class BrokenBase64OrUrl(ContractError, code=2006, message="BROKEN_BASE64_OR_URL"):
     """Neither a URL that can be fetched nor Base64 that decodes."""
 
-    code = 2006
-    message = "BROKEN_BASE64_OR_URL"
 
-
-class ImageTooLarge(ContractError):
+class ImageTooLarge(ContractError, code=2007, message="IMAGE_TOO_LARGE"):
     """The picture has too many pixels on a side."""
 
-    code = 2007
-    message = "IMAGE_TOO_LARGE"
 
-
-class InvalidDocs(ContractError):
+class InvalidDocs(ContractError, code=2008, message="INVALID_DOCS"):
     """Kept from the older sibling of the service; never answered."""
 
-    code = 2008
-    message = "INVALID_DOCS"
 
-
-class InvalidCollectionName(ContractError):
+class InvalidCollectionName(ContractError, code=2010, message="INVALID_COLLECTION_NAME"):
     """The collection_name is missing or not valid."""
 
-    code = 2010
-    message = "INVALID_COLLECTION_NAME"
 
-
-class InvalidImageInfoOld(ContractError):
+class InvalidImageInfoOld(ContractError, code=2011, message="INVALID_IMAGE_INFO"):
     """Kept from the seed's table; the operations answer 3015."""
 
-    code = 2011
-    message = "INVALID_IMAGE_INFO"
 
-
-class CollectionCountExceedsLimit(ContractError):
+class CollectionCountExceedsLimit(
+    ContractError, code=2013, message="COLLECTION_COUNT_EXCEEDS_LIMIT"
+):
     """The user has as many collections as allowed."""
 
-    code = 2013
-    message = "COLLECTION_COUNT_EXCEEDS_LIMIT"
 
-
-class InvalidProductList(ContractError):
+class InvalidProductList(ContractError, code=3000, message="INVALID_PRODUCT_LIST"):
     """The list of products is not a list."""
 
-    code = 3000
-    message = "INVALID_PRODUCT_LIST"
 
-
-class ProductEmpty(ContractError):
+class ProductEmpty(ContractError, code=3001, message="PRODUCT_EMPTY"):
     """The list of products is empty."""
 
-    code = 3001
-    message = "PRODUCT_EMPTY"
 
-
-class DuplicateProduct(ContractError):
+class DuplicateProduct(ContractError, code=3002, message="DUPLICATE_PRODUCT"):
     """The list names this product a second time."""
 
-    code = 3002
-    message = "DUPLICATE_PRODUCT"
 
-
-class InvalidProductId(ContractError):
+class InvalidProductId(ContractError, code=3003, message="INVALID_PRODUCT_ID"):
     """The product_id is missing or not valid."""
 
-    code = 3003
-    message = "INVALID_PRODUCT_ID"
 
-
-class InvalidProductName(ContractError):
+class InvalidProductName(ContractError, code=3004, message="INVALID_PRODUCT_NAME"):
     """The product_name is missing or not valid."""
 
-    code = 3004
-    message = "INVALID_PRODUCT_NAME"
 
-
-class InvalidProductCategory(ContractError):
+class InvalidProductCategory(ContractError, code=3005, message="INVALID_PRODUCT_CATEGORY"):
     """The category is missing or not one of the list."""
 
-    code = 3005
-    message = "INVALID_PRODUCT_CATEGORY"
 
-
-class ExistingProduct(ContractError):
+class ExistingProduct(ContractError, code=3006, message="EXISTING_PRODUCT"):
     """The collection has this product already."""
 
-    code = 3006
-    message = "EXISTING_PRODUCT"
 
-
-class NotExistingProduct(ContractError):
+class NotExistingProduct(ContractError, code=3007, message="NOT_EXISTING_PRODUCT"):
     """There is no such product."""
 
-    code = 3007
-    message = "NOT_EXISTING_PRODUCT"
 
-
-class InsertProductError(ContractError):
+class InsertProductError(ContractError, code=3008, message="INSERT_PRODUCT_ERROR"):
     """The product could not be written."""
 
-    code = 3008
-    message = "INSERT_PRODUCT_ERROR"
 
-
-class NoMatchedProduct(ContractError):
+class NoMatchedProduct(ContractError, code=3009, message="NO_MATCHED_PRODUCT"):
     """Nothing can be found in the collection, or in the category."""
 
-    code = 3009
-    message = "NO_MATCHED_PRODUCT"
 
-
-class InvalidImageList(ContractError):
+class InvalidImageList(ContractError, code=3010, message="INVALID_IMAGE_LIST"):
     """The list of images is not a list."""
 
-    code = 3010
-    message = "INVALID_IMAGE_LIST"
 
-
-class EmptyImageList(ContractError):
+class EmptyImageList(ContractError, code=3011, message="EMPTY_IMAGE_LIST"):
     """The list of images is empty."""
 
-    code = 3011
-    message = "EMPTY_IMAGE_LIST"
 
-
-class DuplicateImage(ContractError):
+class DuplicateImage(ContractError, code=3012, message="DUPLICATE_IMAGE"):
     """The same bytes are an image of this product already."""
 
-    code = 3012
-    message = "DUPLICATE_IMAGE"
 
-
-class InvalidImageId(ContractError):
+class InvalidImageId(ContractError, code=3013, message="INVALID_IMAGE_ID"):
     """The image_id is missing or not valid."""
 
-    code = 3013
-    message = "INVALID_IMAGE_ID"
 
-
-class InvalidImageContent(ContractError):
+class InvalidImageContent(ContractError, code=3014, message="INVALID_IMAGE_CONTENT"):
     """The image_content is missing, or does not decode."""
 
-    code = 3014
-    message = "INVALID_IMAGE_CONTENT"
 
-
-class InvalidImageInfo(ContractError):
+class InvalidImageInfo(ContractError, code=3015, message="INVALID_IMAGE_INFO"):
     """The image_info is not a string, or too long."""
 
-    code = 3015
-    message = "INVALID_IMAGE_INFO"
 
-
-class ImageNumExceedTotalLimit(ContractError):
+class ImageNumExceedTotalLimit(ContractError, code=3016, message="IMAGE_NUM_EXCEED_TOTAL_LIMIT"):
     """More images in one call than allowed."""
 
-    code = 3016
-    message = "IMAGE_NUM_EXCEED_TOTAL_LIMIT"
 
-
-class ImageNumExceedPerProductLimit(ContractError):
+class ImageNumExceedPerProductLimit(
+    ContractError, code=3017, message="IMAGE_NUM_EXCEED_PER_PRODUCT_LIMIT"
+):
     """The product has as many images as allowed."""
 
-    code = 3017
-    message = "IMAGE_NUM_EXCEED_PER_PRODUCT_LIMIT"
 
-
-class InsertImageError(ContractError):
+class InsertImageError(ContractError, code=3018, message="INSERT_IMAGE_ERROR"):
     """An internal fault, after all retries."""
 
-    code = 3018
-    message = "INSERT_IMAGE_ERROR"
 
-
-class NoInvalidImage(ContractError):
+class NoInvalidImage(ContractError, code=3019, message="NO_INVALID_IMAGE"):
     """None of the images was valid (the seed's wording is kept)."""
 
-    code = 3019
-    message = "NO_INVALID_IMAGE"
 
-
-class InvalidUserId(ContractError):
+class InvalidUserId(ContractError, code=3020, message="INVALID_USER_ID"):
     """The key is valid, but its user's record is gone or malformed."""
 
-    code = 3020
-    message = "INVALID_USER_ID"
 
-
-class InvalidTaskId(ContractError):
+class InvalidTaskId(ContractError, code=3021, message="INVALID_TASK_ID"):
     """The task_id is malformed."""
 
-    code = 3021
-    message = "INVALID_TASK_ID"
 
-
-class QueryTaskStatusError(ContractError):
+class QueryTaskStatusError(ContractError, code=3030, message="QUERY_TASK_STATUS_ERROR"):
     """The status could not be read."""
 
-    code = 3030
-    message = "QUERY_TASK_STATUS_ERROR"
 
-
-class SearchProductImageError(ContractError):
+class SearchProductImageError(ContractError, code=3031, message="SEARCH_PRODUCT_IMAGE_ERROR"):
     """An internal fault during a search."""
 
-    code = 3031
-    message = "SEARCH_PRODUCT_IMAGE_ERROR"
 
-
-class DeleteImageError(ContractError):
+class DeleteImageError(ContractError, code=3031, message="DELETE_IMAGE_ERROR"):
     """An internal fault during a deletion."""
 
-    code = 3031
-    message = "DELETE_IMAGE_ERROR"
 
-
-class QueryImageInfoError(ContractError):
+class QueryImageInfoError(ContractError, code=3033, message="QUERY_IMAGE_INFO_ERROR"):
     """An internal fault while reading the images of a product."""
 
-    code = 3033
-    message = "QUERY_IMAGE_INFO_ERROR"
 
-
-class DeleteCollectionError(ContractError):
+class DeleteCollectionError(ContractError, code=3034, message="DELETE_COLLECTION_ERROR"):
     """An internal fault while deleting a collection."""
 
-    code = 3034
-    message = "DELETE_COLLECTION_ERROR"
 
-
-class InvalidSearchTopk(ContractError):
+class InvalidSearchTopk(ContractError, code=3040, message="INVALID_SEARCH_TOPK"):
     """The topk is not an integer, or under 1."""
 
-    code = 3040
-    message = "INVALID_SEARCH_TOPK"
 
-
-class SearchTopkExceedLimit(ContractError):
+class SearchTopkExceedLimit(ContractError, code=3041, message="SEARCH_TOPK_EXCEED_LIMIT"):
     """The topk is over the limit."""
 
-    code = 3041
-    message = "SEARCH_TOPK_EXCEED_LIMIT"
 
-
-class InvalidImageIdList(ContractError):
+class InvalidImageIdList(ContractError, code=3050, message="INVALID_IMAGE_ID_LIST"):
     """The list of images to delete is not a list."""
 
-    code = 3050
-    message = "INVALID_IMAGE_ID_LIST"
 
-
-class EmptyImageIdList(ContractError):
+class EmptyImageIdList(ContractError, code=3051, message="EMPTY_IMAGE_ID_LIST"):
     """The list of images to delete is empty."""
 
-    code = 3051
-    message = "EMPTY_IMAGE_ID_LIST"
 
-
-class DuplicateImageId(ContractError):
+class DuplicateImageId(ContractError, code=3052, message="DUPLICATE_IMAGE_ID"):
     """The list names this image a second time."""
 
-    code = 3052
-    message = "DUPLICATE_IMAGE_ID"
 
-
-class NoInvalidImageId(ContractError):
+class NoInvalidImageId(ContractError, code=3053, message="NO_INVALID_IMAGE_ID"):
     """None of the images to delete was valid (the seed's wording is kept)."""
 
-    code = 3053
-    message = "NO_INVALID_IMAGE_ID"
 
-
-class NotSupportImage(ContractError):
+class NotSupportImage(ContractError, code=3054, message="NOT_SUPPORT_IMAGE"):
     """Neither JPEG nor PNG."""
 
-    code = 3054
-    message = "NOT_SUPPORT_IMAGE"
 
-
-class ProductNumExceedLimit(ContractError):
+class ProductNumExceedLimit(ContractError, code=3055, message="PRODUCT_NUM_EXCEED_LIMIT"):
     """More products than a call or a collection may have."""
 
-    code = 3055
-    message = "PRODUCT_NUM_EXCEED_LIMIT"
 
-
-class ImageSizeExceedLimit(ContractError):
+class ImageSizeExceedLimit(ContractError, code=3056, message="IMAGE_SIZE_EXCEED_LIMIT"):
     """More bytes than a picture or a request body may have."""
 
-    code = 3056
-    message = "IMAGE_SIZE_EXCEED_LIMIT"
 
-
-class InternalServerError(ContractError):
+class InternalServerError(ContractError, code=5000, message="INTERNAL_SERVER_ERROR"):
     """An internal fault in an operation that has no code of its own."""
 
-    code = 5000
-    message = "INTERNAL_SERVER_ERROR"
 
-
-class InvalidParameterJson(ContractError):
+class InvalidParameterJson(ContractError, code=5001, message="INVALID_PARAMETER_JSON"):
     """The body is not a JSON object, or a field that has no code of its own is not valid."""
 
-    code = 5001
-    message = "INVALID_PARAMETER_JSON"
 
-
-class NoAvailableFeature(ContractError):
+class NoAvailableFeature(ContractError, code=None, message="NO_AVAILABLE_FEATURE"):
     """The model made no usable vector; the contract gives this fault no number."""
-
-    code = None
-    message = "NO_AVAILABLE_FEATURE"
 
 
 #: Every row of the table, in the contract's order, which is that of the classes above.

@@ -1,4 +1,4 @@
-"""The parts of a JPEG or PNG file that its pixels need, told from the rest before decoding.
+"""The parts of a picture file that its pixels need, told from the rest before decoding.
 
 Text, profiles, previews and further frames never reach a decoder, so that nothing in them
 can cost time or memory. Knows of bytes alone; what is well formed, the decoder judges.

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image, ImageMath
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from contract.errors import (
     ImageSizeExceedLimit,
@@ -21,15 +19,13 @@ from contract.errors import (
     InvalidImageContent,
     NotSupportImage,
 )
-from vision.container import jpeg_parts, png_parts
+from vision.formats import Format, format_of
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
     from config.settings import Settings
 
-_JPEG_START = b"\xff\xd8\xff"
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _THUMBNAIL_QUALITY = 85
 #: The most pixels of a picture even without limits of sides (a quarter of a gigabyte in RGB;
 #: Pillow's own warning begins there too).
@@ -79,7 +75,8 @@ def inspect(data: bytes, limits: PictureLimits) -> tuple[int, int]:
     No pixel is decoded, so it takes well under a millisecond. Raises ImageSizeExceedLimit,
     NotSupportImage, InvalidImageContent, ImageTooSmall or ImageTooLarge, checked in this order.
     """
-    return _opened(data, limits)[0].size
+    _, image, _ = _opened(data, limits)
+    return image.size
 
 
 def decode(data: bytes, limits: PictureLimits) -> Image.Image:
@@ -88,12 +85,14 @@ def decode(data: bytes, limits: PictureLimits) -> Image.Image:
     Transparent parts become white. Raises what `inspect` raises, and InvalidImageContent for a
     file that is truncated or damaged; no other exception but MemoryError, whatever the bytes.
     """
-    image, exif = _opened(data, limits)
+    found, image, exif = _opened(data, limits)
     try:
-        if isinstance(image, PngImageFile):
+        if found.has_checksums:
             # Only verify() checks the checksums, and it leaves the object unusable.
-            _opened(data, limits)[0].verify()
-        stored_as = str(image.tile[0].args)
+            _, again, _ = _opened(data, limits)
+            again.verify()
+        # Some readers say how a picture is stored only as they decode it.
+        stored_as = str(image.tile[0].args) if image.tile else ""
         image.load()
         upright = _turned(_flattened(image, stored_as), _orientation(exif))
     except MemoryError:
@@ -115,30 +114,29 @@ def thumbnail_jpeg(image: Image.Image, long_side: int) -> bytes:
     return file.getvalue()
 
 
-def _opened(data: bytes, limits: PictureLimits) -> tuple[ImageFile, bytes]:
-    """Return the file without metadata, with its header read, and its EXIF data (b"" if none)."""
+def _opened(data: bytes, limits: PictureLimits) -> tuple[Format, ImageFile, bytes]:
+    """Return the format, the file without metadata with its header read, and its EXIF data.
+
+    The last is b"" if there is none.
+    """
     if limits.max_bytes and len(data) >= limits.max_bytes:
         raise ImageSizeExceedLimit(f"{len(data)} bytes")
     if not data:
         raise InvalidImageContent("no bytes")
     # Not Image.open, which would refuse a giant picture before its size is known, and would read
     # further frames of a JPEG.
-    reader: type[ImageFile]
-    if data.startswith(_JPEG_START):
-        reader, parts_of = JpegImageFile, jpeg_parts
-    elif data.startswith(_PNG_START):
-        reader, parts_of = PngImageFile, png_parts
-    else:
+    found = format_of(data)
+    if found is None:
         raise NotSupportImage(f"starts with {data[:8].hex()}")
     try:
-        parts = parts_of(data)
-        image = reader(io.BytesIO(parts.data))
+        parts = found.parts_of(data)
+        image = found.reader(io.BytesIO(parts.data))
     except MemoryError:
         raise
     except Exception as error:
         raise InvalidImageContent(f"no readable header: {error!r}") from error
     _check_sides(image, limits)
-    return image, parts.exif
+    return found, image, parts.exif
 
 
 def _check_sides(image: ImageFile, limits: PictureLimits) -> None:

@@ -16,6 +16,7 @@ from broker.celery_app import app
 from broker.queues import SEARCH, task_name
 from broker.search_exchange import Query
 from catalog.rows.images import ImageRow
+from catalog.rows.products import FOUND_FIELDS
 from config.settings import settings
 from contract.errors import (
     BrokenBase64OrUrl,
@@ -86,8 +87,7 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
         ],
         "images": [
             {
-                "product_id": image.product_id,
-                "product_name": image.product_name,
+                **{name: getattr(image, name) for name in FOUND_FIELDS},
                 "image_id": image.image_id,
                 "image_info": image.image_info,
                 "info": image.image_info,

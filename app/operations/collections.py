@@ -14,8 +14,9 @@ from app.http.fields import (
     write_cursor,
 )
 from app.http.timestamps import iso
-from app.operations import answers, examples
+from app.operations.answers import AnswerModel, Count, Moment, NextCursor, Success
 from app.operations.base import Call, Operation
+from app.operations.examples import COLLECTION, Example, success
 from app.services import Services
 from catalog.flows import removal as endings
 from contract import errors
@@ -32,6 +33,22 @@ class ListCollectionsRequest(RequestModel):
 
     cursor: Cursor | None = None
     limit: PageSize = PAGE_SIZE
+
+
+class ListedCollection(AnswerModel):
+    """A collection, with what it holds."""
+
+    collection_name: str
+    product_count: Count
+    image_count: Count
+    created_at: Moment
+
+
+class ListCollectionsAnswer(Success):
+    """A page of the collections, by name."""
+
+    collection_list: list[ListedCollection]
+    next_cursor: NextCursor
 
 
 def delete_collection(services: Services, call: Call) -> dict[str, Any]:
@@ -68,8 +85,8 @@ OPERATIONS = (
         name="delete_collection",
         handler=delete_collection,
         request=DeleteCollectionRequest,
-        answer=answers.Success,
-        example=examples.DELETE_COLLECTION,
+        answer=Success,
+        example=Example({"collection_name": COLLECTION}, success()),
         codes=(errors.InvalidCollectionName, errors.NoRelativeCollection),
         fault=errors.DeleteCollectionError,
     ),
@@ -77,8 +94,21 @@ OPERATIONS = (
         name="list_collections",
         handler=list_collections,
         request=ListCollectionsRequest,
-        answer=answers.ListCollectionsAnswer,
-        example=examples.LIST_COLLECTIONS,
+        answer=ListCollectionsAnswer,
+        example=Example(
+            {"limit": 200},
+            success(
+                collection_list=[
+                    {
+                        "collection_name": COLLECTION,
+                        "product_count": 1,
+                        "image_count": 1,
+                        "created_at": "2026-11-20T09:57:01.500Z",
+                    }
+                ],
+                next_cursor=None,
+            ),
+        ),
         codes=(errors.InvalidParameterJson,),
     ),
 )

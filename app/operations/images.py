@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from pydantic import Field
+
 from app.http.envelope import Refused
 from app.http.fields import (
     CollectionName,
@@ -20,8 +22,10 @@ from app.http.fields import (
     judge,
     parse,
 )
-from app.operations import answers, examples
+from app.operations.answers import AnswerModel, AsSent, Message, Refusal, Success
 from app.operations.base import Call, Operation
+from app.operations.examples import COLLECTION, Example, success
+from app.operations.image_names import EXAMPLE, NAME_FAULTS, ImageIdItem, ImageName, raw_names
 from app.services import Services
 from broker.messages import send_refresh
 from catalog.flows.lookup import labels_of
@@ -34,13 +38,6 @@ class ImageInfoRequest(RequestModel):
 
     collection_name: CollectionName
     product_id: Identifier
-
-
-class ImageIdItem(RequestModel):
-    """An item of image_id_list."""
-
-    product_id: Identifier
-    image_id: Identifier
 
 
 class DeleteImageRequest(RequestModel):
@@ -57,6 +54,40 @@ class UpdateImageRequest(RequestModel):
     product_id: Identifier
     image_id: Identifier
     image_info: ImageInfo
+
+
+class ImageOfProduct(AnswerModel):
+    """An ingested image."""
+
+    image_id: str
+    image_info: str
+
+
+class ImageInfoAnswer(Success):
+    """The ingested images of a product, oldest first."""
+
+    image_list: list[ImageOfProduct]
+
+
+class FailedDeletion(AnswerModel):
+    """An image that was not deleted, and why."""
+
+    product_id: AsSent
+    image_id: AsSent
+    message: Message
+
+
+class DeleteImageAnswer(Success):
+    """The images that were deleted, and those that were not."""
+
+    successful_list: list[ImageName]
+    failed_list: list[FailedDeletion]
+
+
+class DeleteImageRefusal(Refusal):
+    """A refusal; if no item was valid, with the fault of each."""
+
+    failed_list: list[FailedDeletion] = Field(default=[])
 
 
 def image_info(services: Services, call: Call) -> dict[str, Any]:
@@ -137,26 +168,17 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
     }
 
 
-def raw_names(raw: Any) -> dict[str, Any]:
-    """Return the names in an item as the client sent them, valid or not, for failed_list.
-
-    A name is None if it is missing, or if the item is not an object.
-    """
-    known = raw if isinstance(raw, dict) else {}
-    return {"image_id": known.get("image_id"), "product_id": known.get("product_id")}
-
-
-#: Codes of an item whose product_id or image_id is invalid.
-NAME_FAULTS = (errors.InvalidProductId, errors.InvalidImageId)
-
 OPERATIONS = (
     Operation(
         name="image_info",
         handler=image_info,
         path_of_old_clients="product_image_info",
         request=ImageInfoRequest,
-        answer=answers.ImageInfoAnswer,
-        example=examples.IMAGE_INFO,
+        answer=ImageInfoAnswer,
+        example=Example(
+            {"collection_name": COLLECTION, "product_id": EXAMPLE["product_id"]},
+            success(image_list=[{"image_id": EXAMPLE["image_id"], "image_info": "studio"}]),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidProductId,
@@ -169,8 +191,10 @@ OPERATIONS = (
         name="update_image",
         handler=update_image,
         request=UpdateImageRequest,
-        answer=answers.Success,
-        example=examples.UPDATE_IMAGE,
+        answer=Success,
+        example=Example(
+            {"collection_name": COLLECTION, **EXAMPLE, "image_info": "studio, spring"}, success()
+        ),
         codes=(
             errors.InvalidCollectionName,
             *NAME_FAULTS,
@@ -185,9 +209,18 @@ OPERATIONS = (
         handler=delete_image,
         path_of_old_clients="product_image_del_image",
         request=DeleteImageRequest,
-        answer=answers.DeleteImageAnswer,
-        refusal=answers.DeleteImageRefusal,
-        example=examples.DELETE_IMAGE,
+        answer=DeleteImageAnswer,
+        refusal=DeleteImageRefusal,
+        example=Example(
+            {
+                "collection_name": COLLECTION,
+                "image_id_list": [EXAMPLE, {**EXAMPLE, "image_id": "back"}],
+            },
+            success(
+                successful_list=[EXAMPLE],
+                failed_list=[{**EXAMPLE, "image_id": "back", "message": "NO_RELATIVE_IMAGE"}],
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidImageIdList,

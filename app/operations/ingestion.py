@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import structlog
+from pydantic import Field
 
 from app.http.envelope import Busy, Refused
 from app.http.fields import (
@@ -25,9 +26,10 @@ from app.http.fields import (
     parse,
 )
 from app.http.image_content import Content, read_content
-from app.operations import answers, examples
+from app.operations.answers import AnswerModel, AsSent, Message, Refusal, Success
 from app.operations.base import CONTENT_FAULTS, KEY_CHARACTERS, Call, Operation
-from app.operations.images import NAME_FAULTS, ImageIdItem, raw_names
+from app.operations.examples import COLLECTION, PICTURE, TASK_ID, Example, success
+from app.operations.image_names import EXAMPLE, NAME_FAULTS, ImageIdItem, raw_names
 from app.services import Services
 from broker.messages import send_chunks
 from catalog.flows.follow_up import follow_up
@@ -72,6 +74,27 @@ class AddImageRequest(RequestModel):
 
     collection_name: CollectionName
     image_list: Annotated[Items, ItemsOf(NewImageItem, "images_per_call")]
+
+
+class FailedNewImage(AnswerModel):
+    """An image that was not taken, with all of its faults."""
+
+    image_id: AsSent
+    product_id: AsSent
+    message: list[Message] = Field(min_length=1)
+
+
+class AddImageAnswer(Success):
+    """The task that does the rest, and the images that are not in it."""
+
+    task_id: str = Field(examples=[TASK_ID])
+    failed_list: list[FailedNewImage]
+
+
+class AddImageRefusal(Refusal):
+    """A refusal; if no image was valid, with the faults of each."""
+
+    failed_list: list[FailedNewImage] = Field(default=[])
 
 
 @dataclass
@@ -297,9 +320,31 @@ OPERATIONS = (
         path_of_old_clients="product_image_add",
         takes_key=True,
         request=AddImageRequest,
-        answer=answers.AddImageAnswer,
-        refusal=answers.AddImageRefusal,
-        example=examples.ADD_IMAGE,
+        answer=AddImageAnswer,
+        refusal=AddImageRefusal,
+        example=Example(
+            {
+                "collection_name": COLLECTION,
+                "image_list": [
+                    {**EXAMPLE, "image_content": PICTURE, "image_info": "studio"},
+                    {
+                        "product_id": "boot-9",
+                        "image_id": "side",
+                        "image_content": "ftp://x/side.jpg",
+                    },
+                ],
+            },
+            success(
+                task_id=TASK_ID,
+                failed_list=[
+                    {
+                        "image_id": "side",
+                        "product_id": "boot-9",
+                        "message": ["BROKEN_BASE64_OR_URL", "NOT_EXISTING_PRODUCT"],
+                    }
+                ],
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidParameterJson,

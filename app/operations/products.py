@@ -6,21 +6,28 @@ from typing import Annotated, Any
 
 from app.http.fields import (
     PAGE_SIZE,
-    Category,
     CollectionName,
     Cursor,
     Identifier,
     Items,
     ItemsOf,
     PageSize,
-    ProductName,
     RequestModel,
     judge,
     parse,
     write_cursor,
 )
-from app.operations import answers, examples
+from app.operations.answers import AnswerModel, AsSent, Count, Message, NextCursor, Success
 from app.operations.base import Call, Operation
+from app.operations.examples import COLLECTION, Example, success
+from app.operations.product_fields import (
+    CHANGE,
+    EXAMPLE,
+    FIELD_FAULTS,
+    NewProductItem,
+    ShownProduct,
+    UpdateProductRequest,
+)
 from app.services import Services
 from broker.messages import send_refresh
 from catalog.flows.follow_up import follow_up
@@ -31,14 +38,6 @@ from catalog.rows.collections import CollectionRow
 from catalog.rows.products import NewProduct, ProductRow
 from contract import errors
 from contract.errors import ContractError
-
-
-class NewProductItem(RequestModel):
-    """An item of product_list."""
-
-    product_id: Identifier
-    product_name: ProductName
-    category: Category
 
 
 class CreateProductRequest(RequestModel):
@@ -69,13 +68,31 @@ class ListProductsRequest(RequestModel):
     limit: PageSize = PAGE_SIZE
 
 
-class UpdateProductRequest(RequestModel):
-    """A call of update_product."""
+class FailedProduct(AnswerModel):
+    """A product that failed, and why."""
 
-    collection_name: CollectionName
-    product_id: Identifier
-    product_name: ProductName | None = None
-    category: Category | None = None
+    product_id: AsSent
+    message: Message
+
+
+class ProductsAnswer(Success):
+    """The products that were done, and those that failed."""
+
+    successful_list: list[str]
+    failed_list: list[FailedProduct]
+
+
+class ListedProduct(ShownProduct):
+    """A product, with how many images it has."""
+
+    image_count: Count
+
+
+class ListProductsAnswer(Success):
+    """A page of the products, oldest first."""
+
+    product_list: list[ListedProduct]
+    next_cursor: NextCursor
 
 
 def _check_count(items: list[Any], limit: int) -> None:
@@ -102,7 +119,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
         elif item.product_id in wanted:
             failed.append((item.product_id, errors.DuplicateProduct))
         else:
-            wanted[item.product_id] = NewProduct(item.product_id, item.product_name, item.category)
+            wanted[item.product_id] = NewProduct(**item.model_dump())
     refused = _insert(services, collection, list(wanted.values()))
     failed.extend(refused.items())
     return {
@@ -198,12 +215,7 @@ def list_products(services: Services, call: Call) -> dict[str, Any]:
         raise errors.InvalidParameterJson from error
     return {
         "product_list": [
-            {
-                "product_id": product.product_id,
-                "product_name": product.product_name,
-                "category": product.category,
-                "image_count": product.image_count,
-            }
+            {**product.product_fields(), "image_count": product.image_count}
             for product in page.rows
         ],
         "next_cursor": write_cursor(page.next),
@@ -220,7 +232,7 @@ def update_product(services: Services, call: Call) -> dict[str, Any]:
     )
     if product is None:
         raise errors.NotExistingProduct
-    values = request.model_dump(include={"product_name", "category"}, exclude_none=True)
+    values = request.model_dump(exclude={"collection_name", "product_id"}, exclude_none=True)
     if values:
         changed = catalog.products.change(product, values)
         if changed is None:
@@ -240,8 +252,20 @@ OPERATIONS = (
         handler=create_product,
         path_of_old_clients="product_image_create_product",
         request=CreateProductRequest,
-        answer=answers.ProductsAnswer,
-        example=examples.CREATE_PRODUCT,
+        answer=ProductsAnswer,
+        example=Example(
+            {
+                "collection_name": COLLECTION,
+                "product_list": [
+                    EXAMPLE,
+                    {**EXAMPLE, "product_name": "Rubber boot"},
+                ],
+            },
+            success(
+                successful_list=["boot-1"],
+                failed_list=[{"product_id": "boot-1", "message": "DUPLICATE_PRODUCT"}],
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidProductList,
@@ -250,9 +274,7 @@ OPERATIONS = (
             errors.CollectionCountExceedsLimit,
         ),
         item_codes=(
-            errors.InvalidProductId,
-            errors.InvalidProductName,
-            errors.InvalidProductCategory,
+            *FIELD_FAULTS,
             errors.DuplicateProduct,
             errors.ExistingProduct,
             errors.ProductNumExceedLimit,
@@ -265,8 +287,14 @@ OPERATIONS = (
         handler=delete_product,
         path_of_old_clients="product_image_del_product",
         request=DeleteProductRequest,
-        answer=answers.ProductsAnswer,
-        example=examples.DELETE_PRODUCT,
+        answer=ProductsAnswer,
+        example=Example(
+            {"collection_name": COLLECTION, "product_id_list": ["boot-1", "boot-9"]},
+            success(
+                successful_list=["boot-1"],
+                failed_list=[{"product_id": "boot-9", "message": "NOT_EXISTING_PRODUCT"}],
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidProductList,
@@ -280,8 +308,14 @@ OPERATIONS = (
         name="list_products",
         handler=list_products,
         request=ListProductsRequest,
-        answer=answers.ListProductsAnswer,
-        example=examples.LIST_PRODUCTS,
+        answer=ListProductsAnswer,
+        example=Example(
+            {"collection_name": COLLECTION, "limit": 50},
+            success(
+                product_list=[{**EXAMPLE, **CHANGE, "image_count": 1}],
+                next_cursor=None,
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidParameterJson,
@@ -292,13 +326,14 @@ OPERATIONS = (
         name="update_product",
         handler=update_product,
         request=UpdateProductRequest,
-        answer=answers.Success,
-        example=examples.UPDATE_PRODUCT,
+        answer=Success,
+        example=Example(
+            {"collection_name": COLLECTION, "product_id": EXAMPLE["product_id"], **CHANGE},
+            success(),
+        ),
         codes=(
             errors.InvalidCollectionName,
-            errors.InvalidProductId,
-            errors.InvalidProductName,
-            errors.InvalidProductCategory,
+            *FIELD_FAULTS,
             errors.NoRelativeCollection,
             errors.NotExistingProduct,
         ),

@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from app.http.envelope import Busy
 from app.http.fields import (
@@ -21,8 +21,10 @@ from app.http.fields import (
     parse,
 )
 from app.http.image_content import read_content
-from app.operations import answers, examples
+from app.operations.answers import AnswerModel, Count, Success
 from app.operations.base import CONTENT_FAULTS, Call, Operation
+from app.operations.examples import COLLECTION, PICTURE, Example, success
+from app.operations.product_fields import EXAMPLE, FoundProduct
 from app.services import Services
 from broker.availability import BrokerUnreachableError
 from broker.messages import send_search
@@ -56,6 +58,31 @@ class ProductSearchRequest(RequestModel):
     rectangle: Rectangle | None = None
     min_similarity: Similarity = -1.0
     group_by_product: Flag = False
+
+
+class Box(AnswerModel):
+    """A box in pixels of the picture as a viewer sees it; right and bottom lie outside of it."""
+
+    left: Count
+    top: Count
+    right: Count
+    bottom: Count
+
+
+class FoundImage(FoundProduct):
+    """An image that was found."""
+
+    image_id: str
+    image_info: str
+    info: str = Field(description="The image_info once more, for old clients.")
+    similarity: float = Field(ge=-1, le=1.001, description="The cosine of the two features.")
+
+
+class ProductSearchAnswer(Success):
+    """The boxes of the picture, best first, and the images by falling similarity."""
+
+    rectangle: list[Box] = Field(min_length=1)
+    images: list[FoundImage]
 
 
 def product_search(services: Services, call: Call) -> dict[str, Any]:
@@ -118,8 +145,30 @@ OPERATIONS = (
         handler=product_search,
         path_of_old_clients="product_image_search",
         request=ProductSearchRequest,
-        answer=answers.ProductSearchAnswer,
-        example=examples.PRODUCT_SEARCH,
+        answer=ProductSearchAnswer,
+        example=Example(
+            {
+                "collection_name": COLLECTION,
+                "image_content": PICTURE,
+                "category": EXAMPLE["category"],
+                "topk": 5,
+                "rectangle": {"left": 40, "top": 60, "right": 160, "bottom": 150},
+                "min_similarity": 0.2,
+                "group_by_product": True,
+            },
+            success(
+                rectangle=[{"left": 40, "top": 60, "right": 160, "bottom": 150}],
+                images=[
+                    {
+                        **{name: EXAMPLE[name] for name in FoundProduct.model_fields},
+                        "image_id": "front",
+                        "image_info": "studio",
+                        "info": "studio",
+                        "similarity": 0.981245,
+                    }
+                ],
+            ),
+        ),
         codes=(
             errors.InvalidCollectionName,
             errors.InvalidImageContent,

@@ -17,8 +17,10 @@ from app.http.fields import (
     write_cursor,
 )
 from app.http.timestamps import iso
-from app.operations import answers, examples
+from app.operations.answers import AnswerModel, Count, Message, Moment, NextCursor, Success
 from app.operations.base import CONTENT_FAULTS, Call, Operation
+from app.operations.examples import COLLECTION, TASK_ID, Example, success
+from app.operations.image_names import EXAMPLE, ImageName
 from app.services import Services
 from broker.results import read_outcomes
 from catalog.flows.task_standing import (
@@ -49,6 +51,40 @@ class TaskStatusRequest(RequestModel):
     """A call of task_status."""
 
     task_id: Text
+
+
+class EndedImage(ImageName):
+    """An image that failed, and why."""
+
+    message: Message
+
+
+class TaskStatusAnswer(Success):
+    """The images of the task by state; the three lists together are all that it took."""
+
+    task_status: TaskState
+    succeeded_list: list[ImageName]
+    failed_list: list[EndedImage]
+    pending_list: list[ImageName]
+
+
+class ListedTask(AnswerModel):
+    """A task, with the number of its images in each state."""
+
+    task_id: str
+    task_status: TaskState
+    succeeded: Count
+    failed: Count
+    pending: Count
+    created_at: Moment
+    finished_at: Moment | None
+
+
+class ListTasksAnswer(Success):
+    """A page of the tasks, newest first."""
+
+    task_list: list[ListedTask]
+    next_cursor: NextCursor
 
 
 def task_status(services: Services, call: Call) -> dict[str, Any]:
@@ -125,8 +161,13 @@ OPERATIONS = (
         handler=task_status,
         path_of_old_clients="product_image_status",
         request=TaskStatusRequest,
-        answer=answers.TaskStatusAnswer,
-        example=examples.TASK_STATUS,
+        answer=TaskStatusAnswer,
+        example=Example(
+            {"task_id": TASK_ID},
+            success(
+                task_status=FINISHED, succeeded_list=[EXAMPLE], failed_list=[], pending_list=[]
+            ),
+        ),
         codes=(errors.InvalidTaskId, errors.TaskNotExist),
         item_codes=(
             *CONTENT_FAULTS,
@@ -144,8 +185,24 @@ OPERATIONS = (
         name="list_tasks",
         handler=list_tasks,
         request=ListTasksRequest,
-        answer=answers.ListTasksAnswer,
-        example=examples.LIST_TASKS,
+        answer=ListTasksAnswer,
+        example=Example(
+            {"collection_name": COLLECTION, "task_status": FINISHED, "limit": 10},
+            success(
+                task_list=[
+                    {
+                        "task_id": TASK_ID,
+                        "task_status": FINISHED,
+                        "succeeded": 1,
+                        "failed": 0,
+                        "pending": 0,
+                        "created_at": "2026-11-20T09:58:32.274Z",
+                        "finished_at": "2026-11-20T09:58:33.011Z",
+                    }
+                ],
+                next_cursor=None,
+            ),
+        ),
         codes=(errors.InvalidCollectionName, errors.InvalidParameterJson),
         fault=errors.QueryTaskStatusError,
     ),

@@ -19,7 +19,7 @@ from catalog.rows.chunks import DUE_FIELDS, TIME_FIELDS, State
 from catalog.rows.claims import name_key
 from catalog.rows.counters import without_recount
 from catalog.rows.images import SUCCEEDED
-from catalog.rows.products import product_key
+from catalog.rows.products import ProductFields, product_key
 from catalog.rows.tasks import state_fields
 
 #: Documents of a backup read at a time; fewer if they are large.
@@ -89,7 +89,7 @@ class RestoredRows:
     def _product(self, row: Row) -> Row | None:
         if not self._consistent.is_living_product(row):
             return None
-        # Its images are written with its present name and category, so no copy is due.
+        # Its images are written with its present fields, so no copy is due.
         return _without(row, "copy_at") | {
             "places": self._consistent.labels_in_slots(row["serial"])
         }
@@ -193,9 +193,9 @@ def _unchanged(row: Row) -> Row:
 
 def _living(row: Row, product: Row) -> Row:
     """Return an image with what its product says, which may be newer than the image's copy."""
-    return _without(row, "index_at", "index_epoch", "product_version") | {
-        "product_name": product["product_name"],
-        "category": product["category"],
+    return {
+        **_without(row, "index_at", "index_epoch", "product_version"),
+        **ProductFields.in_row(product),
         **({"product_version": product["version"]} if "version" in product else {}),
     }
 

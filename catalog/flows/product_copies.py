@@ -1,4 +1,4 @@
-"""Copies of a product's name and category in the rows of its images, for searches and the index.
+"""Copies of a product's fields in the rows of its images, for searches and the index.
 
 The product's row is authoritative. A copy only overwrites older versions, so that of two
 concurrent copies, or of a late one, the newest stays. The index stage copies before it makes an

@@ -26,23 +26,23 @@ from catalog.database.connection import (
     update_by_id,
 )
 from catalog.database.durations import Durations
-from catalog.rows.products import ProductRow
+from catalog.rows.products import ProductFields, ProductRow
 
 #: The outcome of an image that searches find; any other is a message of the contract.
 SUCCEEDED = "SUCCEEDED"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRow:
-    """An image as its row says; `url` is None where the client sent Base64."""
+class ImageRow(ProductFields):
+    """An image as its row says, with a copy of what its product is said to be.
+
+    `url` is None where the client sent Base64.
+    """
 
     label: int
     collection: str  #: the key of its collection
     generation: str
-    product_id: str
     product_serial: int
-    product_name: str
-    category: str
     image_id: str
     image_info: str
     url: str | None
@@ -50,7 +50,7 @@ class ImageRow:
     deleted_at: datetime | None = None
     index_at: datetime | None = None  #: when the sweep asks the index again; None for never
     task_id: str | None = None  #: None in rows of releases that did not write it
-    product_version: int = 0  #: the version of the product that has this name and category
+    product_version: int = 0  #: the version of the product that was copied
 
     @property
     def is_open(self) -> bool:
@@ -79,10 +79,8 @@ class ImageRow:
             label=row["_id"],
             collection=row["collection"],
             generation=row["generation"],
-            product_id=row["product_id"],
             product_serial=row["product_serial"],
-            product_name=row["product_name"],
-            category=row["category"],
+            **ProductFields.in_row(row),
             image_id=row["image_id"],
             image_info=row["image_info"],
             url=row["url"],
@@ -99,10 +97,8 @@ class ImageRow:
             "_id": self.label,
             "collection": self.collection,
             "generation": self.generation,
-            "product_id": self.product_id,
             "product_serial": self.product_serial,
-            "product_name": self.product_name,
-            "category": self.category,
+            **self.product_fields(),
             "image_id": self.image_id,
             "image_info": self.image_info,
             "url": self.url,
@@ -231,7 +227,7 @@ class Images:
         self._rows.update_one({"_id": label}, {"$set": {"image_info": image_info}})
 
     def set_product(self, images: Iterable[ImageRow], product: ProductRow) -> None:
-        """Copy name, category and version of a product into its images.
+        """Copy what a client said of a product, and its version, into its images.
 
         An image whose version has changed since it was read stays as it is. The same write makes
         the index look again at images whose category changes.
@@ -240,11 +236,7 @@ class Images:
         for image in images:
             moves = image.category != product.category
             groups.setdefault((image.product_version, moves), []).append(image.label)
-        values = {
-            "product_name": product.product_name,
-            "category": product.category,
-            **_version(product.version),
-        }
+        values = product.product_fields() | _version(product.version)
         for (read, moves), labels in groups.items():
             reminder = {"index_at": self._index_at()} if moves else {}
             as_read = {"product_version": read or None}

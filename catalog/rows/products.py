@@ -5,7 +5,7 @@ and created again never takes over the images of the first. A product's row has 
 its images, in the order in which they came, each in a slot: taking or giving back a slot is
 idempotent, and the first images get the slots if there are too few.
 
-Each change of name or category raises the version, in the write that also sets a reminder
+Each change of what the client said raises the version, in the write that also sets a reminder
 (`copy_at`); it is removed once every image has that version, see
 `catalog.flows.product_copies`. A row without a version has version 0.
 """
@@ -13,8 +13,9 @@ Each change of name or category raises the version, in the write that also sets 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
@@ -43,18 +44,41 @@ MOST_IMAGES = 3000
 LAST_SERIAL = 2**63
 
 
+@dataclass(frozen=True)
+class ProductFields:
+    """What a client says of a product.
+
+    The product's row has these fields, and the row of each of its images a copy of them, for
+    searches. A field that rows of earlier releases lack needs a default.
+    """
+
+    product_id: str
+    product_name: str
+    category: str
+
+    def product_fields(self) -> Row:
+        """Return these fields by name, as they are in a row, and none of a subclass."""
+        return {one.name: getattr(self, one.name) for one in fields(ProductFields)}
+
+    @staticmethod
+    def in_row(row: Row) -> Row:
+        """Return those of these fields that the row of a product or an image has."""
+        return {one.name: row[one.name] for one in fields(ProductFields) if one.name in row}
+
+
+#: The fields of a product that the answer to a search has.
+FOUND_FIELDS = ("product_id", "product_name")
+
+
 @dataclass(frozen=True, kw_only=True)
-class ProductRow:
+class ProductRow(ProductFields):
     """A product as its row says; `places` are the labels of its images when it was read."""
 
     collection: str  #: the key of its collection
     generation: str
-    product_id: str
     serial: int
-    product_name: str
-    category: str
     places: tuple[int, ...] = ()
-    version: int = 0  #: how often its name or category was changed
+    version: int = 0  #: how often what the client said was changed
 
     @property
     def image_count(self) -> int:
@@ -67,22 +91,16 @@ class ProductRow:
         return cls(
             collection=row["collection"],
             generation=row["generation"],
-            product_id=row["product_id"],
             serial=row["serial"],
-            product_name=row["product_name"],
-            category=row["category"],
+            **ProductFields.in_row(row),
             places=tuple(row["places"]),
             version=row.get("version", 0),
         )
 
 
 @dataclass(frozen=True)
-class NewProduct:
-    """What a client says of a new product."""
-
-    product_id: str
-    product_name: str
-    category: str
+class NewProduct(ProductFields):
+    """What a client says of a product that has no row yet."""
 
 
 def image_limit(limit: int) -> int:
@@ -150,11 +168,11 @@ class Products:
         rows, place = cut(found, limit, lambda row: str(row["listing"]))
         return Page([ProductRow.from_row(row) for row in rows if row["deleted_at"] is None], place)
 
-    def change(self, product: ProductRow, values: Mapping[str, str]) -> ProductRow | None:
-        """Change name or category of a product; return it as it is then, None if it is gone.
+    def change(self, product: ProductRow, values: Mapping[str, Any]) -> ProductRow | None:
+        """Change some of a product's fields; return it as it is then, None if it is gone.
 
-        The caller copies the change to the images, see `catalog.flows.product_copies`; the sweep
-        does it if that is not done within a lease.
+        `values` are by the names of ProductFields. The caller copies the change to the images, see
+        `catalog.flows.product_copies`; the sweep does it if that is not done within a lease.
         """
         row = self._rows.find_one_and_update(
             {"_id": _key(product), "serial": product.serial, "deleted_at": None},
@@ -202,11 +220,9 @@ class Products:
                 "_id": product_key(collection.generation, product.product_id),
                 "collection": collection.key,
                 "generation": collection.generation,
-                "product_id": product.product_id,
                 "serial": serial,
                 "listing": _listing(collection.generation, serial),
-                "product_name": product.product_name,
-                "category": product.category,
+                **product.product_fields(),
                 "places": [],
                 "created_at": created_at,
                 "deleted_at": None,

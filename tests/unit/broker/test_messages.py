@@ -11,8 +11,8 @@ from kombu.exceptions import OperationalError
 
 from broker import messages
 from broker.availability import BrokerUnreachableError
-from broker.messages import send_chunks, send_neighbours, send_refresh, send_search
-from broker.queues import NEIGHBOURS, QUEUES, REFRESH, SEARCH
+from broker.messages import send_chunks, send_neighbours, send_refresh, send_search, send_work
+from broker.queues import NEIGHBOURS, QUEUES, REFRESH, SEARCH, task_name
 from catalog.rows.chunks import Chunk, Item, Stage
 
 
@@ -147,8 +147,19 @@ def test_no_message_of_a_query_carries_a_moment_of_the_senders_clock(use: Use) -
     assert [m.get("expires") for m in broker.sent] == [None, None]
 
 
+@pytest.mark.parametrize("queue", QUEUES)
+def test_the_work_of_any_queue_is_its_task_with_the_arguments(use: Use, queue: str) -> None:
+    broker = use(Broker())
+    send_work(queue, 7, "1f")
+    (message,) = broker.sent
+    assert (message["name"], message["queue"]) == (task_name(queue), queue)
+    assert (message["args"], message["task_id"]) == ((7, "1f"), None)
+
+
 def test_a_query_that_cannot_be_sent_is_told(use: Use) -> None:
     use(Broker(takes=0))
+    with pytest.raises(BrokerUnreachableError):
+        send_work(SEARCH, "q1")
     with pytest.raises(BrokerUnreachableError):
         send_search("q1")
     with pytest.raises(BrokerUnreachableError):

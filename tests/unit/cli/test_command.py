@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 from click.testing import CliRunner
 
 from cli import main as command
+from cli.processes import procfile
 from config.refusal import REFUSED
 from config.settings import Settings, SettingsError
 from config.version import VERSION
@@ -134,3 +140,36 @@ def test_a_stack_that_cannot_start_is_told_in_one_line(stack: Stack) -> None:
     code, output = run("up")
     assert code == 1
     assert output == "Error: the folder is in use\n"
+
+
+@pytest.fixture
+def became(environment: pytest.MonkeyPatch) -> list[tuple[str, list[str], dict[str, str]]]:
+    """What the process was replaced by: a program, its arguments, its environment."""
+    found: list[tuple[str, list[str], dict[str, str]]] = []
+    environment.setattr("os.execvpe", lambda *replacement: found.append(replacement))
+    return found
+
+
+@pytest.mark.parametrize("kind", procfile())
+def test_run_becomes_the_line_of_the_procfile(kind: str, became: list[Any]) -> None:
+    code, output = run("run", kind)
+    assert code == 0, output
+    ((program, words, variables),) = became
+    assert ["exec", *words] == shlex.split(procfile()[kind])
+    assert program == words[0]
+    assert variables["PATH"].startswith(f"{Path(sys.executable).parent}:")
+
+
+def test_run_gives_a_further_worker_of_a_kind_a_name_of_its_own(became: list[Any]) -> None:
+    run("run", "vision2")
+    ((_, words, _),) = became
+    assert words[words.index("-n") + 1] == "vision2@%h"
+    assert words[words.index("-Q") + 1] == "vision"
+
+
+@pytest.mark.parametrize("name", ["visions", "2", ""])
+def test_run_refuses_what_the_procfile_has_not(name: str, became: list[Any]) -> None:
+    code, output = run("run", name)
+    assert code == REFUSED
+    assert output.startswith("Error: the Procfile has no ")
+    assert became == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,6 @@ from cli.processes import ROOT, STOP_SECONDS, procfile
 from config.refusal import REFUSED
 
 UNITS = ROOT / "deploy" / "systemd"
-COMMANDS = {
-    kind: [word for word in shlex.split(command) if word != "exec"]
-    for kind, command in procfile().items()
-}
 PROGRAMS = "/opt/snapsku/.venv/bin/"
 
 
@@ -35,38 +33,25 @@ def value(path: Path, key: str) -> str:
 
 
 def command(path: Path) -> list[str]:
-    # systemd reads % as the start of a specifier, and %% as %.
-    return shlex.split(value(path, "ExecStart").replace("%%", "%"))
+    return shlex.split(value(path, "ExecStart"))
 
 
-def test_every_kind_of_process_has_a_command_and_nothing_else_has() -> None:
-    folders = {path.parent.name for path in UNITS.glob("*/command.conf")}
-    assert folders == {f"snapsku@{kind}.service.d" for kind in COMMANDS}
+def test_a_unit_runs_the_process_of_the_procfile_that_it_is_named_after() -> None:
+    assert command(UNITS / "snapsku@.service") == [f"{PROGRAMS}snapsku", "run", "%i"]
+    assert [path.name for path in UNITS.glob("*.d")] == []
 
 
-@pytest.mark.parametrize("kind", COMMANDS)
-def test_a_unit_runs_the_command_of_the_procfile(kind: str) -> None:
-    words = command(UNITS / f"snapsku@{kind}.service.d" / "command.conf")
-    assert words == [PROGRAMS + COMMANDS[kind][0], *COMMANDS[kind][1:]]
+def test_the_guide_enables_every_kind() -> None:
+    guide = (ROOT / "docs" / "deploy-one-machine.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^systemctl enable (snapsku\.target .*)$", guide, re.MULTILINE)
+    told = subprocess.run(
+        ["/bin/sh", "-c", f"echo {line}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["snapsku.target", *(f"snapsku@{kind}" for kind in procfile())]
 
 
-@pytest.mark.parametrize("kind", COMMANDS)
-def test_a_percent_sign_is_doubled_for_systemd(kind: str) -> None:
-    text = value(UNITS / f"snapsku@{kind}.service.d" / "command.conf", "ExecStart")
-    assert text.count("%") == 2 * " ".join(COMMANDS[kind]).count("%")
-
-
-def test_the_target_starts_every_kind() -> None:
-    wanted = [
-        unit
-        for key, units in lines(UNITS / "snapsku.target")
-        if key == "Wants"
-        for unit in units.split()
-    ]
-    assert sorted(wanted) == sorted(f"snapsku@{kind}.service" for kind in COMMANDS)
-
-
-def test_a_unit_stops_with_the_target() -> None:
+def test_a_unit_starts_and_stops_with_the_target() -> None:
+    assert value(UNITS / "snapsku@.service", "WantedBy") == "snapsku.target"
     assert value(UNITS / "snapsku@.service", "PartOf") == "snapsku.target"
 
 
