@@ -17,11 +17,11 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from app.auth.backlog import Backlog
 from app.auth.gate import Gate
 from app.auth.quotas import Quotas
-from broker.index_reports import IndexReports
-from broker.process_reports import ProcessReports
-from broker.progress.heartbeats import Consumption
-from broker.progress.room_notice import RoomNotice
 from broker.redis_connection import connect_redis
+from broker.reports.heartbeats import Consumption
+from broker.reports.index_reports import IndexReports
+from broker.reports.process_reports import ProcessReports
+from broker.reports.room_notice import RoomNotice
 from broker.search_exchange import Exchange
 from broker.staged_bytes import staged_bytes_of
 from catalog.database.connection import connect

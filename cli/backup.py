@@ -105,9 +105,9 @@ def _require_stopped(settings: Settings) -> None:
     Passes if Redis can't be reached.
     """
     # Imported here, since no other step needs them.
-    from broker.progress.heartbeats import Consumption
     from broker.queues import QUEUES
     from broker.redis_connection import connect_redis
+    from broker.reports.heartbeats import Consumption
 
     seconds = settings.redis_timeout_seconds
     url = settings.redis_url.get_secret_value()

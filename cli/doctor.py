@@ -19,11 +19,11 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from broker.index_reports import IndexReports
-from broker.process_reports import ProcessReports
-from broker.progress.heartbeats import Consumption
 from broker.queues import QUEUES
 from broker.redis_connection import connect_redis
+from broker.reports.heartbeats import Consumption
+from broker.reports.index_reports import IndexReports
+from broker.reports.process_reports import ProcessReports
 from catalog.database.connection import Row, connect, databases
 from catalog.rows.changes import ChangeState
 from catalog.schema.indexes import missing_indexes

@@ -11,10 +11,10 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from broker.availability import refusal_of_writes
-from broker.index_reports import IndexReports
-from broker.process_reports import ProcessReports
-from broker.progress.heartbeats import Consumption
-from broker.progress.room_notice import RoomNotice
+from broker.reports.heartbeats import Consumption
+from broker.reports.index_reports import IndexReports
+from broker.reports.process_reports import ProcessReports
+from broker.reports.room_notice import RoomNotice
 from broker.staged_bytes import staged_bytes_of
 from catalog.database.connection import connect, now
 from catalog.store import catalog_of

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 from redis.exceptions import RedisError
 
 from app.http.envelope import Busy
-from broker.process_reports import ProcessReports, least_free
+from broker.reports.process_reports import ProcessReports, least_free
 from catalog.database.connection import now
 from catalog.store import Catalog
 from config.files import free_bytes

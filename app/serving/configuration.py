@@ -7,8 +7,8 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from app.services import await_secret_key
-from broker.process_reports import ProcessReporter, ProcessReports
 from broker.redis_connection import connect_redis
+from broker.reports.process_reports import ProcessReporter, ProcessReports
 from catalog.schema.version import await_schema
 from config.logging import configure_logging
 from config.settings import Settings, settings

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import structlog
 from redis.exceptions import RedisError
 
-from broker.index_reports import IndexReport, IndexReports
+from broker.reports.index_reports import IndexReport, IndexReports
 
 #: Most seconds between two reports.
 REPORT_SECONDS = 1.0
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class IndexHealth:
-    """The health of the index of a process; see `broker.index_reports.IndexReport`."""
+    """The health of the index of a process; see `broker.reports.index_reports.IndexReport`."""
 
     is_complete: bool
     sets: int = 0

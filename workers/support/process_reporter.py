@@ -1,4 +1,4 @@
-"""Let every worker process report on its machine; see broker.process_reports."""
+"""Let every worker process report on its machine; see broker.reports.process_reports."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from celery.signals import worker_process_init, worker_ready
 
 from broker.celery_app import app
-from broker.process_reports import ProcessReporter, ProcessReports
 from broker.queues import QUEUES
 from broker.redis_connection import redis_client
+from broker.reports.process_reports import ProcessReporter, ProcessReports
 from config.settings import settings
 from workers.support.resources import catalog
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from broker.index_reports import IndexReports
-from broker.progress.heartbeats import Consumption
-from broker.progress.room_notice import RoomNotice
 from broker.redis_connection import redis_client
+from broker.reports.heartbeats import Consumption
+from broker.reports.index_reports import IndexReports
+from broker.reports.room_notice import RoomNotice
 from broker.search_exchange import Exchange
 from broker.staged_bytes import StagedBytes, staged_bytes_of
 from catalog.database.connection import connect

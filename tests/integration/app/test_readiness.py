@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from app.server import create_app
 from app.services import make_services
-from broker.progress.room_notice import RoomNotice
+from broker.reports.room_notice import RoomNotice
 from broker.staged_bytes import StagedBytes
 from catalog.store import Catalog
 from config.embedded import free_port

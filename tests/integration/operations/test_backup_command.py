@@ -16,7 +16,7 @@ import redis
 from pydantic import SecretStr
 from pymongo import MongoClient
 
-from broker.progress.heartbeats import Consumption
+from broker.reports.heartbeats import Consumption
 from catalog.backup.archive import ArchiveWriter, Manifest, open_archive
 from catalog.backup.consistent_rows import ConsistentRows
 from catalog.backup.dumping import BLOBS

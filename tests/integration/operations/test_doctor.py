@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.index_reports import IndexReport, IndexReports
-from broker.process_reports import ProcessReport, ProcessReports
-from broker.progress.heartbeats import Consumption
-from broker.progress.room_notice import RoomNotice
 from broker.queues import QUEUES
+from broker.reports.heartbeats import Consumption
+from broker.reports.index_reports import IndexReport, IndexReports
+from broker.reports.process_reports import ProcessReport, ProcessReports
+from broker.reports.room_notice import RoomNotice
 from broker.staged_bytes import StagedBytes
 from catalog.database.connection import connect, databases
 from catalog.rows.accounts import NewKeys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from broker.progress.room_notice import LONGEST_WAIT_SECONDS, NOTICE_SECONDS, RoomNotice
+from broker.reports.room_notice import LONGEST_WAIT_SECONDS, NOTICE_SECONDS, RoomNotice
 
 
 def test_a_wait_for_room_is_told_with_its_age_and_forgotten_soon_after_its_last_look(

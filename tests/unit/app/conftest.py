@@ -19,10 +19,10 @@ from app.auth.gate import Gate
 from app.auth.quotas import Quotas
 from app.server import create_app
 from app.services import Services
-from broker.index_reports import IndexReports
-from broker.process_reports import ProcessReports
-from broker.progress.heartbeats import Consumption
-from broker.progress.room_notice import RoomNotice
+from broker.reports.heartbeats import Consumption
+from broker.reports.index_reports import IndexReports
+from broker.reports.process_reports import ProcessReports
+from broker.reports.room_notice import RoomNotice
 from broker.search_exchange import Exchange
 from config.settings import Settings
 from download.policy import fetch_policy_of

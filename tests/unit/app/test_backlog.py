@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from app.auth.backlog import Backlog
 from app.http.envelope import Busy
-from broker.process_reports import ProcessReport, ProcessReports
+from broker.reports.process_reports import ProcessReport, ProcessReports
 from config.settings import Settings
 
 LIMIT = 2**20

@@ -14,10 +14,10 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from app.server import create_app
 from app.services import Services
-from broker.index_reports import IndexReport, IndexReports
-from broker.process_reports import ProcessReport, ProcessReports
-from broker.progress.heartbeats import Consumption
 from broker.queues import QUEUES
+from broker.reports.heartbeats import Consumption
+from broker.reports.index_reports import IndexReport, IndexReports
+from broker.reports.process_reports import ProcessReport, ProcessReports
 from tests.unit.app.standins import FailingCatalog
 
 MakeServices = Callable[..., Services]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fakeredis
 import pytest
 
-from broker.progress.heartbeats import Consumption
+from broker.reports.heartbeats import Consumption
 
 
 def stalled(consumption: Consumption, queues: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
-from broker.process_reports import (
+from broker.reports.process_reports import (
     GOOD_SECONDS,
     REPORT_SECONDS,
     ProcessReport,

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from broker.index_reports import IndexReport
-from broker.process_reports import ProcessReport
-from broker.stored_report import read_report
+from broker.reports.index_reports import IndexReport
+from broker.reports.process_reports import ProcessReport
+from broker.reports.stored_report import read_report
 
 
 @dataclass(frozen=True)

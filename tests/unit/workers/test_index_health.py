@@ -9,7 +9,7 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
-from broker.index_reports import IndexReport, IndexReports
+from broker.reports.index_reports import IndexReport, IndexReports
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.health import HealthReporter, IndexHealth
 from workers.index_process.vector_engine import HnswEngine

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 import workers
-from broker.index_reports import IndexReport, IndexReports
+from broker.reports.index_reports import IndexReport, IndexReports
 
 
 class IndexProcess:

@@ -10,7 +10,7 @@ import pytest
 import redis
 from pymongo.errors import ConnectionFailure
 
-from broker.index_reports import IndexReports
+from broker.reports.index_reports import IndexReports
 from catalog.rows.models import Models
 from catalog.store import Catalog
 from tests.integration.workers.index.process import StartProcess, reported

@@ -13,7 +13,7 @@ import pytest
 import redis
 from pymongo.errors import ConnectionFailure
 
-from broker.index_reports import IndexReports
+from broker.reports.index_reports import IndexReports
 from catalog.coordination.index_ownership import NotOwnerError, OwnerLease
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.images import SUCCEEDED, Images

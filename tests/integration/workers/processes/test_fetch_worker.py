@@ -16,7 +16,7 @@ import redis
 
 import workers
 from broker.messages import send_chunks
-from broker.progress.heartbeats import Consumption
+from broker.reports.heartbeats import Consumption
 from broker.staged_bytes import StagedBytes
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.store import Catalog

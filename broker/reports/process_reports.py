@@ -22,7 +22,7 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
-from broker.stored_report import read_report
+from broker.reports.stored_report import read_report
 from catalog.database.database_time import DATABASE_TIME
 from config.files import free_bytes
 

@@ -14,7 +14,7 @@ from typing import cast
 
 import redis
 
-from broker.stored_report import read_report
+from broker.reports.stored_report import read_report
 
 #: How long a refusal is reported, unless an index process gets the directory before then.
 REFUSED_SECONDS = 600
