@@ -1,1 +1,1 @@
-"""What processes tell of themselves and their work, for /readyz and the doctor: keys that expire."""
+"""What processes tell of themselves and their work: keys that expire in Redis."""
