@@ -56,8 +56,10 @@ test-all: test
 witness: setup
 	$(BIN)/python -m pytest --catalogue-server secantusdb $(SPREAD) $(WITNESS) $(PYTEST)
 
+# Without a plugin that no unit test uses and that takes a second to load in each process.
 unit: setup
-	$(BIN)/python -m pytest $(PYTEST) -n $(PROCESSES) tests/unit
+	$(BIN)/python -m pytest $(PYTEST) -n $(PROCESSES) --dist worksteal \
+		-p no:schemathesis tests/unit
 
 # The lines that unit and integration tests reach. Processes that tests start are not looked into.
 coverage: setup

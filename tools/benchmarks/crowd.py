@@ -6,13 +6,16 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL
 
 from tools.benchmarks import sets
 from tools.benchmarks.evaluation import DETECTED, TRUE, describe_all, gallery_features
-from vision.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from vision.pipeline import Pipeline
 
 #: The kinds of boxes; not the whole picture, which would take a fourth longer.
 KINDS = (DETECTED, TRUE)

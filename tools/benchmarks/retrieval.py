@@ -16,6 +16,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -45,8 +46,10 @@ from tools.benchmarks.evaluation import (
     shot_rows,
 )
 from tools.benchmarks.packages import PackageUnavailable
-from vision.pipeline import Pipeline
 from workers.support.model import load_from
+
+if TYPE_CHECKING:
+    from vision.pipeline import Pipeline
 
 UNAVAILABLE, CONFIGURATION = 69, 78
 SETS = ("photos", "renders", "several", "real")

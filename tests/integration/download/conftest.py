@@ -1,12 +1,16 @@
-"""A certificate of the public server, made anew for each run."""
+"""A certificate of the public server, servers that a test starts, and the time it has taken."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.integration.download.loopback import Server, Talk
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +33,28 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     file.write_bytes(file.read_bytes() + key.read_bytes())
     return file
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Return a function that starts a server: `serve(talk)` or `serve(head_and_body)`."""
+    servers: list[Server] = []
+
+    def start(talk: Talk | bytes, address: str = "127.0.0.1", **options: bool) -> Server:
+        if isinstance(talk, bytes):
+            answer = talk
+            talk = lambda server, connection, request: connection.sendall(answer)  # noqa: ARG005, E731
+        server = Server(talk, address, **options)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def stopwatch() -> Callable[[], float]:
+    """Return a function that says how many seconds have passed since the test began."""
+    begin = time.monotonic()
+    return lambda: time.monotonic() - begin

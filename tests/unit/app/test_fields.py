@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -74,8 +75,13 @@ LENGTHS = {"collection_name": 50, "product_id": 128, "image_id": 128, "product_n
 CONTROLS = ["\x00", "\n", "\t", "\x1f", "\x7f", "\x85", "\x9f"]
 
 
+@cache
+def defaults() -> Settings:
+    return Settings()
+
+
 def faults(field: str, value: Any) -> list[type[ContractError]]:
-    return judge(Everything, {field: value}, Settings())[1]
+    return judge(Everything, {field: value}, defaults())[1]
 
 
 @pytest.mark.parametrize("field", STRINGS)

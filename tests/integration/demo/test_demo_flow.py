@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.tools.demo.stub_stack import Service
+from tests.integration.demo.stub_stack import Service
 from tools.demo import fileserver, flow
 from tools.demo.client import SnapskuClient
 from tools.demo.manifest import SAMPLES, load

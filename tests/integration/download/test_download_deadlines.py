@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from download.client import TransientFetchError, fetch
-from tests.unit.download.loopback import (
+from tests.integration.download.loopback import (
     Serve,
     Server,
     Stopwatch,

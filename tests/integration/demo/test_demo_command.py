@@ -15,7 +15,7 @@ from rich.console import Console
 from tools.demo import fileserver, stack
 from tools.demo.__main__ import run
 
-STUB = (sys.executable, "-m", "tests.unit.tools.demo.stub_stack")
+STUB = (sys.executable, "-m", "tests.integration.demo.stub_stack")
 
 
 def run_with(folder: Path, *arguments: str) -> tuple[int, str]:

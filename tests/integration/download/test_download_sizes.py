@@ -14,7 +14,7 @@ from download.client import (
     TransientFetchError,
     fetch,
 )
-from tests.unit.download.loopback import (
+from tests.integration.download.loopback import (
     MAX_BYTES,
     Serve,
     Server,

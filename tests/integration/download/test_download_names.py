@@ -13,7 +13,15 @@ import pytest
 
 from contract.errors import BrokenBase64OrUrl
 from download.client import TransientFetchError, fetch
-from tests.unit.download.loopback import Serve, Server, Stopwatch, answer, for_server, policy, soon
+from tests.integration.download.loopback import (
+    Serve,
+    Server,
+    Stopwatch,
+    answer,
+    for_server,
+    policy,
+    soon,
+)
 
 
 def test_a_name_is_looked_up_once_and_keeps_its_host_header(serve: Serve) -> None:

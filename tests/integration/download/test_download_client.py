@@ -20,7 +20,7 @@ from download.client import (
     retry_after_seconds,
 )
 from download.connection import dial
-from tests.unit.download.loopback import (
+from tests.integration.download.loopback import (
     MAX_BYTES,
     Serve,
     Server,

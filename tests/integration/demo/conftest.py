@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.tools.demo import stub_stack
-from tests.unit.tools.demo.stub_stack import Service
+from tests.integration.demo import stub_stack
+from tests.integration.demo.stub_stack import Service
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
 from download.client import TransientFetchError, fetch_all
 from download.policy import FetchPolicy, fetch_policy_of
-from tests.unit.download.loopback import Serve, Server, Stopwatch, Talk
-from tests.unit.download.loopback import policy as policy_for
+from tests.integration.download.loopback import Serve, Server, Stopwatch, Talk
+from tests.integration.download.loopback import policy as policy_for
 
 
 def policy(*servers: Server, **changes: Any) -> FetchPolicy:

@@ -1,7 +1,7 @@
 """A stub of the service for the demo's tests: the envelope and four operations, in memory.
 
-Run as `python -m tests.unit.tools.demo.stub_stack [wrong|mute]` it takes the settings that the demo
-passes on and stops on SIGTERM; `wrong` finds the wrong product, `mute` never becomes ready.
+Run as `python -m tests.integration.demo.stub_stack [wrong|mute]` it takes the settings that the
+demo passes on and stops on SIGTERM; `wrong` finds the wrong product, `mute` never becomes ready.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.unit.tools.demo.stub_stack import Service
+from tests.integration.demo.stub_stack import Service
 from tools.demo.client import SnapskuClient, SnapskuError
 
 

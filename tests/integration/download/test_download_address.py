@@ -11,7 +11,7 @@ import pytest
 from config.allow_list import AllowList
 from contract.errors import BrokenBase64OrUrl
 from download.address import check_url, is_global_address, judge_url
-from tests.unit.download.loopback import policy
+from tests.integration.download.loopback import policy
 
 
 @pytest.mark.parametrize(
