@@ -18,8 +18,10 @@ IMAGES ?= 1000000
 VOLUME_DATA ?= volume-data
 CALLS ?= 10000
 PYTEST ?=
-# Processes that run tests at once; each has servers and a stack of its own.
-PROCESSES ?= 2
+# Processes that run tests at once, each with servers and a stack of its own: one more than the
+# cores of a small machine, since many tests wait. Units do not wait.
+PROCESSES ?= 3
+UNIT_PROCESSES ?= $(if $(filter 1,$(PROCESSES)),1,2)
 WITNESS ?= tests/integration/catalog
 CROWD ?= 0
 URL ?= http://127.0.0.1:8000
@@ -58,7 +60,7 @@ witness: setup
 
 # Without a plugin that no unit test uses and that takes a second to load in each process.
 unit: setup
-	$(BIN)/python -m pytest $(PYTEST) -n $(PROCESSES) --dist worksteal \
+	$(BIN)/python -m pytest $(PYTEST) -n $(UNIT_PROCESSES) --dist worksteal \
 		-p no:schemathesis tests/unit
 
 # The lines that unit and integration tests reach. Processes that tests start are not looked into.

@@ -27,8 +27,13 @@ SHORT_TIMES = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure last: the work that it leaves behind would hold up the tests after it."""
-    items.sort(key=lambda item: item.path.name == "test_response_times.py")
+    """Put modules with stacks of their own first, and measurements last.
+
+    So the shared stack does not idle beside another one; and the work that measurements leave
+    behind holds up no test.
+    """
+    shared = {item.path for item in items if "stack" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path.name == "test_response_times.py", item.path in shared))
 
 
 @pytest.fixture(scope="session")
