@@ -27,8 +27,9 @@ def test_the_check_of_a_change_is_the_projects_own() -> None:
 
 
 def test_a_second_job_runs_the_suite_of_the_docs_on_servers_that_it_is_told() -> None:
-    assert commands("servers") == ["make test"]
     page = (ROOT / "docs/own-servers.md").read_text(encoding="utf-8")
+    (command,) = commands("servers")
+    assert re.findall(r"make test\b.*", page) == [command]
     told = set(re.findall(r"\bTEST_[A-Z_]+", page))
     assert told == set(JOBS["servers"]["env"])
 
