@@ -114,6 +114,7 @@ class Keeper:
             try:
                 self._look()
             except Exception:
+                # The thread must live: without it nothing is saved, and no set becomes ready.
                 logger.exception("work on the index in the background failed")
                 self._stopping.wait(FAULT_PAUSE)
             self._stopping.wait(self._options.pause_seconds)

@@ -91,8 +91,7 @@ def decode(data: bytes, limits: PictureLimits) -> Image.Image:
             # Only verify() checks the checksums, and it leaves the object unusable.
             _, again, _ = _opened(data, limits)
             again.verify()
-        # Some readers say how a picture is stored only as they decode it.
-        stored_as = str(image.tile[0].args) if image.tile else ""
+        stored_as = str(image.tile[0].args)
         image.load()
         upright = _turned(_flattened(image, stored_as), _orientation(exif))
     except MemoryError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -66,12 +67,12 @@ def described_by(settings: Settings) -> Iterator[None]:
         _described.reset(token)
 
 
-class Described:
+class Described(ABC):
     """What a field's JSON schema says beyond its type."""
 
+    @abstractmethod
     def keywords(self, settings: Settings) -> dict[str, Any]:
         """Return the keywords to be added to those of the type."""
-        raise NotImplementedError
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -82,9 +83,9 @@ class Described:
 class Rule(Described):
     """A constraint of a field beyond its type, for validation and JSON schema alike."""
 
+    @abstractmethod
     def check(self, value: Any, settings: Settings) -> None:
         """Raise ValueError if the value is not valid."""
-        raise NotImplementedError
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler

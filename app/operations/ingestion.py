@@ -197,11 +197,12 @@ def _open(
         return open_task(catalog, draft, written, refusals)
     except SubmissionCutOffError as error:
         raise Busy("the submission took too long and was undone") from error
-    except Exception as error:
+    except Exception:
         task = abandon(catalog, draft.submission)
         if task is None:
             raise
-        log.warning("a task was opened, but MongoDB's answer was lost", fault=repr(error))
+        # Most likely MongoDB's answer was lost; the traceback tells of anything else.
+        log.warning("a task was opened though its opening failed", exc_info=True)
         return task
 
 

@@ -35,7 +35,7 @@ from catalog.flows.product_copies import copy_product
 from catalog.flows.removal import delete_images_of, end_product
 from catalog.flows.removal import delete_product as delete_to_its_end
 from catalog.rows.collections import CollectionRow
-from catalog.rows.products import NewProduct, ProductRow
+from catalog.rows.products import ProductFields, ProductRow
 from contract import errors
 from contract.errors import ContractError
 
@@ -111,7 +111,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
         call.user, request.collection_name, settings.collections_per_user
     )
     failed: list[tuple[Any, type[ContractError]]] = []
-    wanted: dict[str, NewProduct] = {}
+    wanted: dict[str, ProductFields] = {}
     for raw in request.product_list:
         item, faults = judge(NewProductItem, raw, settings)
         if item is None:
@@ -119,7 +119,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
         elif item.product_id in wanted:
             failed.append((item.product_id, errors.DuplicateProduct))
         else:
-            wanted[item.product_id] = NewProduct(**item.model_dump())
+            wanted[item.product_id] = ProductFields(**item.model_dump())
     refused = _insert(services, collection, list(wanted.values()))
     failed.extend(refused.items())
     return {
@@ -131,7 +131,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
 
 
 def _insert(
-    services: Services, collection: CollectionRow, products: list[NewProduct]
+    services: Services, collection: CollectionRow, products: list[ProductFields]
 ) -> dict[str, type[ContractError]]:
     """Insert the products that are new and have room; return the faults of the others by id."""
     catalog, limit = services.catalog, services.settings.products_per_collection

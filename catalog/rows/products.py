@@ -44,7 +44,7 @@ MOST_IMAGES = 3000
 LAST_SERIAL = 2**63
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProductFields:
     """What a client says of a product.
 
@@ -96,11 +96,6 @@ class ProductRow(ProductFields):
             places=tuple(row["places"]),
             version=row.get("version", 0),
         )
-
-
-@dataclass(frozen=True)
-class NewProduct(ProductFields):
-    """What a client says of a product that has no row yet."""
 
 
 def image_limit(limit: int) -> int:
@@ -207,7 +202,7 @@ class Products:
         delete_by_id(self._rows, keys)
 
     def insert(
-        self, collection: CollectionRow, products: Sequence[NewProduct]
+        self, collection: CollectionRow, products: Sequence[ProductFields]
     ) -> dict[int, type[ContractError]]:
         """Insert products, and return the faults of those that were not written, by position.
 

@@ -119,7 +119,9 @@ def sizes(plant: Plant) -> dict[str, int]:
 def unrest(plant: Plant) -> list[str]:
     """Say what still goes on; empty when all is quiet."""
     try:
-        return [*_unrest_of_rows(plant), *_unrest_of_redis(plant), *_unrest_of_api(plant)]
+        with redis.Redis.from_url(plant.redis_url) as broker:
+            messages = unrest_of_messages(broker)
+        return [*_unrest_of_rows(plant), *messages, *_unrest_of_api(plant)]
     except (PyMongoError, redis.RedisError, requests.RequestException) as error:
         return [f"not reachable: {error!r}"]
 
@@ -161,20 +163,21 @@ def _recounted(rows: Any) -> list[Row]:
     return [row for row in rows["collections"].find() if row.get("recount_at") is not None]
 
 
-def _unrest_of_redis(plant: Plant) -> list[str]:
-    with redis.Redis.from_url(plant.redis_url) as broker:
-        # Background work is sent every second, and so hardly ever over; what a dead worker took
-        # of it, or one whose connection broke, comes back after the visibility timeout.
-        going = [
-            f"queue {queue} is not empty"
-            for queue in QUEUES
-            if queue != MAINTENANCE and broker.llen(queue)
-        ]
-        before = time.time() - BACKGROUND_SECONDS
-        old = {tag.decode() for tag in broker.zrangebyscore("unacked_index", 0, before)}
-        for tag, queue in unacknowledged(broker).items():
-            if queue != MAINTENANCE or tag in old:
-                going.append(f"messages of {queue} are not acknowledged")
+def unrest_of_messages(broker: redis.Redis) -> list[str]:
+    """Say which queues have messages that wait, or that were taken and are not acknowledged."""
+    # Background work is sent every second, and so hardly ever over; what a dead worker took
+    # of it, or one whose connection broke, comes back after the visibility timeout.
+    going = [
+        f"queue {queue} is not empty"
+        for queue in QUEUES
+        if queue != MAINTENANCE and broker.llen(queue)
+    ]
+    before = time.time() - BACKGROUND_SECONDS
+    taken_before: list[bytes] = broker.zrangebyscore("unacked_index", 0, before)  # type: ignore[assignment]  # undecoded
+    old = {tag.decode() for tag in taken_before}
+    for tag, queue in unacknowledged(broker).items():
+        if queue != MAINTENANCE or tag in old:
+            going.append(f"messages of {queue} are not acknowledged")
     return going
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import fakeredis
 import pytest
 
 from tests.chaos.audit import audit_rows
 from tests.chaos.ledger import Fate, Ledger, Sent
 from tests.chaos.pictures import Kind, Picture
-from tests.chaos.rows import Rows
+from tests.chaos.rows import BACKGROUND_SECONDS, Rows, unrest_of_messages
 
 GENERATION, SERIAL, LABEL = "1", 7, 21
 
@@ -140,3 +143,22 @@ def test_a_reason_fits_what_was_sent(ledger: Ledger) -> None:
     ledger.delete("shop", "shoe", "a")
     assert ledger.fits(good, "NO_RELATIVE_IMAGE")
     assert not ledger.fits(good, "DUPLICATE_IMAGE")
+
+
+@pytest.mark.parametrize(
+    ("queue", "seconds", "rests"),
+    [
+        ("maintenance", 0.0, True),
+        ("maintenance", BACKGROUND_SECONDS + 1, False),
+        ("vision", 0.0, False),
+    ],
+)
+def test_a_round_rests_when_only_background_work_was_taken_just_now(
+    queue: str, seconds: float, rests: bool
+) -> None:
+    with fakeredis.FakeRedis() as broker:
+        assert unrest_of_messages(broker) == []
+        # As kombu keeps a message from when a worker took it until it is acknowledged.
+        broker.hset("unacked", "tag", json.dumps(["message", "", queue]))
+        broker.zadd("unacked_index", {"tag": time.time() - seconds})
+        assert (unrest_of_messages(broker) == []) is rests

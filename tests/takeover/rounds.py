@@ -19,7 +19,7 @@ from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.collections import CollectionRow
 from catalog.rows.images import SUCCEEDED
 from catalog.rows.models import ModelRow
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.schema.indexes import create_indexes
 from catalog.schema.version import Schema
 from config.settings import settings
@@ -122,7 +122,9 @@ class Rounds:
     def _take_in(self, number: int) -> tuple[CollectionRow, list[Chunk]]:
         """Write images with their features, and leave their chunks to be sent to the index."""
         collection = catalog().collections.find_or_create("user", f"shop-{number}", 0)
-        catalog().products.insert(collection, [NewProduct("shoe", "Shoe", CATEGORY)])
+        catalog().products.insert(
+            collection, [ProductFields(product_id="shoe", product_name="Shoe", category=CATEGORY)]
+        )
         draft = begin(
             catalog(),
             collection,

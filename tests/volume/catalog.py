@@ -26,7 +26,7 @@ from catalog.rows.claims import content_key
 from catalog.rows.collections import CollectionRow
 from catalog.rows.images import SUCCEEDED
 from catalog.rows.models import ModelRow
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.rows.tasks import TaskRow
 from catalog.store import open_catalog
 from contract.errors import ImageTooSmall
@@ -149,7 +149,11 @@ class Generator:
         product_count = -(-shape.collection_images // PRODUCT_IMAGES)
         product_count = max(product_count, min(PRODUCTS_AT_ONCE, shape.collection_images))
         new = [
-            NewProduct(f"p-{n}", f"商品 {n}", CATEGORIES[n % len(CATEGORIES)])
+            ProductFields(
+                product_id=f"p-{n}",
+                product_name=f"商品 {n}",
+                category=CATEGORIES[n % len(CATEGORIES)],
+            )
             for n in range(product_count)
         ]
         faults = catalog.products.insert(collection, new)

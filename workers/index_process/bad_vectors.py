@@ -56,7 +56,7 @@ class BadVectors:
     def _note(self, label: int, model_id: str, row: ImageRow | None, fault: str) -> None:
         name = f"label {label}" if row is None else f"{row.collection}/{row.image_id}"
         log.error(
-            "a feature can't be searched, image skipped",
+            "a vector can't be searched, image skipped",
             image=name,
             label=label,
             model=model_id,

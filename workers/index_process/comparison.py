@@ -72,6 +72,7 @@ class Comparison:
             except PyMongoError as error:
                 log.warning("index not compared with the rows", fault=str(error))
             except Exception:
+                # The thread must live: the next round may succeed.
                 log.exception("comparison of the index with the rows failed")
 
     def compare(self) -> None:

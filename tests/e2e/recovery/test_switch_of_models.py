@@ -44,7 +44,7 @@ def shuffled_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stack(
+def own_stack(
     own_servers: OwnServers, tmp_path: Path, shuffled_weights: Path, short_times: dict[str, str]
 ) -> Iterator[Stack]:
     (tmp_path / "logs").mkdir()
@@ -140,37 +140,37 @@ class Searcher(threading.Thread):
 
 
 def test_a_collection_changes_its_model_and_every_search_meanwhile_is_right(
-    stack: Stack, own_servers: OwnServers, tmp_path: Path
+    own_stack: Stack, own_servers: OwnServers, tmp_path: Path
 ) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    api = Api(stack.base_url)
+    api = Api(own_stack.base_url)
     with (
         serve(write_pictures(pictures, IMAGES + len(LATE))) as port,
         MongoClient[dict[str, Any]](own_servers.mongo_url) as client,
     ):
         rows, work = Rows(client), Work(api, pictures, port, SECONDS)
         work.assert_whole(*work.submit(range(IMAGES)))
-        told = models(stack, "status")
+        told = models(own_stack, "status")
         old, new = told["model_of_new_collections"], told["next_model"]
         assert set(rows.by_model()) == {old}
-        searcher = Searcher(stack, work)
+        searcher = Searcher(own_stack, work)
         searcher.start()
 
-        begun = models(stack, "change", "--all")
+        begun = models(own_stack, "change", "--all")
         assert list(begun.values()) == ["begun"]
         wait_until(lambda: new in rows.by_model())
-        stack.kill_all("vision")
+        own_stack.kill_all("vision")
         half = rows.by_model()
         assert rows.collection()["model_id"] == old
         assert len(half[new]) < IMAGES
         work.delete("image-0")
         task_id, late_ids = work.submit(LATE)
         work.delete("image-1")
-        assert set(models(stack, "change", "--all").values()) == {"is under way"}
-        (change,) = models(stack, "status")["changes"]
+        assert set(models(own_stack, "change", "--all").values()) == {"is under way"}
+        (change,) = models(own_stack, "status")["changes"]
         assert (change["from"], change["to"], change["state"]) == (old, new, "running")
-        stack.start("vision")
+        own_stack.start("vision")
 
         work.assert_whole(task_id, late_ids)
         wait_until(lambda: rows.collection()["model_id"] == new)
@@ -182,7 +182,7 @@ def test_a_collection_changes_its_model_and_every_search_meanwhile_is_right(
         assert searcher.wrong == []
 
         assert rows.by_model() == {new: rows.labels()}
-        assert models(stack, "status")["changes"] == []
+        assert models(own_stack, "status")["changes"] == []
         for number in (*range(2, IMAGES), *LATE):
             found = api.search(work.collection, work.picture(number), topk=200)
             assert found[0]["image_id"] == f"image-{number}"

@@ -8,6 +8,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 from pymongo.errors import AutoReconnect
+from structlog.testing import capture_logs
 
 from app.operations import ingestion
 from app.services import Services
@@ -110,10 +111,15 @@ def test_a_task_is_the_answer_where_only_the_answer_to_its_opening_was_lost(
         opening(*arguments, **named)
         lost()
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, capture_logs() as lines:
         patch.setattr(made[0].catalog.tasks, "open", open_and_lose)
         answer = add(client, "key")
     assert answer["code"] == 0
+    (told,) = [line for line in lines if line["log_level"] == "warning"]
+    assert (told["event"], told["exc_info"]) == (
+        "a task was opened though its opening failed",
+        True,
+    )
     assert add(client, "key") == answer
     (task,) = call(client, "list_tasks")["task_list"]
     assert task["task_id"] == answer["task_id"]

@@ -16,7 +16,7 @@ from app.services import Services
 from catalog.flows.submission import NewImage, begin, open_task, write
 from catalog.rows.chunks import Stage
 from catalog.rows.collections import CollectionRow
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from config.settings import settings
 from tests.catalogues import default_catalog
@@ -80,7 +80,12 @@ def taken(catalog: Catalog, collection: CollectionRow, *names: str) -> str:
 @pytest.fixture
 def collection(catalog: Catalog) -> CollectionRow:
     found = catalog.collections.find_or_create("default", "shop", 0)
-    assert catalog.products.insert(found, [NewProduct("p", "P", "其他")]) == {}
+    assert (
+        catalog.products.insert(
+            found, [ProductFields(product_id="p", product_name="P", category="其他")]
+        )
+        == {}
+    )
     return found
 
 

@@ -11,7 +11,7 @@ from catalog.flows.submission import NewImage, begin, roll_back, write
 from catalog.rows.chunks import Chunk, Item, Stage
 from catalog.rows.collections import CollectionRow
 from catalog.rows.images import ImageRow
-from catalog.rows.products import NewProduct, ProductRow
+from catalog.rows.products import ProductFields, ProductRow
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from contract.errors import ContractError
@@ -36,7 +36,10 @@ def add_products(
     catalog: Catalog, collection: CollectionRow, *product_ids: str
 ) -> dict[str, ProductRow]:
     """Insert products that are new; return their rows."""
-    new = [NewProduct(product_id, f"name of {product_id}", "其他") for product_id in product_ids]
+    new = [
+        ProductFields(product_id=product_id, product_name=f"name of {product_id}", category="其他")
+        for product_id in product_ids
+    ]
     assert catalog.products.insert(collection, new) == {}
     return catalog.products.find(collection.generation, product_ids)
 

@@ -12,7 +12,7 @@ from pymongo.database import Database
 from catalog.database.connection import now
 from catalog.flows.removal import delete_collection, purge_piece
 from catalog.rows.collections import CollectionRow
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from contract.errors import CollectionCountExceedsLimit
 from tests.integration.catalog.at_once import at_once
@@ -129,7 +129,9 @@ def test_a_collection_that_is_deleted_while_it_is_made_leaves_neither_products_n
     interrupt(monkeypatch, catalog, moment, delete)
     made = catalog.collections.find_or_create("u", "c", 1)
     assert catalog.collections.find("u", "c") is None
-    catalog.products.insert(made, [NewProduct("p", "P", "其他")])
+    catalog.products.insert(
+        made, [ProductFields(product_id="p", product_name="P", category="其他")]
+    )
     (purge,) = catalog.purges.due(10)
     assert purge.generation == made.generation
     while purge_piece(catalog, purge, 10):
@@ -161,7 +163,9 @@ def test_a_creation_that_was_taken_for_cut_off_leaves_nothing(
     def take_for_cut_off() -> None:
         made = catalog.collections.find("u", "c")
         assert made is not None
-        catalog.products.insert(made, [NewProduct("p", "P", "其他")])
+        catalog.products.insert(
+            made, [ProductFields(product_id="p", product_name="P", category="其他")]
+        )
         assert catalog.purges.end(made.generation)
 
     interrupt(monkeypatch, catalog, "before the end", take_for_cut_off)

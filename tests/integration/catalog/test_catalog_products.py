@@ -11,7 +11,7 @@ from catalog.flows.removal import delete_product, fail_images, vanished
 from catalog.rows.chunks import Item
 from catalog.rows.claims import name_key
 from catalog.rows.collections import CollectionRow
-from catalog.rows.products import NewProduct, ProductRow
+from catalog.rows.products import ProductFields, ProductRow
 from catalog.store import Catalog
 from contract.errors import (
     ContractError,
@@ -48,7 +48,10 @@ def test_products_that_are_there_are_told_by_their_positions(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
     first = add_products(catalog, collection, "b", "d")
-    new = [NewProduct(product_id, "new", "服装") for product_id in "abcd"]
+    new = [
+        ProductFields(product_id=product_id, product_name="new", category="服装")
+        for product_id in "abcd"
+    ]
     assert set(catalog.products.insert(collection, new)) == {1, 3}
     found = catalog.products.find(collection.generation, "abcde")
     assert found.keys() == set("abcd")
@@ -68,7 +71,10 @@ def test_every_product_has_a_serial_of_its_own_when_many_insert_at_once(
     ids = [f"p{number}" for number in range(10)]
 
     def insert(_: int) -> dict[int, type[ContractError]]:
-        return catalog.products.insert(collection, [NewProduct(i, "n", "其他") for i in ids])
+        return catalog.products.insert(
+            collection,
+            [ProductFields(product_id=i, product_name="n", category="其他") for i in ids],
+        )
 
     taken = at_once(8, insert)
     for position in range(10):
@@ -134,9 +140,9 @@ def test_a_flagged_product_is_not_found_and_still_keeps_its_id(
     catalog.products.begin_deletion([product])
     assert catalog.products.find(collection.generation, ["p"]) == {}
     assert catalog.products.being_deleted(collection.generation, ["p", "q"]) == [product]
-    assert catalog.products.insert(collection, [NewProduct("p", "n", "其他")]) == {
-        0: ExistingProduct
-    }
+    assert catalog.products.insert(
+        collection, [ProductFields(product_id="p", product_name="n", category="其他")]
+    ) == {0: ExistingProduct}
 
 
 def test_a_deletion_that_begins_twice_keeps_its_first_time(

@@ -21,7 +21,7 @@ from catalog.rows.claims import content_key
 from catalog.rows.collections import CollectionRow
 from catalog.rows.images import SUCCEEDED
 from catalog.rows.models import ModelRow
-from catalog.rows.products import NewProduct, ProductRow
+from catalog.rows.products import ProductFields, ProductRow
 from catalog.rows.tasks import TaskRow, state_fields
 from catalog.schema.indexes import create_indexes
 from catalog.schema.version import Schema
@@ -86,7 +86,9 @@ class Busy:
         return Victim(collection, product, done, waiting)
 
     def add_product(self, collection: CollectionRow, product_id: str) -> ProductRow:
-        new = NewProduct(product_id, f"name of {product_id}", "其他")
+        new = ProductFields(
+            product_id=product_id, product_name=f"name of {product_id}", category="其他"
+        )
         assert self.catalog.products.insert(collection, [new]) == {}
         self.catalog.collections.add_products(collection.key, collection.generation, 1)
         return self.catalog.products.find(collection.generation, [product_id])[product_id]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import redis
 
 from broker.queues import QUEUES
 from broker.reports.heartbeats import Consumption
-from broker.reports.index_reports import IndexReport, IndexReports
+from broker.reports.index_reports import IndexReports
 from broker.reports.process_reports import ProcessReport, ProcessReports
 from broker.reports.room_notice import RoomNotice
 from broker.staged_bytes import StagedBytes
@@ -30,6 +30,7 @@ from config.embedded import free_port
 from identity.vault import Vault
 from tests.catalogues import default_catalog
 from tests.integration.operations.programs import environment
+from tests.reports import INDEX_REPORT
 from tests.servers import Servers
 
 
@@ -233,18 +234,7 @@ def test_fetching_that_waits_for_room_is_told_with_how_long(
 
 
 def test_images_with_a_bad_vector_are_named(doctor: Doctor, servers: Servers) -> None:
-    report = IndexReport(
-        process="process 7 on here",
-        is_complete=True,
-        sets=10,
-        sets_not_ready=0,
-        snapshots_lost=0,
-        sets_not_saved=0,
-        save_fault="",
-        epoch=1,
-        bad_vectors=2,
-        bad_images="u/shop/a, u/shop/b",
-    )
+    report = replace(INDEX_REPORT, bad_vectors=2, bad_images="u/shop/a, u/shop/b")
     with redis.Redis.from_url(servers.redis_url) as client:
         try:
             IndexReports(client, 30.0).publish(report)

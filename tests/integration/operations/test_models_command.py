@@ -25,7 +25,7 @@ from catalog.rows.changes import ChangeState
 from catalog.rows.collections import CollectionRow
 from catalog.rows.images import ImageRow
 from catalog.rows.models import ModelRow
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.schema.version import SCHEMA, Schema
 from catalog.store import Catalog
 from cli.main import main
@@ -75,7 +75,9 @@ def shop(catalog: Catalog) -> CollectionRow:
     """A collection with three images that have a feature of the old model."""
     catalog.models.adopt(OLD, NEW)
     collection = catalog.collections.find_or_create("u", "shop", 0)
-    catalog.products.insert(collection, [NewProduct("p", "P", "其他")])
+    catalog.products.insert(
+        collection, [ProductFields(product_id="p", product_name="P", category="其他")]
+    )
     serial = catalog.products.find(collection.generation, ["p"])["p"].serial
     labels = list(catalog.numbers.reserve(3))
     catalog.images.insert(

@@ -12,7 +12,7 @@ import redis
 from catalog.flows.submission import NewImage, begin, open_task, write
 from catalog.rows.chunks import Chunk
 from catalog.rows.collections import CollectionRow
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from config.settings import settings
@@ -65,7 +65,9 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
         product: str = "shoe",
     ) -> Taken:
         collection = catalog.collections.find_or_create("user", "shop", 0)
-        catalog.products.insert(collection, [NewProduct("shoe", "Shoe", "鞋靴")])
+        catalog.products.insert(
+            collection, [ProductFields(product_id="shoe", product_name="Shoe", category="鞋靴")]
+        )
         draft = begin(
             catalog,
             collection,

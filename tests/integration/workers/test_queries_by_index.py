@@ -21,7 +21,7 @@ from catalog.database.connection import databases, now, stamp
 from catalog.flows.submission import NewImage, begin, write
 from catalog.rows.accounts import NewKeys
 from catalog.rows.chunks import DUE_FIELDS, SENT_FIELDS, TIME_FIELDS, State
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.schema.indexes import INDEXES
 from catalog.store import Catalog
 from config.settings import settings
@@ -220,7 +220,9 @@ def own_index(work: Work, folder: Path) -> None:
 def cut_off_submission(catalog: Catalog) -> None:
     """Write what a call of add_image writes whose process dies before its end."""
     collection = catalog.collections.find_or_create("user", "cut off", 0)
-    catalog.products.insert(collection, [NewProduct("p", "P", "鞋靴")])
+    catalog.products.insert(
+        collection, [ProductFields(product_id="p", product_name="P", category="鞋靴")]
+    )
     products = catalog.products.find(collection.generation, ["p"])
     draft = begin(
         catalog,

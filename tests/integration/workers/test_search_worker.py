@@ -9,7 +9,7 @@ import pytest
 
 from broker.search_exchange import Query
 from catalog.flows.removal import delete_collection, delete_images, delete_product
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from contract.errors import BY_MESSAGE
 from tests.integration.workers.any_feature import AnyFeature, picture
@@ -151,7 +151,9 @@ def test_grouped_answers_each_product_once_however_many_images_it_has(
     catalog: Catalog, take: Any, ask: Ask
 ) -> None:
     many = take(*(f"many-{n}" for n in range(60)))
-    catalog.products.insert(many.collection, [NewProduct("other", "Other", "鞋靴")])
+    catalog.products.insert(
+        many.collection, [ProductFields(product_id="other", product_name="Other", category="鞋靴")]
+    )
     single = take("single", product="other")
     labels = succeed(catalog, many) + succeed(catalog, single)
     near = [(label, 1 - n / 100) for n, label in enumerate(labels)]

@@ -16,23 +16,12 @@ from app.server import create_app
 from app.services import Services
 from broker.queues import QUEUES
 from broker.reports.heartbeats import Consumption
-from broker.reports.index_reports import IndexReport, IndexReports
+from broker.reports.index_reports import IndexReports
 from broker.reports.process_reports import ProcessReport, ProcessReports
+from tests.reports import INDEX_REPORT
 from tests.unit.app.standins import FailingCatalog
 
 MakeServices = Callable[..., Services]
-
-
-REPORT = IndexReport(
-    process="process 7 on here",
-    is_complete=True,
-    sets=10,
-    sets_not_ready=0,
-    snapshots_lost=0,
-    sets_not_saved=0,
-    save_fault="",
-    epoch=1,
-)
 
 
 def client_of(services: Services) -> FlaskClient:
@@ -50,7 +39,7 @@ def served(redis_client: fakeredis.FakeRedis) -> IndexReports:
     for queue in QUEUES:
         Consumption(redis_client, 30.0).note(queue)
     reports = IndexReports(redis_client, 30.0)
-    reports.publish(REPORT)
+    reports.publish(INDEX_REPORT)
     return reports
 
 
@@ -72,7 +61,7 @@ def test_ready_means_that_every_queue_is_consumed_and_the_index_whole(
     assert answer.pop("consumed_seconds_ago") == dict.fromkeys(QUEUES, pytest.approx(0, abs=2))
     assert answer == {
         "status": "ready",
-        "index": asdict(REPORT),
+        "index": asdict(INDEX_REPORT),
         "index_standbys": [],
         "processes": [],
     }
@@ -127,7 +116,7 @@ def test_an_index_that_misses_images_is_not_ready(
     changes: dict[str, Any],
     fault: str,
 ) -> None:
-    served.publish(replace(REPORT, **changes))
+    served.publish(replace(INDEX_REPORT, **changes))
     response = client_of(make_services(catalog)).get("/readyz")
     assert response.status_code == 503
     answer = response.get_json()
@@ -159,7 +148,7 @@ def test_what_heals_by_itself_is_a_warning(
     changes: dict[str, Any],
     warning: str,
 ) -> None:
-    served.publish(replace(REPORT, **changes))
+    served.publish(replace(INDEX_REPORT, **changes))
     response = client_of(make_services(catalog)).get("/readyz")
     assert response.status_code == 200
     answer = response.get_json()
@@ -186,9 +175,12 @@ def test_the_owner_of_the_index_and_its_standbys_are_named(
     client = client_of(make_services(catalog))
     served.stand_by("process 8 on there")
     answer = client.get("/readyz").get_json()
-    assert (answer["index"]["process"], answer["index"]["epoch"]) == (REPORT.process, REPORT.epoch)
+    assert (answer["index"]["process"], answer["index"]["epoch"]) == (
+        INDEX_REPORT.process,
+        INDEX_REPORT.epoch,
+    )
     assert answer["index_standbys"] == ["process 8 on there"]
-    served.publish(replace(REPORT, process="process 8 on there"))
+    served.publish(replace(INDEX_REPORT, process="process 8 on there"))
     assert client.get("/readyz").get_json()["index_standbys"] == [], "it owns the index now"
 
 

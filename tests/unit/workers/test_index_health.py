@@ -10,20 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.reports.index_reports import IndexReport, IndexReports
+from tests.reports import INDEX_REPORT
 from workers.index_process.catalog_index import CatalogIndex
 from workers.index_process.health import HealthReporter, IndexHealth
 from workers.index_process.vector_engine import HnswEngine
 
-REPORT = IndexReport(
-    process="process 7 on here",
-    is_complete=True,
-    sets=10,
-    sets_not_ready=0,
-    snapshots_lost=0,
-    sets_not_saved=0,
-    save_fault="",
-    epoch=5,
-)
 HEALTHY = IndexHealth(is_complete=True, sets=10)
 
 Reporting = Callable[..., HealthReporter]
@@ -54,9 +45,9 @@ def test_a_report_is_read_as_it_was_written_and_expires(
     reports: IndexReports, redis_client: fakeredis.FakeRedis
 ) -> None:
     assert reports.latest() == (None, "")
-    reports.publish(REPORT)
-    assert reports.latest() == (REPORT, "")
-    reports.publish(replace(REPORT, sets=11))
+    reports.publish(INDEX_REPORT)
+    assert reports.latest() == (INDEX_REPORT, "")
+    reports.publish(replace(INDEX_REPORT, sets=11))
     assert said(reports).sets == 11
     assert 29_000 < redis_client.pttl("index:report") <= 30_000
 
@@ -70,7 +61,7 @@ def test_a_report_of_another_release_is_none(
 
 def test_what_a_process_says_is_its_health(reports: IndexReports, reporting: Reporting) -> None:
     reporting().report()
-    assert said(reports) == REPORT
+    assert said(reports) == INDEX_REPORT
 
 
 def test_a_thread_renews_it(reports: IndexReports, redis_client: fakeredis.FakeRedis) -> None:
@@ -94,7 +85,7 @@ def test_a_process_whose_lease_may_have_ended_says_nothing(
 ) -> None:
     reporting().report()
     reporting("process 6 on there", epoch=None).report()
-    assert said(reports) == REPORT
+    assert said(reports) == INDEX_REPORT
 
 
 def test_a_standby_is_named_as_long_as_it_says_so_and_until_it_owns_the_index(
@@ -103,7 +94,7 @@ def test_a_standby_is_named_as_long_as_it_says_so_and_until_it_owns_the_index(
     reports.stand_by("second")
     reports.stand_by("first")
     assert reports.standbys() == ["first", "second"]
-    reports.publish(replace(REPORT, process="second"))
+    reports.publish(replace(INDEX_REPORT, process="second"))
     assert reports.standbys() == ["first"]
     redis_client.zincrby("index:standbys", -31, "first")
     assert reports.standbys() == []

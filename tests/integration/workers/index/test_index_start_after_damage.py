@@ -195,7 +195,7 @@ def test_a_bad_vector_is_skipped_and_told_and_every_other_image_is_found(
     assert index.not_ready() == []
     assert found(shards, 5) == [5]
     assert set(found(shards, 2, CLOTHES)) == {2, 3, 4}
-    told = [line for line in lines if line["event"] == "a feature can't be searched, image skipped"]
+    told = [line for line in lines if line["event"] == "a vector can't be searched, image skipped"]
     assert [(line["image"], line["label"]) for line in told] == [("user/shop/1", 1)]
     health = shards.health()
     assert (health.bad_vectors, health.bad_images) == (1, "user/shop/1")

@@ -9,7 +9,7 @@ import redis
 
 from catalog.flows.submission import Draft, NewImage, Written, abandon, begin, open_task, write
 from catalog.rows.collections import CollectionRow
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from config.settings import settings
 from workers.maintenance import sweep
@@ -26,7 +26,9 @@ def is_due(catalog: Catalog, table: str, field: str) -> None:
 @pytest.fixture
 def collection(catalog: Catalog, redis_client: redis.Redis) -> CollectionRow:
     collection = catalog.collections.find_or_create("user", "shop", 0)
-    catalog.products.insert(collection, [NewProduct("shoe", "Shoe", "鞋靴")])
+    catalog.products.insert(
+        collection, [ProductFields(product_id="shoe", product_name="Shoe", category="鞋靴")]
+    )
     return collection
 
 

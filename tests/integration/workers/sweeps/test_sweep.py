@@ -14,7 +14,7 @@ from broker.messages import send_chunks
 from catalog.database.connection import databases, now, stamp
 from catalog.flows.removal import delete_images
 from catalog.rows.chunks import Chunk, Stage, State
-from catalog.rows.products import NewProduct
+from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from config.settings import settings
 from workers.maintenance import sweep
@@ -175,7 +175,13 @@ def test_a_deletion_of_a_product_that_was_interrupted_is_ended(
     sweep()
     assert catalog.images.find(taken.labels)[taken.labels[0]].deleted_at is not None
     assert catalog.products.being_deleted(generation, ["shoe"]) == []
-    assert catalog.products.insert(taken.collection, [NewProduct("shoe", "New", "鞋靴")]) == {}
+    assert (
+        catalog.products.insert(
+            taken.collection,
+            [ProductFields(product_id="shoe", product_name="New", category="鞋靴")],
+        )
+        == {}
+    )
     assert now() > taken.task.created_at
 
 
