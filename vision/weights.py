@@ -19,9 +19,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-#: The name of the weights that come with a network's package, or with this project.
-DEFAULT_WEIGHTS = "DEFAULT"
-
 #: A counter of training steps in batch norms, which evaluation does not read, and which
 #: torchvision's frozen layers do not have.
 _TRAINING_COUNTER = "num_batches_tracked"

@@ -23,7 +23,9 @@ from tools.benchmarks import sets
 from tools.benchmarks.composition import Scene, hard_query, product_shot
 from tools.demo.manifest import load
 from tools.training import sources
+from vision.detectors import product_network as product_boxes
 from vision.detectors.product import ProductDetector
+from vision.embedders import product_network as product_features
 from vision.embedders.product import ProductEmbedder
 
 #: The training data: package, licence, and the part of it that is used.
@@ -49,7 +51,7 @@ SHARES = (0.10, 0.30)
 
 def detector_figures(weights: str) -> dict[str, float]:
     """Return the shares of scenes in which a box has an IoU of at least 0.5 with the product."""
-    detector = ProductDetector(weights)
+    detector = ProductDetector(product_boxes.load(weights))
     shots, small = [], []
     for product_id, cutout, rng in _samples():
         shots.append(product_shot(cutout, rng))
@@ -67,7 +69,7 @@ def detector_figures(weights: str) -> dict[str, float]:
 
 def embedder_figures(weights: str) -> dict[str, float]:
     """Return how often a sample on clouds, cropped to its true box, finds its own product shot."""
-    embedder = ProductEmbedder(weights)
+    embedder = ProductEmbedder(product_features.load(weights))
     shots, queries = [], []
     for product_id, cutout, rng in _samples():
         scenes = [product_shot(cutout, rng)]

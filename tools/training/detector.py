@@ -29,7 +29,8 @@ from tools.training import checkpoint
 from tools.training.card import detector_figures, write_card
 from tools.training.composer import compose
 from tools.training.sources import Library, load
-from vision.detectors.product_network import INPUT_SIDE, product_network
+from vision.detectors.product import INPUT_SIDE
+from vision.detectors.product_network import product_network
 
 BATCH = 16
 #: The peak learning rates of the new layers, and of the pre-trained ones.

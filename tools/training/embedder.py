@@ -31,9 +31,10 @@ from tools.training import checkpoint
 from tools.training.card import embedder_figures, write_card
 from tools.training.sources import Library, load
 from tools.training.views import crops, dressed, ground
-from vision.embedders.product import crop_pixels
-from vision.embedders.product_network import DIMENSIONS, INPUT_SIDE, FeatureNetwork
-from vision.engine import ONNXRUNTIME, compiled
+from vision.embedders.product import DIMENSIONS, INPUT_SIDE, crop_pixels
+from vision.embedders.product_network import FeatureNetwork
+from vision.engine import compiled
+from vision.options import ONNXRUNTIME
 
 #: Rounds of pictures; a round has four of each object.
 ROUNDS = 2
@@ -117,7 +118,7 @@ def _round(library: Library, network: FeatureNetwork, number: int) -> dict[str, 
     run = compiled(network.early.eval(), blank, ONNXRUNTIME)
     maps, labels = [], []
     for label, crop in _pictures(library, number):
-        maps.append(run(crop_pixels(crop))[0][0].half().numpy())
+        maps.append(run(torch.from_numpy(crop_pixels(crop)))[0][0].half().numpy())
         labels.append(label)
     return {"maps": np.stack(maps), "labels": np.array(labels)}
 

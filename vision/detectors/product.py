@@ -6,22 +6,19 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from efficientnet_lite_pytorch import EfficientNet
-from torchvision.ops import clip_boxes_to_image, nms
+import numpy as np
 
-from vision.backbone import square_pixels
 from vision.box import Box
-from vision.detectors.product_network import INPUT_SIDE, ProductBoxes, product_network
-from vision.engine import TORCH, compiled
-from vision.weights import DEFAULT_WEIGHTS, content_hash, fill, read_safetensors
+from vision.onnx_network import LoadedNetwork
+from vision.pixels import square_pixels
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
 WEIGHTS_FILE = Path(__file__).parents[1] / "trained" / "product-detector.safetensors"
+#: Side of the square that a picture is resized to, in pixels.
+INPUT_SIDE = 320
 #: Boxes with a lower score are left out.
 SCORE_THRESHOLD = 0.3
 #: Boxes with a greater IoU with a better one count as the same product.
@@ -33,41 +30,51 @@ MOST_BOXES = 10
 class ProductDetector:
     """torchvision's FCOS on EfficientNet-Lite0, trained for one class: a product."""
 
-    def __init__(
-        self,
-        weights: str = DEFAULT_WEIGHTS,
-        device: str = "cpu",
-        engine: str = TORCH,
-        score_threshold: float = SCORE_THRESHOLD,
-    ) -> None:
-        """Load `weights`: DEFAULT_WEIGHTS for the project's own, or the path of a safetensors file.
+    def __init__(self, network: LoadedNetwork, score_threshold: float = SCORE_THRESHOLD) -> None:
+        """Take a network of `vision.detectors.product_network`.
 
-        `engine` is one of `vision.engine`. Boxes with a score below `score_threshold` are left
-        out. Raises ValueError if the file can't be read or does not fit, or the engine can't be
-        used.
+        Boxes with a score below `score_threshold` are left out.
         """
-        path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
-        network = product_network(EfficientNet.from_name("efficientnet-lite0"))
-        fill(network, read_safetensors(path), path)
-        boxes = ProductBoxes(network.eval()).eval().to(device)
-        blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
-        self._run = compiled(boxes, blank, engine)
-        self._device = device
+        self._run = network.run
         self._score_threshold = score_threshold
         self.fingerprint = (
-            f"product-detector({content_hash(network)}, side={INPUT_SIDE},"
+            f"product-detector({network.content_hash}, side={INPUT_SIDE},"
             f" score={score_threshold}, overlap={MOST_OVERLAP})"
         )
 
     def detect(self, image: Image.Image) -> list[Box]:
         """Return the boxes of the products found, highest score first; [] if there are none."""
-        scores, corners = self._run(square_pixels(image, INPUT_SIDE).to(self._device))
+        scores, corners = self._run(square_pixels(image, INPUT_SIDE))
         chosen = scores >= self._score_threshold
-        scores, corners = scores[chosen].float().cpu(), corners[chosen].float().cpu()
-        corners = clip_boxes_to_image(corners, (INPUT_SIDE, INPUT_SIDE))
-        kept = nms(corners, scores, MOST_OVERLAP)[:MOST_BOXES]
-        shares: NDArray[np.float32] = corners[kept].numpy() / INPUT_SIDE
+        scores, corners = scores[chosen], corners[chosen].clip(0, INPUT_SIDE)
+        shares = corners[suppressed(corners, scores, MOST_OVERLAP, MOST_BOXES)] / INPUT_SIDE
         return [box for row in shares if (box := _box(row, image.size)) is not None]
+
+
+def suppressed(
+    corners: NDArray[np.float32], scores: NDArray[np.float32], most_overlap: float, most: int
+) -> NDArray[np.intp]:
+    """Return the indices of at most `most` boxes, highest score first, without overlapping ones.
+
+    `corners` have shape (n, 4): left, top, right, bottom. A box is left out if its IoU with a
+    better one that is kept is greater than `most_overlap`. The same boxes as torchvision's `nms`
+    keeps, in the same order.
+    """
+    left, top, right, bottom = corners.T
+    areas = (right - left) * (bottom - top)
+    order = np.argsort(-scores, kind="stable")
+    kept: list[np.intp] = []
+    while len(order) and len(kept) < most:
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        width = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest])
+        height = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        united = areas[best] + areas[rest] - shared
+        overlap = np.divide(shared, united, out=np.zeros_like(shared), where=united > 0)
+        # As torchvision compares: the threshold is not rounded to float32.
+        order = rest[~(overlap.astype(np.float64) > most_overlap)]
+    return np.array(kept, dtype=np.intp)
 
 
 def _box(shares: NDArray[np.float32], size: tuple[int, int]) -> Box | None:

@@ -11,9 +11,12 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
 from vision.backbone import fold_norms
+from vision.detectors.product import INPUT_SIDE, WEIGHTS_FILE
+from vision.engine import compiled, on_arrays
+from vision.onnx_network import LoadedNetwork
+from vision.options import DEFAULT_WEIGHTS, TORCH
+from vision.weights import content_hash, fill, read_safetensors
 
-#: Side of the square that a picture is resized to, in pixels.
-INPUT_SIDE = 320
 #: Numbers per cell of the pyramid.
 PYRAMID_CHANNELS = 64
 #: The number of first blocks, up to a stride of 8, that are not trained.
@@ -115,3 +118,27 @@ class ProductBoxes(nn.Module):
         product, centred = (outputs[name][0, :, 0] for name in ("cls_logits", "bbox_ctrness"))
         corners = self.head.box_coder.decode(outputs["bbox_regression"][0], self.anchors)
         return torch.sqrt(product.sigmoid() * centred.sigmoid()), corners
+
+
+def trained_boxes(weights: str) -> tuple[ProductBoxes, str]:
+    """Return the network for inference with `weights` filled in, and their hash.
+
+    `weights` is DEFAULT_WEIGHTS for the project's own, or the path of a safetensors file. Raises
+    ValueError if the file can't be read or does not fit.
+    """
+    path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
+    network = product_network(EfficientNet.from_name("efficientnet-lite0"))
+    fill(network, read_safetensors(path), path)
+    return ProductBoxes(network.eval()).eval(), content_hash(network)
+
+
+def load(weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORCH) -> LoadedNetwork:
+    """Return the network with `weights`, see `trained_boxes`, run by `engine` on `device`.
+
+    `engine` is one of `vision.options`. Raises ValueError if the weights can't be loaded, or
+    the engine can't be used.
+    """
+    boxes, weights_hash = trained_boxes(weights)
+    blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
+    run = compiled(boxes.to(device), blank, engine)
+    return LoadedNetwork(on_arrays(run, device), weights_hash)

@@ -13,7 +13,7 @@ from vision.backbone import CHANNELS, EfficientNetLite0
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
-from vision.embedders.embedder import unit_rows
+from vision.embedders.unit_rows import unit_rows
 
 #: Side of EfficientNet-Lite0's input, in pixels.
 INPUT_SIDE = 224

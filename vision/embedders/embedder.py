@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import torch
-from torch import nn
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -30,12 +27,3 @@ class Embedder(Protocol):
 
         The feature of a picture may also be zeros or not finite, which callers must check.
         """
-
-
-def unit_rows(rows: Sequence[torch.Tensor], dimensions: int) -> NDArray[np.float32]:
-    """Return `rows` stacked as float32, each of norm 1; zeros stay zeros."""
-    if not rows:
-        return np.empty((0, dimensions), dtype=np.float32)
-    stacked = torch.stack(list(rows)).float().cpu()
-    unit: NDArray[np.float32] = nn.functional.normalize(stacked, dim=1).numpy()
-    return unit

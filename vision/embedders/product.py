@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 
-from vision.backbone import square_pixels
-from vision.embedders.product_network import DIMENSIONS, INPUT_SIDE, FeatureNetwork
-from vision.engine import TORCH, compiled
-from vision.weights import DEFAULT_WEIGHTS, content_hash, fill, read_safetensors
+from vision.onnx_network import LoadedNetwork
+from vision.pixels import square_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS_FILE = Path(__file__).parents[1] / "trained" / "product-embedder.safetensors"
+#: Side of the square that a padded crop is resized to, in pixels.
+INPUT_SIDE = 256
+#: Numbers of a feature.
+DIMENSIONS = 256
 #: The padding of a crop that is not a square; the network's scale maps it to zero.
 GREY = (127, 127, 127)
 
@@ -29,22 +29,10 @@ class ProductEmbedder:
 
     dimensions = DIMENSIONS
 
-    def __init__(
-        self, weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORCH
-    ) -> None:
-        """Load `weights`: DEFAULT_WEIGHTS for the project's own, or the path of a safetensors file.
-
-        `engine` is one of `vision.engine`. Raises ValueError if the file can't be read or does
-        not fit, or the engine can't be used.
-        """
-        path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
-        network = FeatureNetwork(EfficientNet.from_name("efficientnet-lite0"))
-        fill(network, read_safetensors(path), path)
-        network = network.eval().to(device)
-        blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
-        self._run = compiled(network, blank, engine)
-        self._device = device
-        self.fingerprint = f"product-embedder({content_hash(network)}, side={INPUT_SIDE})"
+    def __init__(self, network: LoadedNetwork) -> None:
+        """Take a network of `vision.embedders.product_network`."""
+        self._run = network.run
+        self.fingerprint = f"product-embedder({network.content_hash}, side={INPUT_SIDE})"
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Return features of shape (n, `DIMENSIONS`), float32, each of norm 1.
@@ -54,12 +42,12 @@ class ProductEmbedder:
         """
         features = np.empty((len(images), self.dimensions), dtype=np.float32)
         for row, image in enumerate(images):
-            (feature,) = self._run(crop_pixels(image).to(self._device))
-            features[row] = feature[0].cpu().numpy()
+            (feature,) = self._run(crop_pixels(image))
+            features[row] = feature[0]
         return features
 
 
-def crop_pixels(image: Image.Image) -> torch.Tensor:
+def crop_pixels(image: Image.Image) -> NDArray[np.float32]:
     """Return a crop as input of the network, padded to a square, shape (1, 3, side, side)."""
     side = max(image.size)
     square = Image.new("RGB", (side, side), GREY)

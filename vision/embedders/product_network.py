@@ -7,11 +7,12 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from vision.backbone import CHANNELS, fold_norms
+from vision.embedders.product import DIMENSIONS, INPUT_SIDE, WEIGHTS_FILE
+from vision.engine import compiled, on_arrays
+from vision.onnx_network import LoadedNetwork
+from vision.options import DEFAULT_WEIGHTS, TORCH
+from vision.weights import content_hash, fill, read_safetensors
 
-#: Side of the square that a padded crop is resized to, in pixels.
-INPUT_SIDE = 256
-#: Numbers of a feature.
-DIMENSIONS = 256
 #: Exponent of the generalised mean.
 MEAN_EXPONENT = 3.0
 #: The number of first blocks, up to a stride of 16, that are not trained.
@@ -49,3 +50,27 @@ class FeatureNetwork(nn.Module):
         cells = self.late(maps).flatten(2).clamp(min=LEAST_VALUE)
         means = cells.pow(MEAN_EXPONENT).mean(2).pow(1 / MEAN_EXPONENT)
         return nn.functional.normalize(means, dim=1)
+
+
+def trained_features(weights: str) -> tuple[FeatureNetwork, str]:
+    """Return the network for inference with `weights` filled in, and their hash.
+
+    `weights` is DEFAULT_WEIGHTS for the project's own, or the path of a safetensors file. Raises
+    ValueError if the file can't be read or does not fit.
+    """
+    path = str(WEIGHTS_FILE) if weights == DEFAULT_WEIGHTS else weights
+    network = FeatureNetwork(EfficientNet.from_name("efficientnet-lite0"))
+    fill(network, read_safetensors(path), path)
+    return network.eval(), content_hash(network)
+
+
+def load(weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORCH) -> LoadedNetwork:
+    """Return the network with `weights`, see `trained_features`, run by `engine` on `device`.
+
+    `engine` is one of `vision.options`. Raises ValueError if the weights can't be loaded, or
+    the engine can't be used.
+    """
+    network, weights_hash = trained_features(weights)
+    blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
+    run = compiled(network.to(device), blank, engine)
+    return LoadedNetwork(on_arrays(run, device), weights_hash)

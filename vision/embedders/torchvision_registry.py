@@ -15,7 +15,7 @@ from vision.weights import content_hash, load_torchvision
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
-from vision.embedders.embedder import unit_rows
+from vision.embedders.unit_rows import unit_rows
 
 
 class TorchvisionEmbedder:

@@ -91,7 +91,8 @@ def load_from(chosen: Settings) -> Pipeline:
     # other, which slows down a busy machine: 270 s instead of 3 for 16 pictures on two threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch must not be imported in the parent of a prefork pool.
-    from vision.pipeline import VisionOptions, load_pipeline
+    from vision.options import VisionOptions
+    from vision.pipeline import load_pipeline
 
     return load_pipeline(
         VisionOptions(

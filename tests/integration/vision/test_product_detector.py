@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
@@ -14,14 +15,16 @@ from torchvision.ops import box_iou
 from tools.benchmarks.composition import trimmed
 from tools.demo.manifest import load
 from vision.box import Box
-from vision.detectors.product import WEIGHTS_FILE, ProductDetector
-from vision.detectors.product_network import INPUT_SIDE, ProductBoxes, product_network
-from vision.engine import ONNXRUNTIME
+from vision.detectors.product import INPUT_SIDE, WEIGHTS_FILE, ProductDetector
+from vision.detectors.product_network import ProductBoxes, product_network
+from vision.detectors.product_network import load as load_network
+from vision.onnx_network import LoadedNetwork
+from vision.options import ONNXRUNTIME
 
 
 @pytest.fixture(scope="module")
 def detector() -> ProductDetector:
-    return ProductDetector()
+    return ProductDetector(load_network())
 
 
 def test_the_network_in_use_gives_the_boxes_that_fcos_gives() -> None:
@@ -100,7 +103,7 @@ def test_boxes_lie_within_the_picture(detector: ProductDetector, size: tuple[int
 
 
 def test_the_engines_find_the_same_boxes(detector: ProductDetector) -> None:
-    other = ProductDetector(engine=ONNXRUNTIME)
+    other = ProductDetector(load_network(engine=ONNXRUNTIME))
     assert other.fingerprint == detector.fingerprint
     for path in list(load().cutouts.values())[:3]:
         with Image.open(path) as opened:
@@ -109,14 +112,13 @@ def test_the_engines_find_the_same_boxes(detector: ProductDetector) -> None:
             assert overlap(one, same) > 0.98
 
 
-def test_of_two_boxes_around_one_product_the_better_is_given(
-    detector: ProductDetector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scores = torch.tensor([0.5, 0.9, 0.05, 0.4])
-    corners = torch.tensor(
-        [[10, 10, 110, 110], [12, 8, 112, 112], [200, 200, 300, 300], [-9, 240, 160, 400]]
-    ).float()
-    monkeypatch.setattr(detector, "_run", lambda _: (scores, corners))
+def test_of_two_boxes_around_one_product_the_better_is_given() -> None:
+    scores = np.array([0.5, 0.9, 0.05, 0.4], dtype=np.float32)
+    corners = np.array(
+        [[10, 10, 110, 110], [12, 8, 112, 112], [200, 200, 300, 300], [-9, 240, 160, 400]],
+        dtype=np.float32,
+    )
+    detector = ProductDetector(LoadedNetwork(lambda _: (scores, corners), "hash"))
     found = detector.detect(Image.new("RGB", (640, 320)))
     assert found == [Box(24, 8, 224, 112), Box(0, 240, 320, 320)]
 
@@ -127,7 +129,7 @@ def test_the_fingerprint_changes_with_weights_and_score(tmp_path: Path) -> None:
     state[name] = state[name] + 0.5
     save_file(state, tmp_path / "other.safetensors")
     fingerprints = [
-        ProductDetector(path, score_threshold=score).fingerprint
+        ProductDetector(load_network(path), score_threshold=score).fingerprint
         for path, score in [
             ("DEFAULT", 0.3),
             (str(WEIGHTS_FILE), 0.3),
@@ -147,11 +149,11 @@ def test_a_file_that_holds_no_weights_is_told_in_one_line(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ValueError, match="cannot read the weights file") as caught:
-        ProductDetector(str(path))
+        load_network(str(path))
     assert "\n" not in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"other": torch.zeros(3)}, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match="is of another network"):
-        ProductDetector(str(tmp_path / "weights.safetensors"))
+        load_network(str(tmp_path / "weights.safetensors"))

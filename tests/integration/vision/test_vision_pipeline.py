@@ -20,7 +20,8 @@ from vision.detectors.activation_map import ActivationMapDetector
 from vision.detectors.product import WEIGHTS_FILE as DETECTOR_FILE
 from vision.embedders.efficientnet_lite import EfficientNetLiteEmbedder
 from vision.embedders.product import WEIGHTS_FILE as EMBEDDER_FILE
-from vision.pipeline import Pipeline, VisionOptions, load_pipeline
+from vision.options import VisionOptions
+from vision.pipeline import Pipeline, load_pipeline
 
 
 class StubDetector:

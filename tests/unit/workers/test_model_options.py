@@ -8,8 +8,8 @@ import pytest
 
 from config import settings
 from config.settings import Settings
-from vision import pipeline, weights
-from vision.pipeline import VisionOptions
+from vision import options, pipeline
+from vision.options import VisionOptions
 from workers.support.model import load_from
 
 
@@ -30,4 +30,4 @@ def test_the_model_is_loaded_as_the_settings_say(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_settings_name_the_default_weights_as_the_networks_do() -> None:
-    assert settings.DEFAULT_WEIGHTS == weights.DEFAULT_WEIGHTS
+    assert settings.DEFAULT_WEIGHTS == options.DEFAULT_WEIGHTS
