@@ -29,8 +29,11 @@ from catalog.rows.changes import ChangeState
 from catalog.schema.indexes import missing_indexes
 from catalog.schema.version import SCHEMA, Schema
 from catalog.store import Catalog, catalog_of
-from cli.findings import Finding, Wrong, find
+from cli.embedded_database import FOR_TRIALS, warning
+from cli.findings import Doubtful, Finding, Wrong, find
+from cli.readiness import address_of
 from cli.redis_checks import processes, queue, redis_server, room, vectors
+from cli.server_faults import mongo_fault
 from config.allow_list import AllowList
 from config.redaction import clean_text
 from config.settings import Settings, is_loopback
@@ -47,11 +50,14 @@ MODEL_CHANGES = 500
 HTTP_SECONDS = 3.0
 
 
-def examine(settings: Settings, with_model: bool = False) -> Iterator[Finding]:
-    """Yield the findings one by one; `with_model` loads the weights, which takes seconds."""
+def examine(settings: Settings, *, with_model: bool, is_embedded: bool) -> Iterator[Finding]:
+    """Yield the findings one by one; `with_model` loads the weights, which takes seconds.
+
+    `is_embedded` tells that the database is the embedded one.
+    """
     yield find("data directory", lambda: data_directory(settings))
     yield find("downloads", lambda: downloads(settings))
-    yield from _look_at_mongo(settings)
+    yield from _look_at_mongo(settings, is_embedded)
     yield from _look_at_redis(settings)
     yield find("api", lambda: api(settings))
     yield find("flower", lambda: flower(settings))
@@ -59,7 +65,7 @@ def examine(settings: Settings, with_model: bool = False) -> Iterator[Finding]:
         yield find("weights", lambda: weights(settings))
 
 
-def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
+def _look_at_mongo(settings: Settings, is_embedded: bool) -> Iterator[Finding]:
     url = settings.mongo_url.get_secret_value()
     if not url:
         yield find("mongodb", lambda: not_there("SNAPSKU_MONGO_URL"))
@@ -67,9 +73,11 @@ def _look_at_mongo(settings: Settings) -> Iterator[Finding]:
     with connect(url, settings.mongo_timeout_seconds) as client:
         first = find("mongodb", lambda: mongodb(client, settings))
         yield first
-        if not first.is_ok:
+        if first.is_wrong:
             return  # the others would wait as long and fail too
         catalog = catalog_of(settings, client)
+        if is_embedded:
+            yield find("database", lambda: embedded(catalog))
         yield find("indexes", lambda: indexes(client, settings))
         yield find("schema", lambda: schema(client, settings))
         yield find("model", lambda: model(catalog))
@@ -101,7 +109,7 @@ def _look_at_redis(settings: Settings) -> Iterator[Finding]:
     with connect_redis(url, settings.redis_timeout_seconds, settings.redis_timeout_seconds) as r:
         first = find("redis", lambda: redis_server(r))
         yield first
-        if not first.is_ok and not _answers(r):
+        if first.is_wrong and not _answers(r):
             return
         consumption = Consumption(r, settings.stalled_seconds)
         yield find("room for fetched bytes", lambda: room(r, settings))
@@ -163,11 +171,18 @@ def mongodb(client: MongoClient[Row], settings: Settings) -> str:
         found = scratch.find_one({"_id": row["_id"]})
         scratch.delete_one({"_id": row["_id"]})
     except PyMongoError as fault:
-        text = clean_text(" ".join(str(fault).split()), 200)
-        raise Wrong(f"{text}; start it, or check SNAPSKU_MONGO_URL and its user") from fault
+        raise Wrong(mongo_fault(fault)) from fault
     if found != row:
         raise Wrong("a row that was written can't be read; check read preference and rights")
     return f"version {version}, writes and reads"
+
+
+def embedded(catalog: Catalog) -> str:
+    """Say what the embedded database is for; doubtful beyond that."""
+    fault = warning(catalog)
+    if fault is not None:
+        raise Doubtful(fault)
+    return FOR_TRIALS
 
 
 def indexes(client: MongoClient[Row], settings: Settings) -> str:
@@ -222,13 +237,6 @@ def index_owner(catalog: Catalog) -> str:
     return f"{owner.process}, with {owner.directory}, epoch {owner.epoch}"
 
 
-def _reachable(host: str) -> str:
-    """Return the address at which this machine reaches a program that listens on `host`."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
-    return f"[{host}]" if ":" in host else host
-
-
 def _get(url: str, what: str, port: str, auth: tuple[str, str] | None = None) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
@@ -240,7 +248,7 @@ def _get(url: str, what: str, port: str, auth: tuple[str, str] | None = None) ->
 
 def api(settings: Settings) -> str:
     """Check that the API answers /healthz."""
-    url = f"http://{_reachable(settings.host)}:{settings.port}/healthz"
+    url = f"{address_of(settings.host, settings.port)}/healthz"
     answer = _get(url, "the API", "SNAPSKU_PORT")
     if answer.status_code != 200 or answer.text.replace(" ", "").strip() != '{"status":"ok"}':
         raise Wrong(f"another program answers at {url}; change SNAPSKU_PORT")
@@ -249,7 +257,7 @@ def api(settings: Settings) -> str:
 
 def flower(settings: Settings) -> str:
     """Check that Flower answers, with a password unless it listens on loopback only."""
-    url = f"http://{_reachable(settings.host)}:{settings.flower_port}/healthcheck"
+    url = f"{address_of(settings.host, settings.flower_port)}/healthcheck"
     password = settings.flower_password.get_secret_value()
     credentials = (settings.flower_user, password) if password else None
     answer = _get(url, "Flower", "SNAPSKU_FLOWER_PORT", credentials)

@@ -13,6 +13,7 @@ from catalog.backup.restoring import RestoreRefusedError
 from catalog.backup.taking import NothingToBackUpError
 from catalog.rows.accounts import MalformedAccountError
 from catalog.schema.version import MissingMigrationError, RestoreUnfinishedError, SchemaTooNewError
+from cli.server_faults import mongo_fault
 from config.redaction import clean_text
 from config.settings import SettingsError
 from identity.vault import VaultError
@@ -30,10 +31,7 @@ FOR_PEOPLE = (
     VaultError,
 )
 
-#: Their messages may be long, have several lines, or contain the password of a URL.
-FOREIGN = (PyMongoError, OSError)
-
-#: Characters of a foreign message that are shown.
+#: Characters of the system's own message that are shown.
 CHARACTERS = 300
 
 
@@ -44,6 +42,8 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except FOR_PEOPLE as error:
         raise click.ClickException(str(error)) from error
-    except FOREIGN as error:
+    except PyMongoError as error:
+        raise click.ClickException(f"MongoDB {mongo_fault(error)}") from error
+    except OSError as error:
         text = clean_text(" ".join(str(error).split()), CHARACTERS)
         raise click.ClickException(text) from error

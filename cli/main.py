@@ -50,6 +50,7 @@ def main() -> None:
 )
 def up(scale: tuple[str, ...]) -> None:
     """Keep all processes running, with servers where none is named. Ctrl-C stops all."""
+    from cli.preflight import PreflightError
     from cli.processes import ONCE, procfile, run_stack
 
     concurrency = {}
@@ -67,8 +68,10 @@ def up(scale: tuple[str, ...]) -> None:
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.resolve())
     try:
         code = run_stack(settings, concurrency)
+    except PreflightError as error:
+        raise Refusal("\nError: ".join(error.faults)) from error
     except SettingsError as error:
-        raise click.ClickException(str(error)) from error
+        raise Refusal(str(error)) from error
     sys.exit(code)
 
 
@@ -100,7 +103,8 @@ def run(name: str) -> None:
 def doctor(model: bool, skip: tuple[str, ...]) -> None:
     """Check what the service needs: a line each, exit code 1 where something is wrong."""
     try:
-        found = with_embedded_servers(read_settings())
+        chosen = read_settings()
+        found = with_embedded_servers(chosen)
     except SettingsError as error:
         click.echo(f"WRONG  settings: {error}")
         sys.exit(1)
@@ -109,10 +113,11 @@ def doctor(model: bool, skip: tuple[str, ...]) -> None:
     from cli.doctor import examine
 
     is_well = True
-    for finding in examine(found, model):
+    is_embedded = not chosen.mongo_url.get_secret_value()
+    for finding in examine(found, with_model=model, is_embedded=is_embedded):
         if finding.subject not in skip:
             click.echo(str(finding))
-            is_well = is_well and finding.is_ok
+            is_well = is_well and not finding.is_wrong
     sys.exit(0 if is_well else 1)
 
 

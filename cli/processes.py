@@ -19,8 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NoReturn
 
+from cli import preflight
+from cli.readiness import told_when_ready
 from config import embedded
-from config.embedded import Server, endpoints, lock_file, owned, wanted_servers
+from config.data_directory import lock_file, owned
+from config.embedded import Server, endpoints, wanted_servers
 from config.endpoints import announced
 from config.refusal import REFUSED
 from config.settings import Settings
@@ -175,11 +178,14 @@ def configuration(programs: Iterable[Program], run_dir: Path) -> str:
 def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
     """Run all processes and the embedded servers until a signal comes.
 
-    Returns 0 after a signal, 1 if the supervisor ended by itself. Raises SettingsError if a server
-    can't be run, DataDirectoryInUseError if another stack uses the data directory.
+    Returns 0 after a signal, 1 if the supervisor ended by itself. Raises SettingsError, before
+    anything is started, if the data directory or a server can't be used: DataDirectoryInUseError
+    if another stack uses it, PreflightError for what `cli.preflight` finds.
     """
     data_dir = settings.data_dir.resolve()
+    numbers = {kind: concurrency.get(kind, 1) for kind in procfile()}
     with owned(data_dir):
+        preflight.require(settings, numbers, ROOT)
         servers = wanted_servers(settings)
         run_dir = data_dir / "run"
         run_dir.mkdir(exist_ok=True)
@@ -188,7 +194,10 @@ def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
         file = run_dir / "supervisord.conf"
         programs = [*programs_of_servers(data_dir, servers), *programs_of_procfile(concurrency)]
         file.write_text(configuration(programs, run_dir), encoding="utf-8")
-        with announced(data_dir, endpoints(servers)):
+        with (
+            announced(data_dir, endpoints(servers)),
+            told_when_ready(settings, numbers, lambda text: print(text, flush=True)),
+        ):
             return _supervise(data_dir, file)
 
 

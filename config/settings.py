@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,10 +29,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from config.allow_list import AllowList
 from config.endpoints import read_endpoints
 from config.refusal import refuse
+from config.server_urls import check_mongo_url, check_redis_url
+from config.settings_file import read_settings_file
 
 PREFIX = "SNAPSKU_"
 SETTINGS_FILE_VARIABLE = "SNAPSKU_SETTINGS_FILE"
 DEFAULT_SETTINGS_FILE = "snapsku.env"
+
+#: Chinese keyboards give this one; it separates as the plain one does.
+FULL_WIDTH_COMMA = "\uff0c"
 
 #: Stands for the weights that come with a detector or an embedder.
 DEFAULT_WEIGHTS = "DEFAULT"
@@ -43,14 +50,25 @@ class SettingsError(Exception):
 def _split(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    parts = [part.strip() for part in value.split(",")]
+    parts = [part.strip() for part in value.replace(FULL_WIDTH_COMMA, ",").split(",")]
     if not all(parts):
         raise ValueError("has an empty part between its commas")
     return parts
 
 
-def _parses_as_allow_list(value: str) -> str:
+def _allow_list(value: str) -> str:
+    value = value.replace(FULL_WIDTH_COMMA, ",")
     AllowList.parse(value)
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    check_redis_url(value.get_secret_value())
+    return value
+
+
+def _mongo_url(value: SecretStr) -> SecretStr:
+    check_mongo_url(value.get_secret_value())
     return value
 
 
@@ -66,8 +84,12 @@ class Settings(BaseSettings):
 
     # Where things are
     data_dir: Path = Field(Path("data"), description="folder of everything that must stay")
-    redis_url: SecretStr = Field(SecretStr(""), description="Redis; empty: an embedded server")
-    mongo_url: SecretStr = Field(SecretStr(""), description="MongoDB; empty: an embedded server")
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        SecretStr(""), description="Redis; empty: an embedded server"
+    )
+    mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] = Field(
+        SecretStr(""), description="MongoDB; empty: an embedded server"
+    )
     mongo_database: str = Field(
         "snapsku", pattern=r"^[A-Za-z0-9_-]+$", description="database; blobs go to <name>_blobs"
     )
@@ -188,7 +210,7 @@ class Settings(BaseSettings):
     )
 
     # Fetching
-    fetch_allow: Annotated[str, AfterValidator(_parses_as_allow_list)] = Field(
+    fetch_allow: Annotated[str, AfterValidator(_allow_list)] = Field(
         "", description="hosts or networks (:port) allowed though not public, comma-separated"
     )
     fetch_ports: CommaSeparated = Field(("80", "443"), description="allowed ports of URLs")
@@ -310,20 +332,37 @@ def read_settings() -> Settings:
     path = Path(named or DEFAULT_SETTINGS_FILE)
     if named and not path.is_file():
         raise SettingsError(f"{SETTINGS_FILE_VARIABLE} names {path}, which is not a file")
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {SETTINGS_FILE_VARIABLE}
-    unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
-    if unknown:
-        raise SettingsError(f"no such setting: {', '.join(unknown)}")
+    _require_known([name for name in os.environ if name.startswith(PREFIX)], "")
     try:
-        arguments: dict[str, Any] = {"_env_file": path, "_env_file_encoding": "utf-8"}
+        values = read_settings_file(path)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    _require_known(values, f" in {path}")
+    set_by_variable = {name.upper() for name in os.environ}
+    arguments: dict[str, Any] = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in values.items()
+        if name not in set_by_variable and name != SETTINGS_FILE_VARIABLE
+    }
+    try:
         return Settings(**arguments)
     except ValidationError as error:
         raise SettingsError("; ".join(_fault_line(fault) for fault in error.errors())) from error
 
 
+def _require_known(names: Iterable[str], where: str) -> None:
+    """Raise SettingsError if one of `names`, found at `where`, names no setting."""
+    known = [name.upper() for name in Settings.model_fields]
+    unknown = []
+    for name in sorted(set(names) - {PREFIX + one for one in known} - {SETTINGS_FILE_VARIABLE}):
+        alike = get_close_matches(name.removeprefix(PREFIX), known, 1)
+        unknown.append(f"{name} (did you mean {PREFIX}{alike[0]}?)" if alike else name)
+    if unknown:
+        raise SettingsError(f"no such setting{where}: {', '.join(unknown)}")
+
+
 def _fault_line(fault: Any) -> str:
-    # pydantic names an unknown line of the file with its prefix, a setting without.
-    name = "".join(PREFIX + str(n).upper().removeprefix(PREFIX) + ": " for n in fault["loc"][:1])
+    name = "".join(f"{PREFIX}{str(part).upper()}: " for part in fault["loc"][:1])
     return name + str(fault["msg"]).removeprefix("Value error, ")
 
 

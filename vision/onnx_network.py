@@ -60,8 +60,17 @@ def run_in_onnxruntime(content: bytes, threads: int) -> ArrayRun:
 def open_exported(weights_file: Path, threads: int) -> LoadedNetwork:
     """Return the network whose weights are in `weights_file`, from the ONNX file beside it.
 
-    Raises ValueError, with one line, if that file can't be read, or is not the one that the card
-    of the weights names.
+    Raises ValueError, with one line, as `read_exported` does, or if ONNX Runtime is not installed.
+    """
+    content, weights_hash = read_exported(weights_file)
+    return LoadedNetwork(run_in_onnxruntime(content, threads), weights_hash)
+
+
+def read_exported(weights_file: Path) -> tuple[bytes, str]:
+    """Return the ONNX file beside `weights_file`, and the content hash of the weights.
+
+    Raises ValueError, with one line, if it can't be read, or is not the one that the card of the
+    weights names.
     """
     file, card = weights_file.with_suffix(".onnx"), weights_file.with_suffix(".json")
     try:
@@ -70,5 +79,7 @@ def open_exported(weights_file: Path, threads: int) -> LoadedNetwork:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"cannot read the network {file}: {error}") from error
     if hashlib.sha256(content).hexdigest() != named["sha256"]:
-        raise ValueError(f"the network {file} is damaged: it is not the one that {card} names")
-    return LoadedNetwork(run_in_onnxruntime(content, threads), named["content_hash"])
+        raise ValueError(
+            f"the network {file} is damaged: it is not the one that {card} names; install it anew"
+        )
+    return content, named["content_hash"]

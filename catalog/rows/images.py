@@ -152,6 +152,10 @@ class Images:
             label: ImageRow.from_row(row) for label, row in find_by_id(self._rows, labels).items()
         }
 
+    def estimated_count(self) -> int:
+        """Return about how many rows there are, those of deleted images included."""
+        return self._rows.estimated_document_count()
+
     def of_product(self, product_serial: int) -> list[ImageRow]:
         """Return all images of a product that have a row, dead ones too, oldest first."""
         found = (

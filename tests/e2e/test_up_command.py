@@ -17,6 +17,7 @@ import requests
 
 from cli.processes import ROOT, procfile
 from config.embedded import free_port
+from config.refusal import REFUSED
 from tests.e2e.client import Api, collection_name, ids
 from tests.e2e.stack import READY_SECONDS, await_end, clean_environment
 from tools.demo.manifest import load
@@ -111,16 +112,45 @@ def test_it_runs_every_process_of_the_procfile_and_servers_where_none_is_named(u
     assert "Traceback" not in up.log()
 
 
-def test_a_second_one_on_the_same_data_directory_refuses_with_one_line(up: Up) -> None:
+def test_it_tells_where_things_are_once_it_is_ready(up: Up) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while "snapsku: ready" not in up.log():
+        assert time.monotonic() < deadline, up.log()[-3000:]
+        time.sleep(0.2)
+    told = up.log().partition("snapsku: ready")[2].splitlines()[1:7]
+    places = dict(line.split(maxsplit=1) for line in told)
+    assert places["API"] == up.url
+    assert "for trials" in places["database"]
+    assert Path(places["data"]) == Path(up.environment["SNAPSKU_DATA_DIR"])
+    assert requests.get(places["reference"], timeout=30).status_code == 200
+    assert requests.get(places["Flower"], timeout=30).status_code == 200
+
+
+def refusal(environment: dict[str, str]) -> list[str]:
+    """The lines of a command that starts nothing."""
     second = subprocess.run(
-        UP, cwd=ROOT, env=up.environment, capture_output=True, text=True, timeout=30, check=False
+        UP, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert second.returncode == 1
+    assert second.returncode == REFUSED, second.stderr
     assert second.stdout == ""
-    lines = second.stderr.strip().splitlines()
-    assert len(lines) == 1, second.stderr
-    assert f"in use by another running stack (process {up.process.pid})" in lines[0]
+    return second.stderr.strip().splitlines()
+
+
+def test_a_second_one_on_the_same_data_directory_refuses_with_one_line(up: Up) -> None:
+    (line,) = refusal(up.environment)
+    assert f"in use by another running stack (process {up.process.pid})" in line
     assert up.is_ready()
+
+
+def test_a_second_one_on_the_same_ports_refuses_with_a_line_for_each(
+    up: Up, tmp_path: Path
+) -> None:
+    found = refusal({**up.environment, "SNAPSKU_DATA_DIR": str(tmp_path / "data")})
+    assert len(found) == 2
+    for line, name in zip(found, ("SNAPSKU_PORT", "SNAPSKU_FLOWER_PORT"), strict=True):
+        told = f"is in use by another snapsku; stop it, or change {name}"
+        assert line == f"Error: port {up.environment[name]} of 127.0.0.1 {told}"
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"lock"}
 
 
 @pytest.mark.parametrize("kind", ["vision", "index", "api", "redis", "mongo"])

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main as command
+from cli.preflight import PreflightError
 from cli.processes import procfile
 from config.refusal import REFUSED
 from config.settings import Settings, SettingsError
@@ -138,8 +139,20 @@ def test_what_would_fight_with_a_second_one_is_not_scaled(stack: Stack, kind: st
 def test_a_stack_that_cannot_start_is_told_in_one_line(stack: Stack) -> None:
     stack.fault = "the folder is in use"
     code, output = run("up")
-    assert code == 1
+    assert code == REFUSED
     assert output == "Error: the folder is in use\n"
+
+
+def test_all_that_keeps_a_stack_from_starting_is_told_a_line_each(
+    stack: Stack, environment: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PreflightError(["port 8000 is in use", "Redis wants a password"])
+
+    environment.setattr("cli.processes.run_stack", refuse)
+    code, output = run("up")
+    assert code == REFUSED
+    assert output == "Error: port 8000 is in use\nError: Redis wants a password\n"
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_a_foreign_text_is_told_as_one_short_line_without_a_password() -> None:
     text = told(
         ServerSelectionTimeoutError("no\n answer of mongodb://me:secret@there/ " + "x" * 900)
     )
-    assert text.startswith("no answer of mongodb://")
+    assert text.startswith("MongoDB can't be reached (no answer of mongodb://")
     assert "secret" not in text
     assert len(text) <= CHARACTERS + 1
 

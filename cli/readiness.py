@@ -1,0 +1,119 @@
+"""Tell a person where things are as soon as the service that `snapsku up` started is ready."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from catalog.database.connection import connect
+from catalog.store import catalog_of
+from cli.embedded_database import FOR_TRIALS, warning
+from config.settings import Settings, with_embedded_servers
+
+#: Seconds between two looks at /readyz.
+LOOK_SECONDS = 0.5
+
+#: What is missing is told if the service is not ready after so many seconds, and again as often.
+PATIENCE_SECONDS = 60.0
+
+HTTP_SECONDS = 5.0
+
+
+def address_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a program that listens on `host`."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def places(settings: Settings, numbers: Mapping[str, int]) -> dict[str, str]:
+    """Return what a person may want to open or look at, by its name."""
+    api = address_of(settings.host, settings.port)
+    found = {"API": api, "reference": f"{api}/docs"}
+    if numbers.get("flower"):
+        found["Flower"] = address_of(settings.host, settings.flower_port)
+    found["data"] = str(settings.data_dir.resolve())
+    if not settings.mongo_url.get_secret_value():
+        found["database"] = _embedded(with_embedded_servers(settings))
+    found["log"] = "the output of this command"
+    return found
+
+
+def _embedded(settings: Settings) -> str:
+    url = settings.mongo_url.get_secret_value()
+    try:
+        with connect(url, settings.mongo_timeout_seconds) as client:
+            return warning(catalog_of(settings, client)) or FOR_TRIALS
+    except PyMongoError:
+        return FOR_TRIALS  # it ended just now, which the supervisor repairs
+
+
+@contextmanager
+def told_when_ready(
+    settings: Settings, numbers: Mapping[str, int], tell: Callable[[str], None]
+) -> Iterator[None]:
+    """Look at the API until the service is ready, in a thread, and `tell` the places then.
+
+    Nothing is told if no API runs. The thread ends with the context.
+    """
+    if not numbers.get("api"):
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(
+        target=_wait, args=(settings, numbers, tell, ended), name="readiness", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _wait(
+    settings: Settings,
+    numbers: Mapping[str, int],
+    tell: Callable[[str], None],
+    ended: threading.Event,
+) -> None:
+    looks = 0
+    while not ended.wait(LOOK_SECONDS):
+        looks += 1
+        missing = _missing(settings)
+        if not missing:
+            tell(told(settings, "ready", places(settings, numbers)))
+            return
+        if looks * LOOK_SECONDS >= PATIENCE_SECONDS:
+            looks = 0
+            tell(told(settings, "not ready yet", {"missing": "; ".join(missing)}))
+
+
+def told(settings: Settings, event: str, values: Mapping[str, str]) -> str:
+    """Return lines for a person, or one line of JSON where the settings want the log so."""
+    if settings.log_format == "json":
+        return json.dumps({"event": event, **values, "logger": "cli.readiness"}, ensure_ascii=False)
+    width = max(map(len, values))
+    lines = [f"  {name.ljust(width)}  {value}" for name, value in values.items()]
+    return "\n".join([f"snapsku: {event}", *lines])
+
+
+def _missing(settings: Settings) -> list[str]:
+    """Return what /readyz calls faults; [] once the service is ready."""
+    url = address_of(settings.host, settings.port).removeprefix("http://")
+    connection = http.client.HTTPConnection(url, timeout=HTTP_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return ["the API does not answer"]
+    finally:
+        connection.close()
+    faults: list[str] = answer.get("faults", [])
+    return faults

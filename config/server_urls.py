@@ -1,0 +1,54 @@
+"""Check the URLs of Redis and MongoDB before anything connects.
+
+The messages never repeat the URL, which may contain a password.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+#: In a user name or a password these have a meaning of their own.
+ENCODED = "a user or password with one of : / ? # [ ] @ % must have it percent-encoded"
+
+
+def check_redis_url(url: str) -> None:
+    """Raise ValueError, with one line, if `url` is no URL of a Redis server; "" is none."""
+    if not url:
+        return
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be a URL such as redis://HOST:6379/0")
+    from redis.connection import parse_url
+
+    try:
+        found = parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise ValueError(
+            f"can't be read as a URL such as redis://HOST:6379/0; {ENCODED}"
+        ) from error
+    if not url.startswith("unix://") and not found.get("host"):
+        raise ValueError(f"names no host; write redis://HOST:6379/0; {ENCODED}")
+    number = urlsplit(url).path.strip("/")
+    if not url.startswith("unix://") and number and not number.isdecimal():
+        raise ValueError("must end with the number of a database, such as redis://HOST:6379/0")
+
+
+def check_mongo_url(url: str) -> None:
+    """Raise ValueError, with one line, if `url` is no URL of a MongoDB server; "" is none."""
+    if not url:
+        return
+    if url.startswith("mongodb+srv://"):
+        # pymongo would look the servers up, which is not for a check.
+        if not urlsplit(url).hostname:
+            raise ValueError(f"names no host; write mongodb+srv://HOST/; {ENCODED}")
+        return
+    if not url.startswith("mongodb://"):
+        raise ValueError("must be a URL such as mongodb://HOST:27017/")
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
+    try:
+        parse_uri(url, validate=True, warn=True)
+    except (PyMongoError, ValueError) as error:
+        raise ValueError(
+            f"can't be read as a URL such as mongodb://HOST:27017/; {ENCODED}"
+        ) from error
