@@ -32,6 +32,7 @@ CLOSED = re.compile("closed by server|connection closed|reset by peer|ProtocolEr
 #: Where pymongo's text goes on with its own state.
 DETAILS = re.compile(r" \(configured timeouts|, Timeout: |, Topology Description|, full error")
 
+HANGS = "it hangs, a firewall is between, or another program listens there"
 CHECK_REDIS = "start it, or check SNAPSKU_REDIS_URL"
 CHECK_MONGO = "start it, or check SNAPSKU_MONGO_URL"
 
@@ -50,7 +51,7 @@ def redis_fault(error: RedisError) -> str:
     if isinstance(error, InvalidResponse):
         return "another program answers in its place; check host and port in SNAPSKU_REDIS_URL"
     if isinstance(error, RedisTimeoutError):
-        return f"does not answer in time ({text}); {CHECK_REDIS}"
+        return f"does not answer in time ({text}): {HANGS}; {CHECK_REDIS}"
     if isinstance(error, RedisConnectionError):
         if CLOSED.search(str(error)):
             return (
@@ -81,6 +82,8 @@ def mongo_fault(error: PyMongoError) -> str:
             "does not speak MongoDB's protocol, or closes the connection: another program, or a "
             "MongoDB that wants TLS (tls=true); check SNAPSKU_MONGO_URL"
         )
+    if text.endswith(("timed out", "No servers found yet")):
+        return f"does not answer in time ({text}): {HANGS}; {CHECK_MONGO}"
     return f"can't be reached ({text}); {CHECK_MONGO}"
 
 

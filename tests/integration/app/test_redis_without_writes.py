@@ -171,7 +171,7 @@ def test_a_server_whose_save_failed_is_told(tmp_path: Path) -> None:
         with redis.Redis(port=port) as client:
             await_answer(client)
             assert refusal_of_writes(client) is None
-            shutil.rmtree(tmp_path / "valkey")
+            shutil.rmtree(command[command.index("--dir") + 1])
             client.bgsave()
             while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
                 time.sleep(0.01)
