@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from app.services import Services
 from broker.availability import refusal_of_writes
 from broker.queues import QUEUES
+from broker.reports.queued_work import queued_work
 from catalog.rows.chunks import Stage
 
 HEALTH_PATHS = ("/healthz", "/readyz")
@@ -66,6 +67,7 @@ def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, 
     """
     try:
         ages = services.consumption.ages(QUEUES)
+        waiting = queued_work(services.redis, QUEUES)
         index, refused = services.index_reports.latest()
         standbys = services.index_reports.standbys()
         processes = services.process_reports.latest()
@@ -74,6 +76,7 @@ def _seen_in_redis(services: Services) -> tuple[list[str], list[str], dict[str, 
         return ["Redis can't be reached"], [], {}
     answer: dict[str, Any] = {
         "consumed_seconds_ago": ages,
+        "waiting": {queue: asdict(work) for queue, work in waiting.items()},
         "index": None if index is None else asdict(index),
         "index_standbys": standbys,
         "processes": [{**asdict(one.report), "age_seconds": one.age_seconds} for one in processes],

@@ -129,7 +129,7 @@ def _charge(services: Services, caller: Caller) -> None:
     """Count a call, and note what is left for the answer. Raises NotAdmitted over a quota."""
     limits = services.settings
     charge = services.quotas.charge(
-        caller.user,
+        caller.name,
         limits.requests_per_second if caller.per_second is None else caller.per_second,
         limits.requests_per_day if caller.per_day is None else caller.per_day,
     )

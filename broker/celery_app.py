@@ -14,6 +14,7 @@ from celery.signals import before_task_publish, setup_logging
 
 from broker.celery_fixes import closed_channel
 from broker.celery_settings import celery_settings
+from catalog.database.connection import now, stamp
 from config.logging import configure_logging
 from config.settings import settings
 
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 MESSAGE_VERSION = 1
 
 VERSION_HEADER = "snapsku_version"
+
+#: When a message was sent: milliseconds since 1970 by the database's clock.
+SENT_HEADER = "snapsku_sent_at"
 
 
 class VersionedTask(Task):  # type: ignore[misc]
@@ -47,9 +51,10 @@ class VersionedTask(Task):  # type: ignore[misc]
 
 
 @before_task_publish.connect
-def _write_version(headers: dict[str, Any] | None = None, **_: Any) -> None:
+def _write_headers(headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is not None:
         headers.setdefault(VERSION_HEADER, MESSAGE_VERSION)
+        headers[SENT_HEADER] = stamp(now())
 
 
 @setup_logging.connect

@@ -114,7 +114,7 @@ def _look_at_redis(settings: Settings) -> Iterator[Finding]:
         consumption = Consumption(r, settings.stalled_seconds)
         yield find("room for fetched bytes", lambda: room(r, settings))
         for name in QUEUES:
-            yield find(f"queue {name}", partial(queue, r, consumption, settings, name))
+            yield find(f"queue {name}", partial(queue, r, consumption, name))
         yield find("vectors", lambda: vectors(IndexReports(r, settings.stalled_seconds)))
         yield from processes(ProcessReports(r))
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import cast
 
 import redis
-from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from broker.availability import refusal_of_writes
 from broker.reports.heartbeats import Consumption
 from broker.reports.index_reports import IndexReports
 from broker.reports.process_reports import ProcessReports
+from broker.reports.queued_work import queued_work
 from broker.reports.room_notice import RoomNotice
 from broker.staged_bytes import staged_bytes_of
-from catalog.database.connection import connect, now
+from catalog.database.connection import connect
 from catalog.store import catalog_of
 from cli.findings import Finding, Outcome, Wrong
 from cli.server_faults import redis_fault
@@ -64,10 +62,9 @@ def room(client: redis.Redis, settings: Settings) -> str:
     return "fetching does not wait"
 
 
-def queue(client: redis.Redis, consumption: Consumption, settings: Settings, name: str) -> str:
-    """Check that a queue is consumed, and return how much waits in it."""
-    depth = client.llen(name)
-    waiting = f"{depth} waiting" + _oldest(client, settings, name)
+def queue(client: redis.Redis, consumption: Consumption, name: str) -> str:
+    """Check that a queue is consumed, and return how much work waits in it, and how long."""
+    waiting = queued_work(client, [name])[name]
     age = consumption.ages([name])[name]
     if not consumption.is_stalled(age):
         return f"{waiting}, consumed {age:.0f} s ago"
@@ -100,24 +97,3 @@ def processes(reports: ProcessReports) -> Iterator[Finding]:
         if report.clock_is_off:
             text += "; see to NTP on its machine: a signed call is refused from 5 minutes on"
         yield Finding(report.process, Outcome.OK, f"{text}, told {one.age_seconds:.0f} s ago")
-
-
-def _oldest(client: redis.Redis, settings: Settings, name: str) -> str:
-    """Return how long the oldest message has waited, as words for a line.
-
-    Empty if there is none, it is not that of a chunk, or MongoDB can't be reached.
-    """
-    message = cast("bytes | None", client.lindex(name, -1))
-    if message is None:
-        return ""
-    chunk_id = str(json.loads(message)["headers"].get("id", "")).rsplit(".", 2)[0]
-    url = settings.mongo_url.get_secret_value()
-    try:
-        with connect(url, settings.mongo_timeout_seconds) as mongo:
-            catalog = catalog_of(settings, mongo)
-            chunks = catalog.chunks.find([chunk_id])
-    except PyMongoError:
-        return ""  # reported in the line of MongoDB
-    if not chunks or chunks[0].sent_at is None:
-        return ""
-    return f", the oldest for {(now() - chunks[0].sent_at).total_seconds():.0f} s"

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from catalog.rows.accounts import Accounts, NewKeys
+from catalog.store import Catalog
 from cli.faults import told_in_one_line
 from cli.servers import opened_catalog
 from identity.custody import Custody
-from identity.keys import KeyPair, hash_of, is_user_name, make_keys
+from identity.keys import DEFAULT_USER, KeyPair, hash_of, is_user_name, make_keys
 from identity.vault import Vault
 
 
@@ -22,9 +23,20 @@ from identity.vault import Vault
 class _Office:
     """The accounts and the key material that a command of the group works with."""
 
-    accounts: Accounts
+    catalog: Catalog
     vault: Vault
     custody: Custody
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts of the catalogue."""
+        return self.catalog.accounts
+
+    def require_free(self, name: str) -> None:
+        """Raise click.ClickException if data under `name` has a user already."""
+        holder = self.accounts.holder(name)
+        if holder is not None:
+            raise click.ClickException(f"the data of {name} is that of the user {holder}")
 
     def make_keys(self) -> tuple[KeyPair, NewKeys]:
         """Return new keys: as their user sees them, and sealed for the database."""
@@ -40,7 +52,7 @@ def _office() -> Iterator[_Office]:
     with told_in_one_line(), opened_catalog() as (settings, catalog):
         vault = Vault(settings.secret_key.get_secret_value(), settings.data_dir)
         custody = Custody(catalog.accounts, catalog.seal, vault)
-        yield _Office(catalog.accounts, vault, custody)
+        yield _Office(catalog, vault, custody)
 
 
 def _user_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -61,13 +73,34 @@ def users_command() -> None:
 @NAME
 @click.option("--per-second", type=click.IntRange(0), help="Calls a second; 0: no limit.")
 @click.option("--per-day", type=click.IntRange(0), help="Calls a day; 0: no limit.")
-def add(name: str, per_second: int | None, per_day: int | None) -> None:
+@click.option("--adopt-default", is_flag=True, help="Give it the data that was made without a key.")
+def add(name: str, per_second: int | None, per_day: int | None, adopt_default: bool) -> None:
     """Make the user NAME and print its keys, which are never shown again."""
     with _office() as office:
+        if office.accounts.find(name) is not None:
+            raise click.ClickException(f"there is a user {name} already; `rotate` gives new keys")
+        data_of = DEFAULT_USER if adopt_default else name
+        office.require_free(data_of)
+        is_first = not office.accounts.has_keys()
         made, kept = office.make_keys()
-        if not office.accounts.add(name, kept, per_second, per_day):
+        if not office.accounts.add(name, kept, per_second, per_day, data_of):
             raise click.ClickException(f"there is a user {name} already; `rotate` gives new keys")
         _print_keys(name, made)
+        if is_first:
+            click.echo("every call needs a key from now on, on this machine, too", err=True)
+        _tell_of_default(office)
+
+
+def _tell_of_default(office: _Office) -> None:
+    """Say on stderr what was made without a key, as long as no key reaches it."""
+    found = office.catalog.collections.of_user(DEFAULT_USER)
+    if found and office.accounts.holder(DEFAULT_USER) is None:
+        images = sum(one.image_count for one in found)
+        click.echo(
+            f"{len(found)} collections with {images} images were made without a key, and no key "
+            "reaches them: `snapsku users add NAME --adopt-default` gives them to a new user",
+            err=True,
+        )
 
 
 @users_command.command("list")
@@ -82,6 +115,7 @@ def list_users() -> None:
                 "per_second": account.per_second,
                 "per_day": account.per_day,
                 "made_at": account.made_at.isoformat(timespec="milliseconds"),
+                "data_of": account.data_of,
             }
             for account in office.accounts.all()
         ]

@@ -13,6 +13,9 @@ API_PREFIX = "snapsku_"
 
 _USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+#: The caller's name as long as no key was ever made.
+DEFAULT_USER = "default"
+
 
 @dataclass(frozen=True)
 class KeyPair:

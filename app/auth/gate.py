@@ -24,15 +24,12 @@ from catalog.rows.accounts import AccessKey, Account, Accounts, MalformedAccount
 from config.settings import is_loopback
 from contract.errors import InvalidUserId
 from identity import signature
-from identity.keys import hash_of
+from identity.keys import DEFAULT_USER, hash_of
 from identity.nonces import WINDOW_SECONDS, Nonces
 from identity.signature import Authorization, AuthorizationError, SignatureError
 from identity.vault import Vault, VaultError
 
 log = structlog.get_logger(__name__)
-
-#: The caller's name as long as no key was ever made.
-DEFAULT_USER = "default"
 
 #: A call with one of these came through a proxy, so its origin is unknown.
 PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")
@@ -57,7 +54,8 @@ class NotAdmitted(Exception):
 class Caller:
     """A caller; limits are None if those of the settings apply."""
 
-    user: str
+    name: str
+    user: str  #: the name under which its data is kept
     per_second: int | None = None
     per_day: int | None = None
 
@@ -93,7 +91,7 @@ class Gate:
         a body over the limit, and PyMongoError.
         """
         caller = self._identify(request)
-        structlog.contextvars.bind_contextvars(user=caller.user)
+        structlog.contextvars.bind_contextvars(user=caller.name)
         return caller
 
     def _identify(self, request: Request) -> Caller:
@@ -101,7 +99,7 @@ class Gate:
         self._has_keys = self._has_keys or self._accounts.has_keys()
         if not self._has_keys:
             require_this_machine(request)
-            return Caller(DEFAULT_USER)
+            return Caller(DEFAULT_USER, DEFAULT_USER)
         text = request.headers.get("Authorization", "").strip()
         scheme, _, rest = text.partition(" ")
         try:
@@ -115,7 +113,7 @@ class Gate:
             raise InvalidUserId("the account of a key is gone")
         if account.is_disabled:
             raise NotAdmitted(SystemCode.USER_DISABLED, f"{account.user} is disabled")
-        return Caller(account.user, account.per_second, account.per_day)
+        return Caller(account.user, account.data_of, account.per_second, account.per_day)
 
     def _by_api_key(self, api_key: str) -> Account | None:
         if not api_key:

@@ -29,15 +29,18 @@ class Account:
     per_second: int | None
     per_day: int | None
     made_at: datetime
+    data_of: str  #: the name under which its data is kept: its own, or an adopted one
 
     @classmethod
     def from_row(cls, row: Row) -> Account:
         """Return the account of a row; raises MalformedAccountError."""
         user, access_key = row["_id"], row.get("access_key")
         limits = [row.get("per_second"), row.get("per_day")]
+        data_of = row.get("data_of", user)
         if (
             not isinstance(user, str)
             or not isinstance(access_key, str)
+            or not isinstance(data_of, str)
             or not all(one is None or _is_count(one) for one in limits)
             or not _is_count(row.get("disabled_at"))
             or not _is_count(row.get("made_at"))
@@ -50,6 +53,7 @@ class Account:
             per_second=limits[0],
             per_day=limits[1],
             made_at=moment(row["made_at"]),
+            data_of=data_of,
         )
 
 
@@ -120,8 +124,25 @@ class Accounts:
             (Account.from_row(row) for row in self._accounts.find({})), key=lambda one: one.user
         )
 
-    def add(self, user: str, keys: NewKeys, per_second: int | None, per_day: int | None) -> bool:
-        """Create a user with keys; return False, with nothing written, if the name is taken."""
+    def holder(self, name: str) -> str | None:
+        """Return the user whose data is kept under `name`, None if there is none.
+
+        Raises MalformedAccountError.
+        """
+        return next((one.user for one in self.all() if one.data_of == name), None)
+
+    def add(
+        self,
+        user: str,
+        keys: NewKeys,
+        per_second: int | None,
+        per_day: int | None,
+        data_of: str | None = None,
+    ) -> bool:
+        """Create a user with keys; return False, with nothing written, if the name is taken.
+
+        `data_of` is the name under which its data is kept, if that is not its own.
+        """
         account = {
             "_id": user,
             "access_key": keys.access_key,
@@ -129,6 +150,7 @@ class Accounts:
             "per_second": per_second,
             "per_day": per_day,
             "made_at": stamp(now()),
+            "data_of": data_of or user,
         }
         try:
             self._accounts.insert_one(account)

@@ -182,6 +182,12 @@ class Collections:
         row = self._models.find_one({"_id": "current"})
         return None if row is None else str(row["model_id"])
 
+    def of_user(self, user: str) -> list[CollectionRow]:
+        """Return all collections of a user, by name; [] if it has none."""
+        row = self._users.find_one({"_id": user})
+        keys = [collection_key(user, name) for name in sorted((row or {}).get("collections", ()))]
+        return [CollectionRow.from_row(found) for found in find_by_id(self._rows, keys).values()]
+
     def page(self, user: str, after: str, limit: int) -> Page[CollectionRow]:
         """Return a page of at most `limit` collections of a user by name, from after `after`.
 

@@ -17,7 +17,6 @@ from unittest.mock import patch
 
 import numpy as np
 
-from app.auth.gate import DEFAULT_USER
 from catalog.database.database_time import DATABASE_TIME
 from catalog.flows.removal import fail_images
 from catalog.flows.submission import NewImage, begin, open_task, write
@@ -30,6 +29,7 @@ from catalog.rows.products import ProductFields
 from catalog.rows.tasks import TaskRow
 from catalog.store import open_catalog
 from contract.errors import ImageTooSmall
+from identity.keys import DEFAULT_USER
 from tests.catalogues import default_durations
 from tests.volume.table import MemoryClient
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from app.auth.gate import DEFAULT_USER
 from catalog.rows.tasks import AFTER_DIGITS
+from identity.keys import DEFAULT_USER
 from tests.volume.catalog import PRODUCTS_AT_ONCE, Shape, collection_name, user_of_collection
 from tests.volume.files import DATABASE
 from tests.volume.service import Service

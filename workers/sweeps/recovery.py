@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -12,8 +13,9 @@ from redis.exceptions import RedisError
 from broker.availability import BrokerUnreachableError
 from broker.celery_app import app
 from broker.messages import send_chunks, send_refresh
-from broker.queues import RECOVERY
+from broker.queues import QUEUES, RECOVERY
 from broker.redis_connection import redis_client
+from broker.reports.queued_work import queued_work, take_turn_to_log
 from catalog.database.connection import now
 from catalog.flows.product_copies import copy_product
 from catalog.flows.reembedding import give_up
@@ -37,8 +39,22 @@ SPLIT_AFTER = 2
 
 @app.task(name=RECOVERY)
 def recover() -> None:
-    """Continue whatever a dead process left half done."""
+    """Continue whatever a dead process left half done, and log now and then what waits."""
+    _log_queued_work()
     take_steps(STEPS, settings().sweep_seconds)
+
+
+def _log_queued_work() -> None:
+    try:
+        if not take_turn_to_log(redis_client()):
+            return
+        waiting = queued_work(redis_client(), QUEUES)
+    except RedisError as error:
+        log.warning("queues can't be read", fault=str(error))
+        return
+    found = {queue: asdict(work) for queue, work in waiting.items() if work.messages}
+    if found:
+        log.info("work waits", queues=found)
 
 
 def _undo_submissions(share: Share) -> None:

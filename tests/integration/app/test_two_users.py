@@ -255,3 +255,15 @@ def test_the_fallback_user_of_before_any_key_is_a_user_as_any_other(
     rows = catalog.client[settings().mongo_database]["access_keys"]
     rows.delete_many({})
     assert alice.client.post("/v1/list_collections", json={}).status_code == 401
+
+
+def test_a_user_that_adopts_has_what_was_made_without_a_key(serve: Serve, catalog: Catalog) -> None:
+    client = serve()
+    product = ATTEMPTS["create_product"](SHOP, "")
+    assert client.post("/v1/create_product", json=product).get_json()["code"] == "10000"
+    for name, data_of in (("carol", "default"), ("dave", None)):
+        keys = NewKeys(f"AK-{name}", b"sealed", hash_of(f"key of {name}"))
+        assert catalog.accounts.add(name, keys, None, None, data_of)
+    (found,) = User("carol", client).call("list_collections")["collection_list"]
+    assert found["collection_name"] == SHOP
+    assert User("dave", client).call("list_collections")["collection_list"] == []

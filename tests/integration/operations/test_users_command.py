@@ -24,12 +24,15 @@ from catalog.schema.indexes import missing_indexes
 from catalog.schema.version import RESTORE, SCHEMA
 from cli.main import main
 from cli.processes import ROOT
-from identity.keys import hash_of
+from identity.keys import DEFAULT_USER, hash_of
 from identity.vault import KEY_FILE, Vault
 from tests.catalogues import default_catalog
 from tests.integration.operations.busy_catalog import Busy
 from tests.integration.operations.programs import environment
 from tests.servers import Servers
+
+#: What the first `add` says beside the keys.
+FIRST = "every call needs a key from now on, on this machine, too\n"
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -79,7 +82,7 @@ def users(servers: Servers, tmp_path: Path, database: str) -> Call:
 def told(ended: subprocess.CompletedProcess[str]) -> Any:
     """The JSON that a command printed, and nothing else."""
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == ""
+    assert ended.stderr in ("", FIRST)
     (line,) = ended.stdout.splitlines()
     return json.loads(line)
 
@@ -103,12 +106,52 @@ def test_add_prints_the_keys_once_and_list_never_does(users: Call, accounts: Acc
         "disabled": False,
         "per_second": 3,
         "per_day": 0,
+        "data_of": "shop-1",
     }
     assert made["secret_key"] not in ended.stdout
     assert made["api_key"] not in ended.stdout
     key = accounts.key_of_api(hash_of(made["api_key"]))
     assert key is not None
     assert (key.user, key.access_key) == ("shop-1", made["access_key"])
+
+
+def test_the_first_user_ends_the_access_without_a_key_and_is_told_so(users: Call) -> None:
+    assert users("add", "a").stderr == FIRST
+    assert users("add", "b").stderr == ""
+
+
+def test_what_was_made_without_a_key_is_told_until_a_user_has_it(
+    users: Call, accounts: Accounts, client: MongoClient[Row], database: str
+) -> None:
+    collections = default_catalog(client, database).collections
+    for name, images in (("shoes", 2), ("hats", 3)):
+        made = collections.find_or_create(DEFAULT_USER, name, 10)
+        collections.add_images(made.key, made.generation, images)
+    waits = "2 collections with 5 images were made without a key, and no key reaches them"
+    assert waits in users("add", "a").stderr
+    assert "--adopt-default" in users("add", "b").stderr
+    assert users("add", "c", "--adopt-default").stderr == ""
+    assert users("add", "d").stderr == ""
+    account = accounts.find("c")
+    assert account is not None
+    assert account.data_of == DEFAULT_USER
+    assert [one["data_of"] for one in told(users("list"))] == ["a", "b", DEFAULT_USER, "d"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("a", "--adopt-default"), ("b", "--adopt-default")),
+        (("a", "--adopt-default"), (DEFAULT_USER,)),
+        ((DEFAULT_USER,), ("b", "--adopt-default")),
+    ],
+)
+def test_what_was_made_without_a_key_goes_to_one_user_only(
+    users: Call, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    told(users("add", *first))
+    line = refusal(users("add", *second))
+    assert line == f"Error: the data of default is that of the user {first[0]}"
 
 
 def test_the_secret_can_be_read_with_the_key_file_or_the_setting_alone(

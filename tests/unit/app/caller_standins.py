@@ -33,6 +33,7 @@ class Rows:
             per_second=None,
             per_day=None,
             made_at=NOW,
+            data_of="shop",
         )
         self.keys = {"AK": AccessKey(access_key="AK", user="shop", secret=vault.seal("AK", SECRET))}
         self.asked = 0

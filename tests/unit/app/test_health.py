@@ -59,6 +59,8 @@ def test_ready_means_that_every_queue_is_consumed_and_the_index_whole(
     assert response.status_code == 200
     answer = response.get_json()
     assert answer.pop("consumed_seconds_ago") == dict.fromkeys(QUEUES, pytest.approx(0, abs=2))
+    nothing = {"messages": 0, "oldest_seconds": None}
+    assert answer.pop("waiting") == dict.fromkeys(QUEUES, nothing)
     assert answer == {
         "status": "ready",
         "index": asdict(INDEX_REPORT),
@@ -80,6 +82,7 @@ def test_a_queue_that_nobody_consumes_is_named(
     ages = answer.pop("consumed_seconds_ago")
     assert [queue for queue, age in ages.items() if age is None] == [stalled]
     assert answer.pop("index") is None
+    assert answer.pop("waiting").keys() == set(QUEUES)
     assert answer.pop("index_standbys") == []
     faults = [f"queue {stalled} is not consumed"]
     if stalled != "index":

@@ -14,7 +14,6 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app import server
-from app.auth.gate import DEFAULT_USER
 from app.http.envelope import Busy
 from app.http.fields import RequestModel
 from app.operations.answers import Success
@@ -24,6 +23,7 @@ from app.server import create_app
 from app.services import Services
 from contract import errors
 from contract.errors import ContractError
+from identity.keys import DEFAULT_USER
 from tests.unit.app.standins import (
     FailingCatalog,
     assert_busy,
