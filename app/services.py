@@ -28,6 +28,7 @@ from catalog.database.connection import connect
 from catalog.rows.collections import CollectionRow
 from catalog.store import Catalog, catalog_of
 from config.refusal import refuse
+from config.server_faults import mongo_fault
 from config.settings import Settings
 from contract.errors import NoRelativeCollection
 from download.policy import FetchPolicy, fetch_policy_of
@@ -96,10 +97,10 @@ def await_secret_key(settings: Settings) -> None:
         except WrongSecretKeyError as error:
             refuse(f"database {settings.mongo_database}: {error}")
         except ConnectionFailure as error:
-            log.warning("waiting for MongoDB", fault=str(error))
+            log.warning("waiting for MongoDB", fault=mongo_fault(error))
             time.sleep(1.0)
         except PyMongoError as error:
-            raise SystemExit(f"snapsku: MongoDB refuses its work: {error}") from error
+            raise SystemExit(f"snapsku: MongoDB {mongo_fault(error)}") from error
 
 
 def make_services(settings: Settings) -> Services:

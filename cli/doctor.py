@@ -33,9 +33,9 @@ from cli.embedded_database import FOR_TRIALS, warning
 from cli.findings import Doubtful, Finding, Wrong, find
 from cli.readiness import address_of
 from cli.redis_checks import processes, queue, redis_server, room, vectors
-from cli.server_faults import mongo_fault
 from config.allow_list import AllowList
 from config.redaction import clean_text
+from config.server_faults import mongo_fault
 from config.settings import Settings, is_loopback
 from identity.custody import Custody
 from identity.vault import Vault

@@ -13,8 +13,8 @@ from catalog.backup.restoring import RestoreRefusedError
 from catalog.backup.taking import NothingToBackUpError
 from catalog.rows.accounts import MalformedAccountError
 from catalog.schema.version import MissingMigrationError, RestoreUnfinishedError, SchemaTooNewError
-from cli.server_faults import mongo_fault
 from config.redaction import clean_text
+from config.server_faults import mongo_fault
 from config.settings import SettingsError
 from identity.vault import VaultError
 

@@ -10,8 +10,8 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from catalog.rows.accounts import MalformedAccountError
-from cli.server_faults import mongo_fault, redis_fault
 from config.redaction import clean_text
+from config.server_faults import mongo_fault, redis_fault
 from identity.vault import VaultError
 
 

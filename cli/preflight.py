@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.redis_connection import connect_redis
 from catalog.database.connection import connect
-from cli.server_faults import CLOSED, mongo_fault, redis_fault
+from config.server_faults import CLOSED, mongo_fault, redis_fault
 from config.settings import DEFAULT_WEIGHTS, Settings, SettingsError, is_loopback
 from vision.detectors import product as product_detector
 from vision.embedders import product as product_embedder

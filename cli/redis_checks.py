@@ -17,8 +17,8 @@ from broker.staged_bytes import staged_bytes_of
 from catalog.database.connection import connect
 from catalog.store import catalog_of
 from cli.findings import Finding, Outcome, Wrong
-from cli.server_faults import redis_fault
 from config.redaction import clean_text
+from config.server_faults import redis_fault
 from config.settings import Settings
 
 

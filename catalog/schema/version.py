@@ -19,6 +19,7 @@ from catalog.database.lease import Holding, Lease, LeaseLostError
 from catalog.schema.indexes import DECLARED, create_indexes, missing_indexes
 from catalog.schema.migrations import MIGRATIONS, Migration
 from config.refusal import refuse
+from config.server_faults import mongo_fault
 
 log = structlog.get_logger(__name__)
 
@@ -176,7 +177,7 @@ def await_schema(url: str, name: str, timeout_seconds: float) -> None:
             bring_up_to_date(url, name, timeout_seconds)
             return
         except ConnectionFailure as error:
-            log.warning("waiting for MongoDB", fault=str(error))
+            log.warning("waiting for MongoDB", fault=mongo_fault(error))
             # A refused connection fails at once, so pause before the next try.
             time.sleep(1.0)
         except (SchemaTooNewError, MissingMigrationError) as error:
@@ -185,4 +186,4 @@ def await_schema(url: str, name: str, timeout_seconds: float) -> None:
             # Not `refuse`, which ends a service for good: a restart succeeds after the restore.
             raise SystemExit(f"snapsku: database {name}: {error}") from error
         except PyMongoError as error:
-            raise SystemExit(f"snapsku: MongoDB refuses its work: {error}") from error
+            raise SystemExit(f"snapsku: MongoDB {mongo_fault(error)}") from error

@@ -20,8 +20,8 @@ from catalog.database.connection import connect
 from cli.findings import Wrong
 from cli.preflight import faults
 from cli.redis_checks import redis_server
-from cli.server_faults import mongo_fault
 from config.embedded import free_port, valkey_command
+from config.server_faults import mongo_fault
 from config.settings import Settings
 from tests.servers import Servers
 

@@ -6,7 +6,7 @@ import pymongo.errors
 import pytest
 import redis.exceptions
 
-from cli.server_faults import mongo_fault, redis_fault
+from config.server_faults import mongo_fault, redis_fault
 
 TOPOLOGY = (
     " (configured timeouts: socketTimeoutMS: 1000.0ms), Timeout: 1.0s, Topology Description: "
