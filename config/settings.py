@@ -2,7 +2,8 @@
 
 Settings come from environment variables with the prefix SNAPSKU_, or from a file of such lines:
 `snapsku.env` in the working folder, or the file that SNAPSKU_SETTINGS_FILE names. A variable wins
-over the file. No other module reads settings from the environment.
+over the file. A secret may stand in a file of its own, which SNAPSKU_..._FILE names. No other
+module reads settings from the environment.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from config.allow_list import AllowList
 from config.endpoints import read_endpoints
 from config.refusal import refuse
+from config.secret_files import chosen_files, file_variables, with_files_read
 
 PREFIX = "SNAPSKU_"
 SETTINGS_FILE_VARIABLE = "SNAPSKU_SETTINGS_FILE"
@@ -61,7 +63,11 @@ class Settings(BaseSettings):
     """The settings, checked once at start. Times are seconds, sizes bytes, unless said."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
 
     # Where things are
@@ -83,7 +89,14 @@ class Settings(BaseSettings):
         "admin", min_length=1, pattern=r"^[^:,]+$", description="who may see Flower"
     )
     flower_password: SecretStr = Field(
-        SecretStr(""), description="password of Flower; empty: none, on loopback only"
+        SecretStr(""),
+        description="password of Flower; empty: none on loopback, beyond it that of a file"
+        " flower.password in data_dir, which Flower makes",
+    )
+    flower_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/@?#]+)?$",
+        description="where `snapsku doctor` finds Flower, such as http://flower:5555; empty: here",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -265,6 +278,11 @@ class Settings(BaseSettings):
         0, ge=0, description="vectors and links in memory beyond which idle sets go; 0: no limit"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_secrets_of_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return with_files_read(values, file_variables(cls, PREFIX))
+
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if 0 < len(self.secret_key.get_secret_value()) < 32:
@@ -290,6 +308,12 @@ class Settings(BaseSettings):
         return self
 
 
+def known_variables() -> set[str]:
+    """Return every variable that the settings are read from."""
+    fields = {PREFIX + name.upper() for name in Settings.model_fields}
+    return fields | set(file_variables(Settings, PREFIX).values()) | {SETTINGS_FILE_VARIABLE}
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a server that listens on `host` can be reached from this machine only."""
     if host == "localhost":
@@ -310,12 +334,13 @@ def read_settings() -> Settings:
     path = Path(named or DEFAULT_SETTINGS_FILE)
     if named and not path.is_file():
         raise SettingsError(f"{SETTINGS_FILE_VARIABLE} names {path}, which is not a file")
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {SETTINGS_FILE_VARIABLE}
+    known = known_variables()
     unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
     if unknown:
         raise SettingsError(f"no such setting: {', '.join(unknown)}")
     try:
         arguments: dict[str, Any] = {"_env_file": path, "_env_file_encoding": "utf-8"}
+        arguments |= chosen_files(os.environ, file_variables(Settings, PREFIX).values())
         return Settings(**arguments)
     except ValidationError as error:
         raise SettingsError("; ".join(_fault_line(fault) for fault in error.errors())) from error
