@@ -16,10 +16,11 @@ from flower.urls import handlers
 from flower.views.monitor import Healthcheck, Metrics
 from tornado.web import authenticated
 
+from broker.flower_password import password_file, serving_password
 from config.logging import configure_logging
 from config.redaction import clean_text
 from config.refusal import refuse
-from config.settings import Settings, is_loopback
+from config.settings import Settings
 
 
 class _Metrics(Metrics):  # type: ignore[misc]
@@ -88,7 +89,8 @@ def _format_task(task: Any) -> Any:
 def flower_settings(chosen: Settings) -> dict[str, Any]:
     """Return Flower's settings by name, and put its metrics and health check behind the log-in.
 
-    Ends the process if Flower would listen beyond this machine without a password.
+    Ends the process if Flower would listen beyond this machine, no password is set and none can be
+    made.
     """
     configure_logging(chosen)
     # Flower builds its application from this list after it has read these settings. If a release of
@@ -107,9 +109,13 @@ def flower_settings(chosen: Settings) -> dict[str, Any]:
         "tasks_columns": "name,uuid,args,state,received,started,runtime,worker",
         "format_task": _format_task,
     }
-    password = chosen.flower_password.get_secret_value()
+    try:
+        password = serving_password(chosen)
+    except OSError as error:
+        refuse(
+            f"{password_file(chosen)} can't be used ({error.strerror}), and Flower would listen on "
+            f"{chosen.host} for everybody; set SNAPSKU_FLOWER_PASSWORD"
+        )
     if password:
         found["basic_auth"] = [f"{chosen.flower_user}:{password}"]
-    elif not is_loopback(chosen.host):
-        refuse(f"Flower would listen on {chosen.host} for everybody; set SNAPSKU_FLOWER_PASSWORD")
     return found

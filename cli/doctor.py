@@ -19,6 +19,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
+from broker.flower_password import known_password
 from broker.queues import QUEUES
 from broker.redis_connection import connect_redis
 from broker.reports.heartbeats import Consumption
@@ -256,18 +257,25 @@ def api(settings: Settings) -> str:
 
 
 def flower(settings: Settings) -> str:
-    """Check that Flower answers, with a password unless it listens on loopback only."""
-    url = f"{address_of(settings.host, settings.flower_port)}/healthcheck"
-    password = settings.flower_password.get_secret_value()
+    """Check that Flower answers, with a password unless it listens on loopback only.
+
+    It is asked at SNAPSKU_FLOWER_URL, or on this machine.
+    """
+    base = settings.flower_url or address_of(settings.host, settings.flower_port)
+    variable = "SNAPSKU_FLOWER_URL" if settings.flower_url else "SNAPSKU_FLOWER_PORT"
+    url = f"{base}/healthcheck"
+    password = known_password(settings)
     credentials = (settings.flower_user, password) if password else None
-    answer = _get(url, "Flower", "SNAPSKU_FLOWER_PORT", credentials)
+    answer = _get(url, "Flower", variable, credentials)
+    if answer.status_code == 401 and not password:
+        raise Wrong(f"Flower at {url} wants a password; set SNAPSKU_FLOWER_PASSWORD as there")
     if answer.status_code == 401:
         raise Wrong(f"Flower at {url} has another password; start it anew with these settings")
     if answer.status_code != 200 or answer.text != "OK":
-        raise Wrong(f"another program answers at {url}; change SNAPSKU_FLOWER_PORT")
+        raise Wrong(f"another program answers at {url}; change {variable}")
     if password:
         return f"answers at {url}, with a password"
-    if not is_loopback(settings.host):
+    if settings.flower_url or not is_loopback(settings.host):
         raise Wrong(f"{url} serves other machines without a password; set SNAPSKU_FLOWER_PASSWORD")
     return f"answers at {url}, without a password on loopback"
 

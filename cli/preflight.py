@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from broker.redis_connection import connect_redis
 from catalog.database.connection import connect
 from config.server_faults import CLOSED, mongo_fault, redis_fault
-from config.settings import DEFAULT_WEIGHTS, Settings, SettingsError, is_loopback
+from config.settings import DEFAULT_WEIGHTS, Settings, SettingsError
 from vision.detectors import product as product_detector
 from vision.embedders import product as product_embedder
 from vision.onnx_network import read_exported
@@ -77,12 +77,6 @@ def _faults_of_ports(settings: Settings, numbers: Mapping[str, int]) -> Iterator
         fault = port_fault(settings.host, port, setting)
         if fault is not None:
             yield fault
-    password = settings.flower_password.get_secret_value()
-    if "flower" in wanted and not password and not is_loopback(settings.host):
-        yield (
-            f"Flower would listen on {settings.host} for everybody; set SNAPSKU_FLOWER_PASSWORD, "
-            "or leave it out: --scale flower=0"
-        )
 
 
 def port_fault(host: str, port: int, setting: str) -> str | None:

@@ -11,10 +11,11 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
+from broker.flower_password import password_file
 from catalog.database.connection import connect
 from catalog.store import catalog_of
 from cli.embedded_database import FOR_TRIALS, warning
-from config.settings import Settings, with_embedded_servers
+from config.settings import Settings, is_loopback, with_embedded_servers
 
 #: Seconds between two looks at /readyz.
 LOOK_SECONDS = 0.5
@@ -37,7 +38,11 @@ def places(settings: Settings, numbers: Mapping[str, int]) -> dict[str, str]:
     api = address_of(settings.host, settings.port)
     found = {"API": api, "reference": f"{api}/docs"}
     if numbers.get("flower"):
-        found["Flower"] = address_of(settings.host, settings.flower_port)
+        url = address_of(settings.host, settings.flower_port)
+        makes_password = not (
+            settings.flower_password.get_secret_value() or is_loopback(settings.host)
+        )
+        found["Flower"] = f"{url}, password in {password_file(settings)}" if makes_password else url
     found["data"] = str(settings.data_dir.resolve())
     if not settings.mongo_url.get_secret_value():
         found["database"] = _embedded(with_embedded_servers(settings))

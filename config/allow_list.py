@@ -1,4 +1,4 @@
-"""The allow-list of downloads, as operators write it, and the grammar of host names in it.
+"""Lists as operators write them: the allow-list of downloads, and the grammar of its host names.
 
 It is parsed when settings are read, so a bad entry ends a process at its start.
 """
@@ -8,12 +8,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import idna
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+
+#: Chinese keyboards give this one; it separates as the plain one does.
+FULL_WIDTH_COMMA = "\uff0c"
 
 NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
 #: No top-level domain is a number, so a host that ends in one is an IPv4 literal.
@@ -100,3 +106,27 @@ def _split_entry(entry: str) -> tuple[str, int | None]:
     if port is not None and not 0 < port < 65536:
         raise ValueError(f"allow-list entry {entry!r}: a port is 1 to 65535")
     return found[1], port
+
+
+def _plain_commas(value: str) -> str:
+    return value.replace(FULL_WIDTH_COMMA, ",")
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in _plain_commas(value).split(",")]
+    if not all(parts):
+        raise ValueError("has an empty part between its commas")
+    return parts
+
+
+def _checked(value: str) -> str:
+    value = _plain_commas(value)
+    AllowList.parse(value)
+    return value
+
+
+#: The types of settings that are lists.
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+AllowListText = Annotated[str, AfterValidator(_checked)]

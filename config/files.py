@@ -1,8 +1,9 @@
-"""Folders on disk: their entries written for good, and the room that is left."""
+"""Files and folders on disk: entries written for good, room that is left, files of secrets."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -29,3 +30,29 @@ def free_bytes(folder: Path) -> int:
             found = os.statvfs(place)
             return found.f_bavail * found.f_frsize
     raise FileNotFoundError(folder)
+
+
+def make_secret_file(path: Path) -> bool:
+    """Create a file that holds a random secret of 43 characters, readable by its owner alone.
+
+    Returns whether it was made here: a file that exists, or that another process makes at the same
+    time, is left as it is. Raises OSError if it can't be written.
+    """
+    if path.exists():
+        return False
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike a rename, a link never replaces a file that another process made.
+        os.link(draft, path)
+        sync_folder(path.parent)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True

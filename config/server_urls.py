@@ -5,7 +5,10 @@ The messages never repeat the URL, which may contain a password.
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, SecretStr
 
 #: In a user name or a password these have a meaning of their own.
 ENCODED = "a user or password with one of : / ? # [ ] @ % must have it percent-encoded"
@@ -52,3 +55,18 @@ def check_mongo_url(url: str) -> None:
         raise ValueError(
             f"can't be read as a URL such as mongodb://HOST:27017/; {ENCODED}"
         ) from error
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    check_redis_url(value.get_secret_value())
+    return value
+
+
+def _mongo_url(value: SecretStr) -> SecretStr:
+    check_mongo_url(value.get_secret_value())
+    return value
+
+
+#: The types of the settings.
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+MongoUrl = Annotated[SecretStr, AfterValidator(_mongo_url)]

@@ -2,7 +2,8 @@
 
 Settings come from environment variables with the prefix SNAPSKU_, or from a file of such lines:
 `snapsku.env` in the working folder, or the file that SNAPSKU_SETTINGS_FILE names. A variable wins
-over the file. No other module reads settings from the environment.
+over the file. A secret may stand in a file of its own, which SNAPSKU_..._FILE names. No other
+module reads settings from the environment.
 """
 
 from __future__ import annotations
@@ -14,30 +15,26 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config.allow_list import AllowList
+from config.allow_list import AllowListText, CommaSeparated
 from config.endpoints import read_endpoints
 from config.refusal import refuse
-from config.server_urls import check_mongo_url, check_redis_url
+from config.secret_files import chosen_files, file_variables, with_files_read
+from config.server_urls import MongoUrl, RedisUrl
 from config.settings_file import read_settings_file
 
 PREFIX = "SNAPSKU_"
 SETTINGS_FILE_VARIABLE = "SNAPSKU_SETTINGS_FILE"
 DEFAULT_SETTINGS_FILE = "snapsku.env"
-
-#: Chinese keyboards give this one; it separates as the plain one does.
-FULL_WIDTH_COMMA = "\uff0c"
 
 #: Stands for the weights that come with a detector or an embedder.
 DEFAULT_WEIGHTS = "DEFAULT"
@@ -47,49 +44,21 @@ class SettingsError(Exception):
     """A setting has an unusable value; the message is one line for operators."""
 
 
-def _split(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    parts = [part.strip() for part in value.replace(FULL_WIDTH_COMMA, ",").split(",")]
-    if not all(parts):
-        raise ValueError("has an empty part between its commas")
-    return parts
-
-
-def _allow_list(value: str) -> str:
-    value = value.replace(FULL_WIDTH_COMMA, ",")
-    AllowList.parse(value)
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    check_redis_url(value.get_secret_value())
-    return value
-
-
-def _mongo_url(value: SecretStr) -> SecretStr:
-    check_mongo_url(value.get_secret_value())
-    return value
-
-
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-
-
 class Settings(BaseSettings):
     """The settings, checked once at start. Times are seconds, sizes bytes, unless said."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
 
     # Where things are
     data_dir: Path = Field(Path("data"), description="folder of everything that must stay")
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
-        SecretStr(""), description="Redis; empty: an embedded server"
-    )
-    mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] = Field(
-        SecretStr(""), description="MongoDB; empty: an embedded server"
-    )
+    redis_url: RedisUrl = Field(SecretStr(""), description="Redis; empty: an embedded server")
+    mongo_url: MongoUrl = Field(SecretStr(""), description="MongoDB; empty: an embedded server")
     mongo_database: str = Field(
         "snapsku", pattern=r"^[A-Za-z0-9_-]+$", description="database; blobs go to <name>_blobs"
     )
@@ -105,7 +74,14 @@ class Settings(BaseSettings):
         "admin", min_length=1, pattern=r"^[^:,]+$", description="who may see Flower"
     )
     flower_password: SecretStr = Field(
-        SecretStr(""), description="password of Flower; empty: none, on loopback only"
+        SecretStr(""),
+        description="password of Flower; empty: none on loopback, beyond it that of a file"
+        " flower.password in data_dir, which Flower makes",
+    )
+    flower_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/@?#]+)?$",
+        description="where `snapsku doctor` finds Flower, such as http://flower:5555; empty: here",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -210,7 +186,7 @@ class Settings(BaseSettings):
     )
 
     # Fetching
-    fetch_allow: Annotated[str, AfterValidator(_allow_list)] = Field(
+    fetch_allow: AllowListText = Field(
         "", description="hosts or networks (:port) allowed though not public, comma-separated"
     )
     fetch_ports: CommaSeparated = Field(("80", "443"), description="allowed ports of URLs")
@@ -287,6 +263,11 @@ class Settings(BaseSettings):
         0, ge=0, description="vectors and links in memory beyond which idle sets go; 0: no limit"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_secrets_of_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return with_files_read(values, file_variables(cls, PREFIX))
+
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if 0 < len(self.secret_key.get_secret_value()) < 32:
@@ -310,6 +291,12 @@ class Settings(BaseSettings):
         if not all(port.isdecimal() and 0 < int(port) < 65536 for port in self.fetch_ports):
             raise ValueError("fetch_ports must be ports, separated by commas")
         return self
+
+
+def known_variables() -> set[str]:
+    """Return every variable that the settings are read from."""
+    fields = {PREFIX + name.upper() for name in Settings.model_fields}
+    return fields | set(file_variables(Settings, PREFIX).values()) | {SETTINGS_FILE_VARIABLE}
 
 
 def is_loopback(host: str) -> bool:
@@ -344,6 +331,7 @@ def read_settings() -> Settings:
         for name, value in values.items()
         if name not in set_by_variable and name != SETTINGS_FILE_VARIABLE
     }
+    arguments |= chosen_files(os.environ, file_variables(Settings, PREFIX))
     try:
         return Settings(**arguments)
     except ValidationError as error:
@@ -352,10 +340,11 @@ def read_settings() -> Settings:
 
 def _require_known(names: Iterable[str], where: str) -> None:
     """Raise SettingsError if one of `names`, found at `where`, names no setting."""
-    known = [name.upper() for name in Settings.model_fields]
+    known = known_variables()
     unknown = []
-    for name in sorted(set(names) - {PREFIX + one for one in known} - {SETTINGS_FILE_VARIABLE}):
-        alike = get_close_matches(name.removeprefix(PREFIX), known, 1)
+    for name in sorted(set(names) - known):
+        others = [one.removeprefix(PREFIX) for one in sorted(known)]
+        alike = get_close_matches(name.removeprefix(PREFIX), others, 1)
         unknown.append(f"{name} (did you mean {PREFIX}{alike[0]}?)" if alike else name)
     if unknown:
         raise SettingsError(f"no such setting{where}: {', '.join(unknown)}")

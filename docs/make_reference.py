@@ -38,6 +38,10 @@ folder (another file: name it in `SNAPSKU_SETTINGS_FILE`). A variable wins over 
 variable with the prefix that names no setting, or a value that can't be used, stops the process
 with one line. `snapsku config show` prints what is in force, secrets masked.
 
+A password, a key or a URL with a password need not stand there: `SNAPSKU_REDIS_URL_FILE`,
+`SNAPSKU_MONGO_URL_FILE`, `SNAPSKU_FLOWER_PASSWORD_FILE` and `SNAPSKU_SECRET_KEY_FILE` each name a
+file that holds the setting in one line. The user of the service must be able to read it.
+
 Times are seconds and sizes are bytes, unless said. What may change on a live catalogue is on
 [its own page](settings-that-may-change.md).
 """

@@ -7,7 +7,6 @@ database or backup alone reveals no secret.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from config.files import sync_folder
+from config.files import make_secret_file
 
 KEY_FILE = "secret.key"
 
@@ -80,23 +79,7 @@ class Vault:
 
     def _make_file(self) -> None:
         """Create the key file atomically, unless there is one."""
-        if self._path.exists():
-            return
-        draft = self._path.with_name(f"{KEY_FILE}.{secrets.token_hex(4)}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.write(secrets.token_urlsafe(32) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                # Unlike a rename, a link never replaces a file that another process made.
-                os.link(draft, self._path)
-                sync_folder(self._path.parent)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink(missing_ok=True)
+            make_secret_file(self._path)
         except OSError as error:
             raise VaultError(f"{self._path} can't be written: {error.strerror}") from error

@@ -119,7 +119,14 @@ def load_pipeline(options: VisionOptions) -> Pipeline:
         embedder: Embedder = ProductEmbedder(open_exported(EMBEDDER_WEIGHTS, options.threads))
     else:
         # Imported here: torch takes some four seconds and 1 GB.
-        from vision import torch_models
-
+        try:
+            from vision import torch_models
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "torchvision"):
+                raise
+            raise ValueError(
+                f"{options.detector} and {options.embedder} on {options.device} with engine "
+                f"{options.engine} need torch, which is not installed"
+            ) from error
         detector, embedder = torch_models.load(options)
     return Pipeline(detector, embedder, options.box_margin)

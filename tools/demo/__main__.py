@@ -1,6 +1,7 @@
 """The command `python -m tools.demo`: start the service, add pictures, search, report, stop.
 
-Reads no environment variable.
+With `--url` it starts and stops nothing, and uses the service that answers there. Reads no
+environment variable.
 """
 
 from __future__ import annotations
@@ -111,12 +112,34 @@ def run(output: Path, console: Console, command: Sequence[str] = stack.COMMAND) 
             return 1
         finally:
             running.stop()
+    return tell(output, console, manifest, ingested, outcomes)
+
+
+def tell(
+    output: Path, console: Console, manifest: Manifest, ingested: Ingest, outcomes: list[Outcome]
+) -> int:
+    """Write the page, print the figures, and return the exit status: 0 if enough was found."""
     summary = summarise(ingested, outcomes)
     page = report.write(output, outcomes, summary, ingested.failures, manifest)
     console.print(report.table(outcomes))
     console.print(f"Page: {page}")
     console.print(summary.line(), style="green" if summary.passed else "red")
     return 0 if summary.passed else 1
+
+
+def run_on(url: str, api_key: str, output: Path, console: Console) -> int:
+    """Run the demo on the service at `url`, and return the exit status as `run` does.
+
+    All pictures are sent as Base64, since the service may be unable to fetch from this machine.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with SnapskuClient(url, api_key=api_key) as client:
+            manifest, ingested, outcomes = exercise(client, "", console)
+    except (FlowError, SnapskuError, requests.RequestException) as error:
+        console.print(f"The demo failed: {error}", style="red", markup=False)
+        return 1
+    return tell(output, console, manifest, ingested, outcomes)
 
 
 def main(command: Sequence[str] = stack.COMMAND) -> int:
@@ -127,14 +150,20 @@ def main(command: Sequence[str] = stack.COMMAND) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="folder for page and log"
     )
-    output: Path = parser.parse_args().output
+    parser.add_argument("--url", default="", help="of a running service, such as http://host:8000")
+    parser.add_argument("--key-file", type=Path, help="holds the API key for --url")
+    chosen = parser.parse_args()
+    output: Path = chosen.output
     console = Console()
     if not console.is_terminal:
         console = Console(width=LOG_WIDTH)
     signal.signal(signal.SIGTERM, interrupted)
     try:
+        if chosen.url:
+            api_key = chosen.key_file.read_text("utf-8").strip() if chosen.key_file else ""
+            return run_on(chosen.url, api_key, output, console)
         return run(output, console, command)
-    except stack.StackError as error:
+    except (stack.StackError, OSError) as error:
         console.print(str(error), style="red", markup=False)
         return 1
     except KeyboardInterrupt:

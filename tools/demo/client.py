@@ -28,13 +28,18 @@ class SnapskuError(Exception):
 class SnapskuClient:
     """Calls the operations of one server. Not thread-safe."""
 
-    def __init__(self, base_url: str, *, timeout: float = 30.0) -> None:
-        """Take the address of the server, and the timeout of each answer in seconds."""
+    def __init__(self, base_url: str, *, timeout: float = 30.0, api_key: str = "") -> None:
+        """Take the address of the server, the timeout of each answer in seconds, and a key.
+
+        An empty `api_key` sends none.
+        """
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
         # No proxy of the environment, since the server is on loopback.
         self._session.trust_env = False
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -139,18 +139,21 @@ def ingest(
 ) -> Ingest:
     """Submit every second image as a URL under `file_url`, the others as Base64; poll both tasks.
 
-    Raises FlowError if the tasks do not finish within `seconds`, or lack outcomes.
+    Without a `file_url` all are Base64. Raises FlowError if the tasks do not finish within
+    `seconds`, or lack outcomes.
     """
-    by_url = [submission(each, f"{file_url}/{each.path.name}") for each in images[::2]]
-    by_value = [
-        submission(each, base64.b64encode(each.path.read_bytes()).decode("ascii"))
-        for each in images[1::2]
-    ]
+
+    def submitted(place: int, image: SampleImage) -> dict[str, str]:
+        if file_url and place % 2 == 0:
+            return submission(image, f"{file_url}/{image.path.name}")
+        return submission(image, base64.b64encode(image.path.read_bytes()).decode("ascii"))
+
+    image_list = [submitted(place, image) for place, image in enumerate(images)]
     started = time.monotonic()
     failures: list[tuple[str, str]] = []
     tasks: list[str] = []
-    for image_list in (by_url, by_value):
-        answer = client.add_image(collection, image_list)
+    for half in (image_list[::2], image_list[1::2]):
+        answer = client.add_image(collection, half)
         tasks.append(answer["task_id"])
         failures += [(row["image_id"], ", ".join(row["message"])) for row in answer["failed_list"]]
     while True:

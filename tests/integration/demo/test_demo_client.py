@@ -55,6 +55,20 @@ def test_no_server_raises_the_transport_error() -> None:
         opened.task_status("default/shop/1.5")
 
 
+def test_a_key_is_sent_as_a_bearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SnapskuClient("http://127.0.0.1:9", api_key="snapsku_x") as opened:
+        sent = []
+
+        def send(request: requests.PreparedRequest, **_: object) -> requests.Response:
+            sent.append(request.headers["Authorization"])
+            raise requests.ConnectionError
+
+        monkeypatch.setattr(opened._session, "send", send)
+        with pytest.raises(requests.ConnectionError):
+            opened.task_status("a/b/1.5")
+    assert sent == ["Bearer snapsku_x"]
+
+
 def test_absent_search_options_are_not_sent(
     client: SnapskuClient, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

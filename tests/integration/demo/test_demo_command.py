@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.integration.demo.stub_stack import Service
 from tools.demo import fileserver, stack
-from tools.demo.__main__ import run
+from tools.demo.__main__ import run, run_on
+from tools.demo.manifest import load
+from tools.demo.queries import make_queries
 
 STUB = (sys.executable, "-m", "tests.integration.demo.stub_stack")
 
@@ -38,6 +42,29 @@ def test_the_demo_fails_where_the_wrong_products_are_found(tmp_path: Path) -> No
     status, shown = run_with(tmp_path, "wrong")
     assert status == 1
     assert "of 37 first" in shown
+
+
+def test_a_service_that_runs_already_is_filled_and_searched_without_urls(
+    service: Service, tmp_path: Path
+) -> None:
+    stub, url = service
+    stub.answers = {
+        hashlib.sha256(query.content).hexdigest(): query.product_id
+        for query in make_queries(load())
+    }
+    console = Console(width=160)
+    with console.capture() as captured:
+        assert run_on(url, "", tmp_path / "out", console) == 0
+    assert "72 of 72 images ingested" in captured.get()
+    assert stub.fetched == 0
+    assert (tmp_path / "out/index.html").is_file()
+
+
+def test_a_service_that_does_not_answer_fails_the_demo(tmp_path: Path) -> None:
+    console = Console(width=160)
+    with console.capture() as captured:
+        assert run_on("http://127.0.0.1:9", "", tmp_path, console) == 1
+    assert "The demo failed" in captured.get()
 
 
 def test_a_stack_that_ends_early_fails_with_the_tail_of_its_log(tmp_path: Path) -> None:

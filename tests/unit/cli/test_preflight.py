@@ -22,7 +22,6 @@ from config.settings import Settings
 from vision.detectors import product as product_detector
 
 NUMBERS = {"api": 1, "vision": 1, "flower": 1}
-EVERYWHERE = "0.0.0.0"  # noqa: S104
 
 
 def settings(**values: Any) -> Settings:
@@ -111,12 +110,6 @@ def test_a_port_for_root_alone_is_refused(environment: pytest.MonkeyPatch) -> No
     environment.setattr(socket.socket, "bind", bind)
     told = port_fault("127.0.0.1", 80, "SNAPSKU_PORT")
     assert told == "port 80 is for root alone; set SNAPSKU_PORT to 1024 or more"
-
-
-def test_flower_beyond_this_machine_wants_a_password(tmp_path: Path) -> None:
-    told = only(faults(settings(host=EVERYWHERE), NUMBERS, tmp_path))
-    assert told.startswith("Flower would listen on 0.0.0.0 for everybody; set SNAPSKU_FLOWER_PASS")
-    assert faults(settings(host=EVERYWHERE, flower_password="hunter2"), NUMBERS, tmp_path) == []
 
 
 @pytest.fixture

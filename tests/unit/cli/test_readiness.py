@@ -94,11 +94,13 @@ def test_the_places_are_those_that_a_person_opens() -> None:
     assert found == {
         "API": "http://127.0.0.1:8123",
         "reference": "http://127.0.0.1:8123/docs",
-        "Flower": "http://127.0.0.1:5556",
+        "Flower": f"http://127.0.0.1:5556, password in {chosen.data_dir.resolve()}/flower.password",
         "data": str(chosen.data_dir.resolve()),
         "log": "the output of this command",
     }
     assert "Flower" not in places(chosen, {"api": 1})
+    chosen = Settings(host=EVERYWHERE, flower_password="hunter2", **NAMED)
+    assert places(chosen, NUMBERS)["Flower"] == "http://127.0.0.1:5555"
 
 
 def test_an_embedded_database_is_told_to_be_for_trials() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,18 +88,39 @@ def test_flower_asks_for_the_password_that_is_set(
     assert flower()["basic_auth"] == ["operator:pass,word:1"]
 
 
-def test_flower_without_a_password_does_not_listen_beyond_loopback(
-    environment: pytest.MonkeyPatch, flower: Flower, capsys: pytest.CaptureFixture[str]
+def test_flower_without_a_password_makes_one_before_it_listens_beyond_loopback(
+    environment: pytest.MonkeyPatch,
+    flower: Flower,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     environment.setenv("SNAPSKU_HOST", "0.0.0.0")  # noqa: S104
+    environment.setenv("SNAPSKU_DATA_DIR", str(tmp_path))
+    (login,) = flower()["basic_auth"]
+    file = tmp_path / "flower.password"
+    assert login == "admin:" + file.read_text(encoding="ascii").strip()
+    assert len(login) > 40
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    # The same at the next start, and shown nowhere.
+    assert flower()["basic_auth"] == [login]
+    told = capsys.readouterr()
+    assert login.partition(":")[2] not in told.out + told.err
+
+
+def test_flower_does_not_listen_beyond_loopback_where_no_password_can_be_made(
+    environment: pytest.MonkeyPatch,
+    flower: Flower,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment.setenv("SNAPSKU_HOST", "0.0.0.0")  # noqa: S104
+    environment.setenv("SNAPSKU_DATA_DIR", str(tmp_path))
+    (tmp_path / "flower.password").mkdir()
     with pytest.raises(SystemExit) as caught:
         flower()
     assert caught.value.code == REFUSED
     (line,) = capsys.readouterr().err.splitlines()
     assert "SNAPSKU_FLOWER_PASSWORD" in line
-    environment.setenv("SNAPSKU_FLOWER_PASSWORD", "hunter2")
-    settings.cache_clear()
-    assert flower()["address"] == "0.0.0.0"  # noqa: S104
 
 
 PICTURE = "iVBORw0KGgo" * 30

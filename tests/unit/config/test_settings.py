@@ -9,7 +9,13 @@ from pydantic import SecretStr
 
 from config.endpoints import Endpoints, remove_endpoints, write_endpoints
 from config.refusal import REFUSED
-from config.settings import Settings, SettingsError, read_settings, settings
+from config.settings import (
+    Settings,
+    SettingsError,
+    known_variables,
+    read_settings,
+    settings,
+)
 
 REDIS = "redis://:hunter2@redis.internal:6379/0"
 MONGO = "mongodb://somebody:hunter3@mongo.internal/"
@@ -265,3 +271,69 @@ def test_a_password_of_flower_that_browsers_may_send_differently_is_refused(
     told = refusal()
     assert "flower_password" in told
     assert "密码" not in told
+
+
+SECRETS = ("REDIS_URL", "MONGO_URL", "FLOWER_PASSWORD", "SECRET_KEY")
+
+
+def test_every_secret_may_stand_in_a_file() -> None:
+    secret = {n.upper() for n, f in Settings.model_fields.items() if f.annotation is SecretStr}
+    assert secret == set(SECRETS)
+    assert {f"SNAPSKU_{name}_FILE" for name in SECRETS} <= known_variables()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_comes_from_the_file_that_its_variable_names(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "secret"
+    secret = ("mongodb://" if name == "MONGO_URL" else "redis://") + "s" * 32
+    file.write_text(f"{secret}\n", encoding="utf-8")
+    environment.setenv(f"SNAPSKU_{name}_FILE", str(file))
+    environment.setenv(f"SNAPSKU_{name}", "")
+    assert getattr(read_settings(), name.lower()).get_secret_value() == secret
+
+
+def test_a_secrets_file_is_named_in_the_file_of_settings_too(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2", encoding="utf-8")
+    Path("snapsku.env").write_text(
+        f"SNAPSKU_FLOWER_PASSWORD_FILE={tmp_path / 'password'}\n", encoding="utf-8"
+    )
+    assert read_settings().flower_password.get_secret_value() == "hunter2"
+
+
+def test_a_secret_that_is_set_twice_is_refused_in_one_line_without_it(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text("hunter2", encoding="utf-8")
+    environment.setenv("SNAPSKU_FLOWER_PASSWORD_FILE", str(tmp_path / "password"))
+    environment.setenv("SNAPSKU_FLOWER_PASSWORD", "hunter3")
+    told = refusal()
+    assert told == "SNAPSKU_FLOWER_PASSWORD and SNAPSKU_FLOWER_PASSWORD_FILE are both set: keep one"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"hunter2\nhunter3\n", b"\xff\xfe"])
+def test_a_secrets_file_that_can_not_be_used_is_refused_in_one_line_without_its_content(
+    environment: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    environment.setenv("SNAPSKU_FLOWER_PASSWORD_FILE", str(file))
+    told = refusal()
+    assert f"SNAPSKU_FLOWER_PASSWORD_FILE names {file}" in told
+    assert "\n" not in told
+    assert "hunter" not in told
+
+
+def test_only_secrets_are_read_from_files(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_PORT_FILE", "port")
+    assert refusal().startswith("no such setting: SNAPSKU_PORT_FILE")
+
+
+@pytest.mark.parametrize("value", ["flower:5555", "http://u:hunter2@flower", "http://flower/x"])
+def test_the_address_of_flower_is_a_url_of_a_host_alone(
+    environment: pytest.MonkeyPatch, value: str
+) -> None:
+    environment.setenv("SNAPSKU_FLOWER_URL", value)
+    assert refusal().startswith("SNAPSKU_FLOWER_URL")

@@ -6,20 +6,20 @@ import shlex
 from typing import Any
 
 import pytest
-import yaml
 
 from cli.processes import ROOT, procfile
 from config.settings import PREFIX, Settings
 from config.version import VERSION
+from tests.unit.deployment.container_files import SERVERS, ContainerFiles, defaults
 
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+FILES = ContainerFiles(ROOT)
+COMPOSE = FILES.compose
+SERVICES = FILES.services
 COMMANDS = {
     kind: [word for word in shlex.split(command) if word != "exec"]
     for kind, command in procfile().items()
 }
-SERVERS = ("mongo", "redis")
-OURS = sorted(SERVICES.keys() - set(SERVERS))
+OURS = sorted(FILES.ours)
 WORKERS = sorted(kind for kind, words in COMMANDS.items() if "worker" in words)
 PUBLISHING = sorted(name for name, service in SERVICES.items() if "ports" in service)
 
@@ -39,16 +39,13 @@ def test_a_service_runs_the_command_of_the_procfile_without_a_shell(kind: str) -
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_process_is_of_the_one_image_that_is_built_here_tagged_with_the_version(
-    name: str,
-) -> None:
-    assert SERVICES[name]["image"] == f"snapsku:{VERSION}"
-    assert SERVICES[name]["build"]["context"] == "."
+def test_every_process_is_of_the_one_image_tagged_with_the_version(name: str) -> None:
+    assert defaults(SERVICES[name]["image"]) == f"snapsku:{VERSION}"
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_image_has_a_tag_that_is_not_latest_and_names_no_registry(name: str) -> None:
-    image, _, tag = SERVICES[name]["image"].partition(":")
+    image, _, tag = defaults(SERVICES[name]["image"]).partition(":")
     assert tag not in ("", "latest")
     assert "/" not in image
     assert "." not in image
@@ -57,14 +54,14 @@ def test_every_image_has_a_tag_that_is_not_latest_and_names_no_registry(name: st
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields}
-    assert SERVICES[name]["environment"].keys() <= known
+    assert FILES.environment(name).keys() <= known
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_settings_of_every_service_are_valid_and_name_its_servers(name: str) -> None:
-    given = {
+    given: dict[str, Any] = {
         variable.removeprefix(PREFIX).lower(): value
-        for variable, value in SERVICES[name]["environment"].items()
+        for variable, value in FILES.environment(name).items()
     }
     found = Settings(**given)
     assert found.redis_url.get_secret_value().startswith("redis://redis:")
@@ -72,14 +69,14 @@ def test_the_settings_of_every_service_are_valid_and_name_its_servers(name: str)
 
 
 def test_only_what_is_published_listens_beyond_loopback() -> None:
-    listening = [n for n in OURS if "SNAPSKU_HOST" in SERVICES[n]["environment"]]
+    listening = [n for n in OURS if "SNAPSKU_HOST" in FILES.environment(n)]
     assert sorted(listening) == PUBLISHING == ["api", "flower"]
 
 
 @pytest.mark.parametrize("name", PUBLISHING)
 def test_the_host_publishes_on_loopback_alone_and_the_port_of_the_setting(name: str) -> None:
     port = Settings.model_fields[{"api": "port", "flower": "flower_port"}[name]].default
-    assert SERVICES[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert [defaults(each) for each in SERVICES[name]["ports"]] == [f"127.0.0.1:{port}:{port}"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -114,7 +111,7 @@ def test_no_process_may_become_root(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_process_waits_for_servers_that_answer(name: str) -> None:
-    healthy = {"condition": "service_healthy"}
+    healthy = {"condition": "service_healthy", "required": False}
     assert SERVICES[name]["depends_on"] == {"redis": healthy, "mongo": healthy}
 
 
