@@ -8,7 +8,7 @@ from typing import Any
 from kombu import Exchange, Queue
 
 from broker.celery_fixes.steady_schedule import every
-from broker.queues import MAINTENANCE, PROBE, QUEUES, SWEEPS
+from broker.queues import MAINTENANCE, PROBE, QUEUES, SWEEP, SWEEPS
 from config.settings import Settings
 
 
@@ -47,6 +47,8 @@ def celery_settings(chosen: Settings) -> dict[str, Any]:
             "interval_max": 0,
         },
         "worker_send_task_events": True,
+        # Flower remembers a number of tasks, and these would soon push out all others.
+        "task_annotations": {name: {"send_events": False} for name in (PROBE, SWEEP, *SWEEPS)},
         "worker_prefetch_multiplier": 1,
         # A stage goes on without the broker: it holds its lease in MongoDB, and the message that
         # comes a second time is dropped.

@@ -1,8 +1,8 @@
-"""The scheduler of beat, which `broker.celery_settings` names: Celery's own, with two changes.
+"""The scheduler of beat, which `broker.celery_settings` names: Celery's own, with three changes.
 
 It skips a message while one that does the same waits, since messages do not expire: a worker that
-was away for an hour would find an hour of background work and probes in its queue. And it can be
-stopped at any moment. It keeps its schedule in memory only.
+was away for an hour would find an hour of background work and probes in its queue. It can be
+stopped at any moment. And it announces no message to Flower. It keeps its schedule in memory only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     A SIGTERM ends its process even in the middle of a send.
     """
+
+    def setup_schedule(self) -> None:
+        """Read the schedule, and announce nothing that this process sends.
+
+        Workers send no events of these tasks either, see `task_annotations` in celery_settings.
+        """
+        self.app.conf.task_send_sent_event = False
+        super().setup_schedule()
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send what is due, unless a message that does the same waits; try again when next due.

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 import pytest
 from pydantic import SecretStr
 
+import vision  # noqa: F401  # silences ONNX Runtime before a test module imports that
 from config.embedded import embedded_servers
 from config.endpoints import read_endpoints
 from config.settings import Settings

@@ -19,7 +19,7 @@ from config.settings import settings
 from contract.errors import BrokenBase64OrUrl, ContractError
 from download.client import FetchOutcome, TransientFetchError, fetch_all
 from workers.support.resources import catalog, fetch_policy, room_notice, staged_bytes
-from workers.support.stage import move_on, run_stage, stopping
+from workers.support.stage import Faults, StageTask, move_on, run_stage, stopping
 
 log = structlog.get_logger(__name__)
 
@@ -33,17 +33,17 @@ WAIT_SHARE = 0.5
 ROOM_PAUSE = timedelta(seconds=5)
 
 
-@app.task(name=task_name(Stage.FETCH))
-def fetch(chunk_id: str, attempt: int) -> None:
+@app.task(name=task_name(Stage.FETCH), base=StageTask)
+def fetch(chunk_id: str, attempt: int) -> str | None:
     """Fetch the images of a chunk that were given as URLs."""
-    run_stage(Stage.FETCH, chunk_id, attempt, _work)
+    return run_stage(Stage.FETCH, chunk_id, attempt, _work)
 
 
-def _work(chunk: Chunk) -> None:
+def _work(chunk: Chunk) -> Faults | None:
     if not _await_room():
         pause = timedelta(0) if stopping.is_set() else ROOM_PAUSE
         catalog().chunks.hand_back(chunk, pause, unclean=False)
-        return
+        return None
     outcomes = _fetch(_urls(chunk))
     staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
     faults: dict[int, type[ContractError]] = {}
@@ -79,6 +79,7 @@ def _work(chunk: Chunk) -> None:
         models = () if chunk.model_id is None else (chunk.model_id,)
         embedded = catalog().vectors.present(chunk.labels, models)
         staged_bytes().remove([*ended, *embedded])
+    return faults if chunk.model_id is None else None
 
 
 def _await_room() -> bool:

@@ -42,7 +42,7 @@ from workers.index_process.parts import (
 from workers.support.chunk_end import conclude
 from workers.support.model_change import continue_change
 from workers.support.resources import catalog, index_reports
-from workers.support.stage import move_on, run_stage
+from workers.support.stage import Faults, StageTask, move_on, run_stage
 
 log = structlog.get_logger(__name__)
 
@@ -112,17 +112,17 @@ def _end(**_: Any) -> None:
     keeper().stop(STOP_SECONDS)
 
 
-@app.task(name=task_name(Stage.INDEX))
-def index(chunk_id: str, attempt: int) -> None:
+@app.task(name=task_name(Stage.INDEX), base=StageTask)
+def index(chunk_id: str, attempt: int) -> str | None:
     """Make the images of a chunk findable, and finish the chunk."""
-    run_stage(Stage.INDEX, chunk_id, attempt, _work)
+    return run_stage(Stage.INDEX, chunk_id, attempt, _work)
 
 
-def _work(chunk: Chunk) -> None:
+def _work(chunk: Chunk) -> Faults | None:
     if chunk.model_id is not None:
         ownership().check()
         _take_embedded(chunk)
-        return
+        return None
     # In this order: a process that takes the index over records itself as the owner first, and
     # stamps rows then. Either it is seen here, or its stamp makes the write below ineffective.
     epoch = ownership().epoch
@@ -137,7 +137,7 @@ def _work(chunk: Chunk) -> None:
         if None in missing.values():
             log.info("another model is needed by now, chunk goes back to vision")
             move_on(chunk, Stage.VISION, chunk.items)
-            return
+            return None
         faults |= {label: fault for label, fault in missing.items() if fault is not None}
         fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})
         succeeding = [row.label for row in ready if row.label not in faults]
@@ -149,7 +149,8 @@ def _work(chunk: Chunk) -> None:
     _require_outcomes(images[label] for label in succeeding if label in images)
     catalog().payloads.remove(chunk.labels)
     dead = [row for row in images.values() if not row.is_findable]
-    fail_images(catalog(), {row.label: NoRelativeImage for row in dead if row.outcome is None})
+    deleted = {row.label: NoRelativeImage for row in dead if row.outcome is None}
+    fail_images(catalog(), deleted)
     # A late stage may have claimed something for an image that had ended already.
     release_images(catalog(), [row.label for row in dead])
     _clear(dead)
@@ -166,6 +167,10 @@ def _work(chunk: Chunk) -> None:
     # Or they were written, and then their collection was deleted and its rows were purged.
     faults |= vanished(catalog(), chunk.collection, chunk.generation, lost)
     conclude(catalog(), chunk, faults)
+    # Without those that failed in a stage before, which said so itself.
+    return {
+        n: fault for n, fault in faults.items() if n not in before or before[n].is_open
+    } | deleted
 
 
 def _require_outcomes(images: Iterable[ImageRow]) -> None:

@@ -33,7 +33,7 @@ from workers.support.decoding import decode_picture
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
 from workers.support.priority import give_way
 from workers.support.resources import catalog, staged_bytes
-from workers.support.stage import move_on, run_stage
+from workers.support.stage import Faults, StageTask, move_on, run_stage
 
 log = structlog.get_logger(__name__)
 
@@ -51,24 +51,24 @@ def _prepare(**_: Any) -> None:
     give_way(settings().vision_niceness)
 
 
-@app.task(name=task_name(Stage.VISION))
-def vision(chunk_id: str, attempt: int) -> None:
+@app.task(name=task_name(Stage.VISION), base=StageTask)
+def vision(chunk_id: str, attempt: int) -> str | None:
     """Find the product in each picture of a chunk, and embed it."""
-    run_stage(Stage.VISION, chunk_id, attempt, _work)
+    return run_stage(Stage.VISION, chunk_id, attempt, _work)
 
 
-def _work(chunk: Chunk) -> None:
+def _work(chunk: Chunk) -> Faults | None:
     try:
         if chunk.model_id is None:
-            _take_in(chunk)
-        else:
-            _embed_anew(chunk, chunk.model_id)
+            return _take_in(chunk)
+        _embed_anew(chunk, chunk.model_id)
     except ModelNotLoadedError as error:
         log.error("images wait for another worker", reason=str(error))
         catalog().chunks.hand_back(chunk, MODEL_PAUSE, unclean=False)
+    return None
 
 
-def _take_in(chunk: Chunk) -> None:
+def _take_in(chunk: Chunk) -> Faults:
     images = {n: row for n, row in catalog().images.find(chunk.labels).items() if row.is_open}
     wanted = _wanted(chunk)
     lacking = _lacking(wanted, list(images))
@@ -77,7 +77,7 @@ def _take_in(chunk: Chunk) -> None:
     if any(todo[label].url is not None for label in todo.keys() - files.keys()):
         log.info("fetched bytes are gone, chunk goes back to fetch")
         move_on(chunk, Stage.FETCH, chunk.items)
-        return
+        return {}
     # A Base64 payload is removed only after its image has ended, which may have happened since the
     # rows were read. If the image is still open, its payload was never written: the submission was
     # interrupted.
@@ -122,6 +122,7 @@ def _take_in(chunk: Chunk) -> None:
     fail_images(catalog(), faults)
     staged_bytes().remove(chunk.labels)
     move_on(chunk, Stage.INDEX, chunk.items)
+    return faults
 
 
 def _wanted(chunk: Chunk) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ AttributeError, which ends the worker; a ConnectionError would be logged, and th
 work is lost by that: the sweep sends again what has an expired lease or a lost message.
 
 For kombu 5.7; no issue upstream is known to us. May go when a closed channel raises a
-ConnectionError.
+ConnectionError; test_broken_broker_connection.py fails then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What every stage of a chunk shares: the claim, the lease, and handing back.
 
 A stage's own work is a function of the claimed chunk. It reads the rows of the images, writes what
-it made, and moves the chunk on by a compare-and-set.
+it made, moves the chunk on by a compare-and-set, and returns the images that failed in it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from celery.signals import worker_shutting_down
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from broker.availability import UNREACHABLE
+from broker.celery_app import VersionedTask
 from broker.messages import send_chunks
 from catalog.coordination.index_ownership import NotOwnerError
 from catalog.database.connection import now, time_of
@@ -26,6 +28,7 @@ from catalog.database.renewal import Renewal
 from catalog.flows.removal import clear_ended
 from catalog.rows.chunks import Chunk, Item, Stage
 from config.settings import settings
+from contract.errors import ContractError
 from workers.support.probe import note_consumption
 from workers.support.resources import catalog
 
@@ -41,8 +44,34 @@ RETRY_SECONDS = 1.0
 stopping = threading.Event()
 
 
-def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk], None]) -> None:
-    """Run a stage on a chunk, unless another worker does so or did.
+#: The images of a chunk that failed in a stage, by label, each with its fault.
+Faults = Mapping[int, type[ContractError]]
+
+
+class StageFailedError(Exception):
+    """Images failed in a stage, or the stage did; the rows say all of it already.
+
+    Only Flower reads it, as the state FAILURE of a Celery task and its text.
+    """
+
+
+class StageTask(VersionedTask):
+    """The Celery task of a stage, which ends as FAILURE in Flower if something failed in it."""
+
+    throws = (StageFailedError,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the stage, and return what failed; in a worker, raise it as StageFailedError."""
+        failure = super().__call__(*args, **kwargs)
+        if failure is not None and not self.request.called_directly:
+            raise StageFailedError(failure)
+        return failure
+
+
+def run_stage(
+    stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk], Faults | None]
+) -> str | None:
+    """Run a stage on a chunk, unless another worker does so or did; return what failed, or None.
 
     If `work` raises, the chunk is handed back and starts the stage again. If the worker is killed,
     the sweep finds the chunk by its expired lease.
@@ -50,7 +79,7 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
     chunk = _claim(chunk_id, stage, attempt)
     if chunk is None:
         log.info("outdated message dropped", chunk=chunk_id, stage=stage.value, attempt=attempt)
-        return
+        return None
     with (
         structlog.contextvars.bound_contextvars(
             task_id=chunk.task_id, chunk=chunk.id, stage=stage.value, attempt=attempt
@@ -61,20 +90,31 @@ def run_stage(stage: Stage, chunk_id: str, attempt: int, work: Callable[[Chunk],
             if chunk.sent_at is not None:
                 # A time that is ahead would make all later messages count as lost.
                 catalog().queues.started(stage, min(chunk.sent_at, now()))
-            work(chunk)
+            return _told(chunk, work(chunk) or {})
         except UNREACHABLE as error:
             log.warning("dependency unreachable, chunk handed back", fault=str(error))
             _hand_back(chunk, unclean=False)
         except NotOwnerError:
             log.warning("index has another owner, chunk handed back")
             _hand_back(chunk, unclean=False)
-        except Exception:
+        except Exception as error:
             log.exception("stage failed, chunk handed back")
             _hand_back(chunk, unclean=True)
+            return f"the stage failed, its chunk was handed back: {type(error).__name__}"
         except BaseException:
             log.info("worker stops, chunk handed back")
             catalog().chunks.hand_back(chunk, timedelta(0), unclean=False)
             raise
+    return None
+
+
+def _told(chunk: Chunk, faults: Faults) -> str | None:
+    """Return how many images of a chunk failed and why, or None if none did."""
+    if not faults:
+        return None
+    counts = Counter(fault.message for fault in faults.values())
+    reasons = ", ".join(f"{count} {message}" for message, count in sorted(counts.items()))
+    return f"{len(faults)} of {len(chunk.items)} images failed: {reasons}"
 
 
 def move_on(chunk: Chunk, stage: Stage, items: Sequence[Item]) -> list[int] | None:

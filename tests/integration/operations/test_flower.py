@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
 
-from cli.processes import ROOT
 from config.embedded import free_port
 from config.refusal import REFUSED
-from tests.integration.operations.programs import command, environment, run
+from tests.integration.operations.programs import environment, run
+from tests.integration.running_flower import running_flower
 from tests.servers import Servers
 
 CREDENTIALS = ("operator", "hunter2")
-START_SECONDS = 30.0
 
 Start = Callable[..., str]
 
@@ -26,36 +24,14 @@ Start = Callable[..., str]
 @pytest.fixture
 def start(servers: Servers, tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts Flower and gives its address."""
-    running: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as running:
 
-    def started(**settings: str) -> str:
-        port = free_port()
-        with (tmp_path / "flower.log").open("wb") as log:
-            process = subprocess.Popen(
-                command("flower"),
-                cwd=ROOT,
-                env=environment(
-                    tmp_path, redis_url=servers.redis_url, flower_port=str(port), **settings
-                ),
-                stdout=log,
-                stderr=log,
+        def started(**settings: str) -> str:
+            return running.enter_context(
+                running_flower(tmp_path, redis_url=servers.redis_url, **settings)
             )
-        running.append(process)
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            assert process.poll() is None, (tmp_path / "flower.log").read_text("utf-8")
-            try:
-                if requests.get(f"{url}/healthcheck", timeout=5).status_code in (200, 401):
-                    return url
-            except requests.ConnectionError:
-                time.sleep(0.1)
-        raise AssertionError("Flower did not start")
 
-    yield started
-    for process in running:
-        process.terminate()
-        assert process.wait(20) == 0
+        yield started
 
 
 def status(url: str, auth: tuple[str, str] | None = None) -> int:

@@ -10,10 +10,17 @@ import redis
 
 from broker.results import read_outcomes
 from catalog.flows.product_copies import copy_product
-from catalog.flows.removal import delete_collection, delete_images, delete_product, purge_piece
+from catalog.flows.removal import (
+    delete_collection,
+    delete_images,
+    delete_product,
+    fail_images,
+    purge_piece,
+)
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
+from contract.errors import InvalidImageContent
 from indexer.vector_store import SetNotReadyError
 from workers import index as index_stage
 from workers.index_process.catalog_index import CatalogIndex
@@ -82,6 +89,19 @@ def test_an_image_with_a_bad_vector_fails_and_the_others_of_its_chunk_succeed(
     assert found(shards, chunk, good) == [good]
     assert shards.health().bad_vectors == 0, "its image is gone"
     assert catalog.vectors.present(chunk.labels) == {good}
+
+
+def test_the_stage_tells_what_failed_in_it_and_not_what_failed_before(
+    catalog: Catalog, take: Any, shards: CatalogIndex
+) -> None:
+    chunk = take("a", "b", "c", "d").chunks[0]
+    before, bad, deleted, _ = chunk.labels
+    fail_images(catalog, {before: InvalidImageContent})
+    catalog.vectors.put(MODEL.model_id, {bad: np.full(DIMENSIONS, np.nan, np.float32)})
+    delete_images(catalog, [deleted])
+    told = index_stage.index(chunk.id, embedded(catalog, chunk).attempt)
+    assert told == "2 of 4 images failed: 1 INSERT_IMAGE_ERROR, 1 NO_RELATIVE_IMAGE"
+    assert outcomes(catalog, chunk)[0] == "INVALID_IMAGE_CONTENT"
 
 
 def test_an_image_fails_whose_vector_of_the_searched_model_is_bad_though_the_next_model_has_one(

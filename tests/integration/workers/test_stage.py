@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+from celery import states
 from pymongo.errors import AutoReconnect
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -17,6 +18,8 @@ from catalog.flows.removal import delete_images
 from catalog.rows.chunks import Chunk, Chunks, Stage, State
 from catalog.store import Catalog
 from config.settings import settings
+from contract.errors import ContractError, ImageTooSmall, InvalidImageContent
+from workers import fetch
 from workers.support import probe
 from workers.support.resources import consumption
 from workers.support.stage import move_on, run_stage
@@ -52,9 +55,39 @@ def test_a_fault_of_ours_hands_the_chunk_back_and_counts(catalog: Catalog, take:
     def work(_: Chunk) -> None:
         raise ZeroDivisionError
 
-    run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
+    told = run_stage(Stage.FETCH, chunk.id, chunk.attempt, work)
     found = the_chunk(catalog, chunk)
     assert (found.state, found.unclean, found.attempt) == (State.WAITING, 1, 2)
+    assert told == "the stage failed, its chunk was handed back: ZeroDivisionError"
+
+
+def test_a_stage_tells_how_many_images_failed_in_it_and_why(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a", "b", "c", "d").chunks
+    first, second, third, _ = chunk.labels
+    faults: dict[int, type[ContractError]] = {
+        first: InvalidImageContent,
+        second: ImageTooSmall,
+        third: InvalidImageContent,
+    }
+    told = run_stage(Stage.FETCH, chunk.id, chunk.attempt, lambda _: faults)
+    assert told == "3 of 4 images failed: 1 IMAGE_TOO_SMALL, 2 INVALID_IMAGE_CONTENT"
+
+
+def test_a_stage_in_which_no_image_failed_tells_nothing(catalog: Catalog, take: Any) -> None:
+    (chunk,) = take("a").chunks
+    assert run_stage(Stage.FETCH, chunk.id, chunk.attempt, lambda _: {}) is None
+
+
+def test_a_worker_ends_the_task_of_a_stage_in_which_something_failed_as_failed(
+    process_settings: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "run_stage", lambda *_: "1 of 2 images failed: 1 IMAGE_TOO_SMALL")
+    ended = fetch.fetch.apply(args=("chunk-1", 1))
+    assert ended.state == states.FAILURE
+    assert ended.result.args == ("1 of 2 images failed: 1 IMAGE_TOO_SMALL",)
+    assert isinstance(ended.result, fetch.fetch.throws), "otherwise Celery logs a traceback"
+    monkeypatch.setattr(fetch, "run_stage", lambda *_: None)
+    assert fetch.fetch.apply(args=("chunk-1", 1)).state == states.SUCCESS
 
 
 @pytest.mark.parametrize("fault", [AutoReconnect("down"), RedisConnectionError("down")])

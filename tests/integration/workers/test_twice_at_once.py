@@ -76,10 +76,10 @@ def png(colour: str) -> bytes:
     return data.getvalue()
 
 
-def at_once(*work: Callable[[], None]) -> None:
+def at_once(*work: Callable[[], object]) -> None:
     barrier = threading.Barrier(len(work))
 
-    def run(one: Callable[[], None]) -> None:
+    def run(one: Callable[[], object]) -> None:
         barrier.wait(10)
         one()
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,14 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "beat.log"
 
 
-@pytest.fixture
-def beat(redis_client: redis.Redis, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Beat, which has sent its first probes."""
+@contextmanager
+def running_beat(
+    client: redis.Redis, log: Path, *arguments: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run beat, which has sent its first probes."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *COMMAND.split()],
+            [sys.executable, *COMMAND.split(), *arguments],
             cwd=Path(workers.__file__).parents[1],
             env={
                 **os.environ,
@@ -45,11 +48,17 @@ def beat(redis_client: redis.Redis, log: Path) -> Iterator[subprocess.Popen[byte
             stderr=subprocess.STDOUT,
         )
     try:
-        assert until(lambda: bool(redis_client.llen(MAINTENANCE)), 30), log.read_text()
+        assert until(lambda: bool(client.llen(MAINTENANCE)), 30), log.read_text()
         yield process
     finally:
         process.kill()
         process.wait(10)
+
+
+@pytest.fixture
+def beat(redis_client: redis.Redis, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with running_beat(redis_client, log) as process:
+        yield process
 
 
 def test_what_beat_sends_does_not_pile_up_and_does_not_expire_while_it_is_not_taken(
@@ -94,3 +103,18 @@ def test_beat_that_is_stopped_while_a_send_waits_for_redis_ends_well(
         assert "Traceback" not in log.read_text()
     finally:
         redis_client.client_unpause()
+
+
+def test_celerys_own_beat_goes_on_if_it_is_stopped_while_a_send_waits_for_redis(
+    redis_client: redis.Redis, log: Path
+) -> None:
+    """If this fails, Celery was repaired, and `close` in broker/scheduler.py may go."""
+    with running_beat(redis_client, log, "--scheduler", "celery.beat:Scheduler") as process:
+        redis_client.client_pause(PAUSE_SECONDS * 1000, all=False)
+        try:
+            time.sleep(2)  # The next message was due within half a second, and has no answer.
+            process.terminate()
+            assert until(lambda: "Message Error" in log.read_text(), 20), log.read_text()
+            assert process.poll() is None
+        finally:
+            redis_client.client_unpause()

@@ -7,12 +7,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
-from kombu import Consumer
+from kombu import Consumer, transport
 
 from broker import celery_app
 from config.embedded import free_port, valkey_command
@@ -32,11 +33,9 @@ def valkey(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.kill()
 
 
-def test_neither_its_end_nor_a_late_acknowledgement_is_a_fault(
-    valkey: tuple[str, subprocess.Popen[bytes]], caplog: pytest.LogCaptureFixture
-) -> None:
-    url, process = valkey
-    assert celery_app.app is not None, "the module that every worker loads sees to it"
+@contextmanager
+def lost_broker(url: str, process: subprocess.Popen[bytes]) -> Iterator[tuple[Any, Any]]:
+    """A message whose worker has lost its broker meanwhile, and its closed connection."""
     with Celery("broken", broker=url, set_as_current=False) as app:
         app.send_task("work", queue="work", ignore_result=True)
         connection = app.connection_for_read()
@@ -59,10 +58,28 @@ def test_neither_its_end_nor_a_late_acknowledgement_is_a_fault(
         # What celery.worker.consumer does when its connection is lost.
         connection.collect(socket_timeout=1)
         connection.close()
-        # And what the thread does that worked on the message meanwhile.
-        with caplog.at_level(logging.CRITICAL):
-            taken[0].ack_log_error(logging.getLogger(__name__), connection.connection_errors)
-        assert "Couldn't ack" in caplog.text
+        yield taken[0], connection
+
+
+def test_neither_its_end_nor_a_late_acknowledgement_is_a_fault(
+    valkey: tuple[str, subprocess.Popen[bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert celery_app.app is not None, "the module that every worker loads sees to it"
+    with lost_broker(*valkey) as (message, connection), caplog.at_level(logging.CRITICAL):
+        # What the thread does that worked on the message meanwhile.
+        message.ack_log_error(logging.getLogger(__name__), connection.connection_errors)
+    assert "Couldn't ack" in caplog.text
+
+
+def test_kombu_by_itself_makes_a_fault_of_one_of_them(
+    valkey: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, kombu was repaired, and broker/celery_fixes/closed_channel.py may go."""
+    monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", "kombu.transport.redis:Transport")
+    monkeypatch.setattr(transport, "_transport_cache", {})
+    fault = pytest.raises(AttributeError, match="'NoneType' object has no attribute")
+    with fault, lost_broker(*valkey) as (message, connection):
+        message.ack_log_error(logging.getLogger(__name__), connection.connection_errors)
 
 
 def test_one_that_died_while_it_looked_for_unacknowledged_messages_keeps_others_out_for_seconds(
