@@ -6,6 +6,7 @@ not fit into the system's buffer is kept, and sent when the client takes it.
 
 from __future__ import annotations
 
+import io
 import socket
 from typing import Any
 
@@ -19,19 +20,17 @@ class PatientSocket(socket.socket):
         self.is_whole = False  #: all of the request was there when it was handed over
         self.early = b""  #: bytes after the request, which belong to the next one
         self.unsent = bytearray()
-        self._request = memoryview(b"")
+        self._request = io.BytesIO()
 
     def hand_over(self, request: bytes, early: bytes, *, is_whole: bool) -> None:
         """Set the bytes that `recv` returns, and those that came after the request."""
-        self._request = memoryview(request)
+        self._request = io.BytesIO(request)
         self.early = early
         self.is_whole = is_whole
 
     def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002
         """Return the next bytes of the request; b"" at its end, as if the client had closed."""
-        piece = bytes(self._request[:size])
-        self._request = self._request[size:]
-        return piece
+        return self._request.read(size)
 
     def receive(self, size: int) -> bytes:
         """Return bytes from the wire; b"" at its end.

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
-import requests
 from pymongo import MongoClient
 
 from catalog.database.connection import Row, connect
-from cli.processes import ROOT
-from config.embedded import free_port
 from tests.integration.operations.busy_catalog import Busy
-from tests.integration.operations.programs import command, environment
-from tests.integration.operations.raw_client import CLIENT_SECONDS, Served
+from tests.integration.operations.programs import serving
+from tests.integration.operations.raw_client import Served
 from tests.servers import Servers
-
-START_SECONDS = 100.0
 
 
 @pytest.fixture(scope="module")
@@ -41,38 +34,5 @@ def target() -> str:
 
 @pytest.fixture(scope="module")
 def served(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("api")
-    port = free_port()
-    with (folder / "api.log").open("wb") as log:
-        process = subprocess.Popen(
-            command("api"),
-            cwd=ROOT,
-            env=environment(
-                folder,
-                redis_url=servers.redis_url,
-                mongo_url=servers.mongo_url,
-                mongo_database="snapsku_surface",
-                port=str(port),
-                log_format="json",
-                client_seconds=str(CLIENT_SECONDS),
-                clients_bytes=str(32 * 2**20),
-                clients_per_process="200",
-                search_seconds="0.2",
-            ),
-            stdout=log,
-            stderr=log,
-        )
-    found = Served(port, folder / "api.log")
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            assert process.poll() is None, found.log.read_text("utf-8")
-            try:
-                requests.get(f"{found.url}/healthz", timeout=5)
-                break
-            except requests.ConnectionError:
-                time.sleep(0.1)
+    with serving(servers, tmp_path_factory.mktemp("api")) as (found, _):
         yield found
-    finally:
-        process.terminate()
-        assert process.wait(45) == 0

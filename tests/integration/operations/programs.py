@@ -6,9 +6,19 @@ import os
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import requests
+
 from cli.processes import ROOT, procfile
+from config.embedded import free_port
+from tests.integration.operations.raw_client import CLIENT_SECONDS, Served
+from tests.servers import Servers
+
+START_SECONDS = 100.0
 
 
 def environment(folder: Path, /, **settings: str) -> dict[str, str]:
@@ -37,3 +47,43 @@ def run(kind: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str
         timeout=60,
         check=False,
     )
+
+
+@contextmanager
+def serving(
+    servers: Servers, folder: Path, client_seconds: float = CLIENT_SECONDS
+) -> Iterator[tuple[Served, subprocess.Popen[bytes]]]:
+    """Run the API on a port of its own, and yield where, and its process, which must end well."""
+    found = Served(free_port(), folder / "api.log")
+    with found.log.open("wb") as log:
+        process = subprocess.Popen(
+            command("api"),
+            cwd=ROOT,
+            env=environment(
+                folder,
+                redis_url=servers.redis_url,
+                mongo_url=servers.mongo_url,
+                mongo_database="snapsku_surface",
+                port=str(found.port),
+                log_format="json",
+                client_seconds=str(client_seconds),
+                clients_bytes=str(32 * 2**20),
+                clients_per_process="200",
+                search_seconds="0.2",
+            ),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert process.poll() is None, found.log.read_text("utf-8")
+            try:
+                requests.get(f"{found.url}/healthz", timeout=5)
+                break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        yield found, process
+    finally:
+        process.terminate()
+        assert process.wait(45) == 0

@@ -12,6 +12,12 @@ from tests.integration.operations.raw_client import CLIENT_SECONDS, Served, enve
 
 OVER = 8 * 2**20 + 1
 
+#: A body that is answered 200 where it is taken.
+CHUNKED = b"2\r\n{}\r\n0\r\n\r\n"
+
+#: A body that is a request where two parsers differ.
+HIDDEN = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
 MALFORMED = {
     "no HTTP": b"hello\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
@@ -27,7 +33,23 @@ MALFORMED = {
     "a folded header": b"GET / HTTP/1.1\r\nX: y\r\n z\r\n\r\n",
     "a zero byte in a header": b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
     "two lengths": post("/v1/task_status", b"{}", "Content-Length: 3"),
-    "a length and chunks": post("/v1/task_status", b"0\r\n\r\n", "Transfer-Encoding: chunked"),
+    "a length and chunks": post("/v1/task_status", CHUNKED, "Transfer-Encoding: chunked"),
+    "chunks in HTTP/1.0": post(
+        "/v1/task_status",
+        HIDDEN,
+        "Transfer-Encoding: chunked",
+        "Connection: keep-alive",
+        length=-1,
+        version="1.0",
+        kept=True,
+    ),
+    "chunks in chunks": post(
+        "/v1/task_status", CHUNKED, "Transfer-Encoding: chunked, chunked", length=-1
+    ),
+    "an empty line before a chunk": post(
+        "/v1/task_status", b"\r\n" + CHUNKED, "Transfer-Encoding: chunked", length=-1
+    ),
+    "two hosts": b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n",
     "a negative length": post("/v1/task_status", b"", "Content-Length: -1", length=-1),
     "a length with a sign": post("/v1/task_status", b"{}", "Content-Length: +2", length=-1),
     "an unknown coding": post("/v1/task_status", b"{}", "Transfer-Encoding: x", length=-1),
@@ -75,13 +97,17 @@ def test_chunks_are_counted_while_they_are_read(served: Served) -> None:
     assert (status, result["code"]) == (413, 3056)
 
 
+def test_chunks_over_the_limit_are_refused_before_their_end(served: Served) -> None:
+    chunks = (b"10000\r\n" + b" " * 65536 + b"\r\n") * 260
+    answer = served.say(post("/v1/add_image", chunks, "Transfer-Encoding: chunked", length=-1))
+    status, _, result = enveloped(answer)
+    # An end that is waited for ends in 400.
+    assert (status, result["code"]) == (413, 3056)
+
+
 def test_very_many_small_chunks_are_refused(served: Served) -> None:
-    said = post(
-        "/v1/add_image",
-        b"1\r\n \r\n" * 1_000_000 + b"0\r\n\r\n",
-        "Transfer-Encoding: chunked",
-        length=-1,
-    )
+    chunks = b"1\r\n{\r\n" + b"1\r\n \r\n" * 1_000_000 + b"1\r\n}\r\n0\r\n\r\n"
+    said = post("/v1/add_image", chunks, "Transfer-Encoding: chunked", length=-1)
     began = time.monotonic()
     status, _, result = enveloped(served.say(said))
     assert (status, result["code"]) == (400, 5001)
@@ -89,8 +115,7 @@ def test_very_many_small_chunks_are_refused(served: Served) -> None:
 
 
 def test_nothing_after_a_body_that_was_not_read_is_taken_for_a_request(served: Served) -> None:
-    hidden = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    answer = served.say(post("/v1/add_image", hidden, length=OVER, kept=True))
+    answer = served.say(post("/v1/add_image", HIDDEN, length=OVER, kept=True))
     assert answer.count(b"HTTP/1.1") == 1
 
 

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 import requests
 
+from tests.integration.operations.programs import serving
 from tests.integration.operations.raw_client import (
     CLIENT_SECONDS,
     Served,
@@ -19,6 +21,7 @@ from tests.integration.operations.raw_client import (
     post,
     read_all,
 )
+from tests.servers import Servers
 
 #: More than six for each of the 16 threads.
 SLOW = 100
@@ -99,6 +102,18 @@ def test_slow_readers_cost_no_thread(served: Served) -> None:
         assert longest_poll(served, 2) < PATIENCE
 
 
+def test_answers_are_made_no_faster_than_the_client_takes_them(served: Served) -> None:
+    def made() -> int:
+        return served.log.read_text("utf-8").count('"path": "/openapi.json"')
+
+    asked, before = 400, made()
+    with served.connect(receive_buffer=4096) as client:
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+        assert longest_poll(served, 2) < PATIENCE
+        # What the system buffers is some 30 answers.
+        assert 0 < made() - before < asked // 2
+
+
 def test_a_slow_sender_is_ended_at_the_deadline_with_an_envelope(served: Served) -> None:
     began = time.monotonic()
     with served.connect() as client:
@@ -106,6 +121,20 @@ def test_a_slow_sender_is_ended_at_the_deadline_with_an_envelope(served: Served)
         status, _, result = enveloped(read_all(client))
     assert (status, result["code"]) == (400, 5001)
     assert CLIENT_SECONDS - 0.5 < time.monotonic() - began < 10 * CLIENT_SECONDS
+
+
+def test_a_client_that_still_sends_when_the_api_stops_gets_an_answer(
+    servers: Servers, tmp_path: Path
+) -> None:
+    # Its own deadline is later than the end of a stop, which is no answer.
+    with serving(servers, tmp_path, client_seconds=600) as (served, process):
+        with served.connect() as client:
+            client.sendall(CALL[:-5])
+            longest_poll(served, 0.2)
+            process.terminate()
+            status, _, result = enveloped(read_all(client))
+        assert (status, result["code"]) == (400, 5001)
+        assert process.wait(45) == 0
 
 
 def test_where_memory_runs_short_the_oldest_makes_room(served: Served) -> None:
