@@ -46,7 +46,10 @@ def traced(file: Path, *, apart: bool = False) -> list[str]:
 
 
 def contacts(trace: str) -> set[Contact]:
-    """Return everybody in a trace but local sockets. Raises ValueError for an unreadable line."""
+    """Return everybody in a trace but local sockets. Raises ValueError for an unreadable line.
+
+    A look-up that the local cache nscd answers is not seen: users and groups are asked of it, too.
+    """
     found = set()
     for line in trace.splitlines():
         address, resolver = _ADDRESS.search(line), _RESOLVER_SOCKET.search(line)

@@ -33,7 +33,7 @@ IDLE_SECONDS = 20.0
 class TracedStack:
     """`snapsku up` with embedded servers under strace, as a new user of this machine starts it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.home, self.data_dir = folder / "home", folder / "data"
         self.home.mkdir()
         self.ports = {"port": free_port(), "flower_port": free_port()}
@@ -45,8 +45,10 @@ class TracedStack:
             "PYTHONPATH": str(ROOT),
             "HOME": str(self.home),
             "SNAPSKU_DATA_DIR": str(self.data_dir),
-            "SNAPSKU_FETCH_ALLOW": "127.0.0.1",
-            **{f"SNAPSKU_{name.upper()}": str(port) for name, port in self.ports.items()},
+            **{
+                f"SNAPSKU_{name.upper()}": str(value)
+                for name, value in {**settings, **self.ports}.items()
+            },
         }
         self._folder = folder
         self._log = folder / "up.log"
@@ -109,8 +111,10 @@ class TracedStack:
 
 
 @pytest.fixture(scope="module")
-def traced_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedStack]:
-    stack = TracedStack(tmp_path_factory.mktemp("traced"))
+def traced_stack(
+    tmp_path_factory: pytest.TempPathFactory, short_times: dict[str, str]
+) -> Iterator[TracedStack]:
+    stack = TracedStack(tmp_path_factory.mktemp("traced"), **short_times)
     try:
         stack.await_ready()
         yield stack
