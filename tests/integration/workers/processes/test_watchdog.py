@@ -81,7 +81,9 @@ class Worker:
             return int(cast("int", client.hlen("unacked")))
 
     def lines(self, level: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        # The worker may be in the middle of its last line.
+        whole = self.log.rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line["level"] == level]
 
     def send(self, task: str, argument: object = MAINTENANCE) -> None:
