@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the image, and runs what docs/deploy-compose.md and docs/back-up.md say of containers, the
-# main job included. Needs Docker Engine with Compose and curl; makes and removes containers,
-# volumes and an image of its own. It leaves other stacks alone, but not a snapsku.env: that would
-# name your servers, so it refuses.
+# main job included. Needs Docker Engine with Compose, and curl. It makes and removes containers,
+# volumes and an image of its own, and leaves other stacks alone. Where there is a snapsku.env it
+# refuses, since that may name your servers.
 #
 #   bash deploy/check_containers.sh [another Compose file, such as one with other servers]
 set -euo pipefail
@@ -83,7 +83,7 @@ say "An index without CPU-only builds fails the build, and is told what it must 
     || fail "an index without +cpu builds was taken"
 grep -o 'must have torch==.*+cpu' "$work/torch" | head -n 1 || fail "the wanted version is not told"
 
-say "What is installed is pinned, and needs no file that is not there"
+say "What is installed is pinned"
 docker run --rm --volume "$PWD:/checkout:ro" --workdir /checkout $IMAGE python deploy/check_pins.py \
     || fail "constraints.txt lacks these"
 
