@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from config.files import make_secret_file
 from config.settings import Settings, is_loopback
 
 FILE = "flower.password"
+
+#: A file with less was cut off: an empty password would let everybody in.
+CHARACTERS = 32
 
 
 def password_file(chosen: Settings) -> Path:
@@ -19,13 +23,16 @@ def serving_password(chosen: Settings) -> str:
     """Return the password that Flower asks for, "" for none.
 
     Where none is set and Flower listens beyond loopback, it is that of the file, which is made if
-    need be. Raises OSError if the file can't be made or read.
+    need be. Raises OSError if the file can't be made or read, or holds no password.
     """
     given = chosen.flower_password.get_secret_value()
     if given or is_loopback(chosen.host):
         return given
     make_secret_file(password_file(chosen))
-    return password_file(chosen).read_text(encoding="ascii").strip()
+    found = _read(password_file(chosen))
+    if len(found) < CHARACTERS:
+        raise OSError(errno.EINVAL, "it holds no password, remove it")
+    return found
 
 
 def known_password(chosen: Settings) -> str:
@@ -34,6 +41,10 @@ def known_password(chosen: Settings) -> str:
     if given or (is_loopback(chosen.host) and not chosen.flower_url):
         return given
     try:
-        return password_file(chosen).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+        return _read(password_file(chosen))
+    except OSError:
         return ""
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="ascii", errors="replace").strip()

@@ -61,9 +61,21 @@ def test_without_a_password_the_api_of_flower_stays_closed(start: Start) -> None
     assert control.status_code == 401
 
 
-def test_without_a_password_flower_refuses_to_listen_for_everybody(
+def test_beyond_loopback_without_a_password_nobody_gets_in_but_with_the_one_it_made(
+    start: Start, tmp_path: Path
+) -> None:
+    url = start(host="0.0.0.0", data_dir=str(tmp_path))  # noqa: S104
+    password = (tmp_path / "flower.password").read_text("ascii").strip()
+    for path in ("/", "/metrics", "/healthcheck", "/api/workers"):
+        assert status(url + path) == 401, path
+        assert status(url + path, ("admin", password)) == 200, path
+    assert password not in (tmp_path / "flower.log").read_text("utf-8")
+
+
+def test_beyond_loopback_flower_refuses_where_it_can_make_no_password(
     servers: Servers, tmp_path: Path
 ) -> None:
+    (tmp_path / "flower.password").mkdir()
     ended = run(
         "flower",
         environment(
@@ -71,8 +83,9 @@ def test_without_a_password_flower_refuses_to_listen_for_everybody(
             redis_url=servers.redis_url,
             flower_port=str(free_port()),
             host="0.0.0.0",  # noqa: S104
+            data_dir=str(tmp_path),
         ),
     )
     assert ended.returncode == REFUSED
     (line,) = ended.stderr.strip().splitlines()
-    assert line.startswith("snapsku: Flower would listen on 0.0.0.0 for everybody")
+    assert "Flower would listen on 0.0.0.0 for everybody" in line

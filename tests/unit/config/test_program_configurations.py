@@ -107,15 +107,21 @@ def test_flower_without_a_password_makes_one_before_it_listens_beyond_loopback(
     assert login.partition(":")[2] not in told.out + told.err
 
 
-def test_flower_does_not_listen_beyond_loopback_where_no_password_can_be_made(
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"cut off"])
+def test_flower_does_not_listen_beyond_loopback_where_it_has_no_password(
     environment: pytest.MonkeyPatch,
     flower: Flower,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    content: bytes | None,
 ) -> None:
     environment.setenv("SNAPSKU_HOST", "0.0.0.0")  # noqa: S104
     environment.setenv("SNAPSKU_DATA_DIR", str(tmp_path))
-    (tmp_path / "flower.password").mkdir()
+    file = tmp_path / "flower.password"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
     with pytest.raises(SystemExit) as caught:
         flower()
     assert caught.value.code == REFUSED
