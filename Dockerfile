@@ -69,12 +69,14 @@ RUN groupadd --gid 10001 snapsku \
     && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin snapsku \
     && install --directory --owner=snapsku --group=snapsku --mode=0750 /data
 
-# TORCH_HOME: weights that torchvision downloads stay on the volume.
+# TORCH_HOME: weights that torchvision downloads stay on the volume. ONNX Runtime would report to its
+# maker.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SNAPSKU_DATA_DIR=/data \
-    TORCH_HOME=/data/torch
+    TORCH_HOME=/data/torch \
+    ORT_DISABLE_TELEMETRY=1
 
 WORKDIR /srv/snapsku
 EXPOSE 8000 5555

@@ -2,8 +2,6 @@
 # The tiers of the suite: `make unit`, `make test`, `make test-all`.
 PYTHON ?= python3
 VENV ?= .venv
-HOST ?= 127.0.0.1
-PORT ?= 8000
 BIN = $(VENV)/bin
 
 ROUNDS ?= 5
@@ -126,4 +124,4 @@ lint: setup
 	$(BIN)/lint-imports
 
 run: setup
-	SNAPSKU_HOST=$(HOST) SNAPSKU_PORT=$(PORT) $(BIN)/snapsku up
+	$(if $(HOST),SNAPSKU_HOST=$(HOST)) $(if $(PORT),SNAPSKU_PORT=$(PORT)) $(BIN)/snapsku up

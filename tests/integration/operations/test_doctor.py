@@ -182,6 +182,7 @@ def test_embedded_servers_are_found_by_the_data_directory_of_their_stack(
     told = doctor(mongo_url="", redis_url="", data_dir=str(servers.data_dir))
     assert told.is_ok("mongodb")
     assert told.is_ok("redis")
+    assert told.lines["database"].startswith("OK embedded, for trials")
 
 
 def test_a_bad_setting_is_the_only_line(doctor: Doctor) -> None:
