@@ -5,7 +5,7 @@ Celery's results are a copy of the rows, for speed; if one is missing, the rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,9 +14,6 @@ from catalog.rows.images import SUCCEEDED
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from contract.errors import ContractError, InsertImageError, QueryTaskStatusError
-
-#: How often a task is read. A chunk that is split between two reads seems to lack images.
-READS = 3
 
 
 class Outcome(NamedTuple):
@@ -65,18 +62,21 @@ class TaskCounts:
 def find_standing(catalog: Catalog, task_id: str, read_results: ReadResults) -> TaskStanding | None:
     """Return the state of a task, None if there is no such task.
 
-    Raises QueryTaskStatusError if the chunks do not have as many images as the task, in each of
-    READS reads.
+    Raises QueryTaskStatusError if the chunks do not have as many images as the task.
     """
     images: dict[int, ImageStanding] = {}
-    for _ in range(READS):
-        task = catalog.tasks.find(task_id)
-        if task is None:
-            return None
-        images = _images(catalog, task, read_results)
+    read: set[str] = set()
+    while (task := catalog.tasks.find(task_id)) is not None:
+        # A chunk that was split since the task was read lacks images. Those that have them were
+        # added to the task before, so it is read again until it names no further ones.
+        unread = [chunk_id for chunk_id in task.chunk_ids if chunk_id not in read]
+        if not unread:
+            raise QueryTaskStatusError(f"{len(images)} images of a task that took another number")
+        _add(images, _images(catalog, task_id, unread, read_results))
         if len(images) == task.image_count:
             return TaskStanding(task=task, images=images)
-    raise QueryTaskStatusError(f"{len(images)} images of a task that took another number")
+        read.update(unread)
+    return None
 
 
 def note_end(catalog: Catalog, standing: TaskStanding) -> None:
@@ -162,20 +162,25 @@ def end_task(catalog: Catalog, task_id: str) -> None:
         catalog.tasks.finish(task_id, succeeded, len(ended) - succeeded)
 
 
-def _images(catalog: Catalog, task: TaskRow, read_results: ReadResults) -> dict[int, ImageStanding]:
-    """Return the state of each image of a task, by label."""
-    results = read_results(task.chunk_ids)
-    images = {
-        outcome.label: ImageStanding(outcome, is_final=True, is_kept=True)
-        for found in results.values()
-        for outcome in found
-    }
-    missing = [chunk_id for chunk_id in task.chunk_ids if chunk_id not in results]
-    for image in _images_of_rows(catalog, task.task_id, missing):
-        # While a chunk is being split, an image may be in two; a final state wins.
+def _add(images: dict[int, ImageStanding], found: Iterable[ImageStanding]) -> None:
+    """Add images by label: of one that is in two chunks, while one is split, a final state wins."""
+    for image in found:
         if image.is_final or image.outcome.label not in images:
             images[image.outcome.label] = image
-    return images
+
+
+def _images(
+    catalog: Catalog, task_id: str, chunk_ids: Sequence[str], read_results: ReadResults
+) -> list[ImageStanding]:
+    """Return the state of each image of some chunks of a task."""
+    results = read_results(chunk_ids)
+    found = [
+        ImageStanding(outcome, is_final=True, is_kept=True)
+        for outcomes in results.values()
+        for outcome in outcomes
+    ]
+    missing = [chunk_id for chunk_id in chunk_ids if chunk_id not in results]
+    return [*found, *_images_of_rows(catalog, task_id, missing)]
 
 
 def _images_of_rows(

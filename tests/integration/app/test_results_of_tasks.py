@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import redis
 
 from broker.results import read_outcomes, store_outcomes
-from catalog.flows.task_standing import Outcome
+from catalog.database.connection import now
+from catalog.flows.splitting import split_off
+from catalog.flows.task_standing import Outcome, find_standing
 from catalog.store import Catalog
 from config.settings import settings
+from contract.errors import QueryTaskStatusError
 from tests.integration.app.api_in_process import Serve, result
 
 PRODUCT = {"product_id": "p", "product_name": "P", "category": "鞋靴"}
@@ -54,3 +59,46 @@ def test_a_task_is_answered_the_same_after_its_results_expired(
     redis_client.delete(key)  # as its expiry does
     assert read_outcomes(redis_client, [chunk.id]) == {}
     assert poll(serve, task_id) == from_results
+
+
+def test_a_task_is_answered_whole_whose_chunk_is_split_at_every_read(
+    catalog: Catalog, serve: Serve
+) -> None:
+    client = serve()
+    result(client, "create_product", collection_name="c", product_list=[PRODUCT])
+    names = [f"image-{number}" for number in range(8)]
+    images = [
+        {"product_id": "p", "image_id": name, "image_content": f"http://127.0.0.1:9/{name}.jpg"}
+        for name in names
+    ]
+    task_id = result(client, "add_image", collection_name="c", image_list=images)["task_id"]
+    task = catalog.tasks.find(task_id)
+    assert task is not None
+    (chunk_id,) = task.chunk_ids
+
+    def split_one_off(_: Sequence[str]) -> dict[str, list[Outcome]]:
+        """Do what a fetch worker does with a URL that may work later, between two of our reads."""
+        (chunk,) = catalog.chunks.find([chunk_id])
+        held = catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
+        assert held is not None
+        first, *rest = held.items
+        split_off(catalog, held, {first: now()}, 1)
+        assert catalog.chunks.advance(held, chunk.stage, rest) is not None
+        return {}
+
+    standing = find_standing(catalog, task_id, split_one_off)
+    assert standing is not None
+    assert sorted(one.outcome.image_id for one in standing.images.values()) == names
+    assert not standing.is_finished
+
+
+def test_a_task_that_lacks_images_is_not_answered(catalog: Catalog, serve: Serve) -> None:
+    client = serve()
+    result(client, "create_product", collection_name="c", product_list=[PRODUCT])
+    image = {"product_id": "p", "image_id": "i", "image_content": "http://127.0.0.1:9/x.jpg"}
+    task_id = result(client, "add_image", collection_name="c", image_list=[image])["task_id"]
+    task = catalog.tasks.find(task_id)
+    assert task is not None
+    catalog.chunks.remove(task.chunk_ids)
+    with pytest.raises(QueryTaskStatusError):
+        find_standing(catalog, task_id, lambda _: {})
