@@ -22,9 +22,14 @@ class ContractError(Exception):
         cls.code, cls.message = code, message
         ContractError.registered.append(cls)
 
-    def __init__(self, detail: str = "") -> None:
-        """Take a detail for the log; clients get only the message of the class."""
-        super().__init__(detail or self.message)
+    #: What a client is told besides the message, "" if nothing; see `contract.causes`.
+    detail: str = ""
+    #: Whether the same call may succeed later.
+    is_retryable: bool = False
+
+    def __init__(self, log_detail: str = "") -> None:
+        """Take a detail for the log; `contract.causes` has what clients get."""
+        super().__init__(log_detail or self.message)
 
 
 class TaskNotExist(ContractError, code=1004, message="TASK_NOT_EXIST"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from config.allow_list import NAME, NUMERIC_END, Address, Network, ascii_name
-from contract.errors import BrokenBase64OrUrl
+from contract import causes
 
 if TYPE_CHECKING:
     from download.policy import FetchPolicy
@@ -120,37 +120,37 @@ def judge_url(url: str, policy: FetchPolicy) -> Target:
     try:
         port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     except ValueError as error:
-        raise BrokenBase64OrUrl("the port of the URL is not a number up to 65535") from error
+        raise causes.URL_PORT_SYNTAX.fault() from error
     shown = f"[{host}]" if ":" in host else host
     netloc = shown if port == DEFAULT_PORTS[parts.scheme] else f"{shown}:{port}"
     plain = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
     target = Target(parts.scheme, host, port, plain, address)
     if address is not None:
         if not address_allowed(address, target, policy):
-            raise BrokenBase64OrUrl(f"{shown}:{port} is not an address to fetch from")
+            raise causes.HOST.fault(f"{shown}:{port} is a forbidden address", host=shown)
     elif not (
         port in policy.ports
         or policy.allow.permits_name(host, port)
         or policy.allow.may_permit_port(port)
     ):
-        raise BrokenBase64OrUrl(f"port {port} is not one to fetch from")
+        raise causes.URL_PORT.fault(port=port)
     return target
 
 
 def _split(url: str) -> SplitResult:
     if len(url) > URL_CHARACTERS_LIMIT:
-        raise BrokenBase64OrUrl(f"the URL has more than {URL_CHARACTERS_LIMIT} characters")
+        raise causes.URL_TOO_LONG.fault(limit=URL_CHARACTERS_LIMIT)
     # Parsers disagree about these characters, and some silently drop them.
     if "\\" in url or any(unicodedata.category(character) in _UNPRINTABLE for character in url):
-        raise BrokenBase64OrUrl("the URL holds a space, a control character or a backslash")
+        raise causes.URL_CHARACTERS.fault()
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise BrokenBase64OrUrl("the URL does not parse") from error
+        raise causes.URL_SYNTAX.fault() from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise BrokenBase64OrUrl("the URL is neither http nor https")
+        raise causes.URL_SCHEME.fault()
     if "@" in parts.netloc:
-        raise BrokenBase64OrUrl("the URL holds credentials")
+        raise causes.URL_CREDENTIALS.fault()
     return parts
 
 
@@ -170,7 +170,7 @@ def _judge_host(parts: SplitResult) -> tuple[str, Address | None]:
             address = ipaddress.IPv4Address(socket.inet_aton(host))
             return str(address), address
     except (ValueError, OSError) as error:
-        raise BrokenBase64OrUrl("the URL's host is not valid") from error
+        raise causes.URL_HOST.fault() from error
     if not NAME.match(host):
-        raise BrokenBase64OrUrl("the URL has no valid host")
+        raise causes.URL_HOST.fault()
     return host, None

@@ -12,6 +12,7 @@ import email.utils
 import http.client
 import ipaddress
 import logging
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -24,6 +25,7 @@ from urllib.parse import urljoin
 import requests
 import urllib3
 
+from contract import causes
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download.address import Target, address_allowed, judge_url
 from download.connection import DialAdapter, Watchdog, dial
@@ -88,7 +90,7 @@ def fetch(
             target = redirect_target(target, answer, policy)
             if before_redirect is not None:
                 before_redirect(target.host, watchdog.deadline)
-    raise BrokenBase64OrUrl(f"{target.host}: more than {policy.redirects} redirects")
+    raise causes.REDIRECTS.fault(host=target.host, limit=policy.redirects)
 
 
 def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Target:
@@ -99,10 +101,15 @@ def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Targe
     try:
         joined = urljoin(target.url, location)
     except ValueError as error:
-        raise BrokenBase64OrUrl(f"{target.host}: the redirect does not parse") from error
-    following = judge_url(joined, policy)
+        raise causes.REDIRECT.fault(host=target.host, reason="it can't be read") from error
+    try:
+        following = judge_url(joined, policy)
+    except BrokenBase64OrUrl as error:
+        raise causes.REDIRECT.fault(
+            f"{target.host} redirects: {error}", host=target.host, reason=error.detail
+        ) from error
     if target.scheme == "https" and following.scheme != "https":
-        raise BrokenBase64OrUrl(f"{target.host}: a redirect from https to http")
+        raise causes.REDIRECT.fault(host=target.host, reason="it leads from https to http")
     return following
 
 
@@ -120,7 +127,10 @@ def _checked_addresses(
     for text in resolve(target.host, target.port, resolver, watchdog.deadline):
         address = ipaddress.ip_address(text.partition("%")[0])
         if not address_allowed(address, target, policy):
-            raise BrokenBase64OrUrl(f"{target.host} has a forbidden address, {address}")
+            raise causes.HOST.fault(
+                f"{target.host} has a forbidden address, {address}; see SNAPSKU_FETCH_ALLOW",
+                host=target.host,
+            )
         checked.append(str(address))
     return checked
 
@@ -153,12 +163,12 @@ def _ask(
         # A socket that the watchdog shut down looks like the end of the body.
         watchdog.remaining()
     except _FAULTS as error:
-        detail = f"{target.host}: {type(error).__name__}"
         if watchdog.expired:
-            raise TransientFetchError(f"{target.host}: not done by the deadline") from error
+            raise TransientFetchError(causes.TOO_SLOW.fault(host=target.host)) from error
+        detail = f"{target.host}: {type(error).__name__}"
         if isinstance(error, _PERMANENT):
-            raise BrokenBase64OrUrl(detail) from error
-        raise TransientFetchError(detail) from error
+            raise causes.ANSWER.fault(detail, host=target.host) from error
+        raise TransientFetchError(causes.CONNECTION.fault(detail, host=target.host)) from error
     finally:
         adapter.close()
     return answer
@@ -168,31 +178,34 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
     status = response.status_code
     if status in TRANSIENT_STATUSES:
         wait = retry_after_seconds(response.headers.get("Retry-After"))
-        raise TransientFetchError(f"{target.host}: status {status}", wait)
+        fault = causes.STATUS_FOR_NOW.fault(host=target.host, status=status)
+        raise TransientFetchError(fault, wait)
     if status in REDIRECT_STATUSES and "Location" in response.headers:
         # http.client decodes headers as Latin-1, but servers send UTF-8.
         return response.headers["Location"].encode("latin-1").decode("utf-8")
     if status != 200:
-        raise BrokenBase64OrUrl(f"{target.host}: status {status}")
+        raise causes.STATUS.fault(host=target.host, status=status)
     announced = _announced(response, target)
     # int() refuses strings of thousands of digits, so long ones are not converted.
     if announced and (len(announced) > 15 or int(announced) >= policy.max_bytes):
-        raise ImageSizeExceedLimit(f"{target.host}: {announced[:15]} bytes announced")
+        raise causes.TOO_MANY_BYTES.fault(
+            f"{target.host}: {announced[:15]} bytes announced", limit=policy.max_bytes
+        )
     encoding = response.headers.get("Content-Encoding", "").lower()
     if encoding not in CONTENT_ENCODINGS:
-        raise BrokenBase64OrUrl(f"{target.host}: an encoding that was not requested")
+        raise causes.ENCODING.fault(host=target.host, encoding=shown(encoding))
     body = bytearray()
     for piece in response.iter_content(PIECE_BYTES):
         body += piece
         if len(body) < policy.max_bytes:
             continue
         if encoding in ("", "identity"):
-            raise ImageSizeExceedLimit(f"{target.host}: {policy.max_bytes} bytes or more")
+            raise causes.TOO_MANY_BYTES.fault(limit=policy.max_bytes)
         # Pictures hardly compress: a body this large is a decompression bomb, not a large file.
-        raise BrokenBase64OrUrl(f"{target.host}: {policy.max_bytes} bytes or more, unpacked")
+        raise causes.BOMB.fault(host=target.host, limit=policy.max_bytes)
     if not body and announced != "0":
         # http.client takes a connection that ends within the headers for an empty answer.
-        raise TransientFetchError(f"{target.host}: the answer ended early")
+        raise TransientFetchError(causes.ANSWER_CUT.fault(host=target.host))
     return bytes(body)
 
 
@@ -207,8 +220,13 @@ def _announced(response: requests.Response, target: Target) -> str:
     lengths = {length.strip() for length in header.split(",")}
     length = lengths.pop()
     if lengths or not (length.isascii() and length.isdecimal()):
-        raise BrokenBase64OrUrl(f"{target.host}: the Content-Length is not one number")
+        raise causes.LENGTH.fault(host=target.host)
     return length
+
+
+def shown(text: str) -> str:
+    """Return a header's value as it may stand in a sentence: plain characters, few of them."""
+    return re.sub(r"[^\w .,;=+/-]", "?", text)[:40]
 
 
 def retry_after_seconds(value: str | None) -> float | None:
@@ -239,9 +257,11 @@ class _Batch(Generic[Label]):
         self._running: Counter[str] = Counter()
         self._outcomes: dict[Label, FetchOutcome] = {}
         self._per_host = per_host
+        self._hosts: dict[Label, str] = {}
         for label, url in urls.items():
             try:
-                self._waiting.append((label, url, judge_url(url, policy).host))
+                self._hosts[label] = judge_url(url, policy).host
+                self._waiting.append((label, url, self._hosts[label]))
             except BrokenBase64OrUrl as error:
                 self._outcomes[label] = error
 
@@ -277,7 +297,7 @@ class _Batch(Generic[Label]):
                 lambda: self._running[new] < self._per_host,
                 timeout=max(0.0, deadline - time.monotonic()),
             ):
-                raise TransientFetchError(f"{new}: too many redirects lead there at once")
+                raise TransientFetchError(causes.CROWDED.fault(host=new))
             self._running[new] += 1
 
     def give(self, label: Label, held: list[str], outcome: FetchOutcome) -> None:
@@ -299,11 +319,15 @@ class _Batch(Generic[Label]):
             )
             self._waiting.clear()
             self._changed.notify_all()
-            late = "not done by the deadline of the batch"
             return {
-                label: self._outcomes.get(label, TransientFetchError(late))
+                label: self._outcomes[label] if label in self._outcomes else self._late(label)
                 for label in self._labels
             }
+
+    def _late(self, label: Label) -> TransientFetchError:
+        return TransientFetchError(
+            causes.TOO_SLOW.fault("not done by the deadline of the batch", host=self._hosts[label])
+        )
 
 
 def fetch_all(
@@ -358,4 +382,4 @@ def _outcome(
     except Exception as error:
         # An internal fault must not end the thread, since other URLs wait for it.
         log.exception("a download failed by an unexpected error")
-        return TransientFetchError(f"unexpected error: {type(error).__name__}")
+        return TransientFetchError(causes.UNEXPECTED.fault(f"unexpected: {type(error).__name__}"))

@@ -29,7 +29,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from contract.errors import BrokenBase64OrUrl
+from contract import causes
 
 if TYPE_CHECKING:
     import requests
@@ -159,7 +159,7 @@ class _DialledTlsConnection(_DialledConnection, HTTPSConnection):
         try:
             super().connect()
         except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
-            raise BrokenBase64OrUrl(f"{self.host}: the certificate is not valid") from error
+            raise causes.CERTIFICATE.fault(host=self.host) from error
         except BrokenPipeError as error:
             # urllib3 takes a broken pipe here for one while sending the request.
             raise ConnectionError("the connection ended during the TLS handshake") from error

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from contract.errors import BrokenBase64OrUrl
+from contract import causes
 from download.faults import TransientFetchError
 
 #: Takes a host and a port, and returns addresses as text; raises OSError if the lookup fails.
@@ -47,15 +47,17 @@ def resolve(host: str, port: int, resolver: Resolver, deadline: float) -> list[s
     try:
         answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
-        raise TransientFetchError(f"{host}: no answer of DNS by the deadline") from None
+        raise TransientFetchError(
+            causes.NAME_SERVER.fault(f"{host}: no answer of DNS by the deadline", host=host)
+        ) from None
     if isinstance(answer, UnicodeError):
-        raise BrokenBase64OrUrl(f"{host} is not a name for DNS") from answer
+        raise causes.HOST.fault(f"{host} is not a name for DNS", host=host) from answer
     if isinstance(answer, OSError):
         if isinstance(answer, socket.gaierror) and answer.errno in _NO_SUCH_NAME:
-            raise BrokenBase64OrUrl(f"{host} does not exist") from answer
-        raise TransientFetchError(f"{host}: DNS failed") from answer
+            raise causes.HOST.fault(f"{host} does not exist", host=host) from answer
+        raise TransientFetchError(causes.NAME_SERVER.fault(host=host)) from answer
     if isinstance(answer, Exception):
         raise answer
     if not answer:
-        raise BrokenBase64OrUrl(f"{host} has no address")
+        raise causes.HOST.fault(f"{host} has no address", host=host)
     return list(answer)

@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image, ImageMath
 
-from contract.errors import (
-    ImageSizeExceedLimit,
-    ImageTooLarge,
-    ImageTooSmall,
-    InvalidImageContent,
-    NotSupportImage,
-)
+from contract import causes
 from vision.formats import Format, format_of
 
 if TYPE_CHECKING:
@@ -99,7 +93,7 @@ def decode(data: bytes, limits: PictureLimits) -> Image.Image:
     except Exception as error:
         # Pillow's parsers raise many classes, such as struct.error and AttributeError; for
         # clients all of them are one fault.
-        raise InvalidImageContent(f"does not decode: {error!r}") from error
+        raise causes.DAMAGED.fault(f"does not decode: {error!r}") from error
     upright.info = {}
     return upright
 
@@ -119,33 +113,33 @@ def _opened(data: bytes, limits: PictureLimits) -> tuple[Format, ImageFile, byte
     The last is b"" if there is none.
     """
     if limits.max_bytes and len(data) >= limits.max_bytes:
-        raise ImageSizeExceedLimit(f"{len(data)} bytes")
+        raise causes.TOO_MANY_BYTES.fault(limit=limits.max_bytes)
     if not data:
-        raise InvalidImageContent("no bytes")
+        raise causes.EMPTY.fault()
     # Not Image.open, which would refuse a giant picture before its size is known, and would read
     # further frames of a JPEG.
     found = format_of(data)
     if found is None:
-        raise NotSupportImage(f"starts with {data[:8].hex()}")
+        raise causes.FORMAT.fault(f"starts with {data[:8].hex()}")
     try:
         parts = found.parts_of(data)
         image = found.reader(io.BytesIO(parts.data))
     except MemoryError:
         raise
     except Exception as error:
-        raise InvalidImageContent(f"no readable header: {error!r}") from error
+        raise causes.HEADER.fault(f"no readable header: {error!r}") from error
     _check_sides(image, limits)
     return found, image, parts.exif
 
 
 def _check_sides(image: ImageFile, limits: PictureLimits) -> None:
-    sides = f"{image.width} x {image.height} pixels"
+    sides = {"width": image.width, "height": image.height}
     if min(image.size) < limits.min_side:
-        raise ImageTooSmall(sides)
+        raise causes.SMALL.fault(**sides, limit=limits.min_side)
     if limits.max_side and max(image.size) > limits.max_side:
-        raise ImageTooLarge(sides)
+        raise causes.LARGE.fault(**sides, limit=limits.max_side)
     if image.width * image.height > _MOST_PIXELS:
-        raise InvalidImageContent(f"{sides} would be a decompression bomb")
+        raise causes.PIXELS.fault(**sides)
 
 
 def _flattened(image: ImageFile, stored_as: str) -> Image.Image:

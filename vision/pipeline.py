@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from contract.errors import NoAvailableFeature
+from contract import causes
 from vision.box import Box
 from vision.detectors.detector import Detector
 from vision.detectors.product import WEIGHTS_FILE as DETECTOR_WEIGHTS
@@ -91,7 +91,7 @@ class Pipeline:
     def _embedded(self, image: Image.Image, boxes: list[Box]) -> NDArray[np.float32]:
         features = self._embedder.embed([self._cut(image, box) for box in boxes])
         if not np.isfinite(features).all() or not features.any(axis=1).all():
-            raise NoAvailableFeature("a feature is zero or not finite")
+            raise causes.FEATURE.fault("a feature is zero or not finite")
         return features
 
     def _cut(self, image: Image.Image, box: Box) -> Image.Image:

@@ -16,7 +16,7 @@ from catalog.flows.removal import fail_images
 from catalog.flows.splitting import split_off
 from catalog.rows.chunks import Chunk, Item, Stage
 from config.settings import settings
-from contract.errors import BrokenBase64OrUrl, ContractError
+from contract.errors import ContractError
 from download.client import FetchOutcome, TransientFetchError, fetch_all
 from workers.support.resources import catalog, fetch_policy, room_notice, staged_bytes
 from workers.support.stage import Faults, StageTask, move_on, run_stage, stopping
@@ -46,19 +46,19 @@ def _work(chunk: Chunk) -> Faults | None:
         return None
     outcomes = _fetch(_urls(chunk))
     staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
-    faults: dict[int, type[ContractError]] = {}
+    faults: dict[int, ContractError] = {}
     pauses: dict[Item, timedelta] = {}
     items = {item.label: item for item in chunk.items}
     for label, outcome in outcomes.items():
         if isinstance(outcome, TransientFetchError):
-            log.info("fetch failed for now", label=label, passes=chunk.passes + 1)
+            log.info("fetch failed for now", label=label, passes=chunk.passes + 1, why=str(outcome))
         fault = final_fault(outcome, chunk.passes)
         if fault is not None:
             faults[label] = fault
         elif isinstance(outcome, TransientFetchError):
             pauses[items[label]] = _pause(chunk.passes, outcome)
     if chunk.model_id is None:
-        fail_images(catalog(), faults)
+        fail_images(catalog(), faults, Stage.FETCH)
     else:
         reasons = {label: fault.message for label, fault in faults.items()}
         catalog().losses.put(chunk.generation, chunk.model_id, reasons)
@@ -97,15 +97,15 @@ def _await_room() -> bool:
     return True
 
 
-def final_fault(outcome: FetchOutcome, passes: int) -> type[ContractError] | None:
+def final_fault(outcome: FetchOutcome, passes: int) -> ContractError | None:
     """Return the fault that ends an image whose pass after `passes` earlier ones had this outcome.
 
     None if the outcome is bytes, or if another pass may succeed.
     """
     if isinstance(outcome, ContractError):
-        return type(outcome)
+        return outcome
     if isinstance(outcome, TransientFetchError) and passes + 1 >= settings().fetch_passes:
-        return BrokenBase64OrUrl
+        return outcome.fault
     return None
 
 

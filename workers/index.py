@@ -26,7 +26,8 @@ from catalog.rows.chunks import Chunk, Stage
 from catalog.rows.claims import name_key
 from catalog.rows.images import ImageRow
 from config.settings import settings
-from contract.errors import ContractError, InsertImageError, NoAvailableFeature, NoRelativeImage
+from contract.causes import DELETED, FEATURE, GIVEN_UP
+from contract.errors import ContractError
 from indexer.directory_ownership import DirectoryOwnership, IndexDirectoryOwned
 from indexer.lock import ReadWriteLock
 from workers.index_process.health import this_process
@@ -139,7 +140,8 @@ def _work(chunk: Chunk) -> Faults | None:
             move_on(chunk, Stage.VISION, chunk.items)
             return None
         faults |= {label: fault for label, fault in missing.items() if fault is not None}
-        fail_images(catalog(), {label: fault for label, fault in faults.items() if label in images})
+        known = {label: fault for label, fault in faults.items() if label in images}
+        fail_images(catalog(), known, Stage.INDEX)
         succeeding = [row.label for row in ready if row.label not in faults]
         catalog().images.succeed(succeeding, epoch)
 
@@ -149,8 +151,8 @@ def _work(chunk: Chunk) -> Faults | None:
     _require_outcomes(images[label] for label in succeeding if label in images)
     catalog().payloads.remove(chunk.labels)
     dead = [row for row in images.values() if not row.is_findable]
-    deleted = {row.label: NoRelativeImage for row in dead if row.outcome is None}
-    fail_images(catalog(), deleted)
+    deleted = {row.label: DELETED.fault() for row in dead if row.outcome is None}
+    fail_images(catalog(), deleted, Stage.INDEX)
     # A late stage may have claimed something for an image that had ended already.
     release_images(catalog(), [row.label for row in dead])
     _clear(dead)
@@ -185,7 +187,7 @@ def _require_outcomes(images: Iterable[ImageRow]) -> None:
         )
 
 
-def _without_vectors(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[ContractError] | None]:
+def _without_vectors(chunk: Chunk, ready: list[ImageRow]) -> dict[int, ContractError | None]:
     """Add the vectors of images to the index; return the images that lack one, by label.
 
     The value is the fault that ends the image, or None if its vector is still to be made.
@@ -193,11 +195,11 @@ def _without_vectors(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Cont
     added = shards().add(ready)
     collection = catalog().collections.of_generation(chunk.collection, chunk.generation)
     wanted = collection.models if collection else ()
-    lacking: dict[int, type[ContractError] | None] = {}
+    lacking: dict[int, ContractError | None] = {}
     for label, models in added.items():
         if not models or shards().bad([label], wanted[0] if wanted else ""):
             log.error("an image reached the index without a vector", label=label)
-            lacking[label] = InsertImageError
+            lacking[label] = GIVEN_UP.fault()
         elif not models.issuperset(wanted):
             lacking[label] = None
     if any(wanted and models.difference(wanted) for models in added.values()):
@@ -207,7 +209,7 @@ def _without_vectors(chunk: Chunk, ready: list[ImageRow]) -> dict[int, type[Cont
         shards().lose_bad(chunk.generation, lacking, model_id)
         for label in catalog().losses.among([n for n, f in lacking.items() if f is None], model_id):
             if model_id == wanted[0]:
-                lacking[label] = NoAvailableFeature
+                lacking[label] = FEATURE.fault()
             elif wanted[0] in added[label]:
                 # It can be found as long as the current model is searched.
                 del lacking[label]

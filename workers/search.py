@@ -19,7 +19,6 @@ from catalog.rows.images import ImageRow
 from catalog.rows.products import FOUND_FIELDS
 from config.settings import settings
 from contract.errors import (
-    BrokenBase64OrUrl,
     ContractError,
     InvalidParameterJson,
     NoMatchedProduct,
@@ -119,7 +118,7 @@ def _bytes(query: Query) -> bytes:
         return fetch(query.url, policy, time.monotonic() + policy.total_seconds)
     except TransientFetchError as error:
         # A query is not tried again later.
-        raise BrokenBase64OrUrl(str(error)) from error
+        raise error.fault from error
 
 
 def _nearest(

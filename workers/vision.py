@@ -22,12 +22,8 @@ from catalog.rows.chunks import Chunk, Stage
 from catalog.rows.claims import content_key
 from catalog.rows.images import ImageRow
 from config.settings import settings
-from contract.errors import (
-    BrokenBase64OrUrl,
-    ContractError,
-    DuplicateImage,
-    InvalidImageContent,
-)
+from contract import causes
+from contract.errors import BrokenBase64OrUrl, ContractError
 from vision.picture import PictureLimits, thumbnail_jpeg
 from workers.support.decoding import decode_picture
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
@@ -82,13 +78,13 @@ def _take_in(chunk: Chunk) -> Faults:
     # rows were read. If the image is still open, its payload was never written: the submission was
     # interrupted.
     missing = catalog().images.find(list(todo.keys() - files.keys()))
-    faults: dict[int, type[ContractError]] = dict.fromkeys(
-        (label for label, image in missing.items() if image.is_open), InvalidImageContent
-    )
+    faults: dict[int, ContractError] = {
+        label: causes.NEVER_CAME.fault() for label, image in missing.items() if image.is_open
+    }
     repeated, twins, ended = _repeated(
         {label: (todo[label], data) for label, data in files.items()}
     )
-    faults |= dict.fromkeys(repeated, DuplicateImage)
+    faults |= {label: causes.DUPLICATE.fault() for label in repeated}
     features: dict[str, dict[int, NDArray[np.float32]]] = {}
     lost: dict[str, dict[int, str]] = {}
     kept: dict[int, bytes] = {}
@@ -100,7 +96,7 @@ def _take_in(chunk: Chunk) -> Faults:
             if wanted[0] in lacking[label]:
                 features.setdefault(wanted[0], {})[label] = _describe(picture, wanted[0])
         except ContractError as fault:
-            faults[label] = type(fault)
+            faults[label] = fault
             continue
         for following in wanted[1:]:
             try:
@@ -112,14 +108,16 @@ def _take_in(chunk: Chunk) -> Faults:
         if settings().keep_pictures:
             kept[label] = thumbnail_jpeg(picture, settings().kept_side)
     # The same bytes have the same fault; without a fault, they are duplicates.
-    faults |= {label: faults.get(first, DuplicateImage) for label, first in twins.items()}
+    faults |= {
+        label: faults.get(first) or causes.DUPLICATE.fault() for label, first in twins.items()
+    }
     catalog().pictures.put(kept)
     for model_id, vectors in features.items():
         catalog().vectors.put(model_id, vectors)
         log.info("embedded", labels=list(vectors), model=model_id)
     for model_id, reasons in lost.items():
         catalog().losses.put(chunk.generation, model_id, reasons)
-    fail_images(catalog(), faults)
+    fail_images(catalog(), faults, Stage.VISION)
     staged_bytes().remove(chunk.labels)
     move_on(chunk, Stage.INDEX, chunk.items)
     return faults

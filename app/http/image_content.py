@@ -7,7 +7,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
+from contract import causes
 from download.address import check_url
 from download.policy import FetchPolicy
 from vision.picture import PictureLimits, inspect
@@ -44,11 +44,11 @@ def _decoded(text: str, limits: PictureLimits) -> bytes:
     encoded = _WHITE_SPACE.sub("", text[prefix.end() :] if prefix else text)
     # Four characters stand for three bytes, so a picture is found too large without decoding it.
     if limits.max_bytes and len(encoded) // 4 * 3 - 2 >= limits.max_bytes:
-        raise ImageSizeExceedLimit
+        raise causes.TOO_MANY_BYTES.fault(limit=limits.max_bytes)
     try:
         payload = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BrokenBase64OrUrl from error
+        raise causes.BASE64.fault() from error
     if not payload:
-        raise BrokenBase64OrUrl
+        raise causes.BASE64.fault()
     return payload

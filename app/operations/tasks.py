@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from app.http.fields import (
     PAGE_SIZE,
@@ -31,11 +34,19 @@ from catalog.flows.task_standing import (
     note_end,
 )
 from catalog.rows.collections import collection_key
-from catalog.rows.images import SUCCEEDED
+from catalog.rows.images import Failure
 from catalog.rows.tasks import TaskRow, user_of
 from contract import errors
 
 PROCESSING, FINISHED = "PROCESSING", "FINISHED"
+
+Sentence = Annotated[
+    str, Field(description="What happened; empty where that is not known any more.")
+]
+StageName = Annotated[
+    Literal["fetch", "vision", "index", ""],
+    Field(description="Where it happened; empty as `detail`."),
+]
 
 
 class ListTasksRequest(RequestModel):
@@ -54,9 +65,12 @@ class TaskStatusRequest(RequestModel):
 
 
 class EndedImage(ImageName):
-    """An image that failed, and why."""
+    """An image that failed, why, in which stage, and whether a repeat may succeed."""
 
     message: Message
+    detail: Sentence
+    retryable: bool
+    stage: StageName
 
 
 class TaskStatusAnswer(Success):
@@ -101,19 +115,30 @@ def task_status(services: Services, call: Call) -> dict[str, Any]:
     if standing is None:
         raise errors.TaskNotExist
     note_end(services.catalog, standing)
-    return _answer(standing)
+    failed = [label for label, image in standing.images.items() if image.is_failed]
+    return _answer(standing, services.catalog.images.failures(failed))
 
 
-def _answer(standing: TaskStanding) -> dict[str, Any]:
+def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str, Any]:
     succeeded, failed, pending = [], [], []
     for image in sorted(standing.images.values()):
         names = {"product_id": image.outcome.product_id, "image_id": image.outcome.image_id}
         if not image.is_final:
             pending.append(names)
-        elif image.outcome.outcome == SUCCEEDED:
-            succeeded.append(names)
+        elif image.is_failed:
+            # The row is gone if the image was deleted since.
+            failure = failures.get(image.outcome.label)
+            failed.append(
+                {
+                    **names,
+                    "message": image.outcome.outcome,
+                    "detail": failure.detail if failure else "",
+                    "retryable": failure.is_retryable if failure else False,
+                    "stage": failure.stage if failure else "",
+                }
+            )
         else:
-            failed.append({**names, "message": image.outcome.outcome})
+            succeeded.append(names)
     return {
         "task_status": FINISHED if standing.is_finished else PROCESSING,
         "succeeded_list": succeeded,

@@ -13,27 +13,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from catalog.flows.follow_up import follow_up
 from catalog.rows.chunks import Item
 from catalog.rows.claims import name_key
 from catalog.rows.collections import CollectionRow
-from catalog.rows.images import ImageRow
+from catalog.rows.images import Failure, ImageRow
 from catalog.rows.products import ProductRow
 from catalog.rows.purges import Purge
 from catalog.store import Catalog
-from contract.errors import ContractError, NoRelativeCollection, NotExistingProduct
+from contract.causes import COLLECTION_GONE, PRODUCT_GONE
+from contract.errors import ContractError
+
+log = structlog.get_logger(__name__)
 
 
-def fail_images(catalog: Catalog, faults: Mapping[int, type[ContractError]]) -> None:
-    """Set the outcome of images to the message of their fault, by label, and release them.
+def fail_images(catalog: Catalog, faults: Mapping[int, ContractError], stage: str) -> None:
+    """End images with their fault, by label, met in `stage`, and release them.
 
     An image that has an outcome keeps it; one that succeeded keeps what it holds.
     """
-    by_message: dict[str, list[int]] = {}
+    alike: dict[Failure, list[int]] = {}
     for label, fault in faults.items():
-        by_message.setdefault(fault.message, []).append(label)
-    for message, labels in by_message.items():
-        catalog.images.fail(labels, message)
+        failure = Failure(
+            message=fault.message,
+            detail=fault.detail,
+            is_retryable=fault.is_retryable,
+            stage=stage,
+        )
+        alike.setdefault(failure, []).append(label)
+        log.info("image failed", label=label, stage=stage, message=fault.message, why=str(fault))
+    for failure, labels in alike.items():
+        catalog.images.fail(labels, failure)
     release_images(catalog, list(faults))
 
 
@@ -43,7 +55,7 @@ def vanished(
     generation: str,
     items: Sequence[Item],
     products: Mapping[str, ProductRow] | None = None,
-) -> dict[int, type[ContractError]]:
+) -> dict[int, ContractError]:
     """Return the fault of each item whose collection or product is gone, by label.
 
     Return an empty dict if all are there. `products` are the products of the items, by
@@ -52,11 +64,13 @@ def vanished(
     if not items:
         return {}
     if not catalog.collections.is_alive(collection, generation):
-        return {item.label: NoRelativeCollection for item in items}
+        return {item.label: COLLECTION_GONE.fault() for item in items}
     if products is None:
         products = catalog.products.find(generation, {item.product_id for item in items})
     serials = {product.serial for product in products.values()}
-    return {item.label: NotExistingProduct for item in items if item.product_serial not in serials}
+    return {
+        item.label: PRODUCT_GONE.fault() for item in items if item.product_serial not in serials
+    }
 
 
 def delete_images(catalog: Catalog, labels: Sequence[int]) -> None:

@@ -163,7 +163,8 @@ def fail_vanished(catalog: Catalog, draft: Draft, written: Written) -> None:
     by the index stage.
     """
     key, generation = draft.collection.key, draft.collection.generation
-    fail_images(catalog, vanished(catalog, key, generation, list(written.items.values())))
+    gone = vanished(catalog, key, generation, list(written.items.values()))
+    fail_images(catalog, gone, Stage.FETCH)
 
 
 def abandon(catalog: Catalog, submission: Submission) -> TaskRow | None:

@@ -13,7 +13,8 @@ from catalog.rows.chunks import Chunk, State
 from catalog.rows.images import SUCCEEDED
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
-from contract.errors import ContractError, InsertImageError, QueryTaskStatusError
+from contract.causes import GIVEN_UP
+from contract.errors import ContractError, QueryTaskStatusError
 
 
 class Outcome(NamedTuple):
@@ -35,6 +36,11 @@ class ImageStanding(NamedTuple):
     outcome: Outcome
     is_final: bool
     is_kept: bool  #: whether a done chunk keeps the outcome as long as the task exists
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the image ended, and not by success."""
+        return self.is_final and self.outcome.outcome != SUCCEEDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +128,7 @@ def count_images(
 
 
 def outcomes_of_rows(
-    catalog: Catalog, chunk: Chunk, faults: Mapping[int, type[ContractError]]
+    catalog: Catalog, chunk: Chunk, faults: Mapping[int, ContractError]
 ) -> list[Outcome]:
     """Return the outcomes of a chunk all of whose images ended, in their order.
 
@@ -135,7 +141,7 @@ def outcomes_of_rows(
             item.label,
             item.product_id,
             item.image_id,
-            ended.get(item.label) or faults.get(item.label, InsertImageError).message,
+            ended.get(item.label) or faults.get(item.label, GIVEN_UP.error).message,
         )
         for item in chunk.items
     ]

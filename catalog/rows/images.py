@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from catalog.database.connection import (
     Row,
@@ -28,7 +28,7 @@ from catalog.database.connection import (
 from catalog.database.durations import Durations
 from catalog.rows.products import ProductFields, ProductRow
 
-#: The outcome of an image that searches find; any other is a message of the contract.
+#: The outcome of an image that searches find; any other is that of a `Failure`.
 SUCCEEDED = "SUCCEEDED"
 
 
@@ -110,6 +110,40 @@ class ImageRow(ProductFields):
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why an image failed, as its row says."""
+
+    FIELDS: ClassVar = ("outcome", "detail", "retryable", "stage", "ended_at")
+
+    message: str
+    detail: str = ""
+    is_retryable: bool = False
+    stage: str = ""
+    failed_at: datetime | None = None  #: None where it is not written yet
+
+    @classmethod
+    def from_row(cls, row: Row) -> Failure:
+        """Return the failure of an image's row."""
+        return cls(
+            message=row["outcome"],
+            detail=row.get("detail", ""),
+            is_retryable=bool(row.get("retryable")),
+            stage=row.get("stage", ""),
+            failed_at=moment_or_none(row.get("ended_at")),
+        )
+
+    def to_row(self) -> Row:
+        """Return the fields of an image's row that tell of the failure, but for the time."""
+        return {
+            "outcome": self.message,
+            "detail": self.detail,
+            # A number: the embedded server turns a boolean that an update sets into one.
+            "retryable": int(self.is_retryable),
+            "stage": self.stage,
+        }
+
+
 class Place(NamedTuple):
     """The generation and the category of an image, which name its set in the index.
 
@@ -163,9 +197,21 @@ class Images:
         )
         return sorted(found, key=lambda image: image.label)
 
-    def fail(self, labels: Sequence[int], message: str) -> None:
-        """Set the outcome of images that have none to `message`; the others stay as they are."""
-        self._end(labels, {"outcome": None}, {"outcome": message, "ended_at": stamp(now())})
+    def fail(self, labels: Sequence[int], failure: Failure) -> None:
+        """Set the outcome of images that have none to a failure; the others stay as they are."""
+        self._end(labels, {"outcome": None}, {**failure.to_row(), "ended_at": stamp(now())})
+
+    def failures(self, labels: Sequence[int]) -> dict[int, Failure]:
+        """Return why and when images failed, by label; those that did not, or have no row, are out.
+
+        Rows of releases that wrote the message alone have no detail.
+        """
+        found = find_by_id(self._rows, labels, Failure.FIELDS)
+        return {
+            label: Failure.from_row(row)
+            for label, row in found.items()
+            if row["outcome"] not in (None, SUCCEEDED)
+        }
 
     def claim_for_index(self, labels: Sequence[int], epoch: int) -> None:
         """Stamp the epoch of an index owner on images that have no outcome yet.

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,6 +207,7 @@ def test_each_image_of_a_mixed_call_ends_in_one_list_with_its_reason(
         for item in status["failed_list"] + status["succeeded_list"]
     }
     assert products == {name: case.product_id for name, case in taken.items()}
+    _assert_told_why(status["failed_list"])
 
     info = api.ok("image_info", collection_name=collection, product_id=PRODUCT)
     assert set(ids(info["image_list"])) == {
@@ -216,6 +218,21 @@ def test_each_image_of_a_mixed_call_ends_in_one_list_with_its_reason(
     _assert_seen_as_a_viewer_sees_it(api, collection, turned, clear)
     for kind, length in logs.items():
         assert "Traceback" not in stack.log(kind)[length:], kind
+
+
+def _assert_told_why(failed: list[dict[str, Any]]) -> None:
+    """What a person needs: what happened, where, and whether a repeat may help."""
+    told = {item["image_id"]: item for item in failed}
+    assert told["not found"]["detail"] == "127.0.0.1 answers with status 404"
+    assert told["refused"]["detail"] == "127.0.0.1 could not be reached, or broke the connection"
+    assert told["page"]["detail"] == "the file is neither a JPEG nor a PNG"
+    assert told["too small"]["detail"] == "the picture has 200 x 200 pixels, a side needs 201"
+    assert told["too heavy"]["detail"] == f"the file has {LIMIT_BYTES} bytes or more"
+    assert {name for name, item in told.items() if item["retryable"]} == {"refused"}
+    fetched = {name for name, item in told.items() if item["stage"] == "fetch"}
+    assert fetched == {"not found", "refused", "too heavy"}
+    assert {item["stage"] for item in failed} == {"fetch", "vision"}
+    assert all(item["detail"] and "/" not in item["detail"] for item in failed)
 
 
 def _assert_seen_as_a_viewer_sees_it(

@@ -222,7 +222,7 @@ class Generator:
             self._embed(good)
         running = catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
         assert running is not None
-        fail_images(catalog, dict.fromkeys(failed, ImageTooSmall))
+        fail_images(catalog, dict.fromkeys(failed, ImageTooSmall()), "vision")
         catalog.images.succeed(good)
         outcomes = [ImageTooSmall.message if n in failed else SUCCEEDED for n in chunk.labels]
         assert catalog.chunks.finish(running, outcomes)

@@ -12,7 +12,7 @@ from contract.errors import ContractError
 
 
 def conclude(
-    catalog: Catalog, chunk: Chunk, faults: Mapping[int, type[ContractError]] | None = None
+    catalog: Catalog, chunk: Chunk, faults: Mapping[int, ContractError] | None = None
 ) -> None:
     """Finish a chunk all of whose images have an outcome; do nothing if its lease is lost.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from config.settings import settings
-from contract.errors import InvalidImageContent
+from contract import causes
 from vision.picture import PictureLimits, decode
 from workers.support.resources import picture_limits
 
@@ -42,7 +42,7 @@ def decode_picture(data: bytes, limits: PictureLimits | None = None) -> Image.Im
             return decode(data, limits or picture_limits())
     except MemoryError as error:
         log.warning("a picture needs more memory than it may use", bytes=len(data))
-        raise InvalidImageContent("needs too much memory") from error
+        raise causes.MEMORY.fault() from error
 
 
 @contextmanager

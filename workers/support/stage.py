@@ -45,7 +45,7 @@ stopping = threading.Event()
 
 
 #: The images of a chunk that failed in a stage, by label, each with its fault.
-Faults = Mapping[int, type[ContractError]]
+Faults = Mapping[int, ContractError]
 
 
 class StageFailedError(Exception):

@@ -26,6 +26,7 @@ from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.products import ProductRow
 from catalog.rows.tasks import Standing, Submission
 from config.settings import settings
+from contract.causes import GIVEN_UP
 from contract.errors import ContractError, InsertImageError
 from workers.support.chunk_end import conclude, settle
 from workers.support.resources import catalog, staged_bytes
@@ -127,9 +128,9 @@ def _give_up(chunk: Chunk) -> None:
     if chunk.model_id is not None:
         give_up(catalog(), chunk, InsertImageError.message)
         return
-    faults: dict[int, type[ContractError]] = dict.fromkeys(chunk.labels, InsertImageError)
+    faults: dict[int, ContractError] = dict.fromkeys(chunk.labels, GIVEN_UP.fault())
     faults |= vanished(catalog(), chunk.collection, chunk.generation, chunk.items)
-    fail_images(catalog(), faults)
+    fail_images(catalog(), faults, chunk.stage)
     send_refresh(chunk.labels)
     _forget_bytes(chunk.labels)
     conclude(catalog(), chunk, faults)

@@ -14,6 +14,7 @@ from catalog.database.connection import databases
 from catalog.flows.removal import fail_images, purge_piece
 from catalog.flows.retention import forget_images
 from catalog.rows.chunks import Chunk
+from catalog.rows.images import Failure
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BrokenBase64OrUrl
@@ -83,7 +84,7 @@ def test_ended_images_of_a_chunk_at_work_stay_as_they_were_told(
     chunk = take(client, catalog)
     good, bad, _ = chunk.labels
     catalog.images.succeed([good])
-    fail_images(catalog, {bad: BrokenBase64OrUrl})
+    fail_images(catalog, {bad: BrokenBase64OrUrl()}, "vision")
     ended = {"good": "succeeded", "bad": BrokenBase64OrUrl.message}
     assert told(client, chunk.task_id) == ended | {"open": "pending"}
     remove(client, catalog, chunk)
@@ -102,7 +103,7 @@ def test_a_task_that_was_told_to_be_finished_stays_so_while_its_chunk_is_at_work
     chunk = take(client, catalog)
     good, bad, third = chunk.labels
     catalog.images.succeed([good, third])
-    fail_images(catalog, {bad: BrokenBase64OrUrl})
+    fail_images(catalog, {bad: BrokenBase64OrUrl()}, "vision")
     ended = {"good": "succeeded", "bad": BrokenBase64OrUrl.message, "open": "succeeded"}
     assert told(client, chunk.task_id) == ended
     remove(client, catalog, chunk)
@@ -127,7 +128,7 @@ def test_an_image_that_fails_while_its_row_is_being_removed_is_told_to_have_fail
 
     def failed_meanwhile(labels: Any) -> None:
         remove(labels)
-        catalog.images.fail(chunk.labels, BrokenBase64OrUrl.message)
+        catalog.images.fail(chunk.labels, Failure(message=BrokenBase64OrUrl.message))
 
     with monkeypatch.context() as patch:
         patch.setattr(catalog.pictures, "remove", failed_meanwhile)
@@ -148,7 +149,7 @@ def test_an_outcome_that_moves_from_the_row_to_the_task_between_two_reads_is_see
 ) -> None:
     client = serve()
     chunk = take(client, catalog)
-    fail_images(catalog, dict.fromkeys(chunk.labels[:2], BrokenBase64OrUrl))
+    fail_images(catalog, dict.fromkeys(chunk.labels[:2], BrokenBase64OrUrl()), "vision")
     images = made[-1].catalog.images
     find = images.find
 

@@ -246,13 +246,20 @@ def test_task_status_tells_how_a_worker_ended_an_image(
     assert task is not None
     (chunk,) = catalog.chunks.find(task.chunk_ids)
     first, second = chunk.labels
-    fail_images(catalog, {first: fault})
+    fail_images(catalog, {first: fault()}, "vision")
     if is_concluded:
-        fail_images(catalog, {second: fault})
+        fail_images(catalog, {second: fault()}, "vision")
         conclude(catalog, chunk)
     status = result(client, "task_status", task_id=task_id)
     failed = [
-        {"product_id": "p", "image_id": name, "message": fault.message}
+        {
+            "product_id": "p",
+            "image_id": name,
+            "message": fault.message,
+            "detail": "",
+            "retryable": False,
+            "stage": "vision",
+        }
         for name in ("a", "b")[: 2 if is_concluded else 1]
     ]
     assert status["failed_list"] == failed

@@ -13,7 +13,7 @@ from catalog.database.connection import databases, now
 from catalog.flows.removal import clear_ended, delete_images, fail_images, release_images
 from catalog.rows.claims import content_key, name_key
 from catalog.rows.collections import CollectionRow
-from catalog.rows.images import SUCCEEDED, ImageRow
+from catalog.rows.images import SUCCEEDED, Failure, ImageRow
 from catalog.rows.products import ProductRow
 from catalog.store import Catalog
 from config.settings import settings
@@ -85,7 +85,7 @@ def test_an_image_that_succeeded_is_findable_and_stays_so_whatever_comes_later(
 ) -> None:
     (label,) = add_images(catalog, product, "a")
     catalog.images.succeed([label])
-    catalog.images.fail([label], "LATE")
+    catalog.images.fail([label], Failure(message="LATE"))
     assert image(catalog, label).outcome == SUCCEEDED
     assert image(catalog, label).is_findable
     assert not image(catalog, label).is_open
@@ -95,8 +95,8 @@ def test_an_image_that_failed_keeps_its_first_message_and_never_succeeds(
     catalog: Catalog, product: ProductRow
 ) -> None:
     (label,) = add_images(catalog, product, "a")
-    catalog.images.fail([label], "FIRST")
-    catalog.images.fail([label], "SECOND")
+    catalog.images.fail([label], Failure(message="FIRST"))
+    catalog.images.fail([label], Failure(message="SECOND"))
     catalog.images.succeed([label])
     assert image(catalog, label).outcome == "FIRST"
     assert not image(catalog, label).is_findable
@@ -110,7 +110,7 @@ def test_a_deleted_image_never_succeeds_but_may_still_be_told_a_message(
     catalog.images.succeed([label])
     assert image(catalog, label).outcome is None
     assert not image(catalog, label).is_open
-    catalog.images.fail([label], "NO_RELATIVE_IMAGE")
+    catalog.images.fail([label], Failure(message="NO_RELATIVE_IMAGE"))
     assert image(catalog, label).outcome == "NO_RELATIVE_IMAGE"
 
 
@@ -138,7 +138,7 @@ def test_the_time_of_a_deletion_stays_the_first(catalog: Catalog, product: Produ
 def test_only_the_images_that_are_named_change(catalog: Catalog, product: ProductRow) -> None:
     labels = add_images(catalog, product, "a", "b", "c", "d")
     catalog.images.succeed(labels[:1])
-    catalog.images.fail(labels[1:2], "FAULT")
+    catalog.images.fail(labels[1:2], Failure(message="FAULT"))
     catalog.images.delete(labels[2:3])
     found = [image(catalog, label) for label in labels]
     assert [row.outcome for row in found] == [SUCCEEDED, "FAULT", None, None]
@@ -153,7 +153,7 @@ def test_of_many_endings_at_once_every_image_gets_exactly_one(
 
     def end(number: int) -> None:
         if number % 2:
-            catalog.images.fail(labels, f"FAULT {number}")
+            catalog.images.fail(labels, Failure(message=f"FAULT {number}"))
         else:
             catalog.images.succeed(labels)
         rows = catalog.images.find(labels)
@@ -208,7 +208,7 @@ def test_an_image_that_has_its_outcome_has_no_stamp_any_more(
     labels = add_images(catalog, product, "a", "b")
     catalog.images.claim_for_index(labels, 5)
     catalog.images.succeed(labels[:1], 5)
-    catalog.images.fail(labels[1:], "FAULT")
+    catalog.images.fail(labels[1:], Failure(message="FAULT"))
     catalog.images.claim_for_index(labels, 6)
     rows = databases(catalog.client, settings().mongo_database)[0]["images"]
     assert list(rows.find({"index_epoch": {"$gt": 0}})) == []
@@ -252,10 +252,10 @@ def test_failed_images_give_back_their_names_bytes_payloads_and_slots(
 ) -> None:
     labels = hold_everything(catalog, collection, product)
     assert held(catalog, collection, product, labels) == 8
-    fail_images(catalog, {labels[0]: DuplicateImage})
+    fail_images(catalog, {labels[0]: DuplicateImage()}, "vision")
     assert held(catalog, collection, product, labels) == 4
     assert image(catalog, labels[1]).is_open
-    fail_images(catalog, {labels[1]: DuplicateImage})
+    fail_images(catalog, {labels[1]: DuplicateImage()}, "vision")
     assert held(catalog, collection, product, labels) == 0
 
 
@@ -265,7 +265,8 @@ def test_images_that_fail_together_each_get_the_message_of_their_own_fault(
     labels = add_images(catalog, product, "a", "b", "c")
     fail_images(
         catalog,
-        {labels[0]: DuplicateImage, labels[1]: BrokenBase64OrUrl, labels[2]: DuplicateImage},
+        {labels[0]: DuplicateImage(), labels[1]: BrokenBase64OrUrl(), labels[2]: DuplicateImage()},
+        "vision",
     )
     outcomes = [image(catalog, label).outcome for label in labels]
     assert outcomes == ["DUPLICATE_IMAGE", "BROKEN_BASE64_OR_URL", "DUPLICATE_IMAGE"]
@@ -274,7 +275,7 @@ def test_images_that_fail_together_each_get_the_message_of_their_own_fault(
 
 def test_failing_or_deleting_nothing_changes_nothing(catalog: Catalog, product: ProductRow) -> None:
     (label,) = add_images(catalog, product, "a")
-    fail_images(catalog, {})
+    fail_images(catalog, {}, "vision")
     delete_images(catalog, [])
     release_images(catalog, [])
     assert image(catalog, label).is_open
@@ -285,7 +286,7 @@ def test_a_place_is_given_back_once_though_the_release_comes_twice(
     catalog: Catalog, product: ProductRow
 ) -> None:
     labels = add_images(catalog, product, "a", "b")
-    fail_images(catalog, {labels[0]: DuplicateImage})
+    fail_images(catalog, {labels[0]: DuplicateImage()}, "vision")
     delete_images(catalog, [labels[0]])
     release_images(catalog, [labels[0]])
     assert image_count(catalog, product) == 1
@@ -300,7 +301,7 @@ def test_a_place_is_given_back_once_though_many_release_at_once(
         if number % 2:
             delete_images(catalog, labels[:6])
         else:
-            fail_images(catalog, dict.fromkeys(labels[3:8], DuplicateImage))
+            fail_images(catalog, dict.fromkeys(labels[3:8], DuplicateImage()), "vision")
 
     at_once(10, end)
     assert image_count(catalog, product) == 2
@@ -312,7 +313,7 @@ def test_whoever_comes_late_releases_nothing_of_an_image_that_can_be_found(
     """A worker that was stopped past its lease may hold another outcome than the one there is."""
     labels = hold_everything(catalog, collection, product)
     catalog.images.succeed(labels[:1])
-    fail_images(catalog, dict.fromkeys(labels, BrokenBase64OrUrl))
+    fail_images(catalog, dict.fromkeys(labels, BrokenBase64OrUrl()), "vision")
     rows = catalog.images.find(labels)
     assert [rows[label].outcome for label in labels] == [
         SUCCEEDED,

@@ -126,7 +126,7 @@ def test_a_collection_counts_its_images_as_its_products_do(
     products = add_products(catalog, collection, "p", "q")
     images = [by_url("p", "a"), by_url("q", "b"), by_url("p", "c")]
     (chunk,) = submit(catalog, collection, products, images).chunks
-    fail_images(catalog, {chunk.labels[2]: BrokenBase64OrUrl})
+    fail_images(catalog, {chunk.labels[2]: BrokenBase64OrUrl()}, "vision")
     found = catalog.collections.find(collection.user, collection.name)
     assert found is not None
     rows = catalog.products.find(collection.generation, ["p", "q"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -210,7 +211,7 @@ def test_an_image_that_failed_before_does_not_hide_the_name_of_the_one_after_it(
     # Who got the larger label may take the name first.
     catalog.names.take({key: late})
     write_images(catalog, product, {"a": late})
-    fail_images(catalog, {late: InsertImageError})
+    fail_images(catalog, {late: InsertImageError()}, "vision")
     assert catalog.names.take({key: early}) == set()
     write_images(catalog, product, {"a": early})
     catalog.products.begin_deletion([product])
@@ -259,6 +260,10 @@ def test_a_product_that_is_created_again_takes_nothing_over(
     assert catalog.products.being_deleted(collection.generation, ["p"]) == []
 
 
+def classes(faults: Mapping[int, ContractError]) -> dict[int, type[ContractError]]:
+    return {label: type(fault) for label, fault in faults.items()}
+
+
 def test_an_image_that_comes_late_for_the_first_product_is_failed_for_the_second(
     catalog: Catalog, collection: CollectionRow
 ) -> None:
@@ -269,7 +274,7 @@ def test_an_image_that_comes_late_for_the_first_product_is_failed_for_the_second
         Item(label=2, product_id="p", product_serial=second.serial, image_id="new"),
     ]
     faults = vanished(catalog, collection.key, collection.generation, items)
-    assert faults == {1: NotExistingProduct}
+    assert classes(faults) == {1: NotExistingProduct}
 
 
 def test_the_deleter_of_the_first_product_leaves_the_second_alone(
@@ -290,8 +295,9 @@ def test_images_of_a_collection_of_another_generation_have_vanished(
     product = add_products(catalog, collection, "p")["p"]
     items = [Item(label=1, product_id="p", product_serial=product.serial, image_id="a")]
     assert vanished(catalog, collection.key, collection.generation, items) == {}
-    assert vanished(catalog, collection.key, "0", items) == {1: NoRelativeCollection}
-    assert vanished(catalog, "1001/none", collection.generation, items) == {1: NoRelativeCollection}
+    assert classes(vanished(catalog, collection.key, "0", items)) == {1: NoRelativeCollection}
+    gone = vanished(catalog, "1001/none", collection.generation, items)
+    assert classes(gone) == {1: NoRelativeCollection}
 
 
 def test_a_submission_for_the_first_product_leaves_the_count_of_the_second_right(

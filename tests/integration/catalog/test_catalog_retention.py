@@ -59,7 +59,7 @@ def finished_task(catalog: Catalog, collection: CollectionRow) -> tuple[str, lis
     good, bad = chunk.labels
     catalog.vectors.put("m", {good: np.ones(4, np.float32)})
     catalog.images.succeed([good])
-    fail_images(catalog, {bad: BrokenBase64OrUrl})
+    fail_images(catalog, {bad: BrokenBase64OrUrl()}, "vision")
     claimed = catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
     assert claimed is not None
     assert catalog.chunks.finish(claimed, [SUCCEEDED, BrokenBase64OrUrl.message])

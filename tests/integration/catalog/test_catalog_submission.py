@@ -12,7 +12,7 @@ from catalog.flows.removal import delete_product
 from catalog.rows.chunks import Chunk, Item, Stage, State
 from catalog.rows.claims import name_key
 from catalog.rows.collections import CollectionRow
-from catalog.rows.images import Images
+from catalog.rows.images import Failure, Images
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import (
@@ -138,7 +138,7 @@ def test_the_name_and_the_place_of_a_dead_image_are_free_before_it_released_them
     if end == "deleted":
         catalog.images.delete(labels_of(first))
     else:
-        catalog.images.fail(labels_of(first), "INSERT_IMAGE_ERROR")
+        catalog.images.fail(labels_of(first), Failure(message="INSERT_IMAGE_ERROR"))
     second = submit(catalog, collection, products, [image], images_per_product=1)
     assert second.refused == {}
     third = submit(catalog, collection, products, [image], images_per_product=2)

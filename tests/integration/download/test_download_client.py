@@ -149,7 +149,7 @@ def test_a_relative_redirect_is_followed(serve: Serve) -> None:
 def test_a_redirect_to_a_forbidden_address_makes_no_connection(serve: Serve) -> None:
     secret = serve(answer(b"secret"))
     server = serve(redirect(secret.url()))
-    with pytest.raises(BrokenBase64OrUrl, match="not an address to fetch from"):
+    with pytest.raises(BrokenBase64OrUrl, match="forbidden address"):
         fetch(server.url(), for_server(server), soon())
     assert secret.connections == 0
 
@@ -184,7 +184,7 @@ def test_a_redirect_to_a_name_with_a_forbidden_address_is_refused(serve: Serve) 
 
 def test_a_redirect_loop_ends_after_three_redirects(serve: Serve) -> None:
     server = serve(redirect("/again"))
-    with pytest.raises(BrokenBase64OrUrl, match="more than 3 redirects"):
+    with pytest.raises(BrokenBase64OrUrl, match="redirects more than 3 times"):
         fetch(server.url(), for_server(server), soon())
     assert server.connections == 4
 

@@ -62,6 +62,22 @@ def test_a_network_with_a_port_opens_that_port_for_no_other_address() -> None:
         fetch("http://a.test:8123/", rule, soon(), lambda _h, _p: ["8.8.8.8"])
 
 
+def test_callers_are_told_the_same_of_a_name_that_does_not_resolve_and_of_a_forbidden_address() -> (
+    None
+):
+    def unknown(_host: str, _port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    told = []
+    for resolver in (unknown, lambda _h, _p: [], lambda _h, _p: ["10.0.0.7"]):
+        with pytest.raises(BrokenBase64OrUrl) as refused:
+            fetch("http://a.test/secret.jpg?key=1", policy(), soon(), resolver)
+        told.append((refused.value.detail, refused.value.is_retryable))
+    assert set(told) == {("a.test is not a host to fetch from", False)}
+    assert "10.0.0.7" in str(refused.value)
+    assert "SNAPSKU_FETCH_ALLOW" in str(refused.value)
+
+
 def test_localhost_is_refused_by_its_address() -> None:
     with pytest.raises(BrokenBase64OrUrl, match="forbidden address"):
         fetch("http://localhost/", policy(), soon())

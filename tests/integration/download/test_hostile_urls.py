@@ -74,7 +74,7 @@ def _run(row: Hostile, certificate: Path) -> Ending:
             if isinstance(outcome, bytes):
                 break
             fault = final_fault(outcome, passes)
-            ending.faults += [] if fault is None else [fault]
+            ending.faults += [] if fault is None else [type(fault)]
             passes += 1
     ending.tried = [place for place in dialled if place != (PUBLIC, world.port)]
     ending.reached, ending.accepted = world.reached, world.accepted

@@ -157,7 +157,7 @@ class Busy:
         for chunk in taken.chunks:
             held = self.catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
             assert held is not None
-            fail_images(self.catalog, dict.fromkeys(held.labels, BrokenBase64OrUrl))
+            fail_images(self.catalog, dict.fromkeys(held.labels, BrokenBase64OrUrl()), "vision")
             message = BrokenBase64OrUrl.message
             assert self.catalog.chunks.finish(held, [message] * len(held.items))
         self.catalog.tasks.finish(taken.task.task_id, 0, len(taken.labels))

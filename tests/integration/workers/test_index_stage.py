@@ -96,7 +96,7 @@ def test_the_stage_tells_what_failed_in_it_and_not_what_failed_before(
 ) -> None:
     chunk = take("a", "b", "c", "d").chunks[0]
     before, bad, deleted, _ = chunk.labels
-    fail_images(catalog, {before: InvalidImageContent})
+    fail_images(catalog, {before: InvalidImageContent()}, "vision")
     catalog.vectors.put(MODEL.model_id, {bad: np.full(DIMENSIONS, np.nan, np.float32)})
     delete_images(catalog, [deleted])
     told = index_stage.index(chunk.id, embedded(catalog, chunk).attempt)

@@ -17,6 +17,7 @@ from catalog.rows.changes import END, Change, Changes, ChangeState
 from catalog.rows.chunks import Stage
 from catalog.rows.images import SUCCEEDED
 from catalog.store import Catalog
+from contract import causes
 from contract.errors import NoAvailableFeature
 from download.client import TransientFetchError
 from tests.integration.workers.model_change import (
@@ -273,9 +274,8 @@ def test_without_a_kept_picture_it_is_fetched_once_more(
 
     def fetch_all(urls: Any, *_: Any, **__: Any) -> dict[int, Any]:
         assert set(urls) <= {gone, back}
-        return {
-            label: TransientFetchError("not now") if label == gone else picture(1) for label in urls
-        }
+        fault = TransientFetchError(causes.CONNECTION.fault(host="h"))
+        return {label: fault if label == gone else picture(1) for label in urls}
 
     monkeypatch.setattr(fetch_stage, "fetch_all", fetch_all)
     work.begin(task.collection)

@@ -21,6 +21,7 @@ from catalog.database.connection import databases, now, stamp
 from catalog.flows.submission import NewImage, begin, write
 from catalog.rows.accounts import NewKeys
 from catalog.rows.chunks import DUE_FIELDS, SENT_FIELDS, TIME_FIELDS, State
+from catalog.rows.images import Failure
 from catalog.rows.products import ProductFields
 from catalog.schema.indexes import INDEXES
 from catalog.store import Catalog
@@ -292,5 +293,5 @@ def test_nothing_is_asked_about_no_rows(recorder: Recorder) -> None:
             catalog.vectors.remove,
         ):
             change([])
-        catalog.images.fail([], "for a test")
+        catalog.images.fail([], Failure(message="for a test"))
     assert recorder.queries == {}

@@ -64,10 +64,10 @@ def test_a_fault_of_ours_hands_the_chunk_back_and_counts(catalog: Catalog, take:
 def test_a_stage_tells_how_many_images_failed_in_it_and_why(catalog: Catalog, take: Any) -> None:
     (chunk,) = take("a", "b", "c", "d").chunks
     first, second, third, _ = chunk.labels
-    faults: dict[int, type[ContractError]] = {
-        first: InvalidImageContent,
-        second: ImageTooSmall,
-        third: InvalidImageContent,
+    faults: dict[int, ContractError] = {
+        first: InvalidImageContent(),
+        second: ImageTooSmall(),
+        third: InvalidImageContent(),
     }
     told = run_stage(Stage.FETCH, chunk.id, chunk.attempt, lambda _: faults)
     assert told == "3 of 4 images failed: 1 IMAGE_TOO_SMALL, 2 INVALID_IMAGE_CONTENT"

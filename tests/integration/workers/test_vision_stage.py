@@ -13,6 +13,7 @@ from PIL import Image
 from catalog.database.connection import databases
 from catalog.flows.removal import delete_images
 from catalog.rows.chunks import Chunk, Stage
+from catalog.rows.images import Failure
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import NoAvailableFeature
@@ -176,7 +177,7 @@ def test_bytes_that_a_dead_image_holds_still_are_taken_by_the_next(
     if end == "deleted":
         catalog.images.delete(first.labels)
     elif end == "failed":
-        catalog.images.fail(first.labels, "INSERT_IMAGE_ERROR")
+        catalog.images.fail(first.labels, Failure(message="INSERT_IMAGE_ERROR"))
     else:
         catalog.images.remove(first.labels)
     (second,) = take("b", payload=png("red")).chunks

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from catalog.rows.blobs import Vectors
+from catalog.rows.images import Failure
 from catalog.store import Catalog
 from config.settings import settings
 from indexer.keeper import Keeper, KeeperOptions
@@ -83,7 +84,7 @@ def test_without_snapshots_it_is_built_from_the_rows_with_progress_in_the_log(
     catalog.images.delete([7])
     catalog.images.insert(rows([900]))
     catalog.vectors.put(MODEL.model_id, {900: feature(900)})
-    catalog.images.fail([900], "INSERT_IMAGE_ERROR")
+    catalog.images.fail([900], Failure(message="INSERT_IMAGE_ERROR"))
     monkeypatch.setattr(set_repair, "PAGE", 50)
     monkeypatch.setattr(set_repair, "PROGRESS_SECONDS", 0.0)
     shards = start()

@@ -15,6 +15,7 @@ from broker.messages import send_chunks
 from catalog.database.connection import databases, now, stamp
 from catalog.flows.removal import delete_images
 from catalog.rows.chunks import Chunk, Stage, State
+from catalog.rows.images import Failure
 from catalog.rows.purges import LINGER
 from catalog.store import Catalog
 from config.settings import settings
@@ -190,7 +191,7 @@ def test_a_clock_that_is_wrong_by_days_for_a_moment_makes_nothing_forgotten(
 
     taken = take("a")
     catalog.tasks.finish(taken.task.task_id, 1, 0)
-    catalog.images.fail(taken.labels, "BROKEN")
+    catalog.images.fail(taken.labels, Failure(message="BROKEN"))
     delete_images(catalog, taken.labels)
     catalog.images.schedule_removal(taken.labels)
     catalog.keys.take("user", "key", "body")
