@@ -111,5 +111,12 @@ GIVEN_UP = Cause(
     InsertImageError, "the service failed at this image again and again", is_retryable=True
 )
 
+#: By the message of the error: what is told of an image whose row, which has the cause, is gone. Of
+#: other errors there are several causes.
+BY_MESSAGE = {
+    cause.error.message: cause
+    for cause in (DUPLICATE, DELETED, PRODUCT_GONE, COLLECTION_GONE, FEATURE, GIVEN_UP)
+}
+
 #: Every row, by its name.
 CAUSES = {name: value for name, value in list(globals().items()) if isinstance(value, Cause)}

@@ -37,6 +37,7 @@ from catalog.rows.collections import collection_key
 from catalog.rows.images import Failure
 from catalog.rows.tasks import TaskRow, user_of
 from contract import errors
+from contract.causes import BY_MESSAGE
 
 PROCESSING, FINISHED = "PROCESSING", "FINISHED"
 
@@ -126,15 +127,15 @@ def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str
         if not image.is_final:
             pending.append(names)
         elif image.is_failed:
-            # The row is gone if the image was deleted since.
-            failure = failures.get(image.outcome.label)
+            message = image.outcome.outcome
+            failure = failures.get(image.outcome.label) or _failure_without_row(message)
             failed.append(
                 {
                     **names,
-                    "message": image.outcome.outcome,
-                    "detail": failure.detail if failure else "",
-                    "retryable": failure.is_retryable if failure else False,
-                    "stage": failure.stage if failure else "",
+                    "message": message,
+                    "detail": failure.detail,
+                    "retryable": failure.is_retryable,
+                    "stage": failure.stage,
                 }
             )
         else:
@@ -145,6 +146,14 @@ def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str
         "failed_list": failed,
         "pending_list": pending,
     }
+
+
+def _failure_without_row(message: str) -> Failure:
+    """Return what is known of a failed image that was deleted since, row and all."""
+    cause = BY_MESSAGE.get(message)
+    if cause is None:
+        return Failure(message=message)
+    return Failure(message=message, detail=cause.sentence, is_retryable=cause.is_retryable)
 
 
 def list_tasks(services: Services, call: Call) -> dict[str, Any]:
