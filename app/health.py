@@ -19,6 +19,7 @@ from broker.availability import refusal_of_writes
 from broker.queues import QUEUES
 from broker.reports.queued_work import queued_work
 from catalog.rows.chunks import Stage
+from config.data_directory import stack_id
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 
@@ -44,6 +45,7 @@ def add_health(flask_app: Flask, services: Services) -> None:
         else:
             faults.insert(0, "MongoDB can't be reached")
         warnings = _warnings_of_calls(services) + warnings
+        answer["stack"] = stack_id(services.settings.data_dir)
         if warnings:
             answer["warnings"] = warnings
         if faults:

@@ -8,7 +8,6 @@ which is removed.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -35,9 +34,10 @@ from cli.findings import Doubtful, Finding, Wrong, find
 from cli.readiness import address_of
 from cli.redis_checks import processes, queue, redis_server, room, vectors
 from config.allow_list import AllowList
+from config.data_directory import require_usable
 from config.redaction import clean_text
 from config.server_faults import mongo_fault
-from config.settings import Settings, is_loopback
+from config.settings import Settings, SettingsError, is_loopback
 from identity.custody import Custody
 from identity.vault import Vault
 
@@ -138,16 +138,12 @@ def not_there(variable: str) -> str:
 def data_directory(settings: Settings) -> str:
     """Check that a file can be written, and that FREE_BYTES of disk are free."""
     folder = settings.data_dir.resolve()
+    if not folder.exists():
+        raise Wrong(f"{folder} does not exist; make it, or start the stack once")
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="doctor-") as file:
-            file.write(b"doctor")
-            file.flush()
-    except FileNotFoundError as fault:
-        raise Wrong(f"{folder} does not exist; make it, or start the stack once") from fault
-    except OSError as fault:
-        raise Wrong(
-            f"{folder} can't be written ({fault.strerror}); give it to the user of the service"
-        ) from fault
+        require_usable(folder)
+    except SettingsError as fault:
+        raise Wrong(str(fault)) from fault
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES:
         raise Wrong(f"{folder} has {free / 2**30:.1f} GiB free; make room or move SNAPSKU_DATA_DIR")

@@ -51,7 +51,7 @@ def main() -> None:
 def up(scale: tuple[str, ...]) -> None:
     """Keep all processes running, with servers where none is named. Ctrl-C stops all."""
     from cli.preflight import PreflightError
-    from cli.processes import ONCE, procfile, run_stack
+    from cli.processes import ONCE, absolute_paths, procfile, run_stack
 
     concurrency = {}
     for entry in scale:
@@ -65,7 +65,7 @@ def up(scale: tuple[str, ...]) -> None:
         concurrency[kind] = int(number)
     settings = _settings()
     # The processes run in the project's folder, not in the one where this command was called.
-    os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.resolve())
+    os.environ.update(absolute_paths(settings))
     try:
         code = run_stack(settings, concurrency)
     except PreflightError as error:

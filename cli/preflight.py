@@ -10,16 +10,20 @@ import errno
 import http.client
 import importlib.util
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pymongo.errors import AutoReconnect, PyMongoError
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from broker.availability import refusal_of_writes
 from broker.redis_connection import connect_redis
 from catalog.database.connection import connect
+from config.redaction import clean_text
 from config.server_faults import CLOSED, mongo_fault, redis_fault
 from config.settings import DEFAULT_WEIGHTS, Settings, SettingsError
 from vision.detectors import product as product_detector
@@ -29,6 +33,9 @@ from vision.options import ONNXRUNTIME, PRODUCT_DETECTOR, PRODUCT_EMBEDDER
 
 #: Timeout for whatever answers on a port that is taken.
 HTTP_SECONDS = 2.0
+
+#: A port may be held for a moment by what was killed just now.
+PORT_SECONDS = 3.0
 
 #: Processes that load the model.
 SEEING = ("vision", "search")
@@ -54,11 +61,12 @@ def faults(settings: Settings, numbers: Mapping[str, int], folder: Path) -> list
 
     `numbers` are processes by kind, `folder` is the one in which they run.
     """
-    return [
+    found = [
         *_faults_of_ports(settings, numbers),
         *_faults_of_servers(settings),
         *(_faults_of_models(settings, folder) if any(map(numbers.get, SEEING)) else ()),
     ]
+    return list(dict.fromkeys(found))
 
 
 def _faults_of_ports(settings: Settings, numbers: Mapping[str, int]) -> Iterator[str]:
@@ -85,21 +93,32 @@ def port_fault(host: str, port: int, setting: str) -> str | None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         return f"SNAPSKU_HOST={host} is no address; set it to one of this machine"
-    family, kind, protocol, _, address = found[0]
+    give_up_at = time.monotonic() + PORT_SECONDS
+    while (error := _fault_of_binding(found[0])) is not None:
+        if error.errno == errno.EADDRINUSE:
+            if time.monotonic() < give_up_at:
+                time.sleep(0.1)
+                continue
+            holder = "another snapsku" if _is_snapsku(host, port) else "another program"
+            return f"port {port} of {host} is in use by {holder}; stop it, or change {setting}"
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"SNAPSKU_HOST={host} is no address of this machine; set it to one"
+        if error.errno == errno.EACCES:
+            return f"port {port} is for root alone; set {setting} to 1024 or more"
+        return f"port {port} of {host} can't be used ({error.strerror}); change {setting}"
+    return None
+
+
+def _fault_of_binding(found: Any) -> OSError | None:
+    """Return why no program can listen at an address of `getaddrinfo`, None if one can."""
+    family, kind, protocol, _, address = found
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
             probe.listen()
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                holder = "another snapsku" if _is_snapsku(host, port) else "another program"
-                return f"port {port} of {host} is in use by {holder}; stop it, or change {setting}"
-            if error.errno == errno.EADDRNOTAVAIL:
-                return f"SNAPSKU_HOST={host} is no address of this machine; set it to one"
-            if error.errno == errno.EACCES:
-                return f"port {port} is for root alone; set {setting} to 1024 or more"
-            return f"port {port} of {host} can't be used ({error.strerror}); change {setting}"
+            return error
     return None
 
 
@@ -109,7 +128,11 @@ def _is_snapsku(host: str, port: int) -> bool:
         connection = http.client.HTTPConnection(host, port, timeout=HTTP_SECONDS)
         try:
             connection.request("GET", path)
-            if connection.getresponse().read(100).strip() == answer:
+            response = connection.getresponse()
+            # Flower that wants a password tells its name alone.
+            if response.read(100).strip() == answer or (
+                "flower" in response.headers.get("WWW-Authenticate", "")
+            ):
                 return True
         except (OSError, http.client.HTTPException):
             return False
@@ -125,7 +148,9 @@ def _faults_of_servers(settings: Settings) -> Iterator[str]:
         try:
             seconds = settings.redis_timeout_seconds
             with connect_redis(redis_url, seconds, seconds) as client:
-                client.ping()
+                refusal = refusal_of_writes(client)
+            if refusal is not None:
+                yield f"Redis takes no writes: {clean_text(refusal, 200)}; put that right first"
         except RedisError as error:
             if not _may_pass(error):
                 yield f"Redis {redis_fault(error)}"
@@ -165,7 +190,10 @@ def _faults_of_models(settings: Settings, folder: Path) -> Iterator[str]:
         ),
     ):
         # Other names are those of torchvision's weights, and only torch knows them.
-        if weights == DEFAULT_WEIGHTS and is_ours:
+        if weights == DEFAULT_WEIGHTS and is_ours and settings.engine != ONNXRUNTIME:
+            if not file.is_file():
+                yield f"the weights {file} are missing; install them anew"
+        elif weights == DEFAULT_WEIGHTS and is_ours:
             try:
                 read_exported(file)
             except ValueError as error:
@@ -175,4 +203,4 @@ def _faults_of_models(settings: Settings, folder: Path) -> Iterator[str]:
             and (is_ours or "/" in weights)
             and not (folder / weights).is_file()
         ):
-            yield f"{setting}={weights} is not a file; correct the path"
+            yield f"{setting}={weights} is not a file, looked for at {folder / weights}"

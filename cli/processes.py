@@ -5,6 +5,7 @@ supervisord gets a configuration that is generated here, and restarts whatever e
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -26,7 +27,14 @@ from config.data_directory import lock_file, owned
 from config.embedded import Server, endpoints, wanted_servers
 from config.endpoints import announced
 from config.refusal import REFUSED
-from config.settings import Settings
+from config.secret_files import chosen_files, file_variables
+from config.settings import (
+    DEFAULT_SETTINGS_FILE,
+    PREFIX,
+    SETTINGS_FILE_VARIABLE,
+    Settings,
+    SettingsError,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -91,7 +99,7 @@ def _environment() -> dict[str, str]:
     """Return the environment of programs, in which they find the commands of this Python."""
     return {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -175,6 +183,17 @@ def configuration(programs: Iterable[Program], run_dir: Path) -> str:
     return text.getvalue()
 
 
+def absolute_paths(chosen: Settings) -> dict[str, str]:
+    """Return the variables that have a process in another folder read the same settings."""
+    path = Path(os.environ.get(SETTINGS_FILE_VARIABLE) or DEFAULT_SETTINGS_FILE)
+    named = chosen_files(os.environ, file_variables(Settings, PREFIX))
+    found = {f"{PREFIX}{key.upper()}": value for key, value in named.items() if value}
+    if path.is_file():
+        found[SETTINGS_FILE_VARIABLE] = str(path)
+    found[f"{PREFIX}DATA_DIR"] = str(chosen.data_dir)
+    return {name: str(Path(value).resolve()) for name, value in found.items()}
+
+
 def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
     """Run all processes and the embedded servers until a signal comes.
 
@@ -186,14 +205,20 @@ def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
     numbers = {kind: concurrency.get(kind, 1) for kind in procfile()}
     with owned(data_dir):
         preflight.require(settings, numbers, ROOT)
-        servers = wanted_servers(settings)
-        run_dir = data_dir / "run"
-        run_dir.mkdir(exist_ok=True)
-        for file in (*run_dir.glob("*.started"), supervisor_pid_file(run_dir)):
-            file.unlink(missing_ok=True)
-        file = run_dir / "supervisord.conf"
-        programs = [*programs_of_servers(data_dir, servers), *programs_of_procfile(concurrency)]
-        file.write_text(configuration(programs, run_dir), encoding="utf-8")
+        try:
+            servers = wanted_servers(settings)
+            run_dir = data_dir / "run"
+            run_dir.mkdir(exist_ok=True)
+            for file in (*run_dir.glob("*.started"), supervisor_pid_file(run_dir)):
+                file.unlink(missing_ok=True)
+            file = run_dir / "supervisord.conf"
+            programs = [*programs_of_servers(data_dir, servers), *programs_of_procfile(concurrency)]
+            file.write_text(configuration(programs, run_dir), encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(
+                f"{error.filename or data_dir} can't be used ({error.strerror}); remove it, or set "
+                "SNAPSKU_DATA_DIR to another folder"
+            ) from error
         with (
             announced(data_dir, endpoints(servers)),
             told_when_ready(settings, numbers, lambda text: print(text, flush=True)),
@@ -229,8 +254,10 @@ def _supervise(data_dir: Path, file: Path) -> int:
         asked.append(number)
         supervisor.terminate()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, stop)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, stop)
     assert supervisor.stdout is not None  # noqa: S101
     _hand_on(supervisor.stdout)
     code = supervisor.wait()
@@ -253,7 +280,7 @@ def _hand_on(output: IO[bytes]) -> None:
         try:
             sys.stdout.buffer.write(some)
             sys.stdout.buffer.flush()
-        except OSError:
-            # The terminal was closed. Read on, so that the stack, which is stopping, is not
-            # blocked.
-            is_read = False
+        except OSError as error:
+            # The terminal was closed: read on, so that the stack, which is stopping, is not
+            # blocked. A disk that is full may have room again.
+            is_read = error.errno == errno.ENOSPC

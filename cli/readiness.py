@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from pymongo.errors import PyMongoError
@@ -15,10 +17,14 @@ from broker.flower_password import password_file
 from catalog.database.connection import connect
 from catalog.store import catalog_of
 from cli.embedded_database import FOR_TRIALS, warning
+from config.data_directory import stack_id
 from config.settings import Settings, is_loopback, with_embedded_servers
 
 #: Seconds between two looks at /readyz.
 LOOK_SECONDS = 0.5
+
+#: For so long, what Redis holds of an earlier run may look like this one's.
+STALE_SECONDS = 2.0
 
 #: What is missing is told if the service is not ready after so many seconds, and again as often.
 PATIENCE_SECONDS = 60.0
@@ -88,29 +94,33 @@ def _wait(
     tell: Callable[[str], None],
     ended: threading.Event,
 ) -> None:
-    looks = 0
+    began = told_at = time.monotonic()
+    ready = 0
     while not ended.wait(LOOK_SECONDS):
-        looks += 1
-        missing = _missing(settings)
-        if not missing:
+        missing = _missing(settings, time.monotonic() - began)
+        ready = 0 if missing else ready + 1
+        # The report of the index may still be that of the run before: it is written each second.
+        if ready * LOOK_SECONDS > STALE_SECONDS:
             tell(told(settings, "ready", places(settings, numbers)))
             return
-        if looks * LOOK_SECONDS >= PATIENCE_SECONDS:
-            looks = 0
+        if missing and time.monotonic() - told_at >= PATIENCE_SECONDS:
+            told_at = time.monotonic()
             tell(told(settings, "not ready yet", {"missing": "; ".join(missing)}))
 
 
 def told(settings: Settings, event: str, values: Mapping[str, str]) -> str:
     """Return lines for a person, or one line of JSON where the settings want the log so."""
     if settings.log_format == "json":
-        return json.dumps({"event": event, **values, "logger": "cli.readiness"}, ensure_ascii=False)
+        moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        line = {"event": event, **values, "logger": __name__, "level": "info", "timestamp": moment}
+        return json.dumps(line, ensure_ascii=False)
     width = max(map(len, values))
     lines = [f"  {name.ljust(width)}  {value}" for name, value in values.items()]
     return "\n".join([f"snapsku: {event}", *lines])
 
 
-def _missing(settings: Settings) -> list[str]:
-    """Return what /readyz calls faults; [] once the service is ready."""
+def _missing(settings: Settings, age: float) -> list[str]:
+    """Return what is not ready of a stack that began `age` seconds ago; [] once all is."""
     url = address_of(settings.host, settings.port).removeprefix("http://")
     connection = http.client.HTTPConnection(url, timeout=HTTP_SECONDS)
     try:
@@ -120,5 +130,10 @@ def _missing(settings: Settings) -> list[str]:
         return ["the API does not answer"]
     finally:
         connection.close()
+    if answer.get("stack") != stack_id(settings.data_dir):
+        return ["the API of another stack answers on its port"]
     faults: list[str] = answer.get("faults", [])
-    return faults
+    # Redis holds the heartbeats of the run before.
+    consumed: dict[str, float | None] = answer.get("consumed_seconds_ago", {})
+    old = [queue for queue, ago in consumed.items() if ago is not None and ago > age]
+    return [*faults, *(f"queue {queue} is not consumed yet" for queue in old)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import pwd
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from config.settings import SettingsError
 LEAST_FREE_BYTES = 64 * 2**20
 
 #: What processes and embedded servers make in the data directory.
-ENTRIES = ("index", "lock", "nx", "redis", "run", "secret.key", "valkey")
+ENTRIES = ("flower.password", "index", "lock", "nx", "redis", "run", "secret.key", "valkey")
 
 
 class DataDirectoryInUseError(SettingsError):
@@ -48,9 +50,13 @@ def require_usable(data_dir: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(data_dir) from error
+        what_to_do = (
+            "mount it for writing"
+            if error.errno == errno.EROFS
+            else f"give it to {_user(os.geteuid())}"
+        )
         raise SettingsError(
-            f"{data_dir} can't be written ({error.strerror}); give it to {_user(os.geteuid())}, or "
-            "set SNAPSKU_DATA_DIR"
+            f"{data_dir} can't be written ({error.strerror}); {what_to_do}, or set SNAPSKU_DATA_DIR"
         ) from error
     if shutil.disk_usage(data_dir).free < LEAST_FREE_BYTES:
         raise _disk_full(data_dir)
@@ -59,7 +65,9 @@ def require_usable(data_dir: Path) -> None:
 def _require_owner(data_dir: Path) -> None:
     """Raise SettingsError if what is in the folder belongs to another user than this process's."""
     mine = os.geteuid()
-    for path in (data_dir, *(data_dir / name for name in ENTRIES)):
+    entries = [data_dir / name for name in ENTRIES]
+    within = [path for entry in entries if entry.is_dir() for path in _listed(entry)]
+    for path in (data_dir, *entries, *within):
         try:
             owner = path.stat().st_uid
         except OSError:  # it is not there yet, or the folder that holds it was refused already
@@ -76,6 +84,13 @@ def _require_owner(data_dir: Path) -> None:
             )
 
 
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []  # its own owner is told
+
+
 def _disk_full(data_dir: Path) -> SettingsError:
     return SettingsError(
         f"the disk of {data_dir} is full; make room, or move it and set SNAPSKU_DATA_DIR"
@@ -87,6 +102,12 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
+
+
+def stack_id(data_dir: Path) -> str:
+    """Return 8 hex digits that name the stack of a data directory on this machine."""
+    place = f"{socket.gethostname()}:{data_dir.resolve()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 def lock_file(data_dir: Path) -> Path:
@@ -105,7 +126,12 @@ def owned(data_dir: Path) -> Iterator[int]:
     and SettingsError as `require_usable` does.
     """
     require_usable(data_dir)
-    descriptor = os.open(lock_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(lock_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingsError(
+            f"{lock_file(data_dir)} can't be opened ({error.strerror}); remove it"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)

@@ -59,7 +59,7 @@ def _key(field: str) -> str:
 
 def _read(file: Path, variable: str) -> str:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ValueError(
             f"{variable} names {file}, which can't be read ({error.strerror}); "

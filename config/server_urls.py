@@ -18,21 +18,26 @@ def check_redis_url(url: str) -> None:
     """Raise ValueError, with one line, if `url` is no URL of a Redis server; "" is none."""
     if not url:
         return
-    if not url.startswith(("redis://", "rediss://", "unix://")):
+    # Not unix://, for which Celery has no transport.
+    if not url.startswith(("redis://", "rediss://")):
         raise ValueError("must be a URL such as redis://HOST:6379/0")
-    from redis.connection import parse_url
+    from redis import ConnectionPool
 
     try:
-        found = parse_url(url)  # type: ignore[no-untyped-call]
+        pool = ConnectionPool.from_url(url)
+        parts = urlsplit(url)
     except ValueError as error:
         raise ValueError(
             f"can't be read as a URL such as redis://HOST:6379/0; {ENCODED}"
         ) from error
-    if not url.startswith("unix://") and not found.get("host"):
+    if not parts.hostname:
         raise ValueError(f"names no host; write redis://HOST:6379/0; {ENCODED}")
-    number = urlsplit(url).path.strip("/")
-    if not url.startswith("unix://") and number and not number.isdecimal():
+    if not (parts.path.strip("/") or "0").isdecimal():
         raise ValueError("must end with the number of a database, such as redis://HOST:6379/0")
+    try:
+        pool.connection_class(**pool.connection_kwargs)  # connects at its first use
+    except TypeError as error:
+        raise ValueError("has an option after the ? that is not known; leave it out") from error
 
 
 def check_mongo_url(url: str) -> None:

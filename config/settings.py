@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -263,6 +265,11 @@ class Settings(BaseSettings):
         0, ge=0, description="vectors and links in memory beyond which idle sets go; 0: no limit"
     )
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _default_if_empty(cls, value: Any) -> Any:
+        return value or "data"
+
     @model_validator(mode="before")
     @classmethod
     def _with_secrets_of_files(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -325,13 +332,17 @@ def read_settings() -> Settings:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     _require_known(values, f" in {path}")
+    files = file_variables(Settings, PREFIX)
     set_by_variable = {name.upper() for name in os.environ}
     arguments: dict[str, Any] = {
-        name.removeprefix(PREFIX).lower(): value
+        # A file that is named there is looked for beside the file of settings.
+        name.removeprefix(PREFIX).lower(): str(path.parent / value)
+        if value and name in files.values()
+        else value
         for name, value in values.items()
         if name not in set_by_variable and name != SETTINGS_FILE_VARIABLE
     }
-    arguments |= chosen_files(os.environ, file_variables(Settings, PREFIX))
+    arguments |= chosen_files(os.environ, files)
     try:
         return Settings(**arguments)
     except ValidationError as error:
@@ -352,7 +363,10 @@ def _require_known(names: Iterable[str], where: str) -> None:
 
 def _fault_line(fault: Any) -> str:
     name = "".join(f"{PREFIX}{str(part).upper()}: " for part in fault["loc"][:1])
-    return name + str(fault["msg"]).removeprefix("Value error, ")
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    for field in Settings.model_fields:  # rules over several settings name them as the code does
+        text = re.sub(rf"\b{field}\b", PREFIX + field.upper(), text) if "_" in field else text
+    return name + text
 
 
 @cache

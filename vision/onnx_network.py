@@ -76,10 +76,11 @@ def read_exported(weights_file: Path) -> tuple[bytes, str]:
     try:
         content = file.read_bytes()
         named = json.loads(card.read_text(encoding="utf-8"))["exported"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"cannot read the network {file}: {error}") from error
-    if hashlib.sha256(content).hexdigest() != named["sha256"]:
+        wanted, weights_hash = str(named["sha256"]), str(named["content_hash"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"cannot read the network {file}, install it anew: {error}") from error
+    if hashlib.sha256(content).hexdigest() != wanted:
         raise ValueError(
             f"the network {file} is damaged: it is not the one that {card} names; install it anew"
         )
-    return content, named["content_hash"]
+    return content, weights_hash

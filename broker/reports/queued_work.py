@@ -43,7 +43,7 @@ class Waiting:
 
 def queued_work(client: redis.Redis, queues: Sequence[str]) -> dict[str, Waiting]:
     """Return what waits, by queue, in one round trip. Raises RedisError."""
-    with client.pipeline(transaction=False) as pipeline:
+    with client.pipeline(transaction=True) as pipeline:
         for queue in queues:
             pipeline.llen(queue)
             pipeline.lrange(queue, -OLDEST, -1)
@@ -70,7 +70,7 @@ def _waiting(length: int, oldest: list[bytes]) -> Waiting:
 
 def _headers(message: bytes) -> dict[str, Any]:
     try:
-        headers: dict[str, Any] = json.loads(message)["headers"]
+        headers = json.loads(message)["headers"]
     except (ValueError, LookupError, TypeError):
-        return {}  # another program's, which a worker will refuse
-    return headers
+        headers = None
+    return headers if isinstance(headers, dict) else {}  # else another program's

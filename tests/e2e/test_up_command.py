@@ -47,7 +47,13 @@ class Up:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                UP, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                # As nohup starts it.
+                ("env", "--ignore-signal=HUP", *UP),
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def log(self) -> str:
@@ -124,6 +130,13 @@ def test_it_tells_where_things_are_once_it_is_ready(up: Up) -> None:
     assert Path(places["data"]) == Path(up.environment["SNAPSKU_DATA_DIR"])
     assert requests.get(places["reference"], timeout=30).status_code == 200
     assert requests.get(places["Flower"], timeout=30).status_code == 200
+
+
+def test_started_by_nohup_it_outlives_its_terminal(up: Up) -> None:
+    up.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert up.process.poll() is None
+    assert up.is_ready()
 
 
 def refusal(environment: dict[str, str]) -> list[str]:

@@ -91,6 +91,18 @@ def test_the_right_password_is_taken(locked: int, tmp_path: Path) -> None:
     assert told_before_the_start(tmp_path, redis_url=f"redis://:hunter2@127.0.0.1:{locked}/0") == []
 
 
+def test_a_redis_that_takes_no_writes_is_told_before_the_start(
+    servers: Servers, tmp_path: Path
+) -> None:
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.replicaof("127.0.0.1", 1)
+        try:
+            (line,) = told_before_the_start(tmp_path, redis_url=servers.redis_url)
+        finally:
+            client.replicaof("NO", "ONE")
+    assert line == "Redis takes no writes: it is a read-only replica; put that right first"
+
+
 def test_a_user_of_redis_who_may_not_write_is_told(locked: int) -> None:
     assert "its user may not" in told_by_doctor(f"redis://shop:hunter3@127.0.0.1:{locked}/0")
 

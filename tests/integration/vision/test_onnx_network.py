@@ -110,7 +110,7 @@ print(json.dumps([heavy, pipeline.model_id, [float(value) for value in feature]]
     assert float(np.dot(feature, same)) > 0.9999
 
 
-@pytest.mark.parametrize("harm", ["missing", "damaged", "no card", "card of weights alone"])
+@pytest.mark.parametrize("harm", ["missing", "damaged", "no card", "{}", "[]", '{"exported": {}}'])
 def test_a_network_that_is_not_the_one_of_the_card_is_refused_in_one_line(
     tmp_path: Path, harm: str
 ) -> None:
@@ -128,7 +128,7 @@ def test_a_network_that_is_not_the_one_of_the_card_is_refused_in_one_line(
     elif harm == "no card":
         card.unlink()
     else:
-        card.write_text("{}", encoding="utf-8")
+        card.write_text(harm, encoding="utf-8")
     with pytest.raises(ValueError, match=r"the network .*own\.onnx") as caught:
         open_exported(weights, threads=1)
     assert "\n" not in str(caught.value)

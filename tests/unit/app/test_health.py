@@ -18,6 +18,7 @@ from broker.queues import QUEUES
 from broker.reports.heartbeats import Consumption
 from broker.reports.index_reports import IndexReports
 from broker.reports.process_reports import ProcessReport, ProcessReports
+from config.data_directory import stack_id
 from tests.reports import INDEX_REPORT
 from tests.unit.app.standins import FailingCatalog
 
@@ -61,6 +62,7 @@ def test_ready_means_that_every_queue_is_consumed_and_the_index_whole(
     assert answer.pop("consumed_seconds_ago") == dict.fromkeys(QUEUES, pytest.approx(0, abs=2))
     nothing = {"messages": 0, "oldest_seconds": None}
     assert answer.pop("waiting") == dict.fromkeys(QUEUES, nothing)
+    assert len(answer.pop("stack")) == 8
     assert answer == {
         "status": "ready",
         "index": asdict(INDEX_REPORT),
@@ -84,6 +86,7 @@ def test_a_queue_that_nobody_consumes_is_named(
     assert answer.pop("index") is None
     assert answer.pop("waiting").keys() == set(QUEUES)
     assert answer.pop("index_standbys") == []
+    answer.pop("stack")
     faults = [f"queue {stalled} is not consumed"]
     if stalled != "index":
         faults.append("index: its process has not said how it is")
@@ -208,6 +211,7 @@ def test_servers_that_cannot_be_reached_are_named_and_nothing_else(
     assert response.json == {
         "status": "not ready",
         "faults": ["MongoDB can't be reached", "Redis can't be reached"],
+        "stack": stack_id(services.settings.data_dir),
     }
 
 

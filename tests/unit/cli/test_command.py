@@ -14,7 +14,7 @@ from cli import main as command
 from cli.preflight import PreflightError
 from cli.processes import procfile
 from config.refusal import REFUSED
-from config.settings import Settings, SettingsError
+from config.settings import Settings, SettingsError, read_settings
 from config.version import VERSION
 
 SECRETS = {
@@ -106,6 +106,25 @@ def test_up_runs_as_many_processes_of_a_kind_as_it_is_told(stack: Stack) -> None
     code, output = run("up", "--scale", "fetch=2", "--scale", "vision=3", "--scale", "flower=0")
     assert code == 0, output
     assert stack.started == [{"fetch": 2, "vision": 3, "flower": 0}]
+
+
+def test_the_processes_of_up_read_the_settings_that_up_read(
+    stack: Stack, environment: pytest.MonkeyPatch
+) -> None:
+    """They run in another folder, where relative names lead elsewhere."""
+    here = Path.cwd()
+    for name in ("DATA_DIR", "SETTINGS_FILE", "FLOWER_PASSWORD_FILE"):
+        environment.setenv(f"SNAPSKU_{name}", "put back after the test")
+    environment.delenv("SNAPSKU_SETTINGS_FILE")
+    environment.delenv("SNAPSKU_DATA_DIR")
+    Path("snapsku.env").write_text("SNAPSKU_PORT=18123\n", encoding="utf-8")
+    Path("password").write_text("hunter2", encoding="utf-8")
+    environment.setenv("SNAPSKU_FLOWER_PASSWORD_FILE", "password")
+    assert run("up") == (0, "")
+    environment.chdir("/")
+    found = read_settings()
+    assert (found.port, found.data_dir) == (18123, here / "data")
+    assert found.flower_password.get_secret_value() == "hunter2"
 
 
 def test_up_ends_with_the_exit_code_of_the_supervisor(stack: Stack) -> None:

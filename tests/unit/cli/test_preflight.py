@@ -24,6 +24,11 @@ from vision.detectors import product as product_detector
 NUMBERS = {"api": 1, "vision": 1, "flower": 1}
 
 
+@pytest.fixture(autouse=True)
+def impatient(environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(preflight, "PORT_SECONDS", 0.0)
+
+
 def settings(**values: Any) -> Settings:
     return Settings(**{"port": free_port(), "flower_port": free_port(), **values})
 
@@ -152,7 +157,8 @@ def test_a_file_of_weights_that_is_not_there_is_told(
 ) -> None:
     chosen = settings(detector=detector, detector_weights=file)
     found = faults(chosen, NUMBERS, tmp_path)
-    expected = f"SNAPSKU_DETECTOR_WEIGHTS={file} is not a file; correct the path"
+    place = tmp_path / file
+    expected = f"SNAPSKU_DETECTOR_WEIGHTS={file} is not a file, looked for at {place}"
     assert found == ([expected] if is_told else [])
     if is_told:
         (tmp_path / file).parent.mkdir(exist_ok=True)

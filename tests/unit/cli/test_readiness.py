@@ -7,12 +7,14 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli import readiness
 from cli.readiness import address_of, places, told, told_when_ready
+from config.data_directory import stack_id
 from config.settings import Settings
 
 NUMBERS = {"api": 1, "flower": 1}
@@ -31,7 +33,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         answers = self.server.answers
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        told = answers.pop(0) if len(answers) > 1 else answers[0]
+        answer = {"stack": stack_id(Path("data")), **told}
         content = json.dumps(answer).encode()
         self.send_response(503 if "faults" in answer else 200)
         self.end_headers()
@@ -44,6 +47,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def api(environment: pytest.MonkeyPatch) -> Iterator[Api]:
     environment.setattr(readiness, "LOOK_SECONDS", 0.01)
+    environment.setattr(readiness, "STALE_SECONDS", 0.02)
     with Api(("127.0.0.1", 0), _Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -80,6 +84,27 @@ def test_what_is_missing_is_told_while_it_takes_long(
     assert lines[0] == "snapsku: not ready yet\n  missing  queue vision is not consumed"
 
 
+@pytest.mark.parametrize(
+    ("answer", "missing"),
+    [
+        (
+            {"status": "ready", "consumed_seconds_ago": {"fetch": 0.0, "vision": 25.0}},
+            "queue vision is not consumed yet",
+        ),
+        ({"status": "ready", "stack": "another"}, "the API of another stack answers on its port"),
+    ],
+)
+def test_what_another_run_or_another_stack_left_is_not_taken_for_ready(
+    api: Api, environment: pytest.MonkeyPatch, answer: dict[str, Any], missing: str
+) -> None:
+    environment.setattr(readiness, "PATIENCE_SECONDS", 0.2)
+    api.answers = [answer]
+    lines: list[str] = []
+    with told_when_ready(Settings(port=api.server_port, **NAMED), NUMBERS, lines.append):
+        await_lines(lines, 1)
+    assert lines[0] == f"snapsku: not ready yet\n  missing  {missing}"
+
+
 def test_nothing_is_told_where_no_api_runs(api: Api) -> None:
     api.answers = [{"status": "ready"}]
     lines: list[str] = []
@@ -109,10 +134,13 @@ def test_an_embedded_database_is_told_to_be_for_trials() -> None:
 
 def test_among_lines_of_json_it_is_one() -> None:
     line = told(Settings(log_format="json"), "ready", {"API": "http://127.0.0.1:8000"})
-    assert json.loads(line) == {
+    read = json.loads(line)
+    assert read.pop("timestamp").endswith("Z")
+    assert read == {
         "event": "ready",
         "API": "http://127.0.0.1:8000",
         "logger": "cli.readiness",
+        "level": "info",
     }
 
 

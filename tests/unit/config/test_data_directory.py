@@ -110,7 +110,22 @@ def test_a_file_system_that_is_read_only_is_refused(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     environment.setattr(tempfile, "TemporaryFile", no_more(errno.EROFS))
-    assert "can't be written (Read-only file system); give it to" in refusal(tmp_path)
+    assert "can't be written (Read-only file system); mount it for writing" in refusal(tmp_path)
+
+
+def test_a_folder_in_place_of_the_lock_is_refused(tmp_path: Path) -> None:
+    lock_file(tmp_path).mkdir()
+    assert "lock can't be opened (Is a directory); remove it" in refusal(tmp_path)
+
+
+def test_a_file_of_another_user_one_folder_deeper_is_found(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "nx").mkdir()
+    (tmp_path / "nx" / "rows.db").touch()
+    environment.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    environment.setattr(os, "access", lambda path, _: Path(path).name != "rows.db")
+    assert refusal(tmp_path).startswith(f"{tmp_path}/nx/rows.db belongs to ")
 
 
 def test_a_file_system_without_locks_is_refused(

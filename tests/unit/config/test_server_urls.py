@@ -11,7 +11,7 @@ from config.settings import SettingsError, read_settings
     "url",
     [
         *("redis://redis:6379/0", "redis://127.0.0.1", "rediss://:hunter2@redis.internal:6380/3"),
-        *("redis://shop:p%23ss@redis/0?ssl_cert_reqs=none", "unix:///run/redis.sock?db=2"),
+        *("rediss://shop:p%23ss@redis/0?ssl_cert_reqs=none", "redis://redis/0?socket_timeout=3"),
         "redis://[::1]:6379/0",
     ],
 )
@@ -38,6 +38,8 @@ def test_a_url_of_mongodb_is_taken(environment: pytest.MonkeyPatch, url: str) ->
     [
         ("REDIS", "localhost:6379", "must be a URL such as redis://HOST:6379/0"),
         ("REDIS", "http://redis:6379", "must be a URL such as redis://HOST:6379/0"),
+        ("REDIS", "unix:///run/redis.sock", "must be a URL such as redis://HOST:6379/0"),
+        ("REDIS", "redis://:hunter2@redis:6379/0?timeout=5", "an option after the . that is not"),
         ("REDIS", "redis://:hun#ter2@redis:6379/0", "can't be read"),
         ("REDIS", "redis://", "names no host"),
         ("REDIS", "redis://redis:port/0", "can't be read"),

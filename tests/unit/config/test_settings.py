@@ -161,7 +161,7 @@ def test_settings_that_do_not_fit_together_are_refused(
     for name, value in bad.items():
         environment.setenv(f"SNAPSKU_{name}", value)
     told = refusal()
-    assert any(name.lower() in told for name in bad)
+    assert any(name in told for name in bad)
     assert "\n" not in told
 
 
@@ -171,7 +171,7 @@ def test_a_secret_key_that_could_be_guessed_is_refused(
 ) -> None:
     environment.setenv("SNAPSKU_SECRET_KEY", key)
     told = refusal()
-    assert "secret_key" in told
+    assert "secret_key" in told.lower()
     assert key not in told
 
 
@@ -269,7 +269,7 @@ def test_a_password_of_flower_that_browsers_may_send_differently_is_refused(
 ) -> None:
     environment.setenv("SNAPSKU_FLOWER_PASSWORD", "密码")
     told = refusal()
-    assert "flower_password" in told
+    assert "flower_password" in told.lower()
     assert "密码" not in told
 
 

@@ -36,6 +36,22 @@ def test_quotes_comments_and_spaces_around_a_value_are_not_part_of_it() -> None:
     assert (found.port, found.flower_user) == (8123, "the boss")
 
 
+def test_an_empty_data_directory_is_the_default(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SNAPSKU_DATA_DIR", "")
+    assert read_settings().data_dir == Path("data")
+
+
+def test_a_file_of_a_secret_that_is_named_there_is_looked_for_beside_it(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "password").write_text("hunter2\n", encoding="utf-8-sig")
+    (folder / "own.env").write_text("SNAPSKU_FLOWER_PASSWORD_FILE=password\n", encoding="utf-8")
+    environment.setenv("SNAPSKU_SETTINGS_FILE", str(folder / "own.env"))
+    assert read_settings().flower_password.get_secret_value() == "hunter2"
+
+
 def test_the_later_of_two_lines_counts() -> None:
     FILE.write_text("SNAPSKU_PORT=8123\nSNAPSKU_PORT=8124\n", encoding="utf-8")
     assert read_settings().port == 8124

@@ -82,7 +82,8 @@ def test_a_worker_whose_threads_all_wait_for_room_is_alive_and_goes_on_when_room
 
         assert until(lambda: running() == THREADS, 30), (tmp_path / "worker.log").read_text()
         assert not until(lambda: process.poll() is not None, 2 * STALLED_SECONDS)
-        assert not consumption.is_stalled(consumption.ages(["fetch"])["fetch"])
+        # The heartbeat goes on, however busy the machine is at this moment.
+        assert until(lambda: not consumption.is_stalled(consumption.ages(["fetch"])["fetch"]), 30)
         assert {chunk.attempt for chunk in chunks()} == {1}
         assert redis_client.llen("fetch") == 3
         assert asked == []
