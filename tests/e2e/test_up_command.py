@@ -46,9 +46,9 @@ class Up:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
+            # As nohup starts it.
             self.process = subprocess.Popen(
-                # As nohup starts it.
-                ("env", "--ignore-signal=HUP", *UP),
+                ("/usr/bin/env", "--ignore-signal=HUP", *UP),
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
