@@ -24,6 +24,7 @@ from indexer.directory_ownership import DirectoryOwnership
 from indexer.key import SetKey
 from tests.integration.workers.index.process import StartProcess, reported
 from tests.integration.workers.index.rows import CLOTHES, MODEL, SHOES, feature, found, put
+from tests.integration.workers.waiting import until
 from workers import index as index_stage
 from workers.index_process import ownership as module
 from workers.index_process import parts
@@ -249,7 +250,10 @@ def test_a_standby_waits_and_follows_an_owner_that_stops_at_once(
     second = process("two")
     waiting = second.await_event("index is owned, standing by")
     assert waiting["owner"].startswith(f"process {first.process.pid} on ")
-    (standby,) = IndexReports(redis_client, 30.0).standbys()
+    reports = IndexReports(redis_client, 30.0)
+    # It says so in its log first, and then in Redis.
+    assert until(lambda: len(reports.standbys()) == 1, 30)
+    (standby,) = reports.standbys()
     assert standby.startswith(f"process {second.process.pid} on ")
 
     assert first.end(signal.SIGTERM) == 0
