@@ -19,15 +19,19 @@ def password_file(chosen: Settings) -> Path:
     return chosen.data_dir.resolve() / FILE
 
 
+def makes_password(chosen: Settings) -> bool:
+    """Return whether Flower makes the file: it listens beyond loopback, and no password is set."""
+    return not (chosen.flower_password.get_secret_value() or is_loopback(chosen.host))
+
+
 def serving_password(chosen: Settings) -> str:
     """Return the password that Flower asks for, "" for none.
 
     Where none is set and Flower listens beyond loopback, it is that of the file, which is made if
     need be. Raises OSError if the file can't be made or read, or holds no password.
     """
-    given = chosen.flower_password.get_secret_value()
-    if given or is_loopback(chosen.host):
-        return given
+    if not makes_password(chosen):
+        return chosen.flower_password.get_secret_value()
     make_secret_file(password_file(chosen))
     found = _read(password_file(chosen))
     if len(found) < CHARACTERS:

@@ -26,10 +26,11 @@ from catalog.database.connection import connect
 from config.redaction import clean_text
 from config.server_faults import CLOSED, mongo_fault, redis_fault
 from config.settings import DEFAULT_WEIGHTS, Settings, SettingsError
-from vision.detectors import product as product_detector
-from vision.embedders import product as product_embedder
+from vision.detectors.product import WEIGHTS_FILE as DETECTOR_WEIGHTS
+from vision.embedders.product import WEIGHTS_FILE as EMBEDDER_WEIGHTS
 from vision.onnx_network import read_exported
 from vision.options import ONNXRUNTIME, PRODUCT_DETECTOR, PRODUCT_EMBEDDER
+from workers.support.model import options_of
 
 #: Timeout for whatever answers on a port that is taken.
 HTTP_SECONDS = 2.0
@@ -175,32 +176,21 @@ def _may_pass(error: Exception) -> bool:
 def _faults_of_models(settings: Settings, folder: Path) -> Iterator[str]:
     if settings.engine == ONNXRUNTIME and importlib.util.find_spec("onnxruntime") is None:
         yield "the package onnxruntime is not installed; install it, or set SNAPSKU_ENGINE=torch"
-    for setting, weights, is_ours, file in (
-        (
-            "SNAPSKU_DETECTOR_WEIGHTS",
-            settings.detector_weights,
-            settings.detector == PRODUCT_DETECTOR,
-            product_detector.WEIGHTS_FILE,
-        ),
-        (
-            "SNAPSKU_EMBEDDER_WEIGHTS",
-            settings.embedder_weights,
-            settings.embedder == PRODUCT_EMBEDDER,
-            product_embedder.WEIGHTS_FILE,
-        ),
-    ):
-        # Other names are those of torchvision's weights, and only torch knows them.
-        if weights == DEFAULT_WEIGHTS and is_ours and settings.engine != ONNXRUNTIME:
-            if not file.is_file():
-                yield f"the weights {file} are missing; install them anew"
-        elif weights == DEFAULT_WEIGHTS and is_ours:
+    own = {PRODUCT_DETECTOR: DETECTOR_WEIGHTS, PRODUCT_EMBEDDER: EMBEDDER_WEIGHTS}
+    if options_of(settings).is_exported:
+        for file in own.values():
             try:
                 read_exported(file)
             except ValueError as error:
                 yield str(error)
-        elif (
-            weights != DEFAULT_WEIGHTS
-            and (is_ours or "/" in weights)
-            and not (folder / weights).is_file()
-        ):
+        return
+    for setting, model, weights in (
+        ("SNAPSKU_DETECTOR_WEIGHTS", settings.detector, settings.detector_weights),
+        ("SNAPSKU_EMBEDDER_WEIGHTS", settings.embedder, settings.embedder_weights),
+    ):
+        if weights == DEFAULT_WEIGHTS:
+            if model in own and not own[model].is_file():
+                yield f"the weights {own[model]} are missing; install them anew"
+        # Other names are those of torchvision's weights, and only torch knows them.
+        elif (model in own or "/" in weights) and not (folder / weights).is_file():
             yield f"{setting}={weights} is not a file, looked for at {folder / weights}"

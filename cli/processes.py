@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from configparser import RawConfigParser
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NoReturn
@@ -221,9 +222,15 @@ def run_stack(settings: Settings, concurrency: Mapping[str, int]) -> int:
             ) from error
         with (
             announced(data_dir, endpoints(servers)),
-            told_when_ready(settings, numbers, lambda text: print(text, flush=True)),
+            told_when_ready(settings, numbers, _say),
         ):
             return _supervise(data_dir, file)
+
+
+def _say(text: str) -> None:
+    # Not told where the output's disk is full, or its terminal closed: the stack runs all the same.
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def supervisor_command(file: Path) -> list[str]:
@@ -273,9 +280,9 @@ def _supervise(data_dir: Path, file: Path) -> int:
 
 def _hand_on(output: IO[bytes]) -> None:
     """Copy the supervisor's output to our own until it ends."""
-    is_read = True
+    is_open = True
     while some := os.read(output.fileno(), 65_536):
-        if not is_read:
+        if not is_open:
             continue
         try:
             sys.stdout.buffer.write(some)
@@ -283,4 +290,4 @@ def _hand_on(output: IO[bytes]) -> None:
         except OSError as error:
             # The terminal was closed: read on, so that the stack, which is stopping, is not
             # blocked. A disk that is full may have room again.
-            is_read = error.errno == errno.ENOSPC
+            is_open = error.errno == errno.ENOSPC

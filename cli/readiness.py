@@ -13,12 +13,12 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from broker.flower_password import password_file
+from broker.flower_password import makes_password, password_file
 from catalog.database.connection import connect
 from catalog.store import catalog_of
 from cli.embedded_database import FOR_TRIALS, warning
 from config.data_directory import stack_id
-from config.settings import Settings, is_loopback, with_embedded_servers
+from config.settings import Settings, with_embedded_servers
 
 #: Seconds between two looks at /readyz.
 LOOK_SECONDS = 0.5
@@ -34,8 +34,7 @@ HTTP_SECONDS = 5.0
 
 def address_of(host: str, port: int) -> str:
     """Return the URL at which this machine reaches a program that listens on `host`."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -45,10 +44,8 @@ def places(settings: Settings, numbers: Mapping[str, int]) -> dict[str, str]:
     found = {"API": api, "reference": f"{api}/docs"}
     if numbers.get("flower"):
         url = address_of(settings.host, settings.flower_port)
-        makes_password = not (
-            settings.flower_password.get_secret_value() or is_loopback(settings.host)
-        )
-        found["Flower"] = f"{url}, password in {password_file(settings)}" if makes_password else url
+        is_made = makes_password(settings)
+        found["Flower"] = f"{url}, password in {password_file(settings)}" if is_made else url
     found["data"] = str(settings.data_dir.resolve())
     if not settings.mongo_url.get_secret_value():
         found["database"] = _embedded(with_embedded_servers(settings))

@@ -79,7 +79,6 @@ LENGTH = Cause(BrokenBase64OrUrl, "{host} sends a Content-Length that is not one
 ENCODING = Cause(BrokenBase64OrUrl, "{host} sends an encoding that can't be undone: {encoding}")
 BOMB = Cause(BrokenBase64OrUrl, "{host} sends a file that unpacks to {limit} bytes or more")
 ANSWER_CUT = Cause(BrokenBase64OrUrl, "{host} ended its answer early", is_retryable=True)
-NO_URL = Cause(BrokenBase64OrUrl, "the picture came as Base64 and was not kept")
 
 # The file
 BASE64 = Cause(BrokenBase64OrUrl, "image_content is neither a URL nor Base64 that decodes")

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vision.onnx_network import INPUT, ArrayRun, run_in_onnxruntime
+from vision.onnx_network import INPUT, ArrayRun, LoadedNetwork, run_in_onnxruntime
 from vision.options import ONNXRUNTIME, TORCH
 
 #: Takes a batch, and returns the outputs of the network.
@@ -43,7 +43,19 @@ def compiled(network: nn.Module, example: torch.Tensor, engine: str) -> Run:
     return _in_torch(network)
 
 
-def on_arrays(run: Run, device: str) -> ArrayRun:
+def loaded(
+    network: nn.Module, weights_hash: str, side: int, device: str, engine: str
+) -> LoadedNetwork:
+    """Return a network for pictures of `side` pixels, ready to run by `engine` on `device`.
+
+    Raises ValueError as `compiled` does.
+    """
+    blank = torch.zeros(1, 3, side, side, device=device)
+    run = compiled(network.to(device), blank, engine)
+    return LoadedNetwork(_on_arrays(run, device), weights_hash)
+
+
+def _on_arrays(run: Run, device: str) -> ArrayRun:
     """Return `run` as a function of arrays; batches go to `device`, outputs are float32."""
 
     def run_arrays(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:

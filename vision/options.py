@@ -46,9 +46,8 @@ class VisionOptions:
     @property
     def is_exported(self) -> bool:
         """Whether both parts are those whose networks stand in ONNX format beside their weights."""
-        parts = (self.detector, self.detector_weights, self.embedder, self.embedder_weights)
-        return (*parts, self.device, self.engine) == (
-            *(PRODUCT_DETECTOR, DEFAULT_WEIGHTS),
-            *(PRODUCT_EMBEDDER, DEFAULT_WEIGHTS),
-            *("cpu", ONNXRUNTIME),
+        return (
+            (self.detector, self.embedder) == (PRODUCT_DETECTOR, PRODUCT_EMBEDDER)
+            and self.detector_weights == self.embedder_weights == DEFAULT_WEIGHTS
+            and (self.device, self.engine) == ("cpu", ONNXRUNTIME)
         )

@@ -8,10 +8,11 @@ the longest is ended first.
 
 waitress 3.0.2 was tried instead on 30 November 2026. With its settings alone, 36 of the 48 tests of
 slow clients and malformed requests fail: it refuses in plain text without a request id, a byte a
-second holds a connection past its deadline, nobody makes room if connections or memory run short,
-and a stop cuts off who still sends. With some 200 lines on its inner classes, 5 fail: it answers
-requests that were sent at once whether or not the client takes the answers (40 clients: 930 MB),
-and takes chunks of HTTP/1.0 for the next request. More processes would need a parent of our own.
+second holds a connection past its deadline, none is ended to make room if connections or memory run
+short, and a stop cuts off clients that still send. With some 200 lines on its inner classes, 5
+fail: it answers requests that were sent at once whether or not the client takes the answers (40
+clients: 930 MB), and takes chunks of HTTP/1.0 for the next request. More processes would need a
+parent of our own.
 """
 
 from __future__ import annotations

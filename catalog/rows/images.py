@@ -114,13 +114,12 @@ class ImageRow(ProductFields):
 class Failure:
     """Why an image failed, as its row says."""
 
-    FIELDS: ClassVar = ("outcome", "detail", "retryable", "stage", "ended_at")
+    FIELDS: ClassVar = ("outcome", "detail", "retryable", "stage")
 
     message: str
     detail: str = ""
     is_retryable: bool = False
     stage: str = ""
-    failed_at: datetime | None = None  #: None where it is not written yet
 
     @classmethod
     def from_row(cls, row: Row) -> Failure:
@@ -130,7 +129,6 @@ class Failure:
             detail=row.get("detail", ""),
             is_retryable=bool(row.get("retryable")),
             stage=row.get("stage", ""),
-            failed_at=moment_or_none(row.get("ended_at")),
         )
 
     def to_row(self) -> Row:
@@ -202,7 +200,7 @@ class Images:
         self._end(labels, {"outcome": None}, {**failure.to_row(), "ended_at": stamp(now())})
 
     def failures(self, labels: Sequence[int]) -> dict[int, Failure]:
-        """Return why and when images failed, by label; those that did not, or have no row, are out.
+        """Return why images failed, by label; those that did not, or have no row, are left out.
 
         Rows of releases that wrote the message alone have no detail.
         """

@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from vision.backbone import fold_norms
 from vision.detectors.product import INPUT_SIDE, WEIGHTS_FILE
-from vision.engine import compiled, on_arrays
+from vision.engine import loaded
 from vision.onnx_network import LoadedNetwork
 from vision.options import DEFAULT_WEIGHTS, TORCH
 from vision.weights import content_hash, fill, read_safetensors
@@ -139,6 +139,4 @@ def load(weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORC
     the engine can't be used.
     """
     boxes, weights_hash = trained_boxes(weights)
-    blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
-    run = compiled(boxes.to(device), blank, engine)
-    return LoadedNetwork(on_arrays(run, device), weights_hash)
+    return loaded(boxes, weights_hash, INPUT_SIDE, device, engine)

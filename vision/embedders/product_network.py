@@ -8,7 +8,7 @@ from torch import nn
 
 from vision.backbone import CHANNELS, fold_norms
 from vision.embedders.product import DIMENSIONS, INPUT_SIDE, WEIGHTS_FILE
-from vision.engine import compiled, on_arrays
+from vision.engine import loaded
 from vision.onnx_network import LoadedNetwork
 from vision.options import DEFAULT_WEIGHTS, TORCH
 from vision.weights import content_hash, fill, read_safetensors
@@ -71,6 +71,4 @@ def load(weights: str = DEFAULT_WEIGHTS, device: str = "cpu", engine: str = TORC
     the engine can't be used.
     """
     network, weights_hash = trained_features(weights)
-    blank = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, device=device)
-    run = compiled(network.to(device), blank, engine)
-    return LoadedNetwork(on_arrays(run, device), weights_hash)
+    return loaded(network, weights_hash, INPUT_SIDE, device, engine)

@@ -17,6 +17,7 @@ from celery.signals import worker_shutdown
 from catalog.rows.models import ModelMismatchError, ModelRow
 from config.refusal import REFUSED
 from config.settings import DEFAULT_WEIGHTS, Settings, settings
+from vision.options import VisionOptions
 from workers.support.resources import catalog
 
 if TYPE_CHECKING:
@@ -90,20 +91,22 @@ def load_from(chosen: Settings) -> Pipeline:
     # Read by OpenMP when torch is loaded. Its threads would otherwise spin while they wait for each
     # other, which slows down a busy machine: 270 s instead of 3 for 16 pictures on two threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # torch must not be imported in the parent of a prefork pool.
-    from vision.options import VisionOptions
+    # The parent of a prefork pool needs no networks, and must not import torch.
     from vision.pipeline import load_pipeline
 
-    return load_pipeline(
-        VisionOptions(
-            detector=chosen.detector,
-            detector_weights=chosen.detector_weights,
-            embedder=chosen.embedder,
-            embedder_weights=chosen.embedder_weights,
-            device=chosen.device,
-            threads=chosen.torch_threads,
-            engine=chosen.engine,
-        )
+    return load_pipeline(options_of(chosen))
+
+
+def options_of(chosen: Settings) -> VisionOptions:
+    """Return the model that settings name, and how it is run."""
+    return VisionOptions(
+        detector=chosen.detector,
+        detector_weights=chosen.detector_weights,
+        embedder=chosen.embedder,
+        embedder_weights=chosen.embedder_weights,
+        device=chosen.device,
+        threads=chosen.torch_threads,
+        engine=chosen.engine,
     )
 
 

@@ -86,6 +86,31 @@ def test_a_port_that_another_stack_has_is_told_as_such(tmp_path: Path, another_s
     )
 
 
+def test_flower_that_wants_a_password_is_known_as_snapsku() -> None:
+    class Locked(_Answers):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="flower"')
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        told = port_fault("127.0.0.1", server.server_port, "SNAPSKU_FLOWER_PORT")
+        server.shutdown()
+    assert told is not None
+    assert "in use by another snapsku" in told
+
+
+def test_a_port_that_becomes_free_in_a_moment_is_waited_for(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setattr(preflight, "PORT_SECONDS", 30.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        threading.Timer(0.3, server.close).start()
+        assert port_fault("127.0.0.1", port, "SNAPSKU_PORT") is None
+
+
 def test_the_port_of_a_process_that_is_not_wanted_may_be_taken(tmp_path: Path, taken: int) -> None:
     numbers = {**NUMBERS, "flower": 0}
     assert faults(settings(flower_port=taken), numbers, tmp_path) == []
@@ -124,7 +149,7 @@ def weights(environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for suffix in (".onnx", ".json"):
         file = product_detector.WEIGHTS_FILE.with_suffix(suffix)
         shutil.copy(file, copy.with_suffix(suffix))
-    environment.setattr(product_detector, "WEIGHTS_FILE", copy)
+    environment.setattr(preflight, "DETECTOR_WEIGHTS", copy)
     return copy.with_suffix(".onnx")
 
 
@@ -164,6 +189,18 @@ def test_a_file_of_weights_that_is_not_there_is_told(
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
         assert faults(chosen, NUMBERS, tmp_path) == []
+
+
+def test_networks_that_another_engine_does_not_read_may_be_missing(
+    weights: Path, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    weights.unlink()
+    (line,) = faults(settings(engine="torch"), NUMBERS, tmp_path)
+    assert (
+        line == f"the weights {weights.with_suffix('.safetensors')} are missing; install them anew"
+    )
+    weights.with_suffix(".safetensors").touch()
+    assert faults(settings(engine="torch"), NUMBERS, tmp_path) == []
 
 
 def test_an_engine_that_is_not_installed_is_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def names_a_cause(text: str) -> bool:
 def test_every_fault_that_is_raised_has_a_cause(file: Path) -> None:
     strange = [f"line {line}: {text}" for line, text in raised(file) if not names_a_cause(text)]
     assert strange == []
+
+
+def test_every_cause_is_that_of_some_fault() -> None:
+    rooms = ("app", "catalog", "download", "vision", "workers")
+    files = [file for room in rooms for file in (ROOT / room).rglob("*.py")]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert [name for name in CAUSES if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_the_check_above_finds_a_fault_without_a_cause() -> None:

@@ -198,7 +198,7 @@ def secrets_are_mounted_as_files(files: ContainerFiles) -> list[str]:
 
 @check
 def redis_lets_the_other_containers_in(files: ContainerFiles) -> list[str]:
-    """Its protected mode refuses whoever is not on loopback, unless a password is set."""
+    """Its protected mode refuses clients beyond loopback, unless a password is set."""
     words = files.services["redis"]["command"]
     open_ = "--protected-mode" in words and words[words.index("--protected-mode") + 1] == "no"
     return _unless(open_ or "--requirepass" in words, "redis is in protected mode")
@@ -237,7 +237,7 @@ def the_stack_runs_without_our_servers(files: ContainerFiles) -> list[str]:
 
 @check
 def the_example_of_settings_is_valid_line_by_line(files: ContainerFiles) -> list[str]:
-    """Whoever takes the # from a line gets a service that starts."""
+    """A line of which the # is removed leaves a service that starts."""
     text = files.text("snapsku.env.example")
     lines = env_lines("\n".join(re.findall(r"(?m)^#(SNAPSKU_\w+=.*)", text)))
     plain = {name: value for name, value in lines.items() if not name.endswith("_FILE")}
@@ -275,7 +275,7 @@ def the_docs_back_up_and_restore_with_compose(files: ContainerFiles) -> list[str
 
 @check
 def the_docs_call_with_a_key_and_tell_that_the_index_is_one(files: ContainerFiles) -> list[str]:
-    """Nobody is served without a key from outside; --scale index=2 restarts for ever."""
+    """From outside, every call needs a key; --scale index=2 restarts for ever."""
     page = files.text("docs/deploy-compose.md")
     return [
         *_unless("Authorization: Bearer" in page, "no curl with a key"),

@@ -60,7 +60,7 @@ class ContainerFiles:
         return {name: defaults(value) for name, value in env_lines(self.text(first)).items()}
 
     def environment(self, name: str) -> dict[str, str]:
-        """Return the settings of a service, as they are if nobody sets one."""
+        """Return the settings of a service, as they are by default."""
         return {**self.shared_environment, **self.ours[name].get("environment", {})}
 
     @cached_property
