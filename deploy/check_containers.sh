@@ -88,7 +88,7 @@ say "What is installed is pinned"
 docker run --rm --volume "$PWD:/checkout:ro" --workdir /checkout $IMAGE python deploy/check_pins.py \
     || fail "constraints.txt lacks these"
 
-say "Nobody is served without a key, and the main job with one"
+say "A call without a key is refused, and the main job has one"
 call none list_collections '{}' | grep -q '"10042"' || fail "a call from outside was answered"
 key=$(docker compose exec -T api snapsku users add shop | member "['api_key']")
 main_job ${NAME}_front http://api:8000 "$key"

@@ -64,8 +64,10 @@ def _waiting(length: int, oldest: list[bytes]) -> Waiting:
     headers = [_headers(message) for message in reversed(oldest)]
     work = [found for found in headers if found.get("task") not in UNCOUNTED]
     sent_at = work[0].get(SENT_HEADER) if work else None
-    age = None if sent_at is None else max((stamp(now()) - int(sent_at)) / 1000, 0.0)
-    return Waiting(length - len(headers) + len(work), None if age is None else round(age, 1))
+    age = None
+    if isinstance(sent_at, int):
+        age = round(max((stamp(now()) - sent_at) / 1000, 0.0), 1)
+    return Waiting(length - len(headers) + len(work), age)
 
 
 def _headers(message: bytes) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def test_a_message_of_a_release_that_wrote_no_time_has_no_age(
 
 def test_a_message_of_another_program_counts(redis_client: fakeredis.FakeRedis) -> None:
     redis_client.lpush("index", b"hello", b'{"headers": null}', b"[]")
-    assert queued_work(redis_client, ["index"])["index"] == Waiting(3, None)
+    redis_client.rpush("index", json.dumps({"headers": {SENT_HEADER: "yesterday"}}))
+    assert queued_work(redis_client, ["index"])["index"] == Waiting(4, None)
 
 
 def test_a_clock_that_is_ahead_makes_no_negative_age(redis_client: fakeredis.FakeRedis) -> None:
