@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import redis
+from flask.testing import FlaskClient
 
 from broker.results import read_outcomes, store_outcomes
 from catalog.database.connection import now
 from catalog.flows.splitting import split_off
 from catalog.flows.task_standing import Outcome, find_standing
+from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import QueryTaskStatusError
@@ -25,18 +27,24 @@ def poll(serve: Serve, task_id: str) -> dict[str, Any]:
     return result(serve(), "task_status", task_id=task_id)
 
 
-def test_a_task_is_answered_the_same_after_its_results_expired(
-    catalog: Catalog, redis_client: redis.Redis, serve: Serve
-) -> None:
-    client = serve()
+def taken(client: FlaskClient, catalog: Catalog, *names: str) -> TaskRow:
+    """The task of images that are still to be fetched."""
     result(client, "create_product", collection_name="c", product_list=[PRODUCT])
     images = [
         {"product_id": "p", "image_id": name, "image_content": f"http://127.0.0.1:9/{name}.jpg"}
-        for name in ("good", "bad")
+        for name in names
     ]
     task_id = result(client, "add_image", collection_name="c", image_list=images)["task_id"]
     task = catalog.tasks.find(task_id)
     assert task is not None
+    return task
+
+
+def test_a_task_is_answered_the_same_after_its_results_expired(
+    catalog: Catalog, redis_client: redis.Redis, serve: Serve
+) -> None:
+    task = taken(serve(), catalog, "good", "bad")
+    task_id = task.task_id
     (chunk,) = catalog.chunks.find(task.chunk_ids)
     held = catalog.chunks.claim(chunk.id, chunk.stage, chunk.attempt)
     assert held is not None
@@ -64,16 +72,8 @@ def test_a_task_is_answered_the_same_after_its_results_expired(
 def test_a_task_is_answered_whole_whose_chunk_is_split_at_every_read(
     catalog: Catalog, serve: Serve
 ) -> None:
-    client = serve()
-    result(client, "create_product", collection_name="c", product_list=[PRODUCT])
     names = [f"image-{number}" for number in range(8)]
-    images = [
-        {"product_id": "p", "image_id": name, "image_content": f"http://127.0.0.1:9/{name}.jpg"}
-        for name in names
-    ]
-    task_id = result(client, "add_image", collection_name="c", image_list=images)["task_id"]
-    task = catalog.tasks.find(task_id)
-    assert task is not None
+    task = taken(serve(), catalog, *names)
     (chunk_id,) = task.chunk_ids
 
     def split_one_off(_: Sequence[str]) -> dict[str, list[Outcome]]:
@@ -86,19 +86,14 @@ def test_a_task_is_answered_whole_whose_chunk_is_split_at_every_read(
         assert catalog.chunks.advance(held, chunk.stage, rest) is not None
         return {}
 
-    standing = find_standing(catalog, task_id, split_one_off)
+    standing = find_standing(catalog, task.task_id, split_one_off)
     assert standing is not None
     assert sorted(one.outcome.image_id for one in standing.images.values()) == names
     assert not standing.is_finished
 
 
 def test_a_task_that_lacks_images_is_not_answered(catalog: Catalog, serve: Serve) -> None:
-    client = serve()
-    result(client, "create_product", collection_name="c", product_list=[PRODUCT])
-    image = {"product_id": "p", "image_id": "i", "image_content": "http://127.0.0.1:9/x.jpg"}
-    task_id = result(client, "add_image", collection_name="c", image_list=[image])["task_id"]
-    task = catalog.tasks.find(task_id)
-    assert task is not None
+    task = taken(serve(), catalog, "i")
     catalog.chunks.remove(task.chunk_ids)
     with pytest.raises(QueryTaskStatusError):
-        find_standing(catalog, task_id, lambda _: {})
+        find_standing(catalog, task.task_id, lambda _: {})

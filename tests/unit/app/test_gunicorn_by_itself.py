@@ -51,7 +51,7 @@ class Orphan(ThreadWorker):  # type: ignore[misc]
         self.was_listening: list[bool] = []
 
     def notify(self) -> None:
-        """Tell nobody."""
+        """Do nothing in place of the heartbeat."""
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         self.was_listening.append(self.sockets[0].fileno() != -1)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,19 @@ CREDENTIALS = ("operator", "hunter2")
 START_SECONDS = 60.0
 
 
-@pytest.fixture
-def flower(redis_client: redis.Redis, tmp_path: Path) -> Iterator[str]:
-    """The address of a running Flower."""
-    with running_flower(
+def locked_flower(tmp_path: Path) -> AbstractContextManager[str]:
+    """The address of a running Flower, which wants CREDENTIALS."""
+    return running_flower(
         tmp_path,
         redis_url=settings().redis_url.get_secret_value(),
         flower_user=CREDENTIALS[0],
         flower_password=CREDENTIALS[1],
-    ) as url:
+    )
+
+
+@pytest.fixture
+def flower(redis_client: redis.Redis, tmp_path: Path) -> Iterator[str]:
+    with locked_flower(tmp_path) as url:
         yield url
 
 
@@ -102,12 +106,7 @@ def test_every_queue_is_shown_though_one_worker_alone_was_there_at_the_start(
     redis_client.rpush("neighbours", "{}", "{}")
     with running("fetch", tmp_path):
         assert until(lambda: app.control.ping(timeout=0.5) != [], START_SECONDS)
-        with running_flower(
-            tmp_path,
-            redis_url=settings().redis_url.get_secret_value(),
-            flower_user=CREDENTIALS[0],
-            flower_password=CREDENTIALS[1],
-        ) as flower:
+        with locked_flower(tmp_path) as flower:
             assert until(lambda: "active_queues" in read(f"{flower}/api/workers").text, 30)
             page = read(f"{flower}/broker").text
             assert re.findall(r'<tr id="(\w+)">', page) == list(QUEUES)
