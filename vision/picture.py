@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import ExifTags, Image, ImageMath
 
 from contract import causes
-from vision.formats import Format, format_of
+from vision.formats import FORMATS, Format, format_of
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -120,7 +120,8 @@ def _opened(data: bytes, limits: PictureLimits) -> tuple[Format, ImageFile, byte
     # further frames of a JPEG.
     found = format_of(data)
     if found is None:
-        raise causes.FORMAT.fault(f"starts with {data[:8].hex()}")
+        names = ", ".join(one.name for one in FORMATS)
+        raise causes.FORMAT.fault(f"starts with {data[:8].hex()}", formats=names)
     try:
         parts = found.parts_of(data)
         image = found.reader(io.BytesIO(parts.data))

@@ -21,7 +21,7 @@ from app.http.fields import (
 )
 from app.http.timestamps import iso
 from app.operations.answers import AnswerModel, Count, Message, Moment, NextCursor, Success
-from app.operations.base import CONTENT_FAULTS, Call, Operation
+from app.operations.base import Call, Operation
 from app.operations.examples import COLLECTION, TASK_ID, Example, success
 from app.operations.image_names import EXAMPLE, ImageName
 from app.services import Services
@@ -37,7 +37,7 @@ from catalog.rows.collections import collection_key
 from catalog.rows.images import Failure
 from catalog.rows.tasks import TaskRow, user_of
 from contract import errors
-from contract.causes import BY_MESSAGE
+from contract.causes import BY_MESSAGE, CAUSES
 
 PROCESSING, FINISHED = "PROCESSING", "FINISHED"
 
@@ -203,16 +203,7 @@ OPERATIONS = (
             ),
         ),
         codes=(errors.InvalidTaskId, errors.TaskNotExist),
-        item_codes=(
-            *CONTENT_FAULTS,
-            errors.InvalidImageContent,
-            errors.DuplicateImage,
-            errors.NoRelativeImage,
-            errors.NotExistingProduct,
-            errors.NoRelativeCollection,
-            errors.NoAvailableFeature,
-            errors.InsertImageError,
-        ),
+        item_codes=tuple(dict.fromkeys(cause.error for cause in CAUSES.values())),
         fault=errors.QueryTaskStatusError,
     ),
     Operation(

@@ -225,7 +225,7 @@ def _assert_told_why(failed: list[dict[str, Any]]) -> None:
     told = {item["image_id"]: item for item in failed}
     assert told["not found"]["detail"] == "127.0.0.1 answers with status 404"
     assert told["refused"]["detail"] == "127.0.0.1 could not be reached, or broke the connection"
-    assert told["page"]["detail"] == "the file is neither a JPEG nor a PNG"
+    assert told["page"]["detail"] == "the file is none of JPEG, PNG"
     assert told["too small"]["detail"] == "the picture has 200 x 200 pixels, a side needs 201"
     assert told["too heavy"]["detail"] == f"the file has {LIMIT_BYTES} bytes or more"
     assert {name for name, item in told.items() if item["retryable"]} == {"refused"}

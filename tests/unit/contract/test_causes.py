@@ -70,7 +70,17 @@ def test_the_check_above_finds_a_fault_without_a_cause() -> None:
 def test_a_sentence_is_plain_and_short(name: str) -> None:
     cause = CAUSES[name]
     fields = {field for _, field, _, _ in string.Formatter().parse(cause.sentence) if field}
-    assert fields <= {"host", "limit", "status", "port", "reason", "encoding", "width", "height"}
+    assert fields <= {
+        "host",
+        "limit",
+        "status",
+        "port",
+        "reason",
+        "encoding",
+        "width",
+        "height",
+        "formats",
+    }
     fault = cause.fault(**dict.fromkeys(fields, 7))
     assert isinstance(fault, cause.error)
     assert "{" not in fault.detail
