@@ -17,7 +17,8 @@ from catalog.flows.splitting import split_off
 from catalog.rows.chunks import Chunk, Item, Stage
 from config.settings import settings
 from contract.errors import ContractError
-from download.client import FetchOutcome, TransientFetchError, fetch_all
+from download.batch import FetchOutcome, fetch_all
+from download.faults import TransientFetchError
 from workers.support.resources import catalog, fetch_policy, room_notice, staged_bytes
 from workers.support.stage import Faults, StageTask, move_on, run_stage, stopping
 

@@ -14,7 +14,8 @@ import pytest
 from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
-from download.client import TransientFetchError, fetch_all
+from download.batch import fetch_all
+from download.client import TransientFetchError
 from download.policy import FetchPolicy, fetch_policy_of
 from tests.integration.download.loopback import Serve, Server, Stopwatch, Talk
 from tests.integration.download.loopback import policy as policy_for

@@ -12,10 +12,10 @@ import pytest
 from contract.errors import BrokenBase64OrUrl
 from download import client
 from download.address import judge_url
+from download.batch import fetch_all
 from download.client import (
     TransientFetchError,
     fetch,
-    fetch_all,
     redirect_target,
     retry_after_seconds,
 )

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from contract.errors import BrokenBase64OrUrl, ContractError, ImageSizeExceedLimit
-from download.client import FetchOutcome, TransientFetchError, fetch
+from download.batch import FetchOutcome
+from download.client import TransientFetchError, fetch
 from tests.integration.download.hostile_servers import OVERSIZED, SERVERS
 from tests.integration.download.hostile_urls import URLS
 from tests.integration.download.hostile_world import PUBLIC, Hostile, World

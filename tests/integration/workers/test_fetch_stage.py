@@ -21,7 +21,7 @@ from catalog.flows.removal import delete_images
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.store import Catalog
 from config.settings import Settings, settings
-from download.client import fetch_all
+from download.batch import fetch_all
 from tests.integration.workers.counting_files import serving
 from tests.integration.workers.waiting import until
 from workers import fetch as fetch_stage
