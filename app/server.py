@@ -108,7 +108,8 @@ def _view(operation: Operation, services: Services) -> Callable[[], Response]:
         try:
             key = request.headers.get(IDEMPOTENCY_HEADER)
             call = Call(caller.user, body, g.request_id, key)
-            return succeeded(**operation.handler(services, call))
+            fields = operation.handler(services, call)
+            return succeeded(operation.poll_again(fields), **fields)
         except Refused as refusal:
             return refused(refusal.error, **refusal.fields)
         except ContractError as error:

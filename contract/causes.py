@@ -62,18 +62,24 @@ CONNECTION = Cause(
     BrokenBase64OrUrl, "{host} could not be reached, or broke the connection", is_retryable=True
 )
 TOO_SLOW = Cause(BrokenBase64OrUrl, "{host} did not send the picture in time", is_retryable=True)
+HOST_DOWN = Cause(
+    BrokenBase64OrUrl,
+    "{host} failed several times and was not asked again; the last time: {reason}",
+    is_retryable=True,
+)
+HOST_ASKED_TO_WAIT = Cause(
+    BrokenBase64OrUrl, "{host} asked to be left alone for a while: {reason}", is_retryable=True
+)
 CERTIFICATE = Cause(BrokenBase64OrUrl, "the certificate of {host} is not valid")
 
 # The answer
 STATUS = Cause(BrokenBase64OrUrl, "{host} answers with status {status}")
 STATUS_FOR_NOW = Cause(
-    BrokenBase64OrUrl, "{host} answers with status {status}, again and again", is_retryable=True
+    BrokenBase64OrUrl, "{host} answers with status {status}, which may pass", is_retryable=True
 )
 REDIRECT = Cause(BrokenBase64OrUrl, "{host} redirects to a URL that can't be fetched: {reason}")
 REDIRECTS = Cause(BrokenBase64OrUrl, "{host} redirects more than {limit} times")
-CROWDED = Cause(
-    BrokenBase64OrUrl, "too many pictures were redirected to {host} at once", is_retryable=True
-)
+CROWDED = Cause(BrokenBase64OrUrl, "too many pictures of {host} were waiting", is_retryable=True)
 ANSWER = Cause(BrokenBase64OrUrl, "the answer of {host} is no HTTP that can be read")
 LENGTH = Cause(BrokenBase64OrUrl, "{host} sends a Content-Length that is not one number")
 ENCODING = Cause(BrokenBase64OrUrl, "{host} sends an encoding that can't be undone: {encoding}")

@@ -58,9 +58,15 @@ class Busy(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def succeeded(**fields: Any) -> Response:
-    """Return the answer of an operation that succeeded; `fields` go into its result."""
-    return _envelope(SystemCode.HANDLED, {"code": 0, "message": "SUCCESS", **fields})
+def succeeded(retry_after_seconds: int | None = None, /, **fields: Any) -> Response:
+    """Return the answer of an operation that succeeded; `fields` go into its result.
+
+    `retry_after_seconds` is when to ask again for what is not finished.
+    """
+    response = _envelope(SystemCode.HANDLED, {"code": 0, "message": "SUCCESS", **fields})
+    if retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(retry_after_seconds)
+    return response
 
 
 def refused(
