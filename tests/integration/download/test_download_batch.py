@@ -188,19 +188,19 @@ def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(
 def test_threads_that_hang_do_not_keep_the_interpreter(stage: str) -> None:
     code = f"""
 import time
-from download import client
+from download import batch
 from config.allow_list import AllowList
 hang = lambda *_: time.sleep(120)
 if {stage!r} == "fetch":
-    client.fetch = hang
-policy = client.FetchPolicy(
+    batch.fetch = hang
+policy = batch.FetchPolicy(
     allow=AllowList(), max_bytes=10, ports=frozenset({{80}}), connect_seconds=3,
     read_gap_seconds=5, total_seconds=15,
 )
-outcomes = client.fetch_all(
+outcomes = batch.fetch_all(
     {{1: "http://a.test/"}}, policy, time.monotonic() + 0.2, workers=16, per_host=4, resolver=hang,
 )
-assert type(outcomes[1]) is client.TransientFetchError
+assert type(outcomes[1]) is batch.TransientFetchError
 """
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     command = [sys.executable, "-W", "error", "-c", code]
