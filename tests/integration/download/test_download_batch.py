@@ -210,6 +210,6 @@ assert type(outcomes[1]) is batch.TransientFetchError
 def test_the_default_limits_are_those_of_the_practice() -> None:
     rule = fetch_policy_of(Settings())
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
-    assert limits == (3.0, 5.0, 15.0, 3)
+    assert limits == (3.0, 5.0, 15.0, 5)
     assert rule.ports == {80, 443}
     assert client.RETRY_AFTER_LIMIT == 30
