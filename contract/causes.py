@@ -45,9 +45,7 @@ class Cause:
 
 # The URL itself
 URL_TOO_LONG = Cause(BrokenBase64OrUrl, "the URL has more than {limit} characters")
-URL_CHARACTERS = Cause(
-    BrokenBase64OrUrl, "the URL holds a blank, a control character or a backslash"
-)
+URL_CHARACTERS = Cause(BrokenBase64OrUrl, "the URL holds a control character or a backslash")
 URL_SYNTAX = Cause(BrokenBase64OrUrl, "the URL can't be read")
 URL_SCHEME = Cause(BrokenBase64OrUrl, "the URL is neither http nor https")
 URL_CREDENTIALS = Cause(BrokenBase64OrUrl, "the URL holds a user or a password")
@@ -81,8 +79,11 @@ REDIRECT = Cause(BrokenBase64OrUrl, "{host} redirects to a URL that can't be fet
 REDIRECTS = Cause(BrokenBase64OrUrl, "{host} redirects more than {limit} times")
 CROWDED = Cause(BrokenBase64OrUrl, "too many pictures of {host} were waiting", is_retryable=True)
 ANSWER = Cause(BrokenBase64OrUrl, "the answer of {host} is no HTTP that can be read")
+INTERIM = Cause(BrokenBase64OrUrl, "{host} sends more than {limit} interim answers")
+HEADER_LINE = Cause(BrokenBase64OrUrl, "a header line of {host} has no colon behind its name")
 LENGTH = Cause(BrokenBase64OrUrl, "{host} sends a Content-Length that is not one number")
 ENCODING = Cause(BrokenBase64OrUrl, "{host} sends an encoding that can't be undone: {encoding}")
+PACKED = Cause(BrokenBase64OrUrl, "{host} sends a file that does not unpack as {encoding}")
 BOMB = Cause(BrokenBase64OrUrl, "{host} sends a file that unpacks to {limit} bytes or more")
 ANSWER_CUT = Cause(BrokenBase64OrUrl, "{host} ended its answer early", is_retryable=True)
 

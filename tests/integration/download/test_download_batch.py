@@ -192,19 +192,19 @@ def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(
 def test_threads_that_hang_do_not_keep_the_interpreter(stage: str) -> None:
     code = f"""
 import time
-from download import batch, client
+from download import batch
 from config.allow_list import AllowList
 hang = lambda *_: time.sleep(120)
 if {stage!r} == "fetch":
     batch.fetch = hang
-policy = client.FetchPolicy(
+policy = batch.FetchPolicy(
     allow=AllowList(), max_bytes=10, ports=frozenset({{80}}), connect_seconds=3,
     read_gap_seconds=5, total_seconds=15,
 )
 outcomes = batch.fetch_all(
     {{1: "http://a.test/"}}, policy, time.monotonic() + 0.2, workers=16, per_host=4, resolver=hang,
 )
-assert type(outcomes[1]) is client.TransientFetchError
+assert type(outcomes[1]) is batch.TransientFetchError
 """
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     command = [sys.executable, "-W", "error", "-c", code]
@@ -214,6 +214,6 @@ assert type(outcomes[1]) is client.TransientFetchError
 def test_the_default_limits_are_those_of_the_practice() -> None:
     rule = fetch_policy_of(Settings())
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
-    assert limits == (3.0, 5.0, 15.0, 3)
+    assert limits == (3.0, 5.0, 15.0, 5)
     assert rule.ports == {80, 443}
     assert client.RETRY_AFTER_LIMIT == 30
