@@ -41,7 +41,7 @@ REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: 203 comes through a proxy that changed something; browsers show it.
 SUCCESS_STATUSES = frozenset({200, 203})
 #: The longest wait that a Retry-After header may ask for, in seconds.
-RETRY_AFTER_LIMIT = 30.0
+RETRY_AFTER_LIMIT = 300.0
 #: Bytes read and unpacked at a time.
 PIECE_BYTES = 16 * 1024
 #: What urllib3 undoes by itself, or does nothing; others are undone like content encodings.
@@ -49,6 +49,7 @@ FRAMINGS = frozenset({"", "chunked", "identity"})
 TRANSFER_ENCODINGS = FRAMINGS | {"gzip", "x-gzip", "deflate"}
 
 _PERMANENT = (urllib3.exceptions.InvalidHeader, UnicodeError)
+_SILENCE = (TimeoutError, urllib3.exceptions.TimeoutError)
 _FAULTS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError)
 
 
@@ -156,7 +157,7 @@ def _ask(
         # A socket that the watchdog shut down looks like the end of the body.
         watchdog.remaining()
     except _FAULTS as error:
-        if watchdog.expired:
+        if watchdog.expired or isinstance(error, _SILENCE):
             raise TransientFetchError(causes.TOO_SLOW.fault(host=target.host)) from error
         detail = f"{target.host}: {type(error).__name__}"
         if isinstance(error, _PERMANENT):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from catalog.database.durations import LONGEST_PAUSE
 from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
@@ -216,4 +217,4 @@ def test_the_default_limits_are_those_of_the_practice() -> None:
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
     assert limits == (3.0, 5.0, 15.0, 5)
     assert rule.ports == {80, 443}
-    assert client.RETRY_AFTER_LIMIT == 30
+    assert LONGEST_PAUSE.total_seconds() == client.RETRY_AFTER_LIMIT
