@@ -22,6 +22,7 @@ SHORT_TIMES = {
     "sweep_seconds": "2",
     "fetch_retry_seconds": "0.5",
     "fetch_gap_seconds": "2",
+    "fetch_passes": "3",
     "torch_threads": "1",
     "vision_niceness": "0",
 }
