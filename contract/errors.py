@@ -86,7 +86,7 @@ class ImageTooSmall(ContractError, code=2005, message="IMAGE_TOO_SMALL"):
 class BrokenBase64OrUrl(ContractError, code=2006, message="BROKEN_BASE64_OR_URL"):
     """Neither a URL that can be fetched nor Base64 that decodes."""
 
-    sentence = "image_content must be an http(s) URL of a host to fetch from, or Base64"
+    sentence = "image_content must be an http(s) URL of a public host, or Base64"
 
 
 class ImageTooLarge(ContractError, code=2007, message="IMAGE_TOO_LARGE"):
@@ -105,8 +105,8 @@ class InvalidCollectionName(ContractError, code=2010, message="INVALID_COLLECTIO
     """The collection_name is missing or not valid."""
 
     sentence = (
-        "collection_name must be a string of 1 to {name_characters} characters, none of them "
-        '"/" or a control'
+        "collection_name must be a string of 1 to {name_characters} characters, without / and "
+        "control characters"
     )
 
 
@@ -146,7 +146,7 @@ class InvalidProductId(ContractError, code=3003, message="INVALID_PRODUCT_ID"):
     """The product_id is missing or not valid."""
 
     sentence = (
-        "product_id must be a string of 1 to {id_characters} characters, none of them a control"
+        "product_id must be a string of 1 to {id_characters} characters, without control characters"
     )
 
 
@@ -211,7 +211,7 @@ class InvalidImageId(ContractError, code=3013, message="INVALID_IMAGE_ID"):
     """The image_id is missing or not valid."""
 
     sentence = (
-        "image_id must be a string of 1 to {id_characters} characters, none of them a control"
+        "image_id must be a string of 1 to {id_characters} characters, without control characters"
     )
 
 
@@ -231,7 +231,7 @@ class ImageNumExceedTotalLimit(ContractError, code=3016, message="IMAGE_NUM_EXCE
     """More images in one call than allowed."""
 
     sentence = (
-        "a call may have {images_per_call} images to add, or {deletions_per_call} to delete; "
+        "a call may add {images_per_call} images, or delete {deletions_per_call} images; "
         "send several calls"
     )
 
@@ -347,8 +347,8 @@ class ProductNumExceedLimit(ContractError, code=3055, message="PRODUCT_NUM_EXCEE
     """More products than a call or a collection may have."""
 
     sentence = (
-        "a call may have {products_per_call} products, or {deletions_per_call} to delete; a "
-        "collection {products_per_collection}"
+        "a call may create {products_per_call} products, or delete {deletions_per_call} "
+        "products; a collection may have {products_per_collection} products"
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from catalog.rows.collections import MOST_COLLECTIONS
+from catalog.rows.products import MOST_IMAGES
 from config.settings import Settings
 from contract.errors import ContractError
 
@@ -19,6 +21,9 @@ HTTP_SENTENCES = {
     413: "the body may have {body_bytes} bytes; send fewer images in a call, or smaller ones",
     415: "send Content-Type: application/json",
 }
+
+#: What a limit of 0 stands for, where that is not any number.
+CEILINGS = {"images_per_product": MOST_IMAGES, "collections_per_user": MOST_COLLECTIONS}
 
 #: Most characters of what was sent that a sentence repeats.
 ECHO_CHARACTERS = 64
@@ -54,7 +59,7 @@ def kind_of(value: Any) -> str:
 
 
 class _Limits(dict[str, Any]):
-    """The settings as words of a sentence; 0 stands for no limit."""
+    """The settings as words of a sentence; 0 stands for no limit, or for what there is room for."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -64,4 +69,4 @@ class _Limits(dict[str, Any]):
         value = getattr(self._settings, name)
         if isinstance(value, tuple):
             return ", ".join(value)
-        return str(value) if value else "any number of"
+        return str(value or CEILINGS.get(name, "any number of"))

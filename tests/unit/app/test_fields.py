@@ -222,7 +222,7 @@ def detail(field: str, value: Any) -> str:
 
 
 def test_a_fault_says_what_the_field_must_be_and_what_it_is() -> None:
-    name = "product_id must be a string of 1 to 128 characters, none of them a control"
+    name = "product_id must be a string of 1 to 128 characters, without control characters"
     assert detail("product_id", "a" * 300) == f"{name}; product_id is a string of 300 characters"
     assert detail("product_id", "") == f"{name}; product_id is an empty string"
     words = "category must be one of 服装, 鞋靴, 其他"
