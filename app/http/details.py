@@ -54,7 +54,8 @@ def kind_of(value: Any) -> str:
     if isinstance(value, int | float):
         return echo(str(value))
     if isinstance(value, str):
-        return f"a string of {len(value)} characters" if value else "an empty string"
+        many = f"a string of {len(value)} characters" if len(value) > 1 else "one character"
+        return many if value else "an empty string"
     return "a list" if isinstance(value, list) else "an object"
 
 
