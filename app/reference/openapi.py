@@ -42,6 +42,7 @@ envelope: its code is the system code, and where that is 10000, result.code is t
 code, 0 for success. The HTTP status is 200 whenever the system code is 10000, but for the few
 faults that are listed with each operation. Every answer has the header X-Request-Id, which the
 logs carry too. An error of one item of a list stands in failed_list and never fails the others.
+Each refusal and each failed item has a detail, a sentence that says what is wrong.
 Each of the older operations has two paths; both do the same.
 
 As long as no key was made, programs of the same machine are served without one. From the first key
@@ -71,8 +72,8 @@ _SECURITY = {
         "description": """\
 `JDCLOUD2-HMAC-SHA256 Credential={access_key}/{YYYYMMDD}/{region}/{service}/jdcloud2_request,
 SignedHeaders={names joined by ;}, Signature={hex}`, or the same with JDCLOUD3 and jdcloud3_request.
-The headers x-jdcloud-date (YYYYMMDDTHHMMSSZ, UTC, at most five minutes off) and x-jdcloud-nonce
-(good once) are sent and signed.
+The header x-jdcloud-date is YYYYMMDDTHHMMSSZ in UTC, at most five minutes off. The header
+x-jdcloud-nonce is good once; where it is not signed, the signature is.
 
 - canonical request: the lines method, URI-encoded path, sorted and URI-encoded query,
   `name:trimmed value` of each signed header in order of the names in lower case, an empty line,
