@@ -308,10 +308,19 @@ def judge(
         for found in error.errors(include_input=False, include_url=False):
             name = str(found["loc"][0])
             kind = FIELD_ERRORS.get(name, errors.InvalidParameterJson)
-            told = SENTENCES.get(name) or detail_of(kind, settings)
-            fault = kind(detail=f"{told}; {name} is {kind_of(known.get(name))}")
-            faults.setdefault(kind, fault)
+            detail = SENTENCES.get(name) or detail_of(kind, settings)
+            # A model that was made and found wrong as a whole has a sentence that says why.
+            if not isinstance(known.get(name), dict) or found["type"] != "value_error":
+                detail += _sent(found["loc"], known)
+            faults.setdefault(kind, kind(detail=detail))
         return None, list(faults.values())
+
+
+def _sent(path: tuple[int | str, ...], known: Any) -> str:
+    """Return the end of a sentence, which says what was sent at `path`."""
+    for name in path:
+        known = known.get(name) if isinstance(known, dict) else None
+    return f"; {'.'.join(map(str, path))} is {kind_of(known)}"
 
 
 def parse(model: type[Model], value: Any, settings: Settings) -> Model:

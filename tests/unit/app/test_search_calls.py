@@ -154,6 +154,22 @@ def test_a_call_that_is_not_valid_asks_no_worker(
 
 
 @pytest.mark.parametrize(
+    ("rectangle", "end"),
+    [
+        ({"left": 1}, "; rectangle.top is missing or null"),
+        ({"left": 1.5, "top": 1, "right": 3, "bottom": 3}, "; rectangle.left is 1.5"),
+        ({"left": 1, "top": 1, "right": 1, "bottom": 3}, "integers of 0 or more"),
+        ([1, 1, 3, 3], "; rectangle is a list"),
+    ],
+)
+def test_a_wrong_rectangle_is_told_by_what_is_wrong_in_it(
+    make_services: MakeServices, sent: list[str], rectangle: Any, end: str
+) -> None:
+    response = search_with(make_services, ScriptedExchange(FOUND), rectangle=rectangle)
+    assert envelope(response)["result"]["detail"].endswith(end)
+
+
+@pytest.mark.parametrize(
     ("fault", "code"),
     [
         ("NO_MATCHED_PRODUCT", 3009),
