@@ -125,7 +125,7 @@ def canonical_request(
         raise SignatureError("a header that is signed was not sent")
     values = [request.headers[name].strip() for name in signed_headers]
     if is_collapsed:
-        values = [_BLANKS.sub(b" ", value) for value in values]
+        values = [collapsed(value) for value in values]
     lines = [
         request.method.encode(),
         quote(unquote_to_bytes(path), safe=f"/{_UNRESERVED}").encode(),
@@ -136,6 +136,11 @@ def canonical_request(
         request.body_digest.encode(),
     ]
     return b"\n".join(lines)
+
+
+def collapsed(value: bytes) -> bytes:
+    """Return the value of a header with each run of blanks as one, and none around it."""
+    return _BLANKS.sub(b" ", value.strip())
 
 
 def _canonical_query(query: bytes) -> bytes:

@@ -209,7 +209,8 @@ class Gate:
         what, nonce = "signature", f"signature {authorization.signature}".encode()
         if authorization.signs_nonce:
             what = signature.NONCE_HEADER
-            nonce = _as_sent(request.headers[signature.NONCE_HEADER].strip())
+            # One more blank inside of it would leave the signature good, and be another nonce.
+            nonce = signature.collapsed(_as_sent(request.headers[signature.NONCE_HEADER]))
         try:
             is_new = self._nonces.take(key.access_key, nonce)
         except RedisError as error:

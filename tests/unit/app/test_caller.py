@@ -155,6 +155,16 @@ def test_a_call_whose_date_or_nonce_is_not_signed_works_once(
     assert call(gated, dated | {"x-jdcloud-nonce": "a third"}) == "10047"
 
 
+@refuses("10047")
+def test_a_nonce_with_another_run_of_blanks_is_the_same_one(
+    gated: FlaskClient, signed: SignedBy
+) -> None:
+    headers = signed("/v1/add_image", b"{}", **{"x-jdcloud-nonce": "a b"})
+    assert call(gated, headers) == "10000"
+    for nonce in ("a  b", "a \t b", " a b "):
+        assert call(gated, headers | {"x-jdcloud-nonce": nonce}) == "10047"
+
+
 def test_of_a_call_without_any_nonce_the_signature_counts(
     gated: FlaskClient, signed: SignedBy
 ) -> None:
