@@ -112,11 +112,11 @@ CALLS: list[tuple[str, dict[str, Any], int]] = [
     ),
     *(
         ("product_search", {"image_content": GOOD, "min_similarity": least}, 5001)
-        for least in ("0.5", 1.5, -2, True, None)
+        for least in ("0.5", 1.5, -2, True)
     ),
     *(
         ("product_search", {"image_content": GOOD, "group_by_product": group}, 5001)
-        for group in (1, "true", None)
+        for group in (1, "true", 0.0)
     ),
 ]
 
