@@ -10,6 +10,7 @@ from pydantic import Field
 
 from app.http.fields import (
     PAGE_SIZE,
+    SENTENCES,
     CollectionName,
     Cursor,
     PageSize,
@@ -212,7 +213,7 @@ def list_tasks(services: Services, call: Call) -> dict[str, Any]:
             call.user, key, request.cursor or "", request.limit, is_finished
         )
     except ValueError as error:
-        raise errors.InvalidParameterJson from error
+        raise errors.InvalidParameterJson(detail=SENTENCES["cursor"]) from error
     counts = count_images(services.catalog, page.rows, partial(read_outcomes, services.redis))
     return {
         "task_list": [_summary(task, counts[task.task_id]) for task in page.rows],
