@@ -77,6 +77,7 @@ class EndedImage(ImageName):
     detail: Sentence
     retryable: bool
     stage: StageName
+    failed_at: Annotated[Moment | None, Field(description="null where it is not known any more.")]
 
 
 class PendingImage(ImageName):
@@ -169,6 +170,7 @@ def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str
                     "detail": failure.detail,
                     "retryable": failure.is_retryable,
                     "stage": failure.stage,
+                    "failed_at": iso(failure.failed_at),
                 }
             )
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -14,6 +15,7 @@ from pymongo.errors import BulkWriteError
 
 from app.http.details import told
 from app.services import Services
+from catalog.database.connection import now
 from catalog.flows.removal import fail_images
 from catalog.rows.collections import MOST_COLLECTIONS
 from catalog.rows.products import MOST_IMAGES
@@ -262,6 +264,9 @@ def test_task_status_tells_how_a_worker_ended_an_image(
         fail_images(catalog, {second: fault()}, "vision")
         conclude(catalog, chunk)
     status = result(client, "task_status", task_id=task_id)
+    for one in status["failed_list"]:
+        seconds = now() - datetime.fromisoformat(one.pop("failed_at"))
+        assert timedelta(0) <= seconds < timedelta(minutes=10)
     failed = [
         {
             "product_id": "p",
