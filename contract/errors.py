@@ -221,7 +221,7 @@ class NoInvalidImageId(ContractError, code=3053, message="NO_INVALID_IMAGE_ID"):
 
 
 class NotSupportImage(ContractError, code=3054, message="NOT_SUPPORT_IMAGE"):
-    """Neither JPEG nor PNG."""
+    """Neither JPEG nor PNG, nor of WebP, AVIF, BMP, GIF, TIFF and HEIC what the settings name."""
 
 
 class ProductNumExceedLimit(ContractError, code=3055, message="PRODUCT_NUM_EXCEED_LIMIT"):
