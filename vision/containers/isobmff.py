@@ -16,8 +16,10 @@ from vision.containers.parts import Parts
 MOST_BOXES = 1_000
 #: A picture of 8,000 x 6,000 in tiles of 512 x 512 has 190.
 MOST_ITEMS = 1_000
-#: Which items belong to which: one for each row of tiles, and room.
+#: Which items belong to which: one for each tile, and room.
 MOST_REFERENCES = 10_000
+#: Properties of items stand in one box for each way to write them.
+MOST_ASSOCIATIONS = 4
 
 #: Under this name a box holds free space, and an item something unknown.
 _SKIPPED = b"free"
@@ -131,6 +133,7 @@ def _used(data: bytes, inner: list[_Box], primary: int) -> set[int]:
 
 def _references(data: bytes, inner: list[_Box]) -> Iterator[tuple[bytes, int, list[int]]]:
     """Yield the kind of each reference, the item it comes from, and those it leads to."""
+    left = MOST_REFERENCES
     for box in inner:
         if box.name != b"iref":
             continue
@@ -138,7 +141,8 @@ def _references(data: bytes, inner: list[_Box]) -> Iterator[tuple[bytes, int, li
         letter, width = ("I", 4) if wide else ("H", 2)
         for entry in _boxes(data, box.start + _VERSION_BYTES, box.end):
             source, count = struct.unpack_from(f">{letter}H", data, entry.start)
-            if count > MOST_REFERENCES:
+            left -= count
+            if left < 0:
                 raise ValueError(f"more than {MOST_REFERENCES} references")
             place = entry.start + width + 2
             targets = struct.unpack_from(f">{count}{letter}", data, place)
@@ -150,8 +154,8 @@ def _size(data: bytes, properties: _Box, primary: int) -> tuple[int, int]:
     boxes = list(_boxes(data, properties.start, properties.end))
     store = _one(boxes, b"ipco")
     known = list(_boxes(data, store.start, store.end))
-    numbers = (n for box in boxes if box.name == b"ipma" for n in _associated(data, box, primary))
-    for number in numbers:
+    told = [box for box in boxes if box.name == b"ipma"][:MOST_ASSOCIATIONS]
+    for number in (each for box in told for each in _associated(data, box, primary)):
         if 0 < number <= len(known) and known[number - 1].name == b"ispe":
             place = known[number - 1].start + _VERSION_BYTES
             width, height = struct.unpack_from(">II", data, place)
@@ -171,9 +175,9 @@ def _associated(data: bytes, box: _Box, item: int) -> Iterator[int]:
     for _ in range(count):
         (owner,) = struct.unpack_from(number, data, place)
         place += struct.calcsize(number)
-        length = data[place]
+        length, width = data[place], struct.calcsize(index)
         place += 1
-        for _ in range(length):
-            if owner == item:
-                yield struct.unpack_from(index, data, place)[0] & mask
-            place += struct.calcsize(index)
+        if owner == item:
+            for at in range(place, place + length * width, width):
+                yield struct.unpack_from(index, data, at)[0] & mask
+        place += length * width

@@ -10,8 +10,8 @@ from vision.containers.parts import Parts
 
 #: The usual first directory has 20 or so.
 MOST_ENTRIES = 1_000
-#: Of the values of a tag: 64 times 4,096 strips with an offset each.
-MOST_TAG_BYTES = 2**20
+#: Of the values of a tag: the offsets of as many strips as are allowed, and room.
+MOST_TAG_BYTES = 2**17
 #: A row each of the largest picture, in three planes, and room; each costs the reader some 20 us.
 MOST_STRIPS = 20_000
 #: A tile is decoded into memory of its own.
