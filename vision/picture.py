@@ -209,7 +209,8 @@ def _flattened(image: ImageFile, stored_as: str) -> Image.Image:
         image.info["transparency"] = tuple(sample >> 8 for sample in transparent)
     if not image.has_transparency_data:
         return image.convert("RGB")
-    return on_ground(image.convert("RGBA"))
+    # A copy of the largest picture takes 64 MB.
+    return on_ground(image if image.mode == "RGBA" else image.convert("RGBA"))
 
 
 def _flattened_16_bit(image: Image.Image, transparent: int | None) -> Image.Image:
