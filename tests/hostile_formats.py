@@ -272,20 +272,56 @@ def of_boxes() -> Iterator[HostilePicture]:
 def _references(start: bytes) -> bytes:
     """A file whose items refer to 10,000 others each, all in the same bytes."""
     entries = box(b"dimg", struct.pack(">HH", 1, 10_000)) * 900
-    meta = [
-        box(b"pitm", bytes(4), b"\0\1"),
-        box(b"iinf", bytes(4), b"\0\0"),
-        box(b"iref", bytes(4), entries),
-        bytes(10),
-    ]
-    return start + box(b"meta", bytes(4), *meta[:3]) + bytes(30_000)
+    return start + meta([1], entries, {}) + bytes(30_000)
+
+
+def meta(items: Sequence[int], references: bytes, sizes: dict[int, int]) -> bytes:
+    """The box of a file whose first item is the primary one, with square items."""
+    entries = [box(b"infe", b"\2\0\0\0", struct.pack(">HH", item, 0), b"hvc1\0") for item in items]
+    sides = [box(b"ispe", bytes(4), struct.pack(">II", side, side)) for side in sizes.values()]
+    owned = [struct.pack(">HBB", item, 1, number) for number, item in enumerate(sizes, 1)]
+    return box(
+        b"meta",
+        bytes(4),
+        box(b"pitm", bytes(4), struct.pack(">H", items[0])),
+        box(b"iinf", bytes(4), struct.pack(">H", len(items)), *entries),
+        box(b"iref", bytes(4), references),
+        box(
+            b"iprp",
+            box(b"ipco", *sides),
+            box(b"ipma", bytes(4), struct.pack(">I", len(owned)), *owned),
+        ),
+    )
+
+
+def dimg(source: int, targets: Sequence[int]) -> bytes:
+    """The reference of an item to those that it is made of."""
+    return box(b"dimg", struct.pack(f">HH{len(targets)}H", source, len(targets), *targets))
+
+
+def of_tiles() -> Iterator[HostilePicture]:
+    """Images that are made of others: how much work a file may ask for."""
+    for name, brand in (("AVIF", b"avif"), ("HEIC", b"heic")):
+        start = box(b"ftyp", brand, bytes(4), b"mif1")
+        large = start + meta([1, 2], dimg(1, [2]), {1: 300, 2: 11_000})
+        yield HostilePicture(f"{name} of a tile of 11,000 x 11,000", large, BAD)
+        many = start + meta([1, 2], dimg(1, [2] * 9000), {1: 4096, 2: 512})
+        yield HostilePicture(f"{name} of a tile 9,000 times", many, BAD)
+        nested = start + meta([1, 2, 3], dimg(1, [2] * 9) + dimg(2, [3] * 9), {1: 300, 2: 9, 3: 9})
+        yield HostilePicture(f"{name} of images of images of images", nested, BAD)
+        itself = start + meta([1], dimg(1, [1]), {1: 300})
+        yield HostilePicture(f"{name} that is made of itself", itself, BAD)
+        unknown = start + meta([1, 2], dimg(1, [2]), {1: 300})
+        yield HostilePicture(f"{name} of a tile without a size", unknown, BAD)
 
 
 def hostile_formats() -> Sequence[HostilePicture]:
     """All of them; no two have the same name."""
     # Pillow warns of what it is told to write.
     with warnings.catch_warnings(action="ignore"):
-        made = [one for kind in (of_webp, of_gif, of_bmp, of_tiff, of_boxes) for one in kind()]
+        made = [
+            one for kind in (of_webp, of_gif, of_bmp, of_tiff, of_boxes, of_tiles) for one in kind()
+        ]
     assert len({one.name for one in made}) == len(made)
     assert max(len(one.data) for one in made) < LIMIT_BYTES, "refused for its bytes alone"
     return made

@@ -22,7 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vision.containers.bmp import bmp_parts
 from vision.containers.gif import gif_parts
-from vision.containers.isobmff import isobmff_parts
+from vision.containers.isobmff import avif_parts, heic_parts
 from vision.containers.jpeg import jpeg_parts
 from vision.containers.parts import Parts
 from vision.containers.png import png_parts
@@ -80,7 +80,7 @@ FORMATS = (
     Format(
         name="AVIF",
         start=_brands(rb"avi[fs]", rb"avi[fs]"),
-        parts_of=isobmff_parts,
+        parts_of=avif_parts,
         reader=AvifImageFile,
     ),
     Format(
@@ -106,7 +106,7 @@ FORMATS = (
     Format(
         name="HEIC",
         start=_brands(rb"hei[cxms]|hev[cxms]", rb"hei[cxms]"),
-        parts_of=isobmff_parts,
+        parts_of=heic_parts,
         reader=read_heic,
     ),
 )

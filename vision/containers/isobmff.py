@@ -7,6 +7,7 @@ into gets a name that every decoder skips.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ MOST_BOXES = 1_000
 MOST_ITEMS = 1_000
 #: Which items belong to which: one for each tile, and room.
 MOST_REFERENCES = 10_000
+#: libavif decodes each tile at the size that its own bytes say, up to 16,384 a side, in a second.
+MOST_AVIF_TILES = 4
+#: An image, its alpha, and tiles that reach over its edges. A small one may have one large tile.
+MOST_TIMES, MOST_PIXELS_OVER = 4, 2**22
 #: Properties of items stand in one box for each way to write them.
 MOST_ASSOCIATIONS = 4
 
@@ -37,12 +42,21 @@ class _Box:
     end: int
 
 
-def isobmff_parts(data: bytes) -> Parts:
+def avif_parts(data: bytes) -> Parts:
+    """Return what `data` has beside the primary image hidden; see `heic_parts`."""
+    return _parts(data, MOST_AVIF_TILES)
+
+
+def heic_parts(data: bytes) -> Parts:
     """Return `data` with nothing to be seen in it but the primary image, its tiles and its alpha.
 
-    The size is the one before rotations. Raises ValueError if there is no primary image, or the
-    boxes are not well formed.
+    The size is the one before rotations. Raises ValueError if there is no primary image, it is made
+    of more or larger ones than its size needs, or the boxes are not well formed.
     """
+    return _parts(data, MOST_ITEMS)
+
+
+def _parts(data: bytes, most_tiles: int) -> Parts:
     kept = bytearray(data)
     tops = list(_boxes(data, 0, len(data)))
     for box in tops:
@@ -57,7 +71,16 @@ def isobmff_parts(data: bytes) -> Parts:
     for item, kind_at in _items(data, _one(inner, b"iinf")):
         if item not in used:
             kept[kind_at : kind_at + 4] = _SKIPPED
-    return Parts(bytes(kept), size=_size(data, _one(inner, b"iprp"), primary))
+    sizes = _sizes(data, _one(inner, b"iprp"))
+    if any(item not in sizes for item in used):
+        raise ValueError("an image has no size")
+    if used.total() > 2 * (most_tiles + 1):  # an alpha may have as many
+        raise ValueError(f"more than {most_tiles} tiles")
+    pixels = sum(sizes[item][0] * sizes[item][1] * times for item, times in used.items())
+    width, height = sizes[primary]
+    if pixels > MOST_TIMES * width * height + MOST_PIXELS_OVER:
+        raise ValueError("tiles of many more pixels than the image")
+    return Parts(bytes(kept), size=(width, height))
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[_Box]:
@@ -114,21 +137,26 @@ def _items(data: bytes, box: _Box) -> Iterator[tuple[int, int]]:
         yield item, place + (4 if wide else 2) + 2
 
 
-def _used(data: bytes, inner: list[_Box], primary: int) -> set[int]:
-    """Return the primary item, what it is made of, and what adds to it, such as its alpha."""
-    parts: dict[int, set[int]] = {}
+def _used(data: bytes, inner: list[_Box], primary: int) -> Counter[int]:
+    """Return how often the primary item, what it is made of, and its alpha are decoded.
+
+    Raises ValueError for an image that is made of others that are made of others: each such step
+    could multiply the work.
+    """
+    made: dict[int, list[int]] = {}
+    shown = [primary]
     for kind, source, targets in _references(data, inner):
         if kind == b"dimg":
-            parts.setdefault(source, set()).update(targets)
-        elif kind == b"auxl":
-            for target in targets:
-                parts.setdefault(target, set()).add(source)
-    found, waiting = {primary}, [primary]
-    while waiting:
-        new = parts.get(waiting.pop(), set()) - found
-        found |= new
-        waiting += new
-    return found
+            made.setdefault(source, []).extend(targets)
+        elif kind == b"auxl" and primary in targets:
+            shown.append(source)
+    used = Counter(shown)
+    for item in shown:
+        tiles = made.get(item, [])
+        if not made.keys().isdisjoint(tiles):
+            raise ValueError("an image of images of images")
+        used.update(tiles)
+    return used
 
 
 def _references(data: bytes, inner: list[_Box]) -> Iterator[tuple[bytes, int, list[int]]]:
@@ -149,22 +177,23 @@ def _references(data: bytes, inner: list[_Box]) -> Iterator[tuple[bytes, int, li
             yield entry.name, source, list(targets)
 
 
-def _size(data: bytes, properties: _Box, primary: int) -> tuple[int, int]:
-    """Return width and height of the primary item. Raises ValueError if none are told."""
+def _sizes(data: bytes, properties: _Box) -> dict[int, tuple[int, int]]:
+    """Return width and height of each item that has them."""
     boxes = list(_boxes(data, properties.start, properties.end))
     store = _one(boxes, b"ipco")
     known = list(_boxes(data, store.start, store.end))
-    told = [box for box in boxes if box.name == b"ipma"][:MOST_ASSOCIATIONS]
-    for number in (each for box in told for each in _associated(data, box, primary)):
-        if 0 < number <= len(known) and known[number - 1].name == b"ispe":
-            place = known[number - 1].start + _VERSION_BYTES
-            width, height = struct.unpack_from(">II", data, place)
-            return width, height
-    raise ValueError("the primary image has no size")
+    found: dict[int, tuple[int, int]] = {}
+    for box in [box for box in boxes if box.name == b"ipma"][:MOST_ASSOCIATIONS]:
+        for item, number in _associated(data, box):
+            if 0 < number <= len(known) and known[number - 1].name == b"ispe":
+                place = known[number - 1].start + _VERSION_BYTES
+                width, height = struct.unpack_from(">II", data, place)
+                found.setdefault(item, (width, height))
+    return found
 
 
-def _associated(data: bytes, box: _Box, item: int) -> Iterator[int]:
-    """Yield the numbers of the properties of an item, from 1 on."""
+def _associated(data: bytes, box: _Box) -> Iterator[tuple[int, int]]:
+    """Yield each item with the number of each of its properties, from 1 on."""
     version, flags = data[box.start], data[box.start + 3]
     number, index = (">I" if version else ">H"), (">H" if flags & 1 else ">B")
     mask = 0x7FFF if flags & 1 else 0x7F  # the first bit says that a property is essential
@@ -172,12 +201,15 @@ def _associated(data: bytes, box: _Box, item: int) -> Iterator[int]:
     place = box.start + _VERSION_BYTES + 4
     if count > MOST_ITEMS:
         raise ValueError(f"properties of more than {MOST_ITEMS} items")
+    left = MOST_REFERENCES
     for _ in range(count):
-        (owner,) = struct.unpack_from(number, data, place)
+        (item,) = struct.unpack_from(number, data, place)
         place += struct.calcsize(number)
         length, width = data[place], struct.calcsize(index)
         place += 1
-        if owner == item:
-            for at in range(place, place + length * width, width):
-                yield struct.unpack_from(index, data, at)[0] & mask
+        left -= length
+        if left < 0:
+            raise ValueError(f"more than {MOST_REFERENCES} properties")
+        for at in range(place, place + length * width, width):
+            yield item, struct.unpack_from(index, data, at)[0] & mask
         place += length * width
