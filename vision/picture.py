@@ -27,7 +27,7 @@ _THUMBNAIL_QUALITY = 85
 #: The most pixels of a picture even without limits of sides (a quarter of a gigabyte in RGB;
 #: Pillow's own warning begins there too).
 _MOST_PIXELS = 2**30 // 4 // 3
-#: A JPEG of more is scaled down while it is decoded, so it never takes more memory.
+#: A JPEG of more is scaled down while it is decoded.
 _DECODED_PIXELS = 4096 * 4096
 #: The factors that its decoder knows.
 _FACTORS = (1, 2, 4, 8)
@@ -116,7 +116,8 @@ def decode(data: bytes, limits: PictureLimits) -> Image.Image:
         raise causes.DAMAGED.fault(f"does not decode: {error!r}") from error
     upright.info = {}
     if found.scales and scaled:
-        upright.info[_SEEN_SIZE] = stored if orientation < 5 else stored[::-1]
+        lies = orientation in (5, 6, 7, 8)
+        upright.info[_SEEN_SIZE] = stored[::-1] if lies else stored
     return upright
 
 

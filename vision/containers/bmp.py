@@ -14,7 +14,7 @@ _PLAIN, _MASKS = 0, 3
 def bmp_parts(data: bytes) -> Parts:
     """Return the BMP file `data`, which has nothing beside its pixels.
 
-    Raises NotSupportImage if it is compressed: Pillow decodes that in Python, for many seconds.
+    Raises NotSupportImage if it is compressed: Pillow decodes that in Python, for up to 1.8 s.
     Raises ValueError if its header is cut off, or says that it has no pixels.
     """
     (header,) = struct.unpack_from("<I", data, 14)

@@ -8,7 +8,7 @@ from vision.containers.parts import Parts
 
 #: Comments and settings of an animation before the first frame are few.
 MOST_EXTENSIONS = 1_000
-#: Blocks of 255 bytes make 15,000 of the largest file; each costs some 60 ns.
+#: Blocks of 255 bytes make 15,000 of the largest file; each costs some 120 ns.
 MOST_BLOCKS = 200_000
 
 _EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B

@@ -12,7 +12,7 @@ from vision.containers.parts import Parts
 MOST_ENTRIES = 1_000
 #: Of the values of a tag: the offsets of as many strips as are allowed, and room.
 MOST_TAG_BYTES = 2**17
-#: A row each of the largest picture, in three planes, and room; each costs the reader some 20 us.
+#: A row each of the largest picture, in three planes, and room; each costs the reader some 5 us.
 MOST_STRIPS = 20_000
 #: A tile is decoded into memory of its own.
 MOST_TILE_PIXELS = 2**24
@@ -21,8 +21,8 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION = 256, 257, 258, 259, 274
 _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
 _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
 _COLOURS = 262
-#: Besides these: fill order, samples per pixel, rows per strip, planes,
-#: predictor, colours, extra samples, tables of JPEG, subsampling. All else is metadata.
+#: Besides these: fill order, samples per pixel, rows per strip, planes, predictor, colours, extra
+#: samples, tables of JPEG, subsampling. All else is metadata.
 _KEPT = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS),
     *(_TILE_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT),
