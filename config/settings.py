@@ -25,12 +25,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from config.allow_list import AllowListText, CommaSeparated
 from config.endpoints import read_endpoints
 from config.refusal import refuse
 from config.secret_files import chosen_files, file_variables, with_files_read
+from config.sections.pictures import PictureSettings
 from config.server_urls import MongoUrl, RedisUrl
 from config.settings_file import read_settings_file
 
@@ -46,7 +47,7 @@ class SettingsError(Exception):
     """A setting has an unusable value; the message is one line for operators."""
 
 
-class Settings(BaseSettings):
+class Settings(PictureSettings):
     """The settings, checked once at start. Times are seconds, sizes bytes, unless said."""
 
     model_config = SettingsConfigDict(
@@ -132,9 +133,6 @@ class Settings(BaseSettings):
     categories: CommaSeparated = Field(
         ("服装", "鞋靴", "其他"), min_length=1, description="categories, comma-separated"
     )
-    image_bytes: int = Field(3_932_160, ge=0, description="an image file is smaller than this")
-    image_min_side: int = Field(201, ge=1, description="pixels, shortest side of an image")
-    image_max_side: int = Field(4096, ge=1, description="pixels, longest side of an image")
 
     # Chunks, leases and the sweep
     chunk_images: int = Field(16, ge=1, le=200, description="images in a chunk of a task")
@@ -231,14 +229,7 @@ class Settings(BaseSettings):
     torch_threads: int = Field(
         2, ge=1, description="threads of torch and the engine in a vision or search worker"
     )
-    decode_memory_bytes: int = Field(
-        2**30,
-        ge=0,
-        description="memory that decoding an image may take, 0: no limit; measured: 23 a pixel",
-    )
     vision_niceness: int = Field(10, ge=0, le=19, description="priority given up by vision")
-    keep_pictures: bool = Field(True, description="keep a small JPEG of each image")
-    kept_side: int = Field(640, ge=64, description="pixels, longest side of a kept picture")
 
     # Search and index
     boxes_searched: int = Field(
@@ -294,8 +285,6 @@ class Settings(BaseSettings):
             raise ValueError("task_seconds must not be less than key_seconds")
         if self.topk_default > self.topk_limit:
             raise ValueError("topk_default must not be more than topk_limit")
-        if self.image_min_side > self.image_max_side:
-            raise ValueError("image_min_side must not be more than image_max_side")
         if not all(port.isdecimal() and 0 < int(port) < 65536 for port in self.fetch_ports):
             raise ValueError("fetch_ports must be ports, separated by commas")
         return self

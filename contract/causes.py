@@ -92,6 +92,7 @@ BASE64 = Cause(BrokenBase64OrUrl, "image_content is neither a URL nor Base64 tha
 TOO_MANY_BYTES = Cause(ImageSizeExceedLimit, "the file has {limit} bytes or more")
 EMPTY = Cause(InvalidImageContent, "the file is empty")
 FORMAT = Cause(NotSupportImage, "the file is none of {formats}")
+KIND = Cause(NotSupportImage, "the file is a {format} of a kind that is not taken: {kind}")
 HEADER = Cause(InvalidImageContent, "the header of the file can't be read")
 DAMAGED = Cause(InvalidImageContent, "the file is damaged or cut off")
 SMALL = Cause(ImageTooSmall, "the picture has {width} x {height} pixels, a side needs {limit}")

@@ -338,7 +338,7 @@ class NoInvalidImageId(ContractError, code=3053, message="NO_INVALID_IMAGE_ID"):
 
 
 class NotSupportImage(ContractError, code=3054, message="NOT_SUPPORT_IMAGE"):
-    """Neither JPEG nor PNG."""
+    """Neither JPEG nor PNG, nor of WebP, AVIF, BMP, GIF, TIFF and HEIC what the settings name."""
 
     sentence = "the picture is in no format that is taken"
 

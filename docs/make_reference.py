@@ -107,10 +107,11 @@ def settings_page() -> str:
 
 
 def _sections() -> Mapping[str, list[str]]:
-    """Return the names of the settings by the comment above them."""
+    """Return the names of the settings by the comment above them, of `Settings` and its bases."""
     sections: dict[str, list[str]] = {}
     title = ""
-    for line in inspect.getsource(Settings).splitlines():
+    declared = [one for one in Settings.__mro__ if one.__module__.startswith("config.")]
+    for line in "".join(map(inspect.getsource, declared)).splitlines():
         if found := _SECTION.fullmatch(line):
             title = found["title"]
         elif (found := _FIELD.match(line)) and found["name"] in Settings.model_fields:

@@ -13,3 +13,16 @@ class Box:
     top: int
     right: int
     bottom: int
+
+    def scaled(self, size: tuple[int, int], other: tuple[int, int]) -> Box:
+        """Return this box of a picture of `size` in the same picture of another size.
+
+        It is widened to whole pixels, and is the same where the sizes are.
+        """
+        (width, height), (wide, high) = size, other
+        return Box(
+            self.left * wide // width,
+            self.top * high // height,
+            -(-self.right * wide // width),
+            -(-self.bottom * high // height),
+        )

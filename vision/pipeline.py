@@ -20,6 +20,7 @@ from vision.detectors.product import ProductDetector
 from vision.embedders.embedder import Embedder
 from vision.embedders.product import WEIGHTS_FILE as EMBEDDER_WEIGHTS
 from vision.embedders.product import ProductEmbedder
+from vision.ground import is_of_one_colour
 from vision.onnx_network import open_exported
 from vision.options import VisionOptions
 
@@ -58,8 +59,10 @@ class Pipeline:
         """Return the best box of an upright RGB picture, and its feature.
 
         The feature has shape (dimensions,), float32, norm 1. The box is the whole picture if
-        nothing is detected. Raises NoAvailableFeature if the feature is zero or not finite.
+        nothing is detected. Raises NoAvailableFeature if the picture is of one colour, or the
+        feature is zero or not finite.
         """
+        _require_something(image)
         boxes = self._detected(image)
         return boxes[0], self._embedded(image, boxes[:1])[0]
 
@@ -71,9 +74,10 @@ class Pipeline:
         The features are those of the best `boxes_searched` boxes and, if `boxes_searched` is more
         than one, of the whole picture after them: shape (n, dimensions), float32, norm 1. If
         nothing is detected, the only box is the whole picture. A given `box` is used alone, as
-        far as it lies in the picture. Raises NoAvailableFeature if a feature is zero or not
-        finite.
+        far as it lies in the picture. Raises NoAvailableFeature if the picture is of one colour, or
+        a feature is zero or not finite.
         """
+        _require_something(image)
         if box is not None:
             return [box], self._embedded(image, [box])
         boxes = self._detected(image)
@@ -104,6 +108,12 @@ class Pipeline:
         margin = self._box_margin * (stop - start)
         first = min(max(math.floor(start - margin), 0), side - 1)
         return first, max(min(math.ceil(stop + margin), side), first + 1)
+
+
+def _require_something(image: Image.Image) -> None:
+    # All pictures of one colour are alike to the model: each would be found by any of them.
+    if is_of_one_colour(image):
+        raise causes.FEATURE.fault("the picture is of one colour")
 
 
 def load_pipeline(options: VisionOptions) -> Pipeline:

@@ -27,6 +27,7 @@ from contract.errors import (
 )
 from download.client import TransientFetchError, fetch
 from vision.box import Box
+from vision.picture import seen_size
 from workers.index_process.neighbours import NoReplyError, ask_neighbours
 from workers.support.decoding import decode_picture
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
@@ -75,9 +76,11 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
 def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     picture = decode_picture(_bytes(query))
     chosen = pipeline(query.model_id)
+    seen = seen_size(picture)
     boxes, features = chosen.describe_query(
         picture, settings().boxes_searched, _given_box(query, picture)
     )
+    boxes = [box.scaled(picture.size, seen) for box in boxes]
     found = _nearest(query_id, query, chosen.model_id, features, deadline=deadline)
     return {
         "rectangle": [
@@ -100,15 +103,16 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
 def _given_box(query: Query, picture: Image.Image) -> Box | None:
     """Return the box that the client chose, or None.
 
-    Raises InvalidParameterJson if it exceeds the picture.
+    The client means the picture as it is seen, which may have been scaled down since. Raises
+    InvalidParameterJson if the box exceeds that.
     """
     if query.box is None:
         return None
-    box = Box(*query.box)
-    if box.right > picture.width or box.bottom > picture.height:
-        size = f"{picture.width} x {picture.height} pixels"
+    box, (width, height) = Box(*query.box), seen_size(picture)
+    if box.right > width or box.bottom > height:
+        size = f"{width} x {height} pixels"
         raise InvalidParameterJson(detail=f"rectangle exceeds the picture, which has {size}")
-    return box
+    return box.scaled((width, height), picture.size)
 
 
 def _bytes(query: Query) -> bytes:

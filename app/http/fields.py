@@ -35,7 +35,6 @@ from app.http.details import detail_of, kind_of
 from config.settings import Settings
 from contract import errors
 from contract.errors import ContractError
-from vision.formats import FORMATS
 
 #: The code of an invalid field, by the field's name in every operation.
 FIELD_ERRORS: dict[str, type[ContractError]] = {
@@ -211,7 +210,7 @@ class Picture(Described):
         """Return a description in words: no keyword of JSON schema looks into a picture."""
         size = f" under {settings.image_bytes:,} bytes" if settings.image_bytes else ""
         sides = f"{settings.image_min_side} to {settings.image_max_side} pixels a side"
-        formats = " or ".join(one.name for one in FORMATS)
+        formats = " or ".join(settings.picture_formats)
         return {
             "description": "An http(s) URL, or Base64 with or without a data: prefix, of a "
             f"{formats}{size}, {sides}."

@@ -20,6 +20,7 @@ from vision.detectors.activation_map import ActivationMapDetector
 from vision.detectors.product import WEIGHTS_FILE as DETECTOR_FILE
 from vision.embedders.efficientnet_lite import EfficientNetLiteEmbedder
 from vision.embedders.product import WEIGHTS_FILE as EMBEDDER_FILE
+from vision.ground import on_ground
 from vision.options import VisionOptions
 from vision.pipeline import Pipeline, load_pipeline
 
@@ -110,10 +111,33 @@ def test_the_default_parts_take_a_file_of_weights(default: Pipeline) -> None:
     assert load_pipeline(files).model_id == default.model_id
 
 
-def test_a_plain_picture_is_described_as_a_whole(default: Pipeline) -> None:
-    boxes, features = default.describe_query(Image.new("RGB", (300, 210), "gray"), 3)
+def test_a_picture_on_which_nothing_is_found_is_described_as_a_whole(default: Pipeline) -> None:
+    gradient = Image.linear_gradient("L").resize((300, 210)).convert("RGB")
+    boxes, features = default.describe_query(gradient, 3)
     assert boxes == [Box(0, 0, 300, 210)]
     assert features.shape == (1, 256)
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "gray", (3, 200, 90)])
+def test_a_picture_of_one_colour_has_no_feature(default: Pipeline, colour: Any) -> None:
+    blank = Image.new("RGB", (300, 210), colour)
+    with pytest.raises(NoAvailableFeature):
+        default.describe(blank)
+    for box in (None, Box(0, 0, 300, 210)):
+        with pytest.raises(NoAvailableFeature):
+            default.describe_query(blank, 3, box)
+
+
+def test_white_goods_on_transparency_are_told_apart(default: Pipeline) -> None:
+    """Nor are they alike to a white ground with another thing on it."""
+    shapes = []
+    for points in ([(50, 60), (250, 60), (150, 220)], [(40, 40), (120, 40), (260, 250), (30, 250)]):
+        image = Image.new("RGBA", (300, 300), (255, 255, 255, 0))
+        ImageDraw.Draw(image).polygon(points, fill=(255, 255, 255, 255))
+        shapes.append(default.describe(on_ground(image))[1])
+    other = default.describe(scene())[1]
+    assert float(shapes[0] @ shapes[1]) < 0.9
+    assert max(float(shape @ other) for shape in shapes) < 0.9
 
 
 def test_a_given_box_replaces_detection(default: Pipeline) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from broker.search_exchange import Query
 from catalog.flows.removal import delete_collection, delete_images, delete_product
@@ -13,6 +15,7 @@ from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from contract.errors import BY_MESSAGE
 from tests.integration.workers.any_feature import AnyFeature, picture
+from vision.picture import PictureLimits, decode
 from workers import search as search_stage
 from workers.index_process.neighbours import NoReplyError
 from workers.support.resources import exchange
@@ -106,6 +109,29 @@ def test_a_search_under_way_answers_nothing_of_a_product_whose_deletion_was_answ
     delete_product(catalog, product)
     answer = ask([(label, 1.0)], generation=taken.collection.generation)
     assert fault_of(answer) == "NO_MATCHED_PRODUCT"
+
+
+def test_boxes_of_a_picture_that_was_scaled_down_are_those_of_the_original(
+    catalog: Catalog, take: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.linear_gradient("L").resize((9001, 6001)).save(file, "JPEG", exif=exif)
+    large = PictureLimits(0, min_side=1, max_side=0)
+    monkeypatch.setattr(search_stage, "decode_picture", lambda data: decode(data, large))
+    taken = take("a")
+    (label,) = succeed(catalog, taken)
+    known = {"generation": taken.collection.generation, "picture": file.getvalue()}
+    near = [(label, 1.0)]
+    assert ask(near, **known)["rectangle"] == [{"left": 0, "top": 0, "right": 6001, "bottom": 9001}]
+    (box,) = ask(near, **known, box=(400, 800, 6001, 9001))["rectangle"]
+    assert (box["right"], box["bottom"]) == (6001, 9001)
+    assert 396 <= box["left"] <= 400
+    assert 796 <= box["top"] <= 800
+    refused = ask(near, **known, box=(0, 0, 6002, 9001))
+    assert refused["fault"] == "INVALID_PARAMETER_JSON"
+    assert refused["detail"] == "rectangle exceeds the picture, which has 6001 x 9001 pixels"
 
 
 def test_an_image_that_is_not_done_or_of_another_collection_is_not_answered(

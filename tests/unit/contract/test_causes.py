@@ -80,6 +80,8 @@ def test_a_sentence_is_plain_and_short(name: str) -> None:
         "width",
         "height",
         "formats",
+        "format",
+        "kind",
     }
     fault = cause.fault(**dict.fromkeys(fields, 7))
     assert isinstance(fault, cause.error)

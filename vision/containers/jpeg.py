@@ -1,24 +1,16 @@
-"""The parts of a picture file that its pixels need, told from the rest before decoding.
-
-Text, profiles, previews and further frames never reach a decoder, so that nothing in them
-can cost time or memory. Knows of bytes alone; what is well formed, the decoder judges.
-"""
+"""The parts of a JPEG file."""
 
 from __future__ import annotations
 
 import re
-import struct
-from dataclasses import dataclass
 
-#: A chunk of its own for each kilobyte of the largest file, and room; each costs some 6 us.
-MOST_CHUNKS = 10_000
+from vision.containers.parts import Parts
+
 #: An ICC profile or long XMP comes in segments of 64 kB; each costs about a microsecond.
 MOST_SEGMENTS = 1_000
 #: The usual progressive files have 10 or so. A scan of 33 bytes costs the decoder 12 ms at
 #: 4096 x 4096: a file of 3.9 MB could keep it busy for twenty minutes, as many as here for 1.2 s.
 MOST_SCANS = 100
-#: As many bytes as a segment of a JPEG file may hold; the orientation stands at the beginning.
-MOST_EXIF_BYTES = 65_533
 
 _EXIF = b"Exif\0\0"
 _START_OF_SCAN, _END_OF_IMAGE, _APP1, _COMMENT = 0xDA, 0xD9, 0xE1, 0xFE
@@ -29,36 +21,6 @@ _STANDALONE = {0x00, 0x01, *range(0xD0, 0xD9)}
 #: What ends a scan. 0xFF as a second byte only fills; the marker is in the last pair.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _FILLED = re.compile(rb"\xff+")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A file without its metadata, and the beginning of its EXIF data, if it has any."""
-
-    data: bytes
-    exif: bytes
-
-
-def png_parts(data: bytes) -> Parts:
-    """Return what the PNG file `data` has beside metadata and further frames.
-
-    What is cut off stays so. Raises ValueError where there are too many chunks.
-    """
-    kept, exif, place = [data[:8]], b"", 8
-    for _ in range(MOST_CHUNKS):
-        if place + 8 > len(data):
-            return Parts(b"".join([*kept, data[place:]]), exif)
-        length, name = struct.unpack_from(">I4s", data, place)
-        after = place + 12 + length
-        if name == b"eXIf":
-            exif = data[place + 8 : after - 4][:MOST_EXIF_BYTES]
-        # A capital letter first stands for a chunk that a picture needs (PNG 3, 5.4).
-        elif not name[0] & 0x20 or name == b"tRNS":
-            kept.append(data[place:after])
-        if name == b"IEND":
-            return Parts(b"".join(kept), exif)
-        place = after
-    raise ValueError(f"more than {MOST_CHUNKS} chunks")
 
 
 def jpeg_parts(data: bytes) -> Parts:
