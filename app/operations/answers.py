@@ -48,13 +48,6 @@ class NotServed(SystemFields):
     """The answer to a call that was not handled."""
 
 
-class Handled(SystemFields):
-    """The answer to a call that was handled."""
-
-    code: Literal["10000"]
-    result: dict[str, Any]
-
-
 class Refusal(AnswerModel):
     """The result of an operation that was refused as a whole."""
 
