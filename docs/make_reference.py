@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
+from app.reference.openapi import in_order  # noqa: E402
 from app.server import OPERATIONS  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from contract.errors import TABLE, ContractError  # noqa: E402
@@ -75,6 +76,14 @@ and for the codes of a refusal. Before that, programs of the same machine are th
 
 Besides the operations: `GET /v1/picture?collection_name=...&product_id=...&image_id=...` gives
 the kept JPEG of an image; `GET /healthz` and `GET /readyz` are in [monitor](monitor.md).
+
+## What may change
+
+Any release may add operations, optional members of requests, members of answers and codes of
+refusals: ignore members that you don't know, and take a code that you don't know for a refusal.
+Nothing else that a client may rely on changes from one release to the next. What is to go is marked
+`deprecated` in `/openapi.json`, and named in the changelog, for one minor release at least. A test
+compares each change with the last release.
 
 ## Operations
 """
@@ -143,7 +152,7 @@ def api_page() -> str:
     """Return the page of all operations and codes."""
     lines = [_API_HEAD, "| operation | paths | codes of the call | codes of an item |"]
     lines.append("|---|---|---|---|")
-    for operation in OPERATIONS:
+    for operation in in_order(OPERATIONS):
         paths = "<br>".join(f"`{path}`" for path in operation.paths)
         codes = _numbers(operation.all_codes)
         items = _numbers(operation.item_codes)
