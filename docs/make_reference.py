@@ -52,8 +52,9 @@ _API_HEAD = """\
 
 <!-- Made by docs/make_reference.py: do not edit. -->
 
-A running service tells every field, limit and example itself: `/docs` for people,
-`/openapi.json` for programs. This page is the short form.
+A running service tells every field, limit and example itself: `/docs` for people, `/openapi.json`
+for programs. `/docs/try` sends calls from the browser, with a key if one is entered there. This
+page is the short form.
 
 Every operation is a `POST` of a JSON object in UTF-8. Every answer is one object:
 
@@ -76,6 +77,19 @@ and for the codes of a refusal. Before that, programs of the same machine are th
 
 Besides the operations: `GET /v1/picture?collection_name=...&product_id=...&image_id=...` gives
 the kept JPEG of an image; `GET /healthz` and `GET /readyz` are in [monitor](monitor.md).
+
+## Clients that are generated
+
+Each operation has its own request, answer, result and refusal in `/openapi.json`, such as
+`AddImageRequest`, `AddImageAnswer`, `AddImageResult` and `AddImageRefusal`; `result.code` tells the
+last two apart. These were tried, and are in the tests:
+
+- Python: `openapi-python-client generate --url http://127.0.0.1:8000/openapi.json`. For pictures it
+  needs a line in the file of its `--config`: `content_type_overrides: {image/jpeg:
+  application/octet-stream}`.
+- TypeScript: `openapi-typescript http://127.0.0.1:8000/openapi.json --default-non-nullable=false
+  --output schema.ts`, with `openapi-fetch`. Without the option, members that have a default are
+  wanted in each request.
 
 ## What may change
 

@@ -44,7 +44,8 @@ envelope: its code is the system code, and where that is 10000, result.code is t
 code, 0 for success. The HTTP status is 200 whenever the system code is 10000, but for the few
 faults that are listed with each operation. Every answer has the header X-Request-Id, which the
 logs carry too. An error of one item of a list stands in failed_list and never fails the others.
-Each of the older operations has two paths; both do the same.
+Each of the older operations has two paths; both do the same. Kept pictures and health are no
+operations: they answer a GET with what they are.
 
 As long as no key was made, programs of the same machine are served without one. From the first key
 on every operation wants a bearer key or a signature. A refused call is answered 401 or 403 and has

@@ -1,4 +1,7 @@
-"""/openapi.json, and /docs: the same as one page of HTML, without scripts or other files."""
+"""/openapi.json, and /docs: the same as one page of HTML, without scripts or other files.
+
+The page that sends calls is `app.reference.try_out`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from app.http.headers import CONTENT_POLICY
 from app.operations.base import Operation
 from app.reference.answer_models import HTTP_FAULT_ANSWER, result_name
 from app.reference.openapi import Schema, document
+from app.reference.try_out import PATH, add_try_out
 from config.settings import Settings
 
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
@@ -32,7 +36,7 @@ def content_policy(page: bytes) -> str:
 
 
 def add_reference(flask_app: Flask, operations: Sequence[Operation], settings: Settings) -> None:
-    """Add both paths; their content is made at the first call."""
+    """Add their paths; the content is made at the first call."""
     making = threading.Lock()
 
     @cache
@@ -54,6 +58,8 @@ def add_reference(flask_app: Flask, operations: Sequence[Operation], settings: S
         page.headers["Content-Security-Policy"] = content_policy(answers()[1])
         return page
 
+    add_try_out(flask_app)
+
 
 def render(told: Schema) -> str:
     """Return the page of an OpenAPI document that `app.reference.openapi.document` made."""
@@ -67,6 +73,7 @@ def render(told: Schema) -> str:
     environment.filters["as_json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
     return environment.get_template("reference.html").render(
         info=told["info"],
+        try_out=PATH,
         operations=[_shown(told, path) for path in told["paths"] if _is_operation(told, path)],
         others=[_other(told, path) for path, item in told["paths"].items() if "get" in item],
         envelope=list(fields(told, {"$ref": f"#/components/schemas/{HTTP_FAULT_ANSWER}"})),
@@ -100,6 +107,7 @@ def _shown(told: Schema, path: str) -> dict[str, Any]:
     return {
         "name": name,
         "summary": operation["summary"],
+        "tag": operation["tags"][0],
         "paths": [
             other
             for other, item in told["paths"].items()
