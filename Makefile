@@ -47,8 +47,10 @@ test: unit
 	$(BIN)/python -m pytest $(PYTEST) $(SPREAD) tests/integration
 	$(BIN)/python -m pytest $(PYTEST) $(SPREAD) tests/e2e
 
-# And broken on purpose and under a steady load, which wants the machine for itself.
+# And with Node.js and a browser; then broken on purpose and under a steady load, which wants the
+# machine for itself.
 test-all: test
+	$(BIN)/python -m pytest $(PYTEST) tests/node
 	$(BIN)/python -m pytest $(PYTEST) tests/chaos tests/takeover tests/soak
 
 # The tests of the catalogue on another document database; see docs/own-servers.md. Those of the

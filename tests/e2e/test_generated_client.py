@@ -83,9 +83,8 @@ def test_every_operation_and_every_other_path_has_an_answer_of_its_own_type(
     for path, item in told["paths"].items():
         for operation in item.values():
             tag = operation["tags"][0].replace(" ", "_")
-            code = (generated / PACKAGE / "api" / tag / f"{operation['operationId']}.py").read_text(
-                encoding="utf-8"
-            )
+            module = Path(tag, f"{operation['operationId']}.py")
+            code = (generated / PACKAGE / "api" / module).read_text(encoding="utf-8")
             assert "response.status_code == 200" in code, path
             assert "response_200 = " in code, path
 
