@@ -21,7 +21,7 @@ from contract.errors import ContractError
 #: The name of the schema of an answer with another HTTP status than 200.
 HTTP_FAULT_ANSWER = "HttpFaultAnswer"
 
-#: Of members of types that are only known when the models are made.
+#: Literal of values that are known only when the models are made; mypy takes constants alone.
 _OneOf: Any = Literal
 
 

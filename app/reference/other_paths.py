@@ -81,8 +81,8 @@ def other_paths(schemas: Schema, headers: Schema) -> Schema:
             "get": {
                 "operationId": "picture",
                 "summary": "Return the small JPEG that is kept of an image",
-                "description": "404 too where no picture is kept (setting `keep_pictures`). "
-                "Counts against no quota.",
+                "description": "404 where there is no such image, or no picture is kept of it "
+                "(setting `keep_pictures`). Counts against no quota.",
                 "tags": ["pictures"],
                 "parameters": parameters,
                 "responses": {

@@ -111,7 +111,9 @@ BREAKING: list[tuple[Change, str]] = [
         "POST /v1/create_product request.product_list[].category: takes no 其他",
     ),
     (
-        lambda d: member(d, "ProductSearchRequest", "min_similarity").update(type="integer"),
+        lambda d: schema(d, "ProductSearchRequest")["properties"].update(
+            min_similarity={"type": "integer"}
+        ),
         "POST /v1/product_search request.min_similarity: takes no number",
     ),
     (
