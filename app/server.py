@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Callable
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from app.auth.gate import Caller, NotAdmitted
 from app.health import HEALTH_PATHS, add_health
 from app.http.body import read_body
+from app.http.details import HTTP_SENTENCES, detail_of
 from app.http.envelope import Busy, Refused, SystemCode, not_served, refused, succeeded
 from app.http.headers import REQUEST_ID_HEADER, harden
 from app.operations import collections, images, ingestion, products, search, tasks
@@ -108,11 +109,13 @@ def _view(operation: Operation, services: Services) -> Callable[[], Response]:
         try:
             key = request.headers.get(IDEMPOTENCY_HEADER)
             call = Call(caller.user, body, g.request_id, key)
-            return succeeded(**operation.handler(services, call))
+            fields = operation.handler(services, call)
+            return succeeded(operation.poll_again(fields), **fields)
         except Refused as refusal:
-            return refused(refusal.error, **refusal.fields)
+            detail = detail_of(refusal.error, services.settings)
+            return refused(refusal.error, detail, **refusal.fields)
         except ContractError as error:
-            return refused(type(error))
+            return refused(type(error), detail_of(error, services.settings))
         except Busy as busy:
             return _busy(busy)
         except UNREACHABLE as error:
@@ -120,7 +123,9 @@ def _view(operation: Operation, services: Services) -> Callable[[], Response]:
         except Exception:
             log.exception("operation failed", operation=operation.name)
             status = 500 if operation.fault is InternalServerError else 200
-            return refused(operation.fault, status=status)
+            return refused(
+                operation.fault, detail_of(operation.fault, services.settings), status=status
+            )
 
     return view
 
@@ -135,22 +140,25 @@ def _charge(services: Services, caller: Caller) -> None:
     )
     g.remaining = charge.remaining
     if charge.refusal is not None:
-        raise NotAdmitted(charge.refusal, "over a quota", charge.retry_after_seconds)
+        detail = f"{charge.refusal.sentence}, {charge.retry_after_seconds} s"
+        raise NotAdmitted(
+            charge.refusal, "over a quota", detail, retry_after_seconds=charge.retry_after_seconds
+        )
 
 
 def _not_admitted(refusal: NotAdmitted) -> Response:
     log.info("not admitted", code=refusal.code.code, reason=str(refusal))
-    return not_served(refusal.code, refusal.retry_after_seconds)
+    return not_served(refusal.code, refusal.detail, refusal.retry_after_seconds)
 
 
 def _without_account(error: InvalidUserId) -> Response:
     log.error("not admitted", reason=str(error))
-    return refused(InvalidUserId)
+    return refused(InvalidUserId, InvalidUserId.sentence)
 
 
 def _busy(busy: Busy) -> Response:
     log.warning("not served", path=request.path, reason=str(busy))
-    return not_served(SystemCode.BUSY, busy.retry_after_seconds)
+    return not_served(SystemCode.BUSY, busy.detail, busy.retry_after_seconds)
 
 
 def _unreachable(error: Exception) -> Response:
@@ -160,15 +168,17 @@ def _unreachable(error: Exception) -> Response:
 
 def _http_fault(error: HTTPException) -> Response:
     status = error.code or 500
-    if status == 413:
-        return refused(ImageSizeExceedLimit, status=status)
-    response = refused(InvalidParameterJson, status=status)
-    response.headers.extend(
-        [(name, value) for name, value in error.get_headers() if name == "Allow"]
+    kind = ImageSizeExceedLimit if status == 413 else InvalidParameterJson
+    # What this application raised has a description of its own; werkzeug's describe pages.
+    allowed = [value for name, value in error.get_headers() if name == "Allow"]
+    detail = vars(error).get("description") or HTTP_SENTENCES.get(status, kind.sentence).format(
+        allowed=", ".join(allowed), body_bytes=current_app.config["MAX_CONTENT_LENGTH"]
     )
+    response = refused(kind, detail, status=status)
+    response.headers.extend(("Allow", value) for value in allowed)
     return response
 
 
 def _unexpected(error: Exception) -> Response:
     log.error("request failed outside of an operation", exc_info=error)
-    return refused(InternalServerError, status=500)
+    return refused(InternalServerError, InternalServerError.sentence, status=500)

@@ -116,9 +116,6 @@ def durations_of(chosen: Settings) -> Durations:
         task=timedelta(seconds=chosen.task_seconds),
         deleted=timedelta(seconds=chosen.deleted_seconds),
         key=timedelta(seconds=chosen.key_seconds),
-        retry=timedelta(
-            seconds=max(60.0, chosen.fetch_retry_seconds * 2 ** (chosen.fetch_passes - 1))
-        ),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Chinese keyboards give this one; it separates as the plain one does.
 FULL_WIDTH_COMMA = "\uff0c"
 
+NAME_CHARACTERS_LIMIT = 253
 NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
 #: No top-level domain is a number, so a host that ends in one is an IPv4 literal.
 NUMERIC_END = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\Z")
@@ -29,12 +31,32 @@ NUMERIC_END = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\Z")
 def ascii_name(host: str) -> str:
     """Return a host in lower case, in ASCII and without a final dot.
 
-    Raises ValueError if IDNA has no ASCII form for it.
+    By IDNA 2008 after the mapping of UTS 46. Symbols, such as emoji, are allowed too, since there
+    are hosts named so and browsers find them.
+
+    Raises ValueError if there is no ASCII form for it.
     """
     host = host.lower()
     if not host.isascii():
-        host = idna.encode(host, uts46=True).decode("ascii")
+        if len(host) > NAME_CHARACTERS_LIMIT:  # encoding takes the square of the time
+            raise ValueError("the name is too long")
+        mapped = idna.uts46_remap(host, std3_rules=False)
+        host = ".".join(map(_ascii_label, mapped.split(".")))
     return host.removesuffix(".")
+
+
+def _ascii_label(label: str) -> str:
+    if not label:
+        return ""
+    plain = "".join(char for char in label if not unicodedata.category(char).startswith("S"))
+    if plain == label:
+        return idna.alabel(label).decode("ascii")
+    for check in (idna.check_nfc, idna.check_hyphen_ok, idna.check_initial_combiner):
+        check(label)
+    idna.check_bidi(label)
+    if letters := plain.replace("-", ""):
+        idna.check_label(letters)
+    return "xn--" + label.encode("punycode").decode("ascii")
 
 
 @dataclass(frozen=True)

@@ -196,8 +196,9 @@ class Settings(BaseSettings):
     fetch_connect_seconds: float = Field(3.0, gt=0, description="to connect to a host")
     fetch_gap_seconds: float = Field(5.0, gt=0, description="longest silence of a host")
     fetch_image_seconds: float = Field(15.0, gt=0, description="one image, everything included")
-    fetch_passes: int = Field(3, ge=1, description="tries of a URL whose fault may pass")
-    fetch_retry_seconds: float = Field(45.0, gt=0, description="pause before a URL's second try")
+    fetch_redirects: int = Field(5, ge=0, le=20, description="redirects of a URL that are followed")
+    fetch_passes: int = Field(4, ge=1, description="tries of a URL whose fault may pass")
+    fetch_retry_seconds: float = Field(3.0, gt=0, le=300, description="until a URL's second try")
     fetch_threads: int = Field(16, ge=1, le=128, description="downloads at once in a worker")
     fetch_per_host: int = Field(4, ge=1, description="downloads at once from one host")
     staged_bytes: int = Field(

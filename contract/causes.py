@@ -45,9 +45,7 @@ class Cause:
 
 # The URL itself
 URL_TOO_LONG = Cause(BrokenBase64OrUrl, "the URL has more than {limit} characters")
-URL_CHARACTERS = Cause(
-    BrokenBase64OrUrl, "the URL holds a blank, a control character or a backslash"
-)
+URL_CHARACTERS = Cause(BrokenBase64OrUrl, "the URL holds a control character or a backslash")
 URL_SYNTAX = Cause(BrokenBase64OrUrl, "the URL can't be read")
 URL_SCHEME = Cause(BrokenBase64OrUrl, "the URL is neither http nor https")
 URL_CREDENTIALS = Cause(BrokenBase64OrUrl, "the URL holds a user or a password")
@@ -62,21 +60,30 @@ CONNECTION = Cause(
     BrokenBase64OrUrl, "{host} could not be reached, or broke the connection", is_retryable=True
 )
 TOO_SLOW = Cause(BrokenBase64OrUrl, "{host} did not send the picture in time", is_retryable=True)
+HOST_DOWN = Cause(
+    BrokenBase64OrUrl,
+    "{host} failed several times and was not asked again; the last time: {reason}",
+    is_retryable=True,
+)
+HOST_ASKED_TO_WAIT = Cause(
+    BrokenBase64OrUrl, "{host} asked to be left alone for a while: {reason}", is_retryable=True
+)
 CERTIFICATE = Cause(BrokenBase64OrUrl, "the certificate of {host} is not valid")
 
 # The answer
 STATUS = Cause(BrokenBase64OrUrl, "{host} answers with status {status}")
 STATUS_FOR_NOW = Cause(
-    BrokenBase64OrUrl, "{host} answers with status {status}, again and again", is_retryable=True
+    BrokenBase64OrUrl, "{host} answers with status {status}, which may pass", is_retryable=True
 )
 REDIRECT = Cause(BrokenBase64OrUrl, "{host} redirects to a URL that can't be fetched: {reason}")
 REDIRECTS = Cause(BrokenBase64OrUrl, "{host} redirects more than {limit} times")
-CROWDED = Cause(
-    BrokenBase64OrUrl, "too many pictures were redirected to {host} at once", is_retryable=True
-)
+CROWDED = Cause(BrokenBase64OrUrl, "too many pictures of {host} were waiting", is_retryable=True)
 ANSWER = Cause(BrokenBase64OrUrl, "the answer of {host} is no HTTP that can be read")
+INTERIM = Cause(BrokenBase64OrUrl, "{host} sends more than {limit} interim answers")
+HEADER_LINE = Cause(BrokenBase64OrUrl, "a header line of {host} has no colon behind its name")
 LENGTH = Cause(BrokenBase64OrUrl, "{host} sends a Content-Length that is not one number")
 ENCODING = Cause(BrokenBase64OrUrl, "{host} sends an encoding that can't be undone: {encoding}")
+PACKED = Cause(BrokenBase64OrUrl, "{host} sends a file that does not unpack as {encoding}")
 BOMB = Cause(BrokenBase64OrUrl, "{host} sends a file that unpacks to {limit} bytes or more")
 ANSWER_CUT = Cause(BrokenBase64OrUrl, "{host} ended its answer early", is_retryable=True)
 

@@ -67,9 +67,16 @@ Every operation is a `POST` of a JSON object in UTF-8. Every answer is one objec
 something that it needs is away or busy (HTTP 503 with `Retry-After`; try again). `result.code` is
 the business code, 0 for success, and `result.message` says it in a word. The HTTP status is 200
 whenever `code` is `10000`, but for 400, 404, 405 and 415 (`result.code` 5001), 413 (3056) and 500
-(5000). A fault of one item stands in `failed_list` and never fails the others. In that of
-`task_status`, `detail` is a sentence for people, `stage` is where the image failed, and `retryable`
-tells whether the same picture may succeed later. Every answer has the header `X-Request-Id`, which
+(5000). A fault of one item stands in `failed_list` and never fails the others.
+
+Whatever failed has a `detail`, a sentence that says what is wrong and what would do: beside
+`message`, or beside `msg` where there is no `result`. It is for people, and may change. For an
+image of `add_image`, which may have several faults, `message` and `detail` are lists in the same
+order. In `failed_list` of `task_status`, `stage` is where the image failed, and `retryable` tells
+whether the same picture may succeed later.
+
+null is as good as absent for every field that may be absent, and 5.0 is an integer; see
+[what clients send](what-clients-send.md). Every answer has the header `X-Request-Id`, which
 the log lines carry as `request_id`.
 
 Once a key was made, every call is signed or carries a bearer key; see [users](users.md) for both,

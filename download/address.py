@@ -11,10 +11,11 @@ import socket
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from config.allow_list import NAME, NUMERIC_END, Address, Network, ascii_name
 from contract import causes
+from download.url import request_target, trimmed
 
 if TYPE_CHECKING:
     from download.policy import FetchPolicy
@@ -36,7 +37,7 @@ _SPECIAL: tuple[Network, ...] = (
     ipaddress.IPv4Network("168.63.129.16/32"),  # a cloud's internal server for its machines
     ipaddress.IPv6Network("3fff::/20"),  # documentation
 )
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def _without_zone(text: str) -> Address:
@@ -80,14 +81,26 @@ def is_global_address(ip: str | Address) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """A URL that passed the check: what to connect to, and the URL in normalised ASCII."""
+    """A URL that passed the check: what to connect to and what to ask for, in ASCII."""
 
     scheme: str
     host: str
     port: int
-    url: str
+    #: Path and query, as the request line has them.
+    path: str
     #: The address of a host that is a literal address, None for a name.
     address: Address | None
+
+    @property
+    def authority(self) -> str:
+        """Return the value of the Host header: the host, and the port if it is not the default."""
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return shown if self.port == DEFAULT_PORTS[self.scheme] else f"{shown}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Return the URL, rebuilt from what was judged."""
+        return f"{self.scheme}://{self.authority}{self.path}"
 
 
 def address_allowed(address: Address, target: Target, policy: FetchPolicy) -> bool:
@@ -110,23 +123,24 @@ def check_url(url: str, policy: FetchPolicy) -> None:
 def judge_url(url: str, policy: FetchPolicy) -> Target:
     """Check a URL like `check_url`, and return its target.
 
-    The target's URL is rebuilt from the checked parts, so that no other parser can read a
-    different host in it.
+    The target has the checked parts, and a request is made of them alone, so that no other parser
+    can read a different host in the URL.
 
     Raises BrokenBase64OrUrl if the URL is malformed or forbidden.
     """
+    url = trimmed(url)
     parts = _split(url)
     host, address = _judge_host(parts)
     try:
         port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     except ValueError as error:
         raise causes.URL_PORT_SYNTAX.fault() from error
-    shown = f"[{host}]" if ":" in host else host
-    netloc = shown if port == DEFAULT_PORTS[parts.scheme] else f"{shown}:{port}"
-    plain = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
-    target = Target(parts.scheme, host, port, plain, address)
+    # Of the text, not of `parts`, which lack the "?" of an empty query.
+    path = request_target(url.partition("://")[2][len(parts.netloc) :])
+    target = Target(parts.scheme, host, port, path, address)
     if address is not None:
         if not address_allowed(address, target, policy):
+            shown = f"[{host}]" if ":" in host else host
             raise causes.HOST.fault(f"{shown}:{port} is a forbidden address", host=shown)
     elif not (
         port in policy.ports

@@ -6,15 +6,15 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from contract import causes
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download.address import judge_url
 from download.client import BeforeRedirect, fetch
-from download.faults import TransientFetchError
+from download.faults import PutOffError, TransientFetchError
 from download.policy import FetchPolicy
 from download.resolver import Resolver, system_resolver
 
@@ -23,6 +23,36 @@ log = logging.getLogger(__name__)
 Label = TypeVar("Label", bound=Hashable)
 #: The result of one URL of `fetch_all`: its bytes, or why there are none.
 FetchOutcome = bytes | BrokenBase64OrUrl | ImageSizeExceedLimit | TransientFetchError
+#: Takes the outcomes of some URLs while others are still being fetched.
+Early = Callable[[Mapping[Label, FetchOutcome]], None]
+
+#: After so many seconds, URLs that are done wait no longer for those that are not.
+PATIENCE_SECONDS = 2.0
+
+
+class Hosts(Protocol):
+    """What is known of hosts, each named by host and port; threads call it at once."""
+
+    def put_off(self, host: str) -> PutOffError | None:
+        """Return why `host` is not to be asked now, or None if it is.
+
+        A caller that gets None tells the outcome by one of the other two.
+        """
+
+    def answered(self, host: str) -> None:
+        """Note that `host` answered, if with an error about one URL."""
+
+    def failed(self, host: str, error: TransientFetchError) -> None:
+        """Note a fault that other URLs of `host` would meet as well."""
+
+
+class _Work(NamedTuple, Generic[Label]):
+    """A URL to be fetched."""
+
+    label: Label
+    url: str
+    host: str
+    port: int
 
 
 class _Batch(Generic[Label]):
@@ -30,34 +60,32 @@ class _Batch(Generic[Label]):
 
     def __init__(self, urls: Mapping[Label, str], policy: FetchPolicy, per_host: int) -> None:
         self._changed = threading.Condition()
-        self._labels = list(urls)
-        self._waiting: deque[tuple[Label, str, str]] = deque()
+        self._work: dict[Label, _Work[Label]] = {}
         self._running: Counter[str] = Counter()
         self._outcomes: dict[Label, FetchOutcome] = {}
+        self._told: set[Label] = set()
         self._per_host = per_host
-        self._hosts: dict[Label, str] = {}
+        self._count = len(urls)
         for label, url in urls.items():
             try:
-                self._hosts[label] = judge_url(url, policy).host
-                self._waiting.append((label, url, self._hosts[label]))
+                target = judge_url(url, policy)
+                self._work[label] = _Work(label, url, target.host, target.port)
             except BrokenBase64OrUrl as error:
                 self._outcomes[label] = error
+        self._waiting = deque(self._work.values())
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self) -> tuple[Label, str, str] | None:
-        """Wait for a URL whose host has a free slot, and return it with its label and host.
-
-        Return None if no URL is left to begin.
-        """
+    def take(self) -> _Work[Label] | None:
+        """Wait for a URL whose host has a free slot, and return it; None if none is left."""
         with self._changed:
             while self._waiting:
-                for item in self._waiting:
-                    if self._running[item[2]] < self._per_host:
-                        self._waiting.remove(item)
-                        self._running[item[2]] += 1
-                        return item
+                for work in self._waiting:
+                    if self._running[work.host] < self._per_host:
+                        self._waiting.remove(work)
+                        self._running[work.host] += 1
+                        return work
                 self._changed.wait()
             return None
 
@@ -75,7 +103,7 @@ class _Batch(Generic[Label]):
                 lambda: self._running[new] < self._per_host,
                 timeout=max(0.0, deadline - time.monotonic()),
             ):
-                raise TransientFetchError(causes.CROWDED.fault(host=new))
+                raise TransientFetchError(causes.CROWDED.fault(host=new), is_of_host=False)
             self._running[new] += 1
 
     def give(self, label: Label, held: list[str], outcome: FetchOutcome) -> None:
@@ -85,26 +113,42 @@ class _Batch(Generic[Label]):
             self._running.subtract(held)
             self._changed.notify_all()
 
-    def finish(self, deadline: float) -> dict[Label, FetchOutcome]:
-        """Wait for all outcomes until `deadline`, and return them by label.
+    def collect(self, deadline: float) -> tuple[dict[Label, FetchOutcome], bool]:
+        """Wait for all outcomes until `deadline`; return those that are new, and whether all are.
 
-        No URL begins afterwards; those without an outcome have a TransientFetchError.
+        New are those that no earlier call returned.
         """
         with self._changed:
-            self._changed.wait_for(
-                lambda: len(self._outcomes) == len(self._labels),
+            is_done = self._changed.wait_for(
+                lambda: len(self._outcomes) == self._count,
                 timeout=max(0.0, deadline - time.monotonic()),
             )
+            new = {n: one for n, one in self._outcomes.items() if n not in self._told}
+            self._told.update(new)
+            return new, is_done
+
+    def finish(self, deadline: float) -> dict[Label, FetchOutcome]:
+        """Wait for all outcomes until `deadline`, and return those that no call returned before.
+
+        No URL begins afterwards; those that did not end have a TransientFetchError, and those that
+        did not begin a PutOffError that counts for nothing.
+        """
+        new, _ = self.collect(deadline)
+        with self._changed:
+            late = [work for n, work in self._work.items() if n not in self._told]
+            unbegun = set(self._waiting)
+            self._told.update(work.label for work in late)
             self._waiting.clear()
             self._changed.notify_all()
-            return {
-                label: self._outcomes[label] if label in self._outcomes else self._late(label)
-                for label in self._labels
-            }
+        return new | {work.label: self._late(work, work not in unbegun) for work in late}
 
-    def _late(self, label: Label) -> TransientFetchError:
+    @staticmethod
+    def _late(work: _Work[Label], has_begun: bool) -> TransientFetchError:
+        if not has_begun:
+            fault = causes.CROWDED.fault(host=work.host)
+            return PutOffError(fault, 0.0, counts_as_pass=False)
         return TransientFetchError(
-            causes.TOO_SLOW.fault("not done by the deadline of the batch", host=self._hosts[label])
+            causes.TOO_SLOW.fault("not done by the deadline of the batch", host=work.host)
         )
 
 
@@ -115,6 +159,8 @@ def fetch_all(
     *,
     workers: int,
     per_host: int,
+    hosts: Hosts | None = None,
+    early: Early[Label] | None = None,
     resolver: Resolver = system_resolver,
 ) -> dict[Label, FetchOutcome]:
     """Fetch many URLs in `workers` threads, and return the bytes or the fault of each label.
@@ -124,40 +170,63 @@ def fetch_all(
     time; a redirected one releases its host's slot and waits for one of the next host, so that
     redirects from many names can't overload one host. The threads are daemons and end soon after
     the deadline.
+
+    `hosts` is asked before each URL, and a host that it puts off is not asked. If some URLs are
+    done after `PATIENCE_SECONDS` and others are not, `early` is called with the outcomes of the
+    former, which are not returned then.
     """
     batch = _Batch(urls, policy, per_host)
 
     def work() -> None:
-        while (item := batch.take()) is not None:
-            label, url, host = item
-            held = [host]
+        while (taken := batch.take()) is not None:
+            held = [taken.host]
 
             def move(new: str, until: float, held: list[str] = held) -> None:
                 batch.move(held.pop(), new, until)
                 held.append(new)
 
-            batch.give(label, held, _outcome(url, policy, deadline, resolver, move))
+            def download(url: str = taken.url, move: BeforeRedirect = move) -> bytes:
+                return fetch(url, policy, deadline, resolver, move)
+
+            name = f"{taken.host}:{taken.port}"
+            batch.give(taken.label, held, _outcome(download, name, hosts))
 
     for _ in range(min(workers, len(batch))):
         # With a copy of the caller's context, so that log lines of downloads have its ids.
         threading.Thread(
             target=copy_context().run, args=(work,), name="download", daemon=True
         ).start()
-    return batch.finish(deadline)
+    outcomes: dict[Label, FetchOutcome] = {}
+    if early is not None:
+        outcomes, is_done = batch.collect(min(deadline, time.monotonic() + PATIENCE_SECONDS))
+        if outcomes and not is_done:
+            early(outcomes)
+            outcomes = {}
+    outcomes |= batch.finish(deadline)
+    return {label: outcomes[label] for label in urls if label in outcomes}
 
 
-def _outcome(
-    url: str,
-    policy: FetchPolicy,
-    deadline: float,
-    resolver: Resolver,
-    before_redirect: BeforeRedirect,
-) -> FetchOutcome:
+def _outcome(download: Callable[[], bytes], host: str, hosts: Hosts | None) -> FetchOutcome:
     try:
-        return fetch(url, policy, deadline, resolver, before_redirect)
-    except (BrokenBase64OrUrl, ImageSizeExceedLimit, TransientFetchError) as error:
-        return error
+        put_off = hosts.put_off(host) if hosts else None
+        if put_off is not None:
+            return put_off
+        outcome = _downloaded(download)
+        if hosts is not None:
+            if not isinstance(outcome, TransientFetchError):
+                hosts.answered(host)
+            elif outcome.is_of_host:
+                hosts.failed(host, outcome)
     except Exception as error:
         # An internal fault must not end the thread, since other URLs wait for it.
         log.exception("a download failed by an unexpected error")
-        return TransientFetchError(causes.UNEXPECTED.fault(f"unexpected: {type(error).__name__}"))
+        fault = causes.UNEXPECTED.fault(f"unexpected: {type(error).__name__}")
+        return TransientFetchError(fault, is_of_host=False)
+    return outcome
+
+
+def _downloaded(download: Callable[[], bytes]) -> FetchOutcome:
+    try:
+        return download()
+    except (BrokenBase64OrUrl, ImageSizeExceedLimit, TransientFetchError) as error:
+        return error

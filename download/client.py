@@ -2,8 +2,8 @@
 
 Every hop of a redirect is checked like the first URL; a name is looked up once per hop, all of
 its addresses must be allowed, and the connection goes to exactly those. The deadline covers DNS,
-connecting, TLS, headers and body together (see `connection`). The module keeps no cookies, sends
-no credentials and reads no environment variable or netrc file.
+connecting, TLS, headers and body together (see `connection`). The module keeps cookies for one
+download only (see `cookies`), sends no credentials and reads no environment variable or netrc file.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from urllib.parse import urljoin
 
-import requests
 import urllib3
 
 from contract import causes
 from contract.errors import BrokenBase64OrUrl
 from download.address import Target, address_allowed, judge_url
-from download.connection import DialAdapter, Watchdog, dial
+from download.connection import Watchdog, ask, connection_to, dial
+from download.cookies import Cookies
+from download.encoding import read_body
 from download.faults import TransientFetchError
 from download.policy import FetchPolicy
 from download.resolver import Resolver, resolve, system_resolver
+from download.url import location_text, resolved
 
 __all__ = ["FetchPolicy", "TransientFetchError", "fetch"]
 
 #: Called with the host of a redirect and a deadline in seconds of `time.monotonic()`; may wait.
 BeforeRedirect = Callable[[str, float], None]
 
-TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: Answers that another try may find changed: not ready, asked too often, or a fault of the server.
+#: 430 is what some shops answer instead of 429; 501 and 505 stay.
+TRANSIENT_STATUSES = frozenset({202, 408, 423, 425, 429, 430, *range(500, 600)}) - {501, 505}
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+#: 203 comes through a proxy that changed something; browsers show it.
+SUCCESS_STATUSES = frozenset({200, 203})
 #: The longest wait that a Retry-After header may ask for, in seconds.
-RETRY_AFTER_LIMIT = 30.0
-#: Bytes read and decompressed at a time.
+RETRY_AFTER_LIMIT = 300.0
+#: Bytes read and unpacked at a time.
 PIECE_BYTES = 16 * 1024
-#: Content encodings that are accepted, one at a time, from servers that compress without being
-#: asked: each is decompressed in pieces (urllib3 from 2.6 on). Others would need more decoders.
-CONTENT_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+#: What urllib3 undoes by itself, or does nothing; others are undone like content encodings.
+FRAMINGS = frozenset({"", "chunked", "identity"})
+TRANSFER_ENCODINGS = FRAMINGS | {"gzip", "x-gzip", "deflate"}
 
-_PERMANENT = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.ContentDecodingError,
-    urllib3.exceptions.LocationValueError,
-    UnicodeError,
-)
+_PERMANENT = (urllib3.exceptions.InvalidHeader, UnicodeError)
+_SILENCE = (TimeoutError, urllib3.exceptions.TimeoutError)
 _FAULTS = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError)
 
 
@@ -72,9 +72,10 @@ def fetch(
     or will fail again, and ImageSizeExceedLimit if the body is not under the limit.
     """
     target = judge_url(url, policy)
+    cookies = Cookies()
     with Watchdog(min(deadline, time.monotonic() + policy.total_seconds)) as watchdog:
         for _ in range(policy.redirects + 1):
-            answer = _ask(target, policy, watchdog, resolver)
+            answer = _ask(target, policy, watchdog, resolver, cookies)
             if isinstance(answer, bytes):
                 return answer
             target = redirect_target(target, answer, policy)
@@ -89,11 +90,7 @@ def redirect_target(target: Target, location: str, policy: FetchPolicy) -> Targe
     Raises BrokenBase64OrUrl if the URL is forbidden, or leads from https to http.
     """
     try:
-        joined = urljoin(target.url, location)
-    except ValueError as error:
-        raise causes.REDIRECT.fault(host=target.host, reason="it can't be read") from error
-    try:
-        following = judge_url(joined, policy)
+        following = judge_url(resolved(target.url, location), policy)
     except BrokenBase64OrUrl as error:
         raise causes.REDIRECT.fault(
             f"{target.host} redirects: {error}", host=target.host, reason=error.detail
@@ -126,54 +123,65 @@ def _checked_addresses(
 
 
 def _ask(
-    target: Target, policy: FetchPolicy, watchdog: Watchdog, resolver: Resolver
+    target: Target,
+    policy: FetchPolicy,
+    watchdog: Watchdog,
+    resolver: Resolver,
+    cookies: Cookies,
 ) -> bytes | str:
     """Make one request; return the body as bytes, or the Location of a redirect as str."""
     addresses = _checked_addresses(target, policy, watchdog, resolver)
-    adapter = DialAdapter(
-        partial(dial, addresses, target.port, watchdog, policy.connect_seconds), policy.ca_file
-    )
     headers = {
+        "Host": target.authority,
         "User-Agent": policy.user_agent,
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         "Connection": "close",
     }
+    if cookie := cookies.header(target):
+        headers["Cookie"] = cookie
+    connection = None
     try:
-        left = watchdog.remaining()
-        response = adapter.send(
-            requests.Request("GET", target.url, headers=headers).prepare(),
-            stream=True,
-            timeout=(min(policy.connect_seconds, left), min(policy.read_gap_seconds, left)),
+        connection = connection_to(
+            target,
+            partial(dial, addresses, target.port, watchdog, policy.connect_seconds),
+            min(policy.read_gap_seconds, watchdog.remaining()),
+            policy.ca_file,
         )
+        response = ask(connection, target.path, headers)
         try:
+            cookies.take(target, response.headers.getlist("Set-Cookie"))
             answer = _read(response, target, policy)
         finally:
             response.close()
         # A socket that the watchdog shut down looks like the end of the body.
         watchdog.remaining()
     except _FAULTS as error:
-        if watchdog.expired:
+        if watchdog.expired or isinstance(error, _SILENCE):
             raise TransientFetchError(causes.TOO_SLOW.fault(host=target.host)) from error
         detail = f"{target.host}: {type(error).__name__}"
         if isinstance(error, _PERMANENT):
             raise causes.ANSWER.fault(detail, host=target.host) from error
         raise TransientFetchError(causes.CONNECTION.fault(detail, host=target.host)) from error
     finally:
-        adapter.close()
+        if connection is not None:
+            connection.close()
     return answer
 
 
-def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> bytes | str:
-    status = response.status_code
+def _read(response: urllib3.HTTPResponse, target: Target, policy: FetchPolicy) -> bytes | str:
+    status = response.status
     if status in TRANSIENT_STATUSES:
         wait = retry_after_seconds(response.headers.get("Retry-After"))
         fault = causes.STATUS_FOR_NOW.fault(host=target.host, status=status)
         raise TransientFetchError(fault, wait)
-    if status in REDIRECT_STATUSES and "Location" in response.headers:
-        # http.client decodes headers as Latin-1, but servers send UTF-8.
-        return response.headers["Location"].encode("latin-1").decode("utf-8")
-    if status != 200:
+    locations = set(response.headers.getlist("Location"))
+    if status in REDIRECT_STATUSES and locations:
+        if len(locations) > 1:
+            raise causes.REDIRECT.fault(host=target.host, reason="several are named")
+        # http.client decodes headers as Latin-1.
+        return location_text(locations.pop().encode("latin-1"))
+    if status not in SUCCESS_STATUSES:
         raise causes.STATUS.fault(host=target.host, status=status)
     announced = _announced(response, target)
     # int() refuses strings of thousands of digits, so long ones are not converted.
@@ -181,25 +189,33 @@ def _read(response: requests.Response, target: Target, policy: FetchPolicy) -> b
         raise causes.TOO_MANY_BYTES.fault(
             f"{target.host}: {announced[:15]} bytes announced", limit=policy.max_bytes
         )
-    encoding = response.headers.get("Content-Encoding", "").lower()
-    if encoding not in CONTENT_ENCODINGS:
-        raise causes.ENCODING.fault(host=target.host, encoding=shown(encoding))
-    body = bytearray()
-    for piece in response.iter_content(PIECE_BYTES):
-        body += piece
-        if len(body) < policy.max_bytes:
-            continue
-        if encoding in ("", "identity"):
-            raise causes.TOO_MANY_BYTES.fault(limit=policy.max_bytes)
-        # Pictures hardly compress: a body this large is a decompression bomb, not a large file.
-        raise causes.BOMB.fault(host=target.host, limit=policy.max_bytes)
+    body = read_body(
+        response.stream(PIECE_BYTES, decode_content=False),
+        _encodings(response, target),
+        target.host,
+        policy.max_bytes,
+    )
     if not body and announced != "0":
-        # http.client takes a connection that ends within the headers for an empty answer.
         raise TransientFetchError(causes.ANSWER_CUT.fault(host=target.host))
-    return bytes(body)
+    return body
 
 
-def _announced(response: requests.Response, target: Target) -> str:
+def _encodings(response: urllib3.HTTPResponse, target: Target) -> str:
+    """Return the encodings that the headers name, without the framing of the transfer.
+
+    Raises BrokenBase64OrUrl for a transfer encoding that can't be undone, since its framing would
+    be taken for the picture.
+    """
+    transfer = response.headers.get("Transfer-Encoding", "").lower()
+    names = [name.strip() for name in transfer.split(",")]
+    for name in names:
+        if name not in TRANSFER_ENCODINGS:
+            raise causes.ENCODING.fault(host=target.host, encoding=shown(name))
+    content = response.headers.get("Content-Encoding", "")
+    return ",".join([content, *(name for name in names if name not in FRAMINGS)])
+
+
+def _announced(response: urllib3.HTTPResponse, target: Target) -> str:
     """Return the digits of the Content-Length header, "" if there is none (RFC 9112, 6.3).
 
     Raises BrokenBase64OrUrl if it is not a number, or there are several that differ.

@@ -3,10 +3,9 @@
 `requests-hardened` (1.3.0) pins an address too, but it checks only the first answer of DNS,
 has no allow-list, no resolver of one's choice, no total deadline and no cap on a body; what
 is left of it is less than this module, so it is not used. Here a urllib3 connection keeps
-the URL's name (for the Host header, SNI and the certificate) and merely gets its socket
-from us.
+the URL's name (for SNI and the certificate) and merely gets its socket from us.
 
-requests and urllib3 bound each read, never their sum. A watchdog therefore shuts the
+urllib3 bounds each read, never their sum. A watchdog therefore shuts the
 socket down at the deadline, whatever phase it is in. It holds a duplicate of the
 descriptor, since the TLS layer takes the first one away during its handshake.
 """
@@ -16,24 +15,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import io
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from contract import causes
-
-if TYPE_CHECKING:
-    import requests
-    from urllib3 import HTTPResponse
+from download.address import Target
+from download.head import read_head
 
 Dial = Callable[[], socket.socket]
 
@@ -120,8 +117,26 @@ def dial(
             fault = error
         else:
             return sock
-    # Not the fault itself: urllib3 takes a broken pipe here for one while sending the request.
     raise ConnectionError("no address could be connected to") from fault
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose head `read_head` has read and cleaned."""
+
+    def __init__(self, *args: Any, host: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._host = host
+
+    def begin(self) -> None:
+        """Read the head, up to the body. Raises what `read_head` raises."""
+        stream = self.fp
+        self.fp = io.BufferedReader(io.BytesIO(read_head(stream, self._host)))
+        try:
+            super().begin()
+        finally:
+            self.fp = stream
+        # Of what is left of them urllib3 would log a warning with the URL, which may be secret.
+        self.headers.defects.clear()
 
 
 class _DialledConnection(HTTPConnection):
@@ -138,7 +153,7 @@ class _DialledConnection(HTTPConnection):
     def response_class(  # type: ignore[override]  # a class there, and only ever called
         self, *args: Any, **kwargs: Any
     ) -> http.client.HTTPResponse:
-        self._answer = http.client.HTTPResponse(*args, **kwargs)
+        self._answer = _Answer(*args, host=self.host, **kwargs)
         return self._answer
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
@@ -160,17 +175,6 @@ class _DialledTlsConnection(_DialledConnection, HTTPSConnection):
             super().connect()
         except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
             raise causes.CERTIFICATE.fault(host=self.host) from error
-        except BrokenPipeError as error:
-            # urllib3 takes a broken pipe here for one while sending the request.
-            raise ConnectionError("the connection ended during the TLS handshake") from error
-
-
-class _DialledPool(HTTPConnectionPool):
-    ConnectionCls = _DialledConnection
-
-
-class _DialledTlsPool(HTTPSConnectionPool):
-    ConnectionCls = _DialledTlsConnection
 
 
 @functools.lru_cache(maxsize=8)
@@ -179,45 +183,34 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 
-class DialAdapter(HTTPAdapter):
-    """A requests adapter for one request, whose socket comes from a `Dial`.
+def connection_to(
+    target: Target, dial: Dial, read_gap_seconds: float, ca_file: str | None = None
+) -> HTTPConnection:
+    """Return a connection for one request to `target`, not yet connected.
 
-    Its `send` is called without a session, which would read the whole body of a redirect
-    before returning it, and would read proxies and credentials from the environment.
+    Once connected, a read takes at most `read_gap_seconds`. A connection of urllib3's pools would
+    write the URL anew, and follow the environment.
     """
+    if target.scheme == "http":
+        return _DialledConnection(target.host, target.port, dial=dial, timeout=read_gap_seconds)
+    return _DialledTlsConnection(
+        target.host,
+        target.port,
+        dial=dial,
+        timeout=read_gap_seconds,
+        cert_reqs="CERT_REQUIRED",
+        ssl_context=_tls_context(ca_file or DEFAULT_CA_BUNDLE_PATH),
+    )
 
-    def __init__(self, dial: Dial, ca_file: str | None = None) -> None:
-        super().__init__()
-        self._dial = dial
-        self._ca_file = ca_file or DEFAULT_CA_BUNDLE_PATH
-        self._pool: HTTPConnectionPool | None = None
 
-    def get_connection_with_tls_context(
-        self,
-        request: requests.PreparedRequest,
-        verify: Any,
-        proxies: Any = None,  # noqa: ARG002  # the base class's signature; none is ever used
-        cert: Any = None,
-    ) -> HTTPConnectionPool:
-        """Return a pool of one connection to the request's host."""
-        parts, _ = self.build_connection_pool_key_attributes(request, verify, cert)
-        if parts["scheme"] == "https":
-            self._pool = _DialledTlsPool(
-                parts["host"],
-                parts["port"],
-                dial=self._dial,
-                cert_reqs="CERT_REQUIRED",
-                ssl_context=_tls_context(self._ca_file),
-            )
-        else:
-            self._pool = _DialledPool(parts["host"], parts["port"], dial=self._dial)
-        return self._pool
+def ask(connection: HTTPConnection, path: str, headers: Mapping[str, str]) -> HTTPResponse:
+    """Connect, send a GET request for exactly `path`, and return the answer with its body unread.
 
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the base class would load the authorities again."""
-
-    def close(self) -> None:
-        """Close the connection, if one is open."""
-        if self._pool is not None:
-            self._pool.close()
-        super().close()
+    The body is never decoded by urllib3. Raises OSError or HTTPException if there is no answer,
+    ContractError if there can be none.
+    """
+    connection.connect()
+    # A host may answer and close before it has read the request; its answer counts.
+    with contextlib.suppress(BrokenPipeError):
+        connection.request("GET", path, headers=headers, preload_content=False)
+    return connection.getresponse()

@@ -32,7 +32,7 @@ class FetchPolicy:
     #: The longest time of one fetch with all of its redirects.
     total_seconds: float
     #: Redirects that are followed; one more is refused.
-    redirects: int = 3
+    redirects: int = 5
     #: The value of the User-Agent header.
     user_agent: str = "snapsku"
     #: A PEM file of certificate authorities to trust instead of those of certifi.
@@ -48,5 +48,6 @@ def fetch_policy_of(chosen: Settings) -> FetchPolicy:
         connect_seconds=chosen.fetch_connect_seconds,
         read_gap_seconds=chosen.fetch_gap_seconds,
         total_seconds=chosen.fetch_image_seconds,
+        redirects=chosen.fetch_redirects,
         user_agent=f"snapsku/{VERSION} (+product image search)",
     )

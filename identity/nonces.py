@@ -1,4 +1,7 @@
-"""The nonces that were used, in Redis, so that a signed request is accepted only once."""
+"""The nonces that were used, in Redis, so that a signed request is accepted only once.
+
+Of a request whose nonce is not signed, the signature stands for it.
+"""
 
 from __future__ import annotations
 

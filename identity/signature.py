@@ -17,9 +17,6 @@ from urllib.parse import quote, unquote_to_bytes
 DATE_HEADER = "x-jdcloud-date"
 NONCE_HEADER = "x-jdcloud-nonce"
 
-#: Headers that must be signed; clients may sign others too.
-SIGNED_ALWAYS = frozenset({DATE_HEADER, NONCE_HEADER})
-
 #: By algorithm, the prefix of the secret and the last part of a credential's scope.
 ALGORITHMS = {
     "JDCLOUD2-HMAC-SHA256": (b"JDCLOUD2", "jdcloud2_request"),
@@ -28,14 +25,19 @@ ALGORITHMS = {
 
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _UNRESERVED = "-_.~"
+_BLANKS = re.compile(rb"[ \t]+")
 
 
 class AuthorizationError(Exception):
-    """The Authorization header is malformed, or of another algorithm."""
+    """The Authorization header is malformed, or of another algorithm; the text may be told."""
 
 
 class SignatureError(Exception):
-    """The signature is not valid for this request; the text is for the log only."""
+    """The signature is not valid for this request.
+
+    The text says which rule failed, for the log and for the client; it tells nothing that was not
+    sent, and above all no signature.
+    """
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Authorization:
         """The scope for which the signing key is made."""
         return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
+    @property
+    def signs_nonce(self) -> bool:
+        """Whether the nonce is signed, so that another one needs another signature."""
+        return NONCE_HEADER in self.signed_headers
+
 
 @dataclass(frozen=True)
 class Request:
@@ -71,18 +78,20 @@ def parse_authorization(text: str) -> Authorization:
     """Return the parts of an Authorization header; raises AuthorizationError if malformed."""
     algorithm, _, rest = text.strip().partition(" ")
     if algorithm not in ALGORITHMS:
-        raise AuthorizationError("the algorithm is not known")
+        names = " or ".join(ALGORITHMS)
+        raise AuthorizationError(f"Authorization must begin with Bearer, or with {names}")
     parts: dict[str, str] = {}
     for part in rest.split(","):
         name, separator, value = part.strip().partition("=")
         if not separator or not value or name in parts:
-            raise AuthorizationError("not a list of names and values")
+            raise AuthorizationError("Authorization must be a list of name=value, each name once")
         parts[name] = value
     if parts.keys() != {"Credential", "SignedHeaders", "Signature"}:
-        raise AuthorizationError("a part is missing, or unknown")
+        raise AuthorizationError("Authorization must have Credential, SignedHeaders and Signature")
     credential = parts["Credential"].split("/")
     if len(credential) != 5 or not all(credential):
-        raise AuthorizationError("the credential has not five parts")
+        end = ALGORITHMS[algorithm][1]
+        raise AuthorizationError(f"Credential must be access key/YYYYMMDD/region/service/{end}")
     access_key, date, region, service, terminator = credential
     return Authorization(
         algorithm,
@@ -103,22 +112,35 @@ def parse_date(text: str) -> datetime:
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
-def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> bytes:
-    """Return the canonical form of a request. Raises SignatureError if a header is missing."""
+def canonical_request(
+    request: Request, signed_headers: tuple[str, ...], *, is_collapsed: bool = False
+) -> bytes:
+    """Return the canonical form of a request. Raises SignatureError if a header is missing.
+
+    With `is_collapsed`, a run of blanks inside a signed value is one.
+    """
     path, _, query = request.target.partition(b"?")
     missing = [name for name in signed_headers if name not in request.headers]
     if missing:
-        raise SignatureError("a signed header was not sent")
+        raise SignatureError("a header that is signed was not sent")
+    values = [request.headers[name].strip() for name in signed_headers]
+    if is_collapsed:
+        values = [collapsed(value) for value in values]
     lines = [
         request.method.encode(),
         quote(unquote_to_bytes(path), safe=f"/{_UNRESERVED}").encode(),
         _canonical_query(query),
-        *(name.encode() + b":" + request.headers[name].strip() for name in signed_headers),
+        *(n.encode() + b":" + value for n, value in zip(signed_headers, values, strict=True)),
         b"",
         ";".join(signed_headers).encode(),
         request.body_digest.encode(),
     ]
     return b"\n".join(lines)
+
+
+def collapsed(value: bytes) -> bytes:
+    """Return the value of a header with each run of blanks as one, and none around it."""
+    return _BLANKS.sub(b" ", value.strip())
 
 
 def _canonical_query(query: bytes) -> bytes:
@@ -151,12 +173,15 @@ def signing_key(authorization: Authorization, secret: str) -> bytes:
     return key
 
 
-def signature_of(request: Request, authorization: Authorization, secret: str) -> str:
+def signature_of(
+    request: Request, authorization: Authorization, secret: str, *, is_collapsed: bool = False
+) -> str:
     """Return the signature of a request with a secret, in lower-case hex.
 
-    Raises SignatureError if a signed header is missing.
+    With `is_collapsed`, that of its canonical form with runs of blanks as one. Raises
+    SignatureError if a signed header is missing.
     """
-    canonical = canonical_request(request, authorization.signed_headers)
+    canonical = canonical_request(request, authorization.signed_headers, is_collapsed=is_collapsed)
     date = request.headers.get(DATE_HEADER, b"").strip().decode("latin-1")
     key = signing_key(authorization, secret)
     return hmac.digest(key, string_to_sign(authorization, date, canonical), "sha256").hex()
@@ -170,23 +195,25 @@ def require_scope(request: Request, authorization: Authorization) -> None:
     _, terminator = ALGORITHMS[authorization.algorithm]
     names = authorization.signed_headers
     if authorization.terminator != terminator:
-        raise SignatureError("the scope ends with the terminator of another algorithm")
+        raise SignatureError(f"the credential must end with {terminator}")
     if len(set(names)) != len(names):
-        raise SignatureError("a header is named twice")
-    if not SIGNED_ALWAYS.issubset(names):
-        raise SignatureError("date and nonce must be signed")
-    if not request.headers.get(NONCE_HEADER, b"").strip():
-        raise SignatureError("the nonce is missing")
+        raise SignatureError("SignedHeaders has a name twice")
+    # The date is in the string to sign, so it need not be among the headers that are signed.
+    if authorization.signs_nonce and not request.headers.get(NONCE_HEADER, b"").strip():
+        raise SignatureError(f"{NONCE_HEADER} is signed, and empty or missing")
     if request.headers.get(DATE_HEADER, b"").strip()[:8] != authorization.date.encode():
-        raise SignatureError("the credential is of another day")
+        raise SignatureError(f"the day in the credential must be that of {DATE_HEADER}")
 
 
 def verify(request: Request, authorization: Authorization, secret: str) -> None:
     """Check that a request was signed with `secret`; raises SignatureError.
 
-    The caller checks the age of the date, and whether the nonce was used.
+    Signers differ in what they make of runs of blanks inside a value, so both forms are good. The
+    caller checks the age of the date, and whether nonce or signature was used.
     """
     require_scope(request, authorization)
-    expected = signature_of(request, authorization, secret)
-    if not hmac.compare_digest(expected.encode(), authorization.signature.encode()):
-        raise SignatureError("the signature does not match")
+    for is_collapsed in (False, True):
+        expected = signature_of(request, authorization, secret, is_collapsed=is_collapsed)
+        if hmac.compare_digest(expected.encode(), authorization.signature.encode()):
+            return
+    raise SignatureError("the signature does not match the canonical request")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 
 from broker.celery_app import app
+from broker.host_states import PAUSE_FACTOR
+from broker.messages import send_chunks
 from broker.queues import task_name
 from catalog.database.connection import now
+from catalog.database.durations import LONGEST_PAUSE
 from catalog.flows.reembedding import to_embed_anew
 from catalog.flows.removal import fail_images
-from catalog.flows.splitting import split_off
+from catalog.flows.splitting import Wait, go_ahead, wait_apart
 from catalog.rows.chunks import Chunk, Item, Stage
 from config.settings import settings
 from contract.errors import ContractError
-from download.batch import FetchOutcome, fetch_all
-from download.faults import TransientFetchError
-from workers.support.resources import catalog, fetch_policy, room_notice, staged_bytes
+from download.batch import Early, FetchOutcome, fetch_all
+from download.faults import PutOffError, TransientFetchError
+from workers.support.resources import catalog, fetch_policy, host_gate, room_notice, staged_bytes
 from workers.support.stage import Faults, StageTask, move_on, run_stage, stopping
 
 log = structlog.get_logger(__name__)
@@ -33,6 +38,13 @@ WAIT_SHARE = 0.5
 #: Pause before a chunk that found no room starts the stage again.
 ROOM_PAUSE = timedelta(seconds=5)
 
+#: How long images wait for hosts that are not asked before that counts as a pass: those that ask
+#: for pauses, and those of which too many pictures wait.
+LONGEST_WAIT = timedelta(minutes=30)
+
+#: Pauses are up to so many times longer than planned, lest all images of a host come back at once.
+JITTER = 1.25
+
 
 @app.task(name=task_name(Stage.FETCH), base=StageTask)
 def fetch(chunk_id: str, attempt: int) -> str | None:
@@ -45,42 +57,80 @@ def _work(chunk: Chunk) -> Faults | None:
         pause = timedelta(0) if stopping.is_set() else ROOM_PAUSE
         catalog().chunks.hand_back(chunk, pause, unclean=False)
         return None
-    outcomes = _fetch(_urls(chunk))
-    staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
-    faults: dict[int, ContractError] = {}
-    pauses: dict[Item, timedelta] = {}
-    items = {item.label: item for item in chunk.items}
-    for label, outcome in outcomes.items():
-        if isinstance(outcome, TransientFetchError):
-            log.info("fetch failed for now", label=label, passes=chunk.passes + 1, why=str(outcome))
-        fault = final_fault(outcome, chunk.passes)
-        if fault is not None:
-            faults[label] = fault
-        elif isinstance(outcome, TransientFetchError):
-            pauses[items[label]] = _pause(chunk.passes, outcome)
-    if chunk.model_id is None:
-        fail_images(catalog(), faults, Stage.FETCH)
-    else:
-        reasons = {label: fault.message for label, fault in faults.items()}
-        catalog().losses.put(chunk.generation, chunk.model_id, reasons)
-    # Without its lease, this worker must add no chunk: the task may be finished by now.
-    if pauses and catalog().chunks.renew(chunk):
-        moment = now()
-        split_off(
-            catalog(),
-            chunk,
-            {item: moment + pause for item, pause in pauses.items()},
-            chunk.passes + 1,
-        )
-    rest = [item for item in chunk.items if item not in pauses]
-    ended = move_on(chunk, Stage.VISION, rest)
-    if ended is not None:
-        # The lease was lost. Vision removes bytes after it wrote a vector, so either vision sees
-        # these bytes or this worker sees the vector.
-        models = () if chunk.model_id is None else (chunk.model_id,)
-        embedded = catalog().vectors.present(chunk.labels, models)
-        staged_bytes().remove([*ended, *embedded])
-    return faults if chunk.model_id is None else None
+    urls = _urls(chunk)
+    fetching = _Pass(chunk)
+
+    def take_in_early(outcomes: Mapping[int, FetchOutcome]) -> None:
+        fetching.take_in_early(outcomes, urls.keys() - outcomes.keys())
+
+    fetching.end(_fetch(urls, take_in_early))
+    return fetching.faults if chunk.model_id is None else None
+
+
+class _Pass:
+    """One pass over the URLs of a chunk, whose images go on as soon as it is known how."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self._chunk = chunk
+        self.faults: dict[int, ContractError] = {}
+
+    def take_in_early(self, outcomes: Mapping[int, FetchOutcome], pending: Set[int]) -> None:
+        """Take outcomes in while those of `pending` are missing; only the latter stay behind."""
+        waits = self._take_in(outcomes)
+        ahead = self._items_without({*pending, *_labels(waits)})
+        if not catalog().chunks.renew(self._chunk):
+            return
+        wait_apart(catalog(), self._chunk, waits)
+        part = go_ahead(catalog(), self._chunk, Stage.VISION, ahead) if ahead else None
+        pending_items = tuple(item for item in self._chunk.items if item.label in pending)
+        # Without its lease, the chunk keeps all images, and `end` finds that out.
+        self._chunk = catalog().chunks.keep(self._chunk, pending_items) or self._chunk
+        if part is not None:
+            send_chunks(catalog(), [part])
+
+    def end(self, outcomes: Mapping[int, FetchOutcome]) -> None:
+        """Take the last outcomes in, and move the chunk on or let it wait."""
+        waits = self._take_in(outcomes)
+        rest = self._items_without(_labels(waits))
+        if len(waits) == 1 and not rest:
+            (wait,) = waits
+            catalog().chunks.put_back(self._chunk, wait.start, wait.passes, wait.reasons)
+            return
+        # Without its lease, this worker must add no chunk: the task may be finished by now.
+        if waits and catalog().chunks.renew(self._chunk):
+            wait_apart(catalog(), self._chunk, waits)
+        ended = move_on(self._chunk, Stage.VISION, rest)
+        if ended is not None:
+            # The lease was lost. Vision removes bytes after it wrote a vector, so either vision
+            # sees these bytes or this worker sees the vector.
+            models = () if self._chunk.model_id is None else (self._chunk.model_id,)
+            embedded = catalog().vectors.present(self._chunk.labels, models)
+            staged_bytes().remove([*ended, *embedded])
+
+    def _items_without(self, labels: Set[int]) -> tuple[Item, ...]:
+        return tuple(item for item in self._chunk.items if item.label not in labels)
+
+    def _take_in(self, outcomes: Mapping[int, FetchOutcome]) -> list[Wait]:
+        """Stage the bytes, write the final faults, and return what waits for another try."""
+        staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
+        is_old = _is_old(self._chunk, outcomes)
+        faults: dict[int, ContractError] = {}
+        tries: dict[int, _Try] = {}
+        for label, outcome in outcomes.items():
+            fault = final_fault(outcome, self._chunk.passes, is_old=is_old)
+            if fault is not None:
+                faults[label] = fault
+            elif isinstance(outcome, TransientFetchError):
+                tries[label] = _next_try(outcome, self._chunk.passes, is_old=is_old)
+                passes = tries[label].passes
+                log.info("fetch failed for now", label=label, passes=passes, why=str(outcome))
+        self.faults |= faults
+        if self._chunk.model_id is None:
+            fail_images(catalog(), faults, Stage.FETCH)
+        else:
+            reasons = {label: fault.message for label, fault in faults.items()}
+            catalog().losses.put(self._chunk.generation, self._chunk.model_id, reasons)
+        return _waits(self._chunk, tries)
 
 
 def _await_room() -> bool:
@@ -98,16 +148,79 @@ def _await_room() -> bool:
     return True
 
 
-def final_fault(outcome: FetchOutcome, passes: int) -> ContractError | None:
+class _Try(NamedTuple):
+    """The next try of a URL."""
+
+    passes: int  #: those that count against the image by then
+    pause_seconds: float
+    reason: str  #: why this one failed, for clients
+
+
+def _counts(error: TransientFetchError, *, is_old: bool) -> bool:
+    """Return whether a pass counts against an image: not if nobody asked its host, for a while."""
+    return is_old or not isinstance(error, PutOffError) or error.counts_as_pass
+
+
+def _is_old(chunk: Chunk, outcomes: Mapping[int, FetchOutcome]) -> bool:
+    """Return whether the images of a chunk have waited so long that every pass counts."""
+    if not any(isinstance(outcome, PutOffError) for outcome in outcomes.values()):
+        return False
+    task = catalog().tasks.find(chunk.task_id)
+    return task is None or now() - task.created_at > LONGEST_WAIT
+
+
+def final_fault(
+    outcome: FetchOutcome, passes: int, *, is_old: bool = False
+) -> ContractError | None:
     """Return the fault that ends an image whose pass after `passes` earlier ones had this outcome.
 
-    None if the outcome is bytes, or if another pass may succeed.
+    None if the outcome is bytes, or if another pass may succeed. `is_old` is for images that have
+    waited too long for a host that is not asked.
     """
     if isinstance(outcome, ContractError):
         return outcome
-    if isinstance(outcome, TransientFetchError) and passes + 1 >= settings().fetch_passes:
+    if (
+        isinstance(outcome, TransientFetchError)
+        and _counts(outcome, is_old=is_old)
+        and passes + 1 >= settings().fetch_passes
+    ):
         return outcome.fault
     return None
+
+
+def _next_try(error: TransientFetchError, passes: int, *, is_old: bool) -> _Try:
+    """Return the next try of a URL: each later, and not before the host wants it."""
+    pause = error.retry_after_seconds or 0.0
+    if _counts(error, is_old=is_old):
+        pause = max(pause, settings().fetch_retry_seconds * PAUSE_FACTOR**passes)
+        passes += 1
+    return _Try(passes, pause, error.fault.detail)
+
+
+def _waits(chunk: Chunk, tries: Mapping[int, _Try]) -> list[Wait]:
+    """Return which images wait together: those with as many passes and about the same pause."""
+    groups: dict[tuple[int, int], dict[int, _Try]] = {}
+    for label, each in tries.items():
+        key = each.passes, round(each.pause_seconds)
+        groups.setdefault(key, {})[label] = each
+    moment = now()
+    found = []
+    for (passes, _), group in groups.items():
+        longest = max(each.pause_seconds for each in group.values())
+        pause = timedelta(seconds=longest * random.uniform(1, JITTER))
+        found.append(
+            Wait(
+                items=tuple(item for item in chunk.items if item.label in group),
+                start=moment + min(pause, LONGEST_PAUSE),
+                passes=passes,
+                reasons={label: each.reason for label, each in group.items()},
+            )
+        )
+    return found
+
+
+def _labels(waits: Iterable[Wait]) -> set[int]:
+    return {item.label for wait in waits for item in wait.items}
 
 
 def _urls(chunk: Chunk) -> dict[int, str]:
@@ -127,8 +240,8 @@ def _urls(chunk: Chunk) -> dict[int, str]:
     }
 
 
-def _fetch(urls: Mapping[int, str]) -> dict[int, FetchOutcome]:
-    """Fetch what is not staged already; return the outcomes by label."""
+def _fetch(urls: Mapping[int, str], early: Early[int]) -> dict[int, FetchOutcome]:
+    """Fetch what is not staged already; return the outcomes by label, but for those given early."""
     done = staged_bytes().present(list(urls))
     chosen = settings()
     return fetch_all(
@@ -137,13 +250,6 @@ def _fetch(urls: Mapping[int, str]) -> dict[int, FetchOutcome]:
         time.monotonic() + chosen.fetch_pass_seconds,
         workers=chosen.fetch_threads,
         per_host=chosen.fetch_per_host,
+        hosts=host_gate(),
+        early=early,
     )
-
-
-def _pause(passes: int, fault: TransientFetchError) -> timedelta:
-    """Return the pause before the next try of a URL: twice as long after each pass.
-
-    At least what the host asked for.
-    """
-    pause = settings().fetch_retry_seconds * 2**passes
-    return timedelta(seconds=max(pause, fault.retry_after_seconds or 0.0))

@@ -60,7 +60,7 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     try:
         return _search(query_id, query, deadline)
     except ContractError as fault:
-        return {"fault": fault.message}
+        return {"fault": fault.message, "detail": fault.detail}
     except (*UNREACHABLE, NoReplyError) as error:
         log.warning("search ended, a dependency can't be used", fault=repr(error))
         return {"busy": True}
@@ -106,7 +106,8 @@ def _given_box(query: Query, picture: Image.Image) -> Box | None:
         return None
     box = Box(*query.box)
     if box.right > picture.width or box.bottom > picture.height:
-        raise InvalidParameterJson
+        size = f"{picture.width} x {picture.height} pixels"
+        raise InvalidParameterJson(detail=f"rectangle exceeds the picture, which has {size}")
     return box
 
 

@@ -47,7 +47,7 @@ class Backlog:
         self._database_disk = DatabaseDisk(catalog, settings.mongo_database, clock)
         self._clock = clock
         self._lock = threading.Lock()
-        self._fault: str | None = None
+        self._fault: tuple[str, str] | None = None
         self._fresh_until = float("-inf")
 
     def check(self) -> None:
@@ -60,26 +60,27 @@ class Backlog:
                 self._fresh_until = started + max(FRESH_SECONDS, spent / MEASURED_SHARE)
             fault = self._fault
         if fault is not None:
-            raise Busy(fault, RETRY_AFTER_SECONDS)
+            reason, log_detail = fault
+            raise Busy(reason, RETRY_AFTER_SECONDS, log_detail=log_detail)
 
-    def _measure(self) -> str | None:
-        """Return which limit is reached, or None."""
+    def _measure(self) -> tuple[str, str] | None:
+        """Return which limit is reached, in words for clients and for the log, or None."""
         chosen = self._settings
         if chosen.disk_free_bytes:
             where = self._short_disk(chosen.disk_free_bytes)
             if where is not None:
-                return f"too little disk is free: {where}"
+                return "too little disk is free", where
         if chosen.backlog_images or chosen.backlog_bytes:
             held = self._catalog.tasks.backlog()
             if chosen.backlog_images and held.images >= chosen.backlog_images:
-                return f"{held.images} images wait"
+                return "too many images wait", str(held.images)
             if chosen.backlog_bytes and held.payload_bytes >= chosen.backlog_bytes:
-                return f"{held.payload_bytes} bytes of Base64 wait"
+                return "too many bytes of Base64 wait", str(held.payload_bytes)
         if chosen.backlog_seconds:
             oldest = self._catalog.chunks.oldest_sent()
             age = 0.0 if oldest is None else (now() - oldest).total_seconds()
             if age >= chosen.backlog_seconds:
-                return f"the oldest message has waited for {age:.0f} s"
+                return "the images before yours wait for too long", f"{age:.0f} s"
         return None
 
     def _short_disk(self, limit: int) -> str | None:

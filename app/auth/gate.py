@@ -18,6 +18,7 @@ from flask import Request
 from redis.exceptions import RedisError
 
 from app.http.body import read_bytes
+from app.http.details import echo
 from app.http.envelope import RETRY_AFTER_SECONDS, Busy, SystemCode
 from catalog.database.connection import now
 from catalog.rows.accounts import AccessKey, Account, Accounts, MalformedAccountError
@@ -37,16 +38,20 @@ PROXY_PREFIX = "x-forwarded-"
 
 
 class NotAdmitted(Exception):
-    """The call is not handled; the message is for the log, the client gets the code alone."""
+    """The call is not handled; the message is for the log, the detail for the client."""
 
     def __init__(
         self,
         code: SystemCode,
         reason: str,
+        detail: str = "",
+        *,
         retry_after_seconds: int = RETRY_AFTER_SECONDS,
     ) -> None:
+        """Without a detail, the client is told the sentence of the code."""
         super().__init__(reason)
         self.code = code
+        self.detail = detail or code.sentence
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -117,7 +122,10 @@ class Gate:
 
     def _by_api_key(self, api_key: str) -> Account | None:
         if not api_key:
-            raise NotAdmitted(SystemCode.SIGNATURE_MISSING, "the bearer key is empty")
+            reason = "the bearer key is empty"
+            raise NotAdmitted(
+                SystemCode.SIGNATURE_MISSING, reason, f"{reason}; send Authorization: Bearer KEY"
+            )
         key = self._accounts.key_of_api(hash_of(api_key))
         return self._account(key)
 
@@ -125,7 +133,8 @@ class Gate:
         try:
             authorization = signature.parse_authorization(text)
         except AuthorizationError as error:
-            raise NotAdmitted(SystemCode.SIGNATURE_MISSING, str(error)) from error
+            detail = str(error) if text else ""
+            raise NotAdmitted(SystemCode.SIGNATURE_MISSING, str(error), detail) from error
         self._require_recent(request)
         key = self._accounts.key(authorization.access_key)
         malformed = None
@@ -139,8 +148,13 @@ class Gate:
         try:
             self._verify(request, authorization, key)
         except SignatureError as error:
-            raise NotAdmitted(SystemCode.SIGNATURE_INVALID, str(error)) from error
-        self._take_nonce(request, key)
+            raise NotAdmitted(
+                SystemCode.SIGNATURE_INVALID,
+                str(error),
+                f"{error}; method and path are {_called(request)}, "
+                f"signed headers {echo(';'.join(authorization.signed_headers))}",
+            ) from error
+        self._take_once(request, authorization, key)
         if malformed is not None:
             raise malformed
         return account
@@ -163,8 +177,14 @@ class Gate:
             date = signature.parse_date(text.strip())
         except ValueError as error:
             raise NotAdmitted(SystemCode.TIMESTAMP_MALFORMED, str(error)) from error
-        if abs(self._clock() - date) > timedelta(seconds=WINDOW_SECONDS):
-            raise NotAdmitted(SystemCode.TIMESTAMP_TOO_FAR_OFF, "over five minutes off")
+        now_here = self._clock()
+        if abs(now_here - date) > timedelta(seconds=WINDOW_SECONDS):
+            raise NotAdmitted(
+                SystemCode.TIMESTAMP_TOO_FAR_OFF,
+                "over five minutes off",
+                f"{signature.DATE_HEADER} is more than {WINDOW_SECONDS // 60} minutes off; the "
+                f"clock of the service says {now_here.strftime('%Y%m%dT%H%M%SZ')}",
+            )
 
     def _verify(self, request: Request, authorization: Authorization, key: AccessKey) -> None:
         headers = {name.lower(): _as_sent(value) for name, value in request.headers.items()}
@@ -180,12 +200,17 @@ class Gate:
         signed = signature.Request(request.method, unread.target, headers, digest)
         signature.verify(signed, authorization, secret)
 
-    def _take_nonce(self, request: Request, key: AccessKey) -> None:
+    def _take_once(self, request: Request, authorization: Authorization, key: AccessKey) -> None:
         """Record the nonce of a verified request, so that no other caller can use it up.
 
-        Raises NotAdmitted if it was used before, Busy if Redis can't be reached.
+        A nonce that is not signed can be changed by whoever repeats the request; then the signature
+        is recorded. Raises NotAdmitted if it was used before, Busy if Redis can't be reached.
         """
-        nonce = _as_sent(request.headers[signature.NONCE_HEADER].strip())
+        what, nonce = "signature", f"signature {authorization.signature}".encode()
+        if authorization.signs_nonce:
+            what = signature.NONCE_HEADER
+            # One more blank inside of it would leave the signature good, and be another nonce.
+            nonce = signature.collapsed(_as_sent(request.headers[signature.NONCE_HEADER]))
         try:
             is_new = self._nonces.take(key.access_key, nonce)
         except RedisError as error:
@@ -194,7 +219,12 @@ class Gate:
             log.warning("nonce not checked", fault=repr(error), unchecked=self._unchecked)
             raise Busy("the nonce can't be checked") from error
         if not is_new:
-            raise NotAdmitted(SystemCode.SIGNATURE_INVALID, "the nonce was used before")
+            reason = f"the {what} was used before"
+            raise NotAdmitted(
+                SystemCode.SIGNATURE_INVALID,
+                reason,
+                f"{reason}; sign each call anew, with a nonce of its own among the signed headers",
+            )
 
 
 def target_of(request: Request) -> bytes:
@@ -205,6 +235,12 @@ def target_of(request: Request) -> bytes:
         _, _, rest = raw.partition("://")
         raw = rest[rest.find("/") :] if "/" in rest else "/"
     return _as_sent(raw)
+
+
+def _called(request: Request) -> str:
+    """Return method and path, without the query, which may hold what is private."""
+    path, _, _ = target_of(request).partition(b"?")
+    return echo(f"{request.method} {path.decode('latin-1')}")
 
 
 def _as_sent(text: str) -> bytes:
@@ -231,7 +267,12 @@ def require_this_machine(request: Request) -> None:
     }
     for reason, is_so in faults.items():
         if is_so:
-            raise NotAdmitted(SystemCode.SIGNATURE_MISSING, f"no key was made yet; {reason}")
+            raise NotAdmitted(
+                SystemCode.SIGNATURE_MISSING,
+                f"no key was made yet; {reason}",
+                f"the call came {reason}, and without keys only programs of the same machine are "
+                "served; the operator can make a key",
+            )
 
 
 def _names_loopback(host: str) -> bool:

@@ -16,6 +16,8 @@ from typing import Any
 from flask import Request
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
+from app.http.details import kind_of
+
 #: Deepest nesting of objects and lists; the operations need four.
 DEPTH = 16
 
@@ -29,18 +31,24 @@ def read_body(request: Request, max_values: int) -> dict[str, Any]:
     """Return the JSON object that was sent, of at most `max_values` values and keys; 0: any number.
 
     Raises HTTPException: 413 over the length that the application is configured with, 415 for
-    another type or an encoding, 400 for anything else.
+    another type or an encoding, 400 for anything else. Its description is for the client.
     """
     if request.mimetype and not request.is_json:
-        raise UnsupportedMediaType
+        raise UnsupportedMediaType("send Content-Type: application/json")
     if request.content_encoding and request.content_encoding.lower() != "identity":
-        raise UnsupportedMediaType
+        raise UnsupportedMediaType("send the body as it is, without Content-Encoding")
     try:
         body = parse_json(read_bytes(request), max_values)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest from error
+    except UnicodeDecodeError as error:
+        raise BadRequest("the body is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error.msg}, at character {error.pos}") from error
+    except RecursionError as error:
+        raise BadRequest("the body is nested too deep") from error
+    except ValueError as error:
+        raise BadRequest(f"the body can't be taken: {error}") from error
     if not isinstance(body, dict):
-        raise BadRequest
+        raise BadRequest(f"the body must be a JSON object; it is {kind_of(body)}")
     return body
 
 
@@ -58,7 +66,7 @@ def read_bytes(request: Request) -> bytes:
     except HTTPException:
         raise
     except Exception as error:  # whatever the server calls chunks that are malformed
-        raise BadRequest from error
+        raise BadRequest("the chunks of the body can't be read") from error
     return data
 
 
@@ -83,19 +91,19 @@ def check_shape(data: bytes, max_values: int) -> None:
     # Without escaped quotes and backslashes, each quote begins or ends a string.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     if max_values and plain.count(b'"') > 2 * max_values:
-        raise ValueError("too many strings")
+        raise ValueError("it has too many strings")
     outside = b'""'.join(plain.split(b'"')[::2])
     values = outside.count(b",") + outside.count(b":") + outside.count(b"[") + outside.count(b"{")
     if max_values and values >= max_values:
-        raise ValueError("too many values")
+        raise ValueError("it has too many values")
     brackets = outside.translate(None, _NOT_BRACKETS)
     if max(accumulate(1 if c in b"[{" else -1 for c in brackets), default=0) > DEPTH:
-        raise ValueError("nested too deep")
+        raise ValueError("it is nested too deep")
 
 
 def _integer(text: str) -> int:
     if len(text) > DIGITS:
-        raise ValueError("too many digits")
+        raise ValueError("it has a number of too many digits")
     return int(text)
 
 
@@ -103,7 +111,7 @@ def _finite(text: str) -> float:
     """Return a finite number. Raises ValueError for NaN and 1e999, which an answer can't repeat."""
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("not a JSON number")
+        raise ValueError("it has a number that is not finite")
     return number
 
 
@@ -112,6 +120,6 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError("a name is there twice")
+            raise ValueError("an object in it has a name twice")
         found[name] = value
     return found

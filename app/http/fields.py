@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -25,10 +26,12 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from app.http.details import detail_of, kind_of
 from config.settings import Settings
 from contract import errors
 from contract.errors import ContractError
@@ -50,6 +53,16 @@ FIELD_ERRORS: dict[str, type[ContractError]] = {
     "task_id": errors.InvalidTaskId,
     "topk": errors.InvalidSearchTopk,
 }  # any other field: InvalidParameterJson
+
+#: What a field must be that has no code, and so no sentence, of its own.
+SENTENCES = {
+    "cursor": "cursor must be the next_cursor of the page before",
+    "limit": "limit must be an integer of 1 to 200",
+    "task_status": "task_status must be PROCESSING or FINISHED",
+    "rectangle": "rectangle must have left < right and top < bottom, integers of 0 or more",
+    "min_similarity": "min_similarity must be a number of -1 to 1",
+    "group_by_product": "group_by_product must be true or false",
+}
 
 #: The control characters of Unicode, in a form that Python and JSON schema both read.
 CONTROLS = r"\u0000-\u001f\u007f-\u009f"
@@ -205,6 +218,11 @@ class Picture(Described):
         }
 
 
+def _whole(value: Any) -> Any:
+    """Return an integer for a number without a fraction, such as 5.0, which is one in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _encodable(value: str) -> str:
     value.encode()  # half a surrogate pair has no UTF-8, so MongoDB could not store it
     return value
@@ -232,25 +250,47 @@ ImageContent = Annotated[Text, Field(min_length=1), Picture()]
 TopK = Annotated[
     int,
     Field(strict=True, ge=1),
+    BeforeValidator(_whole),
     Told((("maximum", "topk_limit"), ("default", "topk_default"))),
 ]
 Similarity = Annotated[float, Field(strict=True, ge=-1, le=1)]
 Flag = Annotated[bool, Field(strict=True)]
-PageSize = Annotated[int, Field(strict=True, ge=1, le=200)]
+PageSize = Annotated[int, Field(strict=True, ge=1, le=200), BeforeValidator(_whole)]
 Cursor = Annotated[
     Text,
     AfterValidator(_place),
     Field(description="The next_cursor of the page before; absent for the first page."),
 ]
 TaskState = Literal["PROCESSING", "FINISHED"]
-Pixel = Annotated[int, Field(strict=True, ge=0)]
+Pixel = Annotated[int, Field(strict=True, ge=0), BeforeValidator(_whole)]
 Items = Annotated[list[Any], Field(strict=True)]
 
 
 class RequestModel(BaseModel):
-    """A request, or an item of one. Fields that the contract does not name are ignored."""
+    """A request, or an item of one.
+
+    Fields that the contract does not name are ignored, and null is as good as absent.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict):
+            return sent
+        return {name: value for name, value in sent.items() if value is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        told = handler.resolve_ref_schema(handler(schema))
+        for name, field in told.get("properties", {}).items():
+            if name not in told.get("required", ()) and "anyOf" not in field:
+                own = {key: field.pop(key) for key in ("default", "description") if key in field}
+                told["properties"][name] = {"anyOf": [field, {"type": "null"}], **own}
+        return told
 
 
 Model = TypeVar("Model", bound=RequestModel)
@@ -258,17 +298,29 @@ Model = TypeVar("Model", bound=RequestModel)
 
 def judge(
     model: type[Model], value: Any, settings: Settings
-) -> tuple[Model | None, list[type[ContractError]]]:
-    """Return the validated value and [], or None and the codes of all invalid fields, in order."""
+) -> tuple[Model | None, list[ContractError]]:
+    """Return the validated value and [], or None and a fault for each code, in order of fields."""
     known = value if isinstance(value, dict) else {}
     try:
         return model.model_validate(known, context=settings), []
     except ValidationError as error:
-        faults = [
-            FIELD_ERRORS.get(str(fault["loc"][0]), errors.InvalidParameterJson)
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        return None, list(dict.fromkeys(faults))
+        faults: dict[type[ContractError], ContractError] = {}
+        for found in error.errors(include_input=False, include_url=False):
+            name = str(found["loc"][0])
+            kind = FIELD_ERRORS.get(name, errors.InvalidParameterJson)
+            detail = SENTENCES.get(name) or detail_of(kind, settings)
+            # A model that was made and found wrong as a whole has a sentence that says why.
+            if not isinstance(known.get(name), dict) or found["type"] != "value_error":
+                detail += _sent(found["loc"], known)
+            faults.setdefault(kind, kind(detail=detail))
+        return None, list(faults.values())
+
+
+def _sent(path: tuple[int | str, ...], known: Any) -> str:
+    """Return the end of a sentence, which says what was sent at `path`."""
+    for name in path:
+        known = known.get(name) if isinstance(known, dict) else None
+    return f"; {'.'.join(map(str, path))} is {kind_of(known)}"
 
 
 def parse(model: type[Model], value: Any, settings: Settings) -> Model:

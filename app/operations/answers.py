@@ -24,6 +24,9 @@ NextCursor = Annotated[
 Count = Annotated[int, Field(ge=0)]
 AsSent = Annotated[Any, Field(description="As it was sent, null where it was not.")]
 Message = Annotated[str, Field(description="The message of a code.")]
+Detail = Annotated[
+    str, Field(min_length=1, description="A plain sentence: what is wrong, and what would do.")
+]
 
 
 class AnswerModel(BaseModel):
@@ -47,12 +50,15 @@ class SystemFields(AnswerModel):
 class NotServed(SystemFields):
     """The answer to a call that was not handled."""
 
+    detail: Detail
+
 
 class Refusal(AnswerModel):
     """The result of an operation that was refused as a whole."""
 
     code: int
     message: Message
+    detail: Detail
 
 
 class Success(AnswerModel):

@@ -7,7 +7,7 @@ code that an operation answers and does not declare is missing in the last two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,8 @@ class Operation:
     refusal: type[Refusal] = Refusal  #: the fields of a refused call, for the reference
     path_of_old_clients: str | None = None  #: what follows /jdai/ in its older path
     takes_key: bool = False  #: whether it heeds an Idempotency-Key
+    #: Returns what Retry-After is to say with a result, in seconds; None for no such header.
+    poll_again: Callable[[Mapping[str, Any]], int | None] = lambda _: None
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.http.fields import (
     PAGE_SIZE,
+    SENTENCES,
     CollectionName,
     Cursor,
     PageSize,
@@ -65,7 +66,7 @@ def list_collections(services: Services, call: Call) -> dict[str, Any]:
     try:
         page = services.catalog.collections.page(call.user, request.cursor or "", request.limit)
     except ValueError as error:
-        raise errors.InvalidParameterJson from error
+        raise errors.InvalidParameterJson(detail=SENTENCES["cursor"]) from error
     return {
         "collection_list": [
             {

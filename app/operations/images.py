@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from app.http.details import told
 from app.http.envelope import Refused
 from app.http.fields import (
     CollectionName,
@@ -22,7 +23,7 @@ from app.http.fields import (
     judge,
     parse,
 )
-from app.operations.answers import AnswerModel, AsSent, Message, Refusal, Success
+from app.operations.answers import AnswerModel, AsSent, Detail, Message, Refusal, Success
 from app.operations.base import Call, Operation
 from app.operations.examples import COLLECTION, Example, success
 from app.operations.image_names import EXAMPLE, NAME_FAULTS, ImageIdItem, ImageName, raw_names
@@ -75,6 +76,7 @@ class FailedDeletion(AnswerModel):
     product_id: AsSent
     image_id: AsSent
     message: Message
+    detail: Detail
 
 
 class DeleteImageAnswer(Success):
@@ -147,16 +149,16 @@ def delete_image(services: Services, call: Call) -> dict[str, Any]:
     for raw in request.image_id_list:
         item, faults = judge(ImageIdItem, raw, settings)
         if item is None:
-            failed.append({**raw_names(raw), "message": faults[0].message})
+            failed.append({**raw_names(raw), **told(faults[0], settings)})
         elif (item.product_id, item.image_id) in wanted:
-            failed.append({**item.model_dump(), "message": errors.DuplicateImageId.message})
+            failed.append({**item.model_dump(), **told(errors.DuplicateImageId, settings)})
         else:
             wanted[item.product_id, item.image_id] = item.model_dump()
     if not wanted:
         raise Refused(errors.NoInvalidImageId, failed_list=failed)
     labels = labels_of(catalog, collection.generation, wanted)
     failed.extend(
-        {**named, "message": errors.NoRelativeImage.message}
+        {**named, **told(errors.NoRelativeImage, settings)}
         for name, named in wanted.items()
         if name not in labels
     )
@@ -218,7 +220,14 @@ OPERATIONS = (
             },
             success(
                 successful_list=[EXAMPLE],
-                failed_list=[{**EXAMPLE, "image_id": "back", "message": "NO_RELATIVE_IMAGE"}],
+                failed_list=[
+                    {
+                        **EXAMPLE,
+                        "image_id": "back",
+                        "message": "NO_RELATIVE_IMAGE",
+                        "detail": errors.NoRelativeImage.sentence,
+                    }
+                ],
             ),
         ),
         codes=(

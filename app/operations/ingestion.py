@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import structlog
 from pydantic import Field
 
+from app.http.details import detail_of
 from app.http.envelope import Busy, Refused
 from app.http.fields import (
     CollectionName,
@@ -26,7 +27,7 @@ from app.http.fields import (
     parse,
 )
 from app.http.image_content import Content, read_content
-from app.operations.answers import AnswerModel, AsSent, Message, Refusal, Success
+from app.operations.answers import AnswerModel, AsSent, Detail, Message, Refusal, Success
 from app.operations.base import CONTENT_FAULTS, KEY_CHARACTERS, Call, Operation
 from app.operations.examples import COLLECTION, PICTURE, TASK_ID, Example, success
 from app.operations.image_names import EXAMPLE, NAME_FAULTS, ImageIdItem, raw_names
@@ -52,7 +53,7 @@ from catalog.rows.idempotency_keys import KeyRow
 from catalog.rows.products import ProductRow, image_limit
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
-from contract import errors
+from contract import causes, errors
 from contract.errors import ContractError
 
 log = structlog.get_logger(__name__)
@@ -82,6 +83,7 @@ class FailedNewImage(AnswerModel):
     image_id: AsSent
     product_id: AsSent
     message: list[Message] = Field(min_length=1)
+    detail: list[Detail] = Field(min_length=1, description="A sentence for each message, in order.")
 
 
 class AddImageAnswer(Success):
@@ -102,7 +104,7 @@ class JudgedItem:
     """An item of image_list, with all of its faults."""
 
     raw: Any
-    faults: list[type[ContractError]]
+    faults: list[ContractError]
     names: ImageIdItem | None  #: None if one of its names is not valid
     item: NewImageItem | None  #: None if one of its fields is not valid
     content: Content | None  #: None if it is absent or not valid
@@ -155,7 +157,7 @@ def _take(
         if one.item is not None and one.content is not None and not one.faults
     }
     if not images:
-        raise Refused(errors.NoInvalidImage, failed_list=_failed_list(judged))
+        raise Refused(errors.NoInvalidImage, failed_list=_failed_list(services, judged))
     draft = begin(catalog, collection, images, products)
     try:
         if key is not None and not catalog.keys.note(key, draft.submission.task_id):
@@ -168,8 +170,8 @@ def _take(
         )
         _await_decision(catalog, draft, written)
         for position, fault in written.refused.items():
-            judged[position].faults.append(fault)
-        failed_list = _failed_list(judged)
+            judged[position].faults.append(fault())
+        failed_list = _failed_list(services, judged)
         if not written.items:
             raise Refused(errors.NoInvalidImage, failed_list=failed_list)
     except Exception:
@@ -227,12 +229,16 @@ def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[s
     does, InvalidParameterJson for a malformed key or one used with another body.
     """
     if not (0 < len(text) <= KEY_CHARACTERS and text.isascii() and text.isprintable()):
-        raise errors.InvalidParameterJson
+        raise errors.InvalidParameterJson(
+            detail=f"Idempotency-Key must be 1 to {KEY_CHARACTERS} printable characters of ASCII"
+        )
     catalog = services.catalog
     body = hashlib.sha256(json.dumps(call.body, sort_keys=True).encode()).hexdigest()
     key, is_new = catalog.keys.take(call.user, text, body)
     if key.body != body:
-        raise errors.InvalidParameterJson
+        raise errors.InvalidParameterJson(
+            detail="this Idempotency-Key was used with another body; send each body with its own"
+        )
     if is_new:
         return key, None
     # The submission is read first: if it is opened between the two reads, the task is found.
@@ -250,12 +256,15 @@ def _take_key(services: Services, call: Call, text: str) -> tuple[KeyRow, dict[s
     return retaken, None
 
 
-def _failed_list(judged: list[JudgedItem]) -> list[dict[str, Any]]:
-    return [
-        {**raw_names(one.raw), "message": [fault.message for fault in dict.fromkeys(one.faults)]}
-        for one in judged
-        if one.faults
-    ]
+def _failed_list(services: Services, judged: list[JudgedItem]) -> list[dict[str, Any]]:
+    failed = []
+    for one in judged:
+        told: dict[str, str] = {}
+        for fault in one.faults:
+            told.setdefault(fault.message, detail_of(fault, services.settings))
+        if told:
+            failed.append({**raw_names(one.raw), "message": [*told], "detail": [*told.values()]})
+    return failed
 
 
 def _judge_items(services: Services, raw_items: list[Any]) -> list[JudgedItem]:
@@ -267,7 +276,7 @@ def _judge_items(services: Services, raw_items: list[Any]) -> list[JudgedItem]:
         image_id = raw_names(raw)["image_id"]
         if isinstance(image_id, str):
             if image_id in seen:
-                one.faults.append(errors.RepeatImageNameInParam)
+                one.faults.append(errors.RepeatImageNameInParam())
             seen.add(image_id)
         judged.append(one)
     return judged
@@ -283,7 +292,7 @@ def _judge_item(services: Services, raw: Any) -> JudgedItem:
         try:
             content = read_content(text, services.picture_limits, services.fetch_policy)
         except ContractError as fault:
-            faults.append(type(fault))
+            faults.append(fault)
     return JudgedItem(raw=raw, faults=faults, names=names, item=item, content=content)
 
 
@@ -303,14 +312,15 @@ def _judge_by_catalog(
     for one, names in named:
         product = products.get(names.product_id)
         if product is None:
-            one.faults.append(errors.NotExistingProduct)
+            one.faults.append(errors.NotExistingProduct())
         elif product.image_count >= limit:
-            one.faults.append(errors.ImageNumExceedPerProductLimit)
+            one.faults.append(errors.ImageNumExceedPerProductLimit())
     keys = [(one, name_key(collection.generation, names.image_id)) for one, names in named]
     held = catalog.names.holders([key for one, key in keys if one.faults])
     for one, key in keys:
-        if key in held and errors.RepeatImageNameInParam not in one.faults:
-            one.faults.append(errors.RepeatImageNameInDb)
+        is_repeated = any(isinstance(f, errors.RepeatImageNameInParam) for f in one.faults)
+        if key in held and not is_repeated:
+            one.faults.append(errors.RepeatImageNameInDb())
     return products
 
 
@@ -342,6 +352,7 @@ OPERATIONS = (
                         "image_id": "side",
                         "product_id": "boot-9",
                         "message": ["BROKEN_BASE64_OR_URL", "NOT_EXISTING_PRODUCT"],
+                        "detail": [causes.BASE64.sentence, errors.NotExistingProduct.sentence],
                     }
                 ],
             ),

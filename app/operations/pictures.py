@@ -38,7 +38,7 @@ def add_pictures(flask_app: Flask, services: Services) -> None:
         asked, _ = judge(PictureRequest, request.args.to_dict(), services.settings)
         data = None if asked is None else _find(services, user, asked)
         if data is None:
-            raise NotFound
+            raise NotFound("no such picture, or it was not kept")
         return Response(
             data,
             content_type="image/jpeg",

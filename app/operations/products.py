@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from app.http.details import told
 from app.http.fields import (
     PAGE_SIZE,
+    SENTENCES,
     CollectionName,
     Cursor,
     Identifier,
@@ -17,7 +19,7 @@ from app.http.fields import (
     parse,
     write_cursor,
 )
-from app.operations.answers import AnswerModel, AsSent, Count, Message, NextCursor, Success
+from app.operations.answers import AnswerModel, AsSent, Count, Detail, Message, NextCursor, Success
 from app.operations.base import Call, Operation
 from app.operations.examples import COLLECTION, Example, success
 from app.operations.product_fields import (
@@ -73,6 +75,7 @@ class FailedProduct(AnswerModel):
 
     product_id: AsSent
     message: Message
+    detail: Detail
 
 
 class ProductsAnswer(Success):
@@ -110,7 +113,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
     collection = catalog.collections.find_or_create(
         call.user, request.collection_name, settings.collections_per_user
     )
-    failed: list[tuple[Any, type[ContractError]]] = []
+    failed: list[tuple[Any, ContractError | type[ContractError]]] = []
     wanted: dict[str, ProductFields] = {}
     for raw in request.product_list:
         item, faults = judge(NewProductItem, raw, settings)
@@ -124,9 +127,7 @@ def create_product(services: Services, call: Call) -> dict[str, Any]:
     failed.extend(refused.items())
     return {
         "successful_list": [product_id for product_id in wanted if product_id not in refused],
-        "failed_list": [
-            {"product_id": product_id, "message": fault.message} for product_id, fault in failed
-        ],
+        "failed_list": _failed_list(services, failed),
     }
 
 
@@ -165,7 +166,7 @@ def delete_product(services: Services, call: Call) -> dict[str, Any]:
     request = parse(DeleteProductRequest, call.body, settings)
     _check_count(request.product_id_list, settings.deletions_per_call)
     collection = services.collection(call.user, request.collection_name)
-    failed: list[tuple[Any, type[ContractError]]] = []
+    failed: list[tuple[Any, ContractError | type[ContractError]]] = []
     wanted: dict[str, None] = {}
     for raw in request.product_id_list:
         item, faults = judge(ProductIdItem, {"product_id": raw}, settings)
@@ -184,9 +185,7 @@ def delete_product(services: Services, call: Call) -> dict[str, Any]:
     _delete(services, list(products.values()))
     return {
         "successful_list": [product_id for product_id in wanted if product_id in products],
-        "failed_list": [
-            {"product_id": product_id, "message": fault.message} for product_id, fault in failed
-        ],
+        "failed_list": _failed_list(services, failed),
     }
 
 
@@ -212,7 +211,7 @@ def list_products(services: Services, call: Call) -> dict[str, Any]:
             collection.generation, request.cursor or "", request.limit
         )
     except ValueError as error:
-        raise errors.InvalidParameterJson from error
+        raise errors.InvalidParameterJson(detail=SENTENCES["cursor"]) from error
     return {
         "product_list": [
             {**product.product_fields(), "image_count": product.image_count}
@@ -242,6 +241,14 @@ def update_product(services: Services, call: Call) -> dict[str, Any]:
     return {}
 
 
+def _failed_list(
+    services: Services, failed: list[tuple[Any, ContractError | type[ContractError]]]
+) -> list[dict[str, Any]]:
+    return [
+        {"product_id": product_id, **told(fault, services.settings)} for product_id, fault in failed
+    ]
+
+
 def _raw_id(raw: Any) -> Any:
     return raw.get("product_id") if isinstance(raw, dict) else None
 
@@ -263,7 +270,13 @@ OPERATIONS = (
             },
             success(
                 successful_list=["boot-1"],
-                failed_list=[{"product_id": "boot-1", "message": "DUPLICATE_PRODUCT"}],
+                failed_list=[
+                    {
+                        "product_id": "boot-1",
+                        "message": "DUPLICATE_PRODUCT",
+                        "detail": errors.DuplicateProduct.sentence,
+                    }
+                ],
             ),
         ),
         codes=(
@@ -292,7 +305,13 @@ OPERATIONS = (
             {"collection_name": COLLECTION, "product_id_list": ["boot-1", "boot-9"]},
             success(
                 successful_list=["boot-1"],
-                failed_list=[{"product_id": "boot-9", "message": "NOT_EXISTING_PRODUCT"}],
+                failed_list=[
+                    {
+                        "product_id": "boot-9",
+                        "message": "NOT_EXISTING_PRODUCT",
+                        "detail": errors.NotExistingProduct.sentence,
+                    }
+                ],
             ),
         ),
         codes=(

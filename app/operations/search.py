@@ -119,7 +119,9 @@ def product_search(services: Services, call: Call) -> dict[str, Any]:
         fault = BY_MESSAGE[answer["fault"]]
         # A picture in which the model sees nothing matches nothing; the contract has no other
         # number for it.
-        raise errors.NoMatchedProduct if fault is errors.NoAvailableFeature else fault
+        raised = errors.NoMatchedProduct if fault is errors.NoAvailableFeature else fault
+        # A worker of an older release sends no detail.
+        raise raised(detail=answer.get("detail", ""))
     return {"rectangle": answer["rectangle"], "images": answer["images"]}
 
 

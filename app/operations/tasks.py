@@ -10,6 +10,7 @@ from pydantic import Field
 
 from app.http.fields import (
     PAGE_SIZE,
+    SENTENCES,
     CollectionName,
     Cursor,
     PageSize,
@@ -33,11 +34,15 @@ from catalog.flows.task_standing import (
     find_standing,
     note_end,
 )
+from catalog.rows.chunks import Stage
 from catalog.rows.collections import collection_key
 from catalog.rows.images import Failure
 from catalog.rows.tasks import TaskRow, user_of
 from contract import errors
 from contract.causes import BY_MESSAGE, CAUSES
+
+#: What Retry-After says while a task is processed, and while all that is left waits for hosts.
+POLL_SECONDS, POLL_SECONDS_OF_WAITING = 1, 5
 
 PROCESSING, FINISHED = "PROCESSING", "FINISHED"
 
@@ -72,6 +77,27 @@ class EndedImage(ImageName):
     detail: Sentence
     retryable: bool
     stage: StageName
+    failed_at: Annotated[Moment | None, Field(description="null where it is not known any more.")]
+
+
+class PendingImage(ImageName):
+    """An image on its way: its stage, and what it waits for if its host gave no picture yet."""
+
+    stage: Literal["fetch", "vision", "index"]
+    detail: Annotated[
+        str, Field(description="Why the last try to fetch it failed; empty if none did.")
+    ]
+    next_try_at: Annotated[
+        Moment | None, Field(description="When it is fetched again; null if it waits for no host.")
+    ]
+
+
+class PendingCounts(AnswerModel):
+    """How many images are in each stage."""
+
+    fetch: Count
+    vision: Count
+    index: Count
 
 
 class TaskStatusAnswer(Success):
@@ -80,7 +106,8 @@ class TaskStatusAnswer(Success):
     task_status: TaskState
     succeeded_list: list[ImageName]
     failed_list: list[EndedImage]
-    pending_list: list[ImageName]
+    pending_list: list[PendingImage]
+    pending_by_stage: PendingCounts
 
 
 class ListedTask(AnswerModel):
@@ -124,8 +151,15 @@ def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str
     succeeded, failed, pending = [], [], []
     for image in sorted(standing.images.values()):
         names = {"product_id": image.outcome.product_id, "image_id": image.outcome.image_id}
-        if not image.is_final:
-            pending.append(names)
+        if image.progress is not None:
+            pending.append(
+                {
+                    **names,
+                    "stage": image.progress.stage,
+                    "detail": image.progress.reason,
+                    "next_try_at": iso(image.progress.next_try_at),
+                }
+            )
         elif image.is_failed:
             message = image.outcome.outcome
             failure = failures.get(image.outcome.label) or _failure_without_row(message)
@@ -136,6 +170,7 @@ def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str
                     "detail": failure.detail,
                     "retryable": failure.is_retryable,
                     "stage": failure.stage,
+                    "failed_at": iso(failure.failed_at),
                 }
             )
         else:
@@ -145,7 +180,18 @@ def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str
         "succeeded_list": succeeded,
         "failed_list": failed,
         "pending_list": pending,
+        "pending_by_stage": {
+            stage: sum(image["stage"] == stage for image in pending) for stage in Stage
+        },
     }
+
+
+def _poll_again(result: Mapping[str, Any]) -> int | None:
+    """Return after how many seconds to ask again, None if the task is finished."""
+    if result["task_status"] == FINISHED:
+        return None
+    all_wait = all(image["next_try_at"] is not None for image in result["pending_list"])
+    return POLL_SECONDS_OF_WAITING if all_wait else POLL_SECONDS
 
 
 def _failure_without_row(message: str) -> Failure:
@@ -169,7 +215,7 @@ def list_tasks(services: Services, call: Call) -> dict[str, Any]:
             call.user, key, request.cursor or "", request.limit, is_finished
         )
     except ValueError as error:
-        raise errors.InvalidParameterJson from error
+        raise errors.InvalidParameterJson(detail=SENTENCES["cursor"]) from error
     counts = count_images(services.catalog, page.rows, partial(read_outcomes, services.redis))
     return {
         "task_list": [_summary(task, counts[task.task_id]) for task in page.rows],
@@ -199,12 +245,17 @@ OPERATIONS = (
         example=Example(
             {"task_id": TASK_ID},
             success(
-                task_status=FINISHED, succeeded_list=[EXAMPLE], failed_list=[], pending_list=[]
+                task_status=FINISHED,
+                succeeded_list=[EXAMPLE],
+                failed_list=[],
+                pending_list=[],
+                pending_by_stage={"fetch": 0, "vision": 0, "index": 0},
             ),
         ),
         codes=(errors.InvalidTaskId, errors.TaskNotExist),
         item_codes=tuple(dict.fromkeys(cause.error for cause in CAUSES.values())),
         fault=errors.QueryTaskStatusError,
+        poll_again=_poll_again,
     ),
     Operation(
         name="list_tasks",

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from app.http.details import HTTP_SENTENCES, detail_of
 from app.http.envelope import RETRY_AFTER_SECONDS, SystemCode
 from app.http.fields import described_by
 from app.operations.answers import NotServed
@@ -44,6 +45,7 @@ envelope: its code is the system code, and where that is 10000, result.code is t
 code, 0 for success. The HTTP status is 200 whenever the system code is 10000, but for the few
 faults that are listed with each operation. Every answer has the header X-Request-Id, which the
 logs carry too. An error of one item of a list stands in failed_list and never fails the others.
+Each refusal and each failed item has a detail, a sentence that says what is wrong.
 Each of the older operations has two paths; both do the same. Kept pictures and health are no
 operations: they answer a GET with what they are.
 
@@ -85,8 +87,8 @@ _SECURITY = {
         "description": """\
 `JDCLOUD2-HMAC-SHA256 Credential={access_key}/{YYYYMMDD}/{region}/{service}/jdcloud2_request,
 SignedHeaders={names joined by ;}, Signature={hex}`, or the same with JDCLOUD3 and jdcloud3_request.
-The headers x-jdcloud-date (YYYYMMDDTHHMMSSZ, UTC, at most five minutes off) and x-jdcloud-nonce
-(good once) are sent and signed.
+The header x-jdcloud-date is YYYYMMDDTHHMMSSZ in UTC, at most five minutes off. The header
+x-jdcloud-nonce is good once; where it is not signed, the signature is.
 
 - canonical request: the lines method, URI-encoded path, sorted and URI-encoded query,
   `name:trimmed value` of each signed header in order of the names in lower case, an empty line,
@@ -145,9 +147,9 @@ def document(operations: Sequence[Operation], settings: Settings) -> Schema:
             "schemas": schemas,
             "requestBodies": {o.name: _request_body(o) for o in operations},
             "responses": {
-                **{o.name: _answered(o) for o in operations},
+                **{o.name: _answered(o, settings) for o in operations},
                 **{
-                    f"http_{status}": _http_fault(error, when)
+                    f"http_{status}": _http_fault(error, when, _http_detail(status, settings))
                     for status, error, when in HTTP_FAULTS
                 },
                 **{f"http_{status}": _not_served(status) for status in _statuses_not_served()},
@@ -248,7 +250,7 @@ def _request_body(operation: Operation) -> Schema:
     }
 
 
-def _answered(operation: Operation) -> Schema:
+def _answered(operation: Operation, settings: Settings) -> Schema:
     first = operation.codes[0]
     return {
         "description": "The call was handled: done, or refused with a business code.",
@@ -258,21 +260,30 @@ def _answered(operation: Operation) -> Schema:
                 "schema": _ref(answer_name(operation.name)),
                 "examples": {
                     "done": {"value": _envelope(SystemCode.HANDLED, operation.example.result)},
-                    "refused": {"value": _envelope(SystemCode.HANDLED, _refused(first))},
+                    "refused": {
+                        "value": _envelope(
+                            SystemCode.HANDLED, _refused(first, detail_of(first, settings))
+                        )
+                    },
                 },
             }
         },
     }
 
 
-def _http_fault(error: type[ContractError], meaning: str) -> Schema:
+def _http_detail(status: int, settings: Settings) -> str:
+    told = HTTP_SENTENCES.get(status, errors.InternalServerError.sentence)
+    return told.format(allowed="POST", body_bytes=settings.body_bytes)
+
+
+def _http_fault(error: type[ContractError], meaning: str, detail: str) -> Schema:
     return {
         "description": f"{meaning} result.code {error.code}, {error.message}.",
         "headers": _REQUEST_ID,
         "content": {
             _JSON: {
                 "schema": _ref(HTTP_FAULT_ANSWER),
-                "example": _envelope(SystemCode.HANDLED, _refused(error)),
+                "example": _envelope(SystemCode.HANDLED, _refused(error, detail)),
             }
         },
     }
@@ -298,8 +309,8 @@ def _not_served(status: int) -> Schema:
     }
 
 
-def _refused(error: type[ContractError]) -> Schema:
-    return {"code": error.code, "message": error.message}
+def _refused(error: type[ContractError], detail: str) -> Schema:
+    return {"code": error.code, "message": error.message, "detail": detail}
 
 
 def _envelope(code: SystemCode, result: Schema | None = None) -> Schema:
@@ -310,7 +321,7 @@ def _envelope(code: SystemCode, result: Schema | None = None) -> Schema:
         "remainSeconds": -1,
         "msg": code.meaning,
     }
-    return system if result is None else {**system, "result": result}
+    return {**system, **({"detail": code.sentence} if result is None else {"result": result})}
 
 
 def _ref(name: str) -> Schema:

@@ -32,6 +32,16 @@ class RawAnswer:
         return request_id, f"{line}{head}\r\n".encode("latin-1") + response.get_data()
 
 
-MALFORMED = RawAnswer(400, partial(refused, InvalidParameterJson, status=400))
-FAULT = RawAnswer(500, partial(refused, InternalServerError, status=500))
-BUSY = RawAnswer(503, partial(not_served, SystemCode.BUSY))
+def _malformed(detail: str) -> RawAnswer:
+    return RawAnswer(400, partial(refused, InvalidParameterJson, detail, status=400))
+
+
+MALFORMED = _malformed("this is no request of HTTP/1.1 that can be read")
+TOO_SLOW = _malformed("the request did not arrive in time; send all of it at once")
+HEAD_TOO_LONG = _malformed("the request line and the headers are too long together")
+FAULT = RawAnswer(
+    500, partial(refused, InternalServerError, InternalServerError.sentence, status=500)
+)
+BUSY = RawAnswer(
+    503, partial(not_served, SystemCode.BUSY, "too many clients are connected; try again later")
+)

@@ -36,7 +36,14 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from app.serving.patient_socket import PatientSocket
-from app.serving.raw_answer import BUSY, FAULT, MALFORMED, RawAnswer
+from app.serving.raw_answer import (
+    BUSY,
+    FAULT,
+    HEAD_TOO_LONG,
+    MALFORMED,
+    TOO_SLOW,
+    RawAnswer,
+)
 from app.serving.request_buffer import Arrival
 from config.settings import settings
 
@@ -53,6 +60,13 @@ STOP_SECONDS = 5.0
 
 #: Seconds between two checks of the deadlines.
 LOOK_SECONDS = 0.5
+
+#: A TLS client begins with this byte, that of a handshake record, and no request of HTTP does.
+TLS_FIRST_BYTE = b"\x16"
+
+#: TLS on this port is logged once in so many seconds at most: a client that is set up wrongly, or
+#: a scanner, comes again and again.
+TLS_NOTE_SECONDS = 60.0
 
 # The header Server of every answer.
 wsgi.SERVER = "snapsku"
@@ -84,6 +98,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         self._held_bytes = 0
         self._waits: dict[PatientSocket, Wait] = {}  # in the order in which they began
         self._looked_at = 0.0
+        self._tls_told_at = float("-inf")
         self._stops_at: float | None = None
 
     def is_parent_alive(self) -> bool:
@@ -181,7 +196,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
                 if now >= wait.began + STOP_KEEPALIVE_LINGER:
                     self._end(wait)
             elif now >= min(wait.deadline, self._stops_at or wait.deadline):
-                self._end(wait, MALFORMED, "too slow")
+                self._end(wait, TOO_SLOW, "too slow")
 
     def _receive(self, wait: Wait) -> None:
         try:
@@ -198,9 +213,14 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
     def _take(self, wait: Wait, data: bytes) -> None:
         arrival = wait.arrival
         assert arrival is not None  # noqa: S101
+        if not len(arrival) and data.startswith(TLS_FIRST_BYTE):
+            # It would wait for an answer of TLS until its deadline, and so would this worker.
+            self._note_tls()
+            self._end(wait)
+            return
         arrival.feed(data)
         if arrival.is_too_long:
-            self._end(wait, MALFORMED, "head too long")
+            self._end(wait, HEAD_TOO_LONG, "head too long")
         elif arrival.is_ready:
             self._leave(wait)
             request, early = arrival.taken()
@@ -213,6 +233,12 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
                 with contextlib.suppress(OSError):
                     wait.conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._hold(wait, len(data))
+
+    def _note_tls(self) -> None:
+        now = time.monotonic()
+        if now >= self._tls_told_at + TLS_NOTE_SECONDS:
+            self._tls_told_at = now
+            log.warning("TLS on the port of plain HTTP, connection closed: use http:// there")
 
     def _sent(self, conn: Any, is_kept: bool) -> None:
         if is_kept and conn.sock.early:

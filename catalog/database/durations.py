@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+#: The longest pause of a chunk before its next try.
+LONGEST_PAUSE = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
@@ -22,5 +25,3 @@ class Durations:
     deleted: timedelta
     #: How long the answer to a call with an Idempotency-Key is kept.
     key: timedelta
-    #: The longest pause of a chunk before its next try.
-    retry: timedelta

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
-from catalog.rows.chunks import Chunk, State
+from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.images import SUCCEEDED
 from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
@@ -30,12 +31,21 @@ class Outcome(NamedTuple):
 ReadResults = Callable[[Sequence[str]], Mapping[str, Sequence[Outcome]]]
 
 
+class Progress(NamedTuple):
+    """Where a pending image is."""
+
+    stage: Stage
+    reason: str = ""  #: why it was not fetched yet, if a try failed
+    next_try_at: datetime | None = None  #: when it is fetched again, if it waits for that
+
+
 class ImageStanding(NamedTuple):
     """The state of an image of a task; the text of its outcome is empty while it is pending."""
 
     outcome: Outcome
     is_final: bool
     is_kept: bool  #: whether a done chunk keeps the outcome as long as the task exists
+    progress: Progress | None = None  #: None once it is final
 
     @property
     def is_failed(self) -> bool:
@@ -206,8 +216,15 @@ def _images_of_rows(
         for position, item in enumerate(chunk.items):
             told = chunk.outcomes[position] if is_done else ended.get(item.label)
             outcome = Outcome(item.label, item.product_id, item.image_id, told or "")
-            found.append(ImageStanding(outcome, is_final=told is not None, is_kept=is_done))
+            progress = None if told is not None else _progress(chunk, item.label)
+            found.append(ImageStanding(outcome, told is not None, is_done, progress))
     return found
+
+
+def _progress(chunk: Chunk, label: int) -> Progress:
+    reason = dict(chunk.waits).get(label, "")
+    next_try_at = chunk.due_at if reason and chunk.state is State.WAITING else None
+    return Progress(chunk.stage, reason, next_try_at)
 
 
 def _ended(catalog: Catalog, task_id: str, labels: Sequence[int]) -> dict[int, str]:

@@ -12,7 +12,7 @@ due by itself: it is lost if the queue has moved past it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -105,6 +105,7 @@ class Chunk:
     due_at: datetime | None = None  #: when to look at it, unless it was just sent
     outcomes: tuple[str, ...] = ()  #: of each item, once it is done
     model_id: str | None = None  #: the model of a change; None for a chunk of new images
+    waits: tuple[tuple[int, str], ...] = ()  #: labels of images not fetched yet, each with why
 
     @property
     def labels(self) -> list[int]:
@@ -132,6 +133,7 @@ class Chunk:
             due_at=due_at,
             outcomes=tuple(row.get("outcomes", ())),
             model_id=row.get("model_id"),
+            waits=tuple((label, reason) for label, reason in row.get("waits", ())),
         )
 
     def to_row(self) -> Row:
@@ -147,6 +149,7 @@ class Chunk:
             "attempt": self.attempt,
             "unclean": self.unclean,
             "passes": self.passes,
+            **({"waits": list(map(list, self.waits))} if self.waits else {}),
             **_times(self),
             **(
                 {}
@@ -254,7 +257,13 @@ class Chunks:
 
     def advance(self, chunk: Chunk, stage: Stage, items: Sequence[Item]) -> Chunk | None:
         """Mark a running chunk as sent to `stage` with `items`; None if the lease is lost."""
-        return self._change(self._held(chunk), _to(stage, State.SENT, now(), items=_items(items)))
+        sent = _to(stage, State.SENT, now(), items=_items(items))
+        sent["$unset"]["waits"] = 1
+        return self._change(self._held(chunk), sent)
+
+    def keep(self, chunk: Chunk, items: Sequence[Item]) -> Chunk | None:
+        """Let a running chunk go on with these of its items alone; None if the lease is lost."""
+        return self._change(self._held(chunk), {"$set": {"items": _items(items)}})
 
     def finish(self, chunk: Chunk, outcomes: Sequence[str]) -> bool:
         """Mark a running chunk as done, with the outcome of each item.
@@ -294,6 +303,16 @@ class Chunks:
         is lost.
         """
         return self._start_again(self._held(chunk), chunk, now() + pause, unclean=unclean)
+
+    def put_back(
+        self, chunk: Chunk, start: datetime, passes: int, waits: Mapping[int, str]
+    ) -> Chunk | None:
+        """Release the lease; the chunk is fetched again at `start`, after so many `passes`.
+
+        `waits` says why, by label. Return the chunk as it is then, None if the lease is lost.
+        """
+        values = {"passes": passes, "waits": list(map(list, waits.items()))}
+        return self._start_again(self._held(chunk), chunk, start, unclean=False, **values)
 
     def expire(self, chunk: Chunk) -> Chunk | None:
         """Make a chunk whose lease ran out start its stage again at once, as an unclean end.
@@ -353,10 +372,10 @@ class Chunks:
         }
 
     def _start_again(
-        self, expected: Row, chunk: Chunk, start: datetime, *, unclean: bool
+        self, expected: Row, chunk: Chunk, start: datetime, *, unclean: bool, **values: object
     ) -> Chunk | None:
-        counts = {"attempt": chunk.attempt + 1, "unclean": chunk.unclean + int(unclean)}
-        return self._change(expected, _to(chunk.stage, State.WAITING, start, **counts))
+        values |= {"attempt": chunk.attempt + 1, "unclean": chunk.unclean + int(unclean)}
+        return self._change(expected, _to(chunk.stage, State.WAITING, start, **values))
 
     def _change(self, expected: Row, update: Row) -> Chunk | None:
         row = self._rows.find_one_and_update(expected, update, return_document=ReturnDocument.AFTER)

@@ -114,12 +114,13 @@ class ImageRow(ProductFields):
 class Failure:
     """Why an image failed, as its row says."""
 
-    FIELDS: ClassVar = ("outcome", "detail", "retryable", "stage")
+    FIELDS: ClassVar = ("outcome", "detail", "retryable", "stage", "ended_at")
 
     message: str
     detail: str = ""
     is_retryable: bool = False
     stage: str = ""
+    failed_at: datetime | None = None  #: once it is in the row
 
     @classmethod
     def from_row(cls, row: Row) -> Failure:
@@ -129,6 +130,7 @@ class Failure:
             detail=row.get("detail", ""),
             is_retryable=bool(row.get("retryable")),
             stage=row.get("stage", ""),
+            failed_at=moment_or_none(row.get("ended_at")),
         )
 
     def to_row(self) -> Row:

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from pymongo.database import Database
 
 from catalog.database.connection import Row, moment, stamp, time_of
-from catalog.database.durations import Durations
+from catalog.database.durations import LONGEST_PAUSE, Durations
 from catalog.rows.chunks import DUE_FIELDS, SENT_FIELDS, State
 from catalog.rows.purges import LINGER
 from config.steady_clock import steady_seconds
@@ -113,7 +113,7 @@ class RowClock:
         times = self._times
         yield "chunks", DUE_FIELDS[State.RUNNING], times.lease
         # That of a submission that is not open; no other pause is longer.
-        yield "chunks", DUE_FIELDS[State.WAITING], max(times.submission, times.retry)
+        yield "chunks", DUE_FIELDS[State.WAITING], max(times.submission, LONGEST_PAUSE)
         yield "chunks", DUE_FIELDS[State.DONE], times.lease
         for field in SENT_FIELDS.values():
             yield "chunks", field, _AT_ONCE

@@ -44,7 +44,7 @@ SETTINGS = {
     "submission_seconds": "6",
     "recount_seconds": "3",
     "fetch_retry_seconds": "1",
-    "fetch_passes": "8",
+    "fetch_passes": "5",
     "unclean_ends": "12",
     "probe_seconds": "1.5",
     "stalled_seconds": "4",

@@ -20,7 +20,9 @@ SHORT_TIMES = {
     "lease_seconds": "6",
     "lease_renewal_seconds": "2",
     "sweep_seconds": "2",
-    "fetch_retry_seconds": "2",
+    "fetch_retry_seconds": "0.5",
+    "fetch_gap_seconds": "2",
+    "fetch_passes": "3",
     "torch_threads": "1",
     "vision_niceness": "0",
 }

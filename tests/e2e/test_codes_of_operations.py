@@ -173,7 +173,9 @@ def test_create_product_names_the_fault_of_each_item(
 def test_create_product_with_only_bad_items_still_answers_0(api: Api, collection: str) -> None:
     result = api.ok("create_product", collection_name=collection, product_list=[{}])
     assert result["successful_list"] == []
-    assert result["failed_list"] == [{"product_id": None, "message": "INVALID_PRODUCT_ID"}]
+    (failed,) = result["failed_list"]
+    assert (failed["product_id"], failed["message"]) == (None, "INVALID_PRODUCT_ID")
+    assert failed["detail"].endswith("product_id is missing or null")
 
 
 @pytest.mark.answers(

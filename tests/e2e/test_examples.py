@@ -80,6 +80,13 @@ def valid_against(told: dict[str, Any], schema: dict[str, Any], value: Any) -> I
     return (f"{error.json_path}: {error.message}" for error in found)
 
 
+def without_detail(envelope: dict[str, Any]) -> dict[str, Any]:
+    """Return a refusal without its sentence, which says more of a call than an example can."""
+    result = dict(envelope["result"])
+    assert result.pop("detail")
+    return {**envelope, "result": result}
+
+
 def _content(told: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
     content: dict[str, Any] = told["components"][kind][name]["content"]["application/json"]
     return content
@@ -121,7 +128,8 @@ def test_what_the_document_says_of_refusals_is_what_comes(api: Api, told: dict[s
         response = api.post(path, {"collection_name": 7, "limit": 0})
         answer = _content(told, "responses", name)
         assert list(valid_against(told, answer["schema"], response.json())) == [], path
-        assert response.json() == answer["examples"]["refused"]["value"], path
+        example = answer["examples"]["refused"]["value"]
+        assert without_detail(response.json()) == without_detail(example), path
 
 
 @pytest.mark.parametrize(
@@ -151,7 +159,8 @@ def test_what_the_document_says_of_http_faults_is_what_comes(
         timeout=30,
     )
     assert response.status_code == status
-    assert response.json() == _content(told, "responses", f"http_{status}")["example"]
+    example = _content(told, "responses", f"http_{status}")["example"]
+    assert without_detail(response.json()) == without_detail(example)
     assert response.headers["X-Request-Id"]
 
 

@@ -71,7 +71,8 @@ def test_a_deleted_picture_is_not_found_again_and_its_name_is_free(
     info = api.ok("image_info", collection_name=collection, product_id=deleted.product_id)
     assert info["image_list"] == []
     repeated = api.ok("delete_image", collection_name=collection, image_id_list=[_names(deleted)])
-    assert repeated["failed_list"] == [{**_names(deleted), "message": "NO_RELATIVE_IMAGE"}]
+    (failed,) = repeated["failed_list"]
+    assert failed == {**_names(deleted), "message": "NO_RELATIVE_IMAGE", "detail": failed["detail"]}
 
     status = api.finish(api.add_samples(collection, [deleted]))
     assert ids(status["succeeded_list"]) == [deleted.image_id]

@@ -112,11 +112,11 @@ CALLS: list[tuple[str, dict[str, Any], int]] = [
     ),
     *(
         ("product_search", {"image_content": GOOD, "min_similarity": least}, 5001)
-        for least in ("0.5", 1.5, -2, True, None)
+        for least in ("0.5", 1.5, -2, True)
     ),
     *(
         ("product_search", {"image_content": GOOD, "group_by_product": group}, 5001)
-        for group in (1, "true", None)
+        for group in (1, "true", 0.0)
     ),
 ]
 
@@ -136,6 +136,7 @@ def test_a_wrong_call_answers_its_code(
     api: Api, filled: str, operation: str, fields: dict[str, Any], code: int
 ) -> None:
     result = api.call(operation, **{"collection_name": filled, **fields})
+    assert result.pop("detail")
     assert result == {"code": code, "message": MESSAGES[code]}
 
 
@@ -327,6 +328,7 @@ def test_images_on_their_way_into_a_deleted_collection_are_told_so(
     (failed,) = status["failed_list"]
     # The row of the image, which has the stage, may be gone by now.
     assert failed.pop("stage") in ("", "fetch", "index")
+    failed.pop("failed_at")
     assert failed == {
         **NAMES,
         "message": "NO_RELATIVE_COLLECTION",

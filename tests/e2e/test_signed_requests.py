@@ -20,6 +20,7 @@ from app.server import OPERATIONS
 from cli.processes import ROOT
 from identity.vault import KEY_FILE
 from tests.e2e.stack import Stack
+from tests.e2e.vendor.packages import PACKAGES
 from tests.request_signer import SignedBy, bearer
 from tests.servers import Servers
 
@@ -30,6 +31,9 @@ ORDER = (
     *("delete_image", "delete_product", "delete_collection"),
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
+
+#: Those that the vendor's service has, too.
+OLD_ORDER = [name for name in ORDER if BY_NAME[name].path_of_old_clients]
 FINISH_SECONDS = 240.0
 
 Users = Callable[..., Any]
@@ -146,6 +150,36 @@ def test_a_signed_request_works_once_in_every_operation_on_both_paths(
             words[examples.TASK_ID] = result["task_id"]
         if name == "product_search":
             assert [image["image_id"] for image in result["images"]] == ["front"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_packages_of_the_vendor_are_admitted_on_each_of_its_paths(
+    closed_stack: Stack, keys: dict[str, str], package: str
+) -> None:
+    assert len(OLD_ORDER) == 7
+    send_by_package = PACKAGES[package](closed_stack.base_url, keys)
+    words = {examples.COLLECTION: f"店 {package}"}
+    for name in OLD_ORDER:
+        if name == "task_status":
+            finish(closed_stack, keys, words[examples.TASK_ID])
+        operation = BY_NAME[name]
+        body = filled(operation.example.request, words)
+        answer = send_by_package(operation.paths[-1], body)
+        assert (answer["code"], answer["result"]["code"]) == ("10000", 0), (name, answer)
+        if name == "add_image":
+            words[examples.TASK_ID] = answer["result"]["task_id"]
+        if name == "product_search":
+            assert [image["image_id"] for image in answer["result"]["images"]] == ["front"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_packages_of_the_vendor_are_refused_with_another_secret(
+    closed_stack: Stack, keys: dict[str, str], package: str
+) -> None:
+    forged = PACKAGES[package](closed_stack.base_url, keys | {"secret_key": "another"})
+    answer = forged("/jdai/product_image_status", {"task_id": "shop-1/x/1.1"})
+    assert answer["code"] == "10047"
+    assert "POST /jdai/product_image_status" in answer["detail"]
 
 
 def test_the_query_of_a_picture_is_signed_as_it_was_meant_however_it_was_sent(

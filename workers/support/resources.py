@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+from broker.host_states import HostStates
 from broker.redis_connection import redis_client
 from broker.reports.heartbeats import Consumption
 from broker.reports.index_reports import IndexReports
@@ -20,6 +21,7 @@ from catalog.store import Catalog, catalog_of
 from config.settings import settings
 from download.policy import FetchPolicy, fetch_policy_of
 from vision.picture import PictureLimits, picture_limits_of
+from workers.support.host_gate import HostGate
 
 
 @cache
@@ -41,6 +43,20 @@ def staged_bytes() -> StagedBytes:
 def room_notice() -> RoomNotice:
     """Return the notice that fetching waits for room."""
     return RoomNotice(redis_client())
+
+
+@cache
+def host_gate() -> HostGate:
+    """Return the states of the hosts from which pictures are fetched."""
+    chosen = settings()
+    states = HostStates(
+        redis_client(),
+        # As many as are under way at once, so that one bad moment is enough.
+        faults=chosen.fetch_per_host,
+        pause_seconds=chosen.fetch_retry_seconds,
+        try_seconds=chosen.fetch_image_seconds,
+    )
+    return HostGate(states)
 
 
 @cache

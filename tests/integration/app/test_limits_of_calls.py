@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -12,13 +13,20 @@ from flask.testing import FlaskClient
 from pydantic import ValidationError
 from pymongo.errors import BulkWriteError
 
+from app.http.details import told
 from app.services import Services
+from catalog.database.connection import now
 from catalog.flows.removal import fail_images
 from catalog.rows.collections import MOST_COLLECTIONS
 from catalog.rows.products import MOST_IMAGES
 from catalog.store import Catalog
 from config.settings import Settings, settings
-from contract.errors import ContractError, InsertImageError, NoAvailableFeature
+from contract.errors import (
+    ContractError,
+    InsertImageError,
+    InsertProductError,
+    NoAvailableFeature,
+)
 from tests.integration.app.api_in_process import Serve, result
 from workers.support.chunk_end import conclude
 
@@ -41,7 +49,11 @@ def test_a_user_has_as_many_collections_as_allowed(serve: Serve) -> None:
 
     assert [create("a", "p"), create("b", "p")] == [0, 0]
     refused = result(client, "create_product", collection_name="c", product_list=products("p"))
-    assert refused == {"code": 2013, "message": "COLLECTION_COUNT_EXCEEDS_LIMIT"}
+    assert refused == {
+        "code": 2013,
+        "message": "COLLECTION_COUNT_EXCEEDS_LIMIT",
+        "detail": "a user may have 2 collections; delete one first",
+    }
     assert create("b", "q") == 0, "a collection that is there takes more"
     assert result(client, "delete_collection", collection_name="a")["code"] == 0
     assert create("c", "p") == 0, "a deleted one makes room"
@@ -59,10 +71,11 @@ def test_a_collection_takes_as_many_products_as_allowed(serve: Serve) -> None:
     assert create("a", "b")["failed_list"] == []
     answer = create("a", "c", "d")
     assert answer["successful_list"] == ["c"]
-    assert answer["failed_list"] == [
-        {"product_id": "a", "message": "EXISTING_PRODUCT"},
-        {"product_id": "d", "message": "PRODUCT_NUM_EXCEED_LIMIT"},
+    assert [(item["product_id"], item["message"]) for item in answer["failed_list"]] == [
+        ("a", "EXISTING_PRODUCT"),
+        ("d", "PRODUCT_NUM_EXCEED_LIMIT"),
     ]
+    assert answer["failed_list"][1]["detail"].endswith("a collection may have 3 products")
     assert result(client, "delete_product", collection_name="c", product_id_list=["a"])["code"] == 0
     assert create("d")["successful_list"] == ["d"]
 
@@ -218,7 +231,7 @@ def test_a_product_that_could_not_be_written_fails_alone(
         client, "create_product", collection_name="c", product_list=products("a", "b", "c")
     )
     assert (answer["code"], answer["successful_list"]) == (0, ["a", "c"])
-    assert answer["failed_list"] == [{"product_id": "b", "message": "INSERT_PRODUCT_ERROR"}]
+    assert answer["failed_list"] == [{"product_id": "b", **told(InsertProductError, Settings())}]
     (listed,) = result(client, "list_collections")["collection_list"]
     assert listed["product_count"] == 2
 
@@ -251,6 +264,9 @@ def test_task_status_tells_how_a_worker_ended_an_image(
         fail_images(catalog, {second: fault()}, "vision")
         conclude(catalog, chunk)
     status = result(client, "task_status", task_id=task_id)
+    for one in status["failed_list"]:
+        seconds = now() - datetime.fromisoformat(one.pop("failed_at"))
+        assert timedelta(0) <= seconds < timedelta(minutes=10)
     failed = [
         {
             "product_id": "p",

@@ -208,7 +208,11 @@ def test_a_cursor_of_another_user_leads_nowhere(
         assert {row["collection_name"] for row in told["collection_list"]} <= set(his)
         assert told["code"] == 0
     else:
-        assert told == {"code": 5001, "message": "INVALID_PARAMETER_JSON"}
+        assert told == {
+            "code": 5001,
+            "message": "INVALID_PARAMETER_JSON",
+            "detail": "cursor must be the next_cursor of the page before",
+        }
 
 
 def test_an_idempotency_key_of_another_user_says_nothing(

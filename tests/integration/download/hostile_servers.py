@@ -107,6 +107,16 @@ def lures(status: int, header: str) -> Talk:
     return talk
 
 
+def two_places(*ports: str) -> Talk:
+    """Return a talk that redirects to several places at once."""
+
+    def talk(world: World, connection: socket.socket, request: bytes) -> None:
+        lines = "".join(world.fill(f"Location: http://{PUBLIC}:{port}/\r\n") for port in ports)
+        connection.sendall(f"HTTP/1.1 302 X\r\n{lines}\r\n".encode())
+
+    return talk
+
+
 def inflated(pack: Callable[[bytes], bytes], megabytes: int) -> bytes:
     """Return so many megabytes of zeros, packed."""
     return pack(bytes(megabytes * 2**20))
@@ -137,7 +147,11 @@ INWARD = {
     "a public host as the user": f"http://public.test@{PUBLIC}:TRAP/",
     "a backslash": f"http://{PUBLIC}:TRAP\\@public.test/",
     "backslashes alone": f"\\\\{PUBLIC}:TRAP\\",
-    "a space": f"http://{PUBLIC}:TRAP/ x",
+    "a forbidden address with blanks around": f" \t http://{FORBIDDEN}:PORT/ x \t",
+    "a space in the host": f"http://public.test {PUBLIC}:TRAP/",
+    "a tab": f"http://{PUBLIC}:TRAP/\tx",
+    "a scheme without slashes": f"ftp:{PUBLIC}:TRAP/",
+    "a forbidden address behind dots": f"/..//../\\{FORBIDDEN}:PORT/",
     "a control character": f"http://{PUBLIC}:TRAP/\x7f",
     "another port": f"http://{PUBLIC}:OTHER/",
     "another port of a name": "http://public.test:OTHER/",
@@ -148,7 +162,6 @@ INWARD = {
     "data": "data:image/png;base64,iVBORw0KGgo=",
     "javascript": "javascript:alert(1)",
     "no URL at all": "http://[::1",
-    "two URLs": f"http://{PUBLIC}:TRAP/, http://{FORBIDDEN}:PORT/",
     "sixty thousand characters": f"http://{PUBLIC}:TRAP/" + "a" * 60_000,
 }
 INSIDE_NAMES = {"in.test": [[FORBIDDEN]], "two.test": [[PUBLIC, FORBIDDEN]]}
@@ -164,11 +177,19 @@ REDIRECTS: dict[str, Hostile] = {
         f"redirect to {title}": Hostile(URL, moved(location), INSIDE_NAMES)
         for title, location in INWARD.items()
     },
-    "redirect: the third of three goes inward": Hostile(
-        URL, moved("/1", "http://b.test:PORT/2", f"//{FORBIDDEN}:PORT/")
+    "redirect: the fifth of five goes inward": Hostile(
+        URL, moved("/1", "http://b.test:PORT/2", "/3", "/4", f"//{FORBIDDEN}:PORT/")
     ),
-    "redirect: a fourth, to the trap": Hostile(
-        URL, moved("/1", "/2", "/3", f"http://{PUBLIC}:TRAP/")
+    "redirect: a sixth, to the trap": Hostile(
+        URL, moved("/1", "/2", "/3", "/4", "/5", f"http://{PUBLIC}:TRAP/")
+    ),
+    "redirect: two places, the first to the trap": Hostile(URL, two_places("TRAP", "PORT")),
+    "redirect: two places, the second to the trap": Hostile(URL, two_places("PORT", "TRAP")),
+    "redirect: a raw forbidden host with GBK behind it": Hostile(
+        URL, says(f"HTTP/1.1 302 X\r\nLocation: //{FORBIDDEN}/".encode() + b"\xcd\xbc\r\n\r\n")
+    ),
+    "redirect: a backslash that GBK hides": Hostile(
+        URL, says(b"HTTP/1.1 302 X\r\nLocation: http://\x81\\@127.0.0.2/\r\n\r\n")
     ),
     "redirect: to itself for ever": Hostile(URL, moved("/")),
     "redirect: two names in turn for ever": Hostile(
@@ -221,6 +242,21 @@ HEADERS = {
     "100 Continue without end, slow": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
     "100 Continue with headers without end": endless(b"HTTP/1.1 100 C\r\n", b"X: y\r\n" * 1000),
     "103 Early Hints without end": endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.01),
+    "eleven interim answers, then a picture": says(
+        b"HTTP/1.1 103 X\r\n\r\n" * 11 + OK + b"Content-Length: 3\r\n\r\n\xff\xd8\xff"
+    ),
+    "interim answers with headers without end": endless(
+        b"HTTP/1.1 103 X\r\n", b"Link: y\r\n" * 1000
+    ),
+    "a header without a colon hides chunks": says(
+        OK + b"no colon\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxxx\r\n0\r\n\r\n"
+    ),
+    "a blank before the first header hides chunks": says(
+        OK + b" Transfer-Encoding: chunked\r\n\r\n3\r\nxxx\r\n0\r\n\r\n"
+    ),
+    "chunks by another name": says(
+        OK + b"Transfer-Encoding: xchunked\r\n\r\n3\r\nxxx\r\n0\r\n\r\n"
+    ),
     "101 to another protocol": stalls(b"HTTP/1.1 101 X\r\nUpgrade: h2c\r\n\r\n"),
     "closed in the headers": says(OK + b"Content-Le"),
     "reset in the headers": resets(OK + b"Content-Le"),
@@ -272,6 +308,14 @@ BOMBS = {
     "zstd": packed("zstd", b"\x28\xb5\x2f\xfd" * 25),
     "compress": packed("compress", b"\x1f\x9d" * 50),
     "gzip that is none": packed("gzip", b"no gzip"),
+    "gzip, called plain": packed("utf-8", inflated(gzip.compress, 64)),
+    "gzip, called deflate": packed("deflate", inflated(gzip.compress, 64)),
+    "gzip, called for the transfer": says(
+        OK + b"Transfer-Encoding: gzip\r\n\r\n" + inflated(gzip.compress, 64)
+    ),
+    "gzip for the content and the transfer": says(
+        OK + b"Content-Encoding: gzip\r\nTransfer-Encoding: gzip\r\n\r\n" + gzip.compress(b"x")
+    ),
     "many gzip members": packed("gzip", gzip.compress(b"") * 5000 + inflated(gzip.compress, 64)),
     "gzip in chunks": says(
         OK

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from config.allow_list import AllowList
 from download.policy import FetchPolicy
@@ -128,6 +132,39 @@ def answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
 
 def redirect(location: str) -> bytes:
     return answer(status="302 Found", Location=location)
+
+
+def once(*lines: bytes) -> Talk:
+    """Return a talk that redirects the first request with these header lines, and no other.
+
+    HOST in a line stands for the server's address and port, PORT for its port.
+    """
+
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
+        if server.connections > 1:
+            connection.sendall(answer(b"there"))
+            return
+        head = b"".join(line + b"\r\n" for line in lines if line)
+        head = head.replace(b"HOST", b"127.0.0.1:PORT").replace(b"PORT", b"%d" % server.port)
+        connection.sendall(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n" + head + b"\r\n")
+
+    return talk
+
+
+def examples(table: dict[str, list[Any]]) -> list[Any]:
+    """Return the examples of all kinds of a table as parameters of a test."""
+    return [
+        pytest.param(example, id=f"{title}, {number}")
+        for title, kind in table.items()
+        for number, example in enumerate(kind)
+    ]
+
+
+def kinds_on_the_page(section: str) -> set[str]:
+    """Return what stands first in each row of a section of docs/what-is-accepted.md."""
+    text = (Path(__file__).parents[3] / "docs" / "what-is-accepted.md").read_text(encoding="utf-8")
+    (body,) = re.findall(rf"(?ms)^## {re.escape(section)}\n(.*?)(?=^## |\Z)", text)
+    return set(re.findall(r"(?m)^\| (.+?) \| ", body)) - {"what comes"}
 
 
 def trickle(begin: bytes, drop: bytes, gap: float) -> Talk:

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from catalog.database.durations import LONGEST_PAUSE
 from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download import client
 from download.batch import fetch_all
 from download.client import TransientFetchError
+from download.faults import PutOffError
 from download.policy import FetchPolicy, fetch_policy_of
 from tests.integration.download.loopback import Serve, Server, Stopwatch, Talk
 from tests.integration.download.loopback import policy as policy_for
@@ -161,7 +164,9 @@ def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(
     server = serve(talk)
     urls = {number: server.url() for number in range(5)}
     outcomes = fetch_many(urls, policy(server), soon(1.0), per_host=1)
-    assert {type(outcome) for outcome in outcomes.values()} == {TransientFetchError}
+    kinds = Counter(type(outcome) for outcome in outcomes.values())
+    assert kinds == {TransientFetchError: 1, PutOffError: 4}
+    assert not any(one.counts_as_pass for one in outcomes.values() if type(one) is PutOffError)
     over.set()
     time.sleep(0.3)
     assert server.connections == 1
@@ -188,19 +193,19 @@ def test_an_unforeseen_fault_of_one_url_leaves_the_others_and_is_logged(
 def test_threads_that_hang_do_not_keep_the_interpreter(stage: str) -> None:
     code = f"""
 import time
-from download import client
+from download import batch
 from config.allow_list import AllowList
 hang = lambda *_: time.sleep(120)
 if {stage!r} == "fetch":
-    client.fetch = hang
-policy = client.FetchPolicy(
+    batch.fetch = hang
+policy = batch.FetchPolicy(
     allow=AllowList(), max_bytes=10, ports=frozenset({{80}}), connect_seconds=3,
     read_gap_seconds=5, total_seconds=15,
 )
-outcomes = client.fetch_all(
+outcomes = batch.fetch_all(
     {{1: "http://a.test/"}}, policy, time.monotonic() + 0.2, workers=16, per_host=4, resolver=hang,
 )
-assert type(outcomes[1]) is client.TransientFetchError
+assert type(outcomes[1]) is batch.TransientFetchError
 """
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     command = [sys.executable, "-W", "error", "-c", code]
@@ -210,6 +215,6 @@ assert type(outcomes[1]) is client.TransientFetchError
 def test_the_default_limits_are_those_of_the_practice() -> None:
     rule = fetch_policy_of(Settings())
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
-    assert limits == (3.0, 5.0, 15.0, 3)
+    assert limits == (3.0, 5.0, 15.0, 5)
     assert rule.ports == {80, 443}
-    assert client.RETRY_AFTER_LIMIT == 30
+    assert LONGEST_PAUSE.total_seconds() == client.RETRY_AFTER_LIMIT

@@ -27,7 +27,7 @@ SLOW = {
     "status line": trickle(b"HTTP/1.1 2", b"0", 0.05),
     "headers": trickle(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.05),
     "one header": trickle(b"HTTP/1.1 200 OK\r\nX: ", b"y", 0.05),
-    "continue": trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
+    "continue": trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.2),
     "body": trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"x", 0.05),
     "body without length": trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.05),
     "chunks": trickle(

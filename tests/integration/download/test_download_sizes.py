@@ -92,7 +92,9 @@ def test_a_bomb_is_unpacked_no_further_than_the_limit(serve: Serve) -> None:
     assert peak < 10_000_000
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "x"])
+@pytest.mark.parametrize(
+    "encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "X-Compress"]
+)
 def test_an_unrequested_encoding_is_a_fault_for_good(serve: Serve, encoding: str) -> None:
     server = serve(answer(b"bytes", Content_Encoding=encoding))
     with pytest.raises(BrokenBase64OrUrl, match="encoding"):

@@ -36,6 +36,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.answer_details import has_details
+
 CHECKS = [
     content_type_conformance,
     response_headers_conformance,
@@ -94,13 +96,15 @@ def envelope_fault(response: Any) -> str | None:
         body = response.json()
     except ValueError:
         return "not JSON"
-    if not isinstance(body, dict) or set(body) - {"result"} != ENVELOPE:
+    if not isinstance(body, dict) or set(body) - {"result", "detail"} != ENVELOPE:
         return "not the envelope"
     if response.status_code == 500 or (body.get("result") or {}).get("code") == 5000:
         return "a fault of ours"
     if (body["code"] == "10000") != ("result" in body):
         return "a result without a call that was handled, or none with one"
-    return None if response.headers.get("x-request-id") else "no request id"
+    if not response.headers.get("x-request-id"):
+        return "no request id"
+    return None if has_details(body) else "a fault without a detail, or a detail without a fault"
 
 
 def prepare(url: str, session: requests.Session) -> None:

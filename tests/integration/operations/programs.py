@@ -51,7 +51,10 @@ def run(kind: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str
 
 @contextmanager
 def serving(
-    servers: Servers, folder: Path, client_seconds: float = CLIENT_SECONDS
+    servers: Servers,
+    folder: Path,
+    client_seconds: float = CLIENT_SECONDS,
+    database: str = "snapsku_surface",
 ) -> Iterator[tuple[Served, subprocess.Popen[bytes]]]:
     """Run the API on a port of its own, and yield where, and its process, which must end well."""
     found = Served(free_port(), folder / "api.log")
@@ -63,7 +66,7 @@ def serving(
                 folder,
                 redis_url=servers.redis_url,
                 mongo_url=servers.mongo_url,
-                mongo_database="snapsku_surface",
+                mongo_database=database,
                 port=str(found.port),
                 log_format="json",
                 client_seconds=str(client_seconds),

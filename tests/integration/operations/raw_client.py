@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.answer_details import has_details
+
 #: A request must be there in that time; more than fifty times what an answer takes.
 CLIENT_SECONDS = 6.0
 
@@ -78,5 +80,7 @@ def enveloped(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
     assert len(body) == int(headers["content-length"])
     assert headers["x-request-id"]
     found = json.loads(body)
-    assert set(found) - {"result"} == {"code", "charge", "remainTimes", "remainSeconds", "msg"}
+    system = {"code", "charge", "remainTimes", "remainSeconds", "msg"}
+    assert set(found) - {"result", "detail"} == system
+    assert has_details(found), found
     return int(line.split()[1]), headers, found.get("result", {})

@@ -20,7 +20,6 @@ HIDDEN = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 MALFORMED = {
     "no HTTP": b"hello\r\n\r\n",
-    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
     "no version": b"GET /healthz\r\n\r\n",
     "a version of its own": b"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n",
     "a method in brackets": b"<GET> /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -69,6 +68,46 @@ def test_what_is_no_http_is_answered_in_the_envelope(served: Served, said: bytes
     status, headers, result = enveloped(served.say(said))
     assert (status, result["code"]) == (400, 5001)
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_tls_on_the_plain_port_is_ended_at_its_first_byte_and_logged_once(served: Served) -> None:
+    for _ in range(20):
+        # What is cut off later, at the deadline, is answered in the envelope.
+        assert served.say(b"\x16") == b""
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(f"https://127.0.0.1:{served.port}/healthz", timeout=CLIENT_SECONDS)
+    lines = [json.loads(line) for line in served.log.read_text("utf-8").splitlines()]
+    assert len([line for line in lines if "TLS" in str(line.get("event"))]) == 1
+    assert requests.get(f"{served.url}/healthz", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "detail"),
+    [
+        (b"hello\r\n\r\n", "this is no request of HTTP/1.1 that can be read"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000, "the request line and the headers are too long"),
+        (b"GET / HTTP/1.1\r\n\r\n", "no such path; operations are listed at /openapi.json"),
+        (b"GET /v1/add_image HTTP/1.1\r\nConnection: close\r\n\r\n", "the path takes POST alone"),
+        (post("/v1/add_image", b"{", length=OVER), "the body may have 8388608 bytes"),
+        (post("/v1/add_image", b"{}", "Content-Encoding: gzip"), "without Content-Encoding"),
+        (
+            post("/v1/add_image", b"{}").replace(b"application/json", b"text/plain"),
+            "send Content-Type: application/json",
+        ),
+        (post("/v1/add_image", b"{'a': 1}"), "the body is not JSON: Expecting property name"),
+        (post("/v1/add_image", b"[]"), "the body must be a JSON object; it is a list"),
+        (post("/v1/add_image", b'{"a": "\xff"}'), "the body is not UTF-8"),
+        (post("/v1/add_image", b'{"a": 1, "a": 2}'), "an object in it has a name twice"),
+        (post("/v1/add_image", b'{"a": NaN}'), "it has a number that is not finite"),
+    ],
+    ids=str,
+)
+def test_a_refusal_says_in_a_sentence_what_was_wrong(
+    served: Served, said: bytes, detail: str
+) -> None:
+    said = said.replace(b" HTTP/1.1\r\n\r\n", b" HTTP/1.1\r\nConnection: close\r\n\r\n")
+    _, _, result = enveloped(served.say(said))
+    assert detail in result["detail"]
 
 
 def test_a_body_over_the_limit_is_refused_by_its_length_alone(served: Served) -> None:

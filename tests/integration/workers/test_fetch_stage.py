@@ -61,14 +61,14 @@ def test_what_is_missing_for_good_fails_at_once(
     assert asked == ["/404"]
 
 
-def test_a_fault_that_may_pass_is_tried_three_times_and_then_fails(
+def test_a_fault_that_may_pass_is_tried_as_often_as_the_setting_says_and_then_fails(
     catalog: Catalog, take: Any, files: tuple[str, list[str]]
 ) -> None:
     base, asked = files
     taken = take("a", url=f"{base}/503")
     label = taken.labels[0]
     chunk = taken.chunks[0]
-    for number in range(1, 4):
+    for number in range(1, settings().fetch_passes + 1):
         assert catalog.images.find([label])[label].outcome is None
         if chunk.state is State.WAITING:
             resent = catalog.chunks.resend(chunk)

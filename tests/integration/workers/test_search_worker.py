@@ -75,6 +75,12 @@ def test_deleted_images_never_shorten_the_list(catalog: Catalog, take: Any, ask:
     assert answer["rectangle"] == [{"left": 0, "top": 0, "right": 220, "bottom": 230}]
 
 
+def fault_of(answer: dict[str, Any]) -> str:
+    """The fault that is answered, beside its detail and nothing else."""
+    assert set(answer) == {"fault", "detail"}, answer
+    return str(answer["fault"])
+
+
 def test_a_search_under_way_answers_nothing_of_a_collection_whose_deletion_was_answered(
     catalog: Catalog, take: Any, ask: Ask
 ) -> None:
@@ -84,10 +90,10 @@ def test_a_search_under_way_answers_nothing_of_a_collection_whose_deletion_was_a
     assert "images" in ask([(label, 1.0)], generation=generation)
     delete_collection(catalog, taken.collection)
     assert catalog.images.find([label])[label].is_findable, "its rows go later"
-    assert ask([(label, 1.0)], generation=generation) == {"fault": "NO_RELATIVE_COLLECTION"}
+    assert fault_of(ask([(label, 1.0)], generation=generation)) == "NO_RELATIVE_COLLECTION"
     again = take("a")
     assert again.collection.generation != generation
-    assert ask([(label, 1.0)], generation=generation) == {"fault": "NO_RELATIVE_COLLECTION"}
+    assert fault_of(ask([(label, 1.0)], generation=generation)) == "NO_RELATIVE_COLLECTION"
 
 
 def test_a_search_under_way_answers_nothing_of_a_product_whose_deletion_was_answered(
@@ -99,7 +105,7 @@ def test_a_search_under_way_answers_nothing_of_a_product_whose_deletion_was_answ
     catalog.products.begin_deletion([product])
     delete_product(catalog, product)
     answer = ask([(label, 1.0)], generation=taken.collection.generation)
-    assert answer == {"fault": "NO_MATCHED_PRODUCT"}
+    assert fault_of(answer) == "NO_MATCHED_PRODUCT"
 
 
 def test_an_image_that_is_not_done_or_of_another_collection_is_not_answered(
@@ -111,21 +117,29 @@ def test_an_image_that_is_not_done_or_of_another_collection_is_not_answered(
     generation = done.collection.generation
     near = [(pending.labels[0], 0.9), (done.labels[0], 0.8), (999_999, 0.7)]
     assert [i["image_id"] for i in ask(near, generation=generation)["images"]] == ["done"]
-    assert ask(near, generation="other") == {"fault": "NO_MATCHED_PRODUCT"}
-    assert ask(near, generation=generation, category="服装") == {"fault": "NO_MATCHED_PRODUCT"}
+    assert fault_of(ask(near, generation="other")) == "NO_MATCHED_PRODUCT"
+    assert fault_of(ask(near, generation=generation, category="服装")) == "NO_MATCHED_PRODUCT"
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"GIF89a" + bytes(500), "NOT_SUPPORT_IMAGE"), (picture()[:300], "INVALID_IMAGE_CONTENT")],
+    ("content", "message", "detail"),
+    [
+        (b"GIF89a" + bytes(500), "NOT_SUPPORT_IMAGE", "the file is none of JPEG, PNG"),
+        (picture()[:300], "INVALID_IMAGE_CONTENT", "the file is damaged or cut off"),
+    ],
 )
-def test_a_bad_picture_is_answered_by_its_code(ask: Ask, content: bytes, message: str) -> None:
-    assert ask([], picture=content) == {"fault": message}
+def test_a_bad_picture_is_answered_by_its_code_and_its_cause(
+    ask: Ask, content: bytes, message: str, detail: str
+) -> None:
+    assert ask([], picture=content) == {"fault": message, "detail": detail}
     assert message in BY_MESSAGE
 
 
-def test_a_url_that_can_not_be_fetched_is_2006(ask: Ask) -> None:
-    assert ask([], url="http://127.0.0.1:1/x.jpg", picture=b"") == {"fault": "BROKEN_BASE64_OR_URL"}
+def test_a_url_that_can_not_be_fetched_is_2006_with_the_cause(ask: Ask) -> None:
+    answer = ask([], url="http://127.0.0.1:1/x.jpg?key=SEKRET", picture=b"")
+    assert fault_of(answer) == "BROKEN_BASE64_OR_URL"
+    assert "127.0.0.1" in answer["detail"]
+    assert "SEKRET" not in str(answer)
 
 
 def test_an_index_that_does_not_answer_is_busy_and_a_fault_of_ours_is_3031(ask: Ask) -> None:
@@ -144,7 +158,10 @@ def test_a_box_of_the_client_is_searched_and_answered(
 
 @pytest.mark.parametrize("box", [(0, 0, 221, 100), (0, 0, 100, 231)])
 def test_a_box_outside_of_the_picture_is_5001(ask: Ask, box: tuple[int, ...]) -> None:
-    assert ask([], box=box) == {"fault": "INVALID_PARAMETER_JSON"}
+    assert ask([], box=box) == {
+        "fault": "INVALID_PARAMETER_JSON",
+        "detail": "rectangle exceeds the picture, which has 220 x 230 pixels",
+    }
 
 
 def test_grouped_answers_each_product_once_however_many_images_it_has(

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from catalog.database.connection import now
 from catalog.rows.collections import CollectionRow
+from tests.answer_details import has_details
 
 SYSTEM_FIELDS = ["code", "charge", "remainTimes", "remainSeconds", "msg"]
 
@@ -66,8 +67,9 @@ def envelope(response: TestResponse) -> dict[str, Any]:
     assert response.content_type == "application/json; charset=utf-8"
     assert response.headers["X-Request-Id"]
     body: dict[str, Any] = strictly(response.data)
-    assert list(body) in (SYSTEM_FIELDS, [*SYSTEM_FIELDS, "result"])
+    assert list(body) in ([*SYSTEM_FIELDS, "detail"], [*SYSTEM_FIELDS, "result"])
     assert ("result" in body) == (body["code"] == "10000")
+    assert has_details(body), body
     assert b"Traceback" not in response.data
     return body
 

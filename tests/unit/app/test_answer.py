@@ -59,15 +59,20 @@ def test_chinese_is_sent_as_it_is() -> None:
 
 
 def test_a_business_error_is_a_handled_call() -> None:
-    response = refused(errors.NoInvalidImage, failed_list=[1])
+    response = refused(errors.NoInvalidImage, "none was taken", failed_list=[1])
     assert response.status_code == 200
     body = strictly(response.data)
     assert body["code"] == "10000"
-    assert body["result"] == {"code": 3019, "message": "NO_INVALID_IMAGE", "failed_list": [1]}
+    assert body["result"] == {
+        "code": 3019,
+        "message": "NO_INVALID_IMAGE",
+        "detail": "none was taken",
+        "failed_list": [1],
+    }
 
 
 def test_a_few_faults_have_another_status() -> None:
-    response = refused(errors.ImageSizeExceedLimit, status=413)
+    response = refused(errors.ImageSizeExceedLimit, "too large", status=413)
     assert response.status_code == 413
     assert strictly(response.data)["code"] == "10000"
 
@@ -77,8 +82,10 @@ def test_a_call_that_was_not_handled_has_no_result(code: SystemCode) -> None:
     response = not_served(code)
     assert response.status_code == CONTRACT[code.code]
     body = strictly(response.data)
-    assert list(body) == SYSTEM_FIELDS
+    assert list(body) == [*SYSTEM_FIELDS, "detail"]
     assert (body["code"], body["msg"]) == (code.code, code.meaning)
+    assert body["detail"] == code.sentence != ""
+    assert strictly(not_served(code, "another").data)["detail"] == "another"
 
 
 @pytest.mark.parametrize("code", [c for c in SystemCode if c is not SystemCode.HANDLED])
@@ -89,5 +96,7 @@ def test_only_busy_quota_and_rate_say_when_to_come_back(code: SystemCode) -> Non
 
 
 def test_half_a_surrogate_pair_does_not_break_an_answer() -> None:
-    response = refused(errors.NoInvalidImage, failed_list=[{"image_id": "a\ud800b", "\udfff": 1}])
+    response = refused(
+        errors.NoInvalidImage, "x", failed_list=[{"image_id": "a\ud800b", "\udfff": 1}]
+    )
     assert strictly(response.data)["result"]["failed_list"] == [{"image_id": "a?b", "?": 1}]

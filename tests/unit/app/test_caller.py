@@ -144,12 +144,33 @@ def test_a_signature_of_another_secret_body_path_query_or_header_is_10047(
 
 @refuses("10047")
 @pytest.mark.parametrize("name", ["x-jdcloud-nonce", "x-jdcloud-date"])
-def test_date_and_nonce_that_are_not_signed_are_10047(
+def test_a_call_whose_date_or_nonce_is_not_signed_works_once(
     gated: FlaskClient, signed: SignedBy, name: str
 ) -> None:
     unsigned = dataclasses.replace(signed, without=name)
     headers = unsigned("/v1/add_image", b"{}")
-    assert call(gated, headers) == "10047"
+    assert [call(gated, headers) for _ in range(2)] == ["10000", "10047"]
+    assert call(gated, headers | {"x-jdcloud-nonce": "another"}) == "10047"
+    dated = headers | {"x-jdcloud-date": "20261122T120001Z"}
+    assert call(gated, dated | {"x-jdcloud-nonce": "a third"}) == "10047"
+
+
+@refuses("10047")
+def test_a_nonce_with_another_run_of_blanks_is_the_same_one(
+    gated: FlaskClient, signed: SignedBy
+) -> None:
+    headers = signed("/v1/add_image", b"{}", **{"x-jdcloud-nonce": "a b"})
+    assert call(gated, headers) == "10000"
+    for nonce in ("a  b", "a \t b", " a b "):
+        assert call(gated, headers | {"x-jdcloud-nonce": nonce}) == "10047"
+
+
+def test_of_a_call_without_any_nonce_the_signature_counts(
+    gated: FlaskClient, signed: SignedBy
+) -> None:
+    headers = dataclasses.replace(signed, without="x-jdcloud-nonce")("/v1/add_image", b"{}")
+    del headers["x-jdcloud-nonce"]
+    assert [call(gated, headers) for _ in range(2)] == ["10000", "10047"]
 
 
 @refuses("10047")

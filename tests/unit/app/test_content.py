@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_a_url_is_kept_as_it_was_sent(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "behind"),
+    [(" ", ""), ("", " "), ("\ufeff", ""), ("\r\n\t", "\r\n"), ("\u3000", "\u00a0")],
+)
+def test_blanks_line_ends_and_a_mark_around_a_url_are_trimmed(before: str, behind: str) -> None:
+    url = "https://shop.example/my boot.jpg?a=%7e"
+    assert read(before + url + behind) == Content(url, None)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "ftp://shop.example/a.jpg",
@@ -55,7 +65,9 @@ def test_a_url_is_kept_as_it_was_sent(url: str) -> None:
         "http://169.254.169.254/latest",
         "http://[::1]/a.jpg",
         "http://2130706433/a.jpg",
-        " http://shop.example/a.jpg",
+        " http://127.0.0.1/a.jpg\n",
+        "http://shop.example/a.jpg\nhttp://shop.example/b.jpg",
+        "http:// shop.example/a.jpg",
     ],
 )
 def test_a_url_that_may_not_be_fetched_is_2006(url: str) -> None:
@@ -78,7 +90,61 @@ def test_base64_is_taken_with_and_without_a_data_prefix(prefix: str, data: bytes
     assert read(prefix + in_base64(data)) == Content(None, data)
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\n\t ", " "])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        'data:image/png;name="a, b;base64,.png";base64,',
+        "data:image/png;name=a%2C%20b.png;base64,",
+        "data:image/svg+xml;charset=utf-8;name=图.png;base64,",
+        "data:base64;base64,",
+        "data:;;base64,",
+        "data: image/png ; base64 ,",
+        "\ufeff\n data:image/png;base64, ",
+    ],
+)
+def test_any_parameters_may_stand_before_base64(prefix: str) -> None:
+    assert read(prefix + in_base64(JPEG)) == Content(None, JPEG)
+
+
+#: Pictures of every length modulo 3, whose Base64 holds "+" and "/".
+PADDED = [JPEG + b"\xfb\xff\xbf" * 4 + bytes(extra) for extra in range(3)]
+
+
+@pytest.mark.parametrize("data", PADDED, ids=lambda data: f"{-len(data) % 3} padding")
+@pytest.mark.parametrize("prefix", ["", "data:image/jpeg;base64,"])
+def test_base64_may_be_url_safe_and_unpadded(prefix: str, data: bytes) -> None:
+    encoded = in_base64(data)
+    url_safe = encoded.replace("+", "-").replace("/", "_")
+    assert "-" in url_safe
+    assert "_" in url_safe
+    for text in (encoded.rstrip("="), url_safe, url_safe.rstrip("="), f" {url_safe}\n"):
+        assert read(prefix + text) == Content(None, data)
+
+
+@pytest.mark.parametrize("data", PADDED, ids=lambda data: f"{-len(data) % 3} padding")
+@pytest.mark.parametrize("case", [str.upper, str.lower])
+def test_base64_of_a_data_uri_may_be_percent_encoded(data: bytes, case: Any) -> None:
+    encoded = in_base64(data)
+    for character in "+/=\r\n":
+        encoded = encoded.replace(character, case(f"%{ord(character):02x}"))
+    assert read("data:image/jpeg;base64," + encoded + case("%0d%0a")).payload == data
+    if "%" in encoded:
+        assert fault(encoded) is errors.BrokenBase64OrUrl
+
+
+@pytest.mark.parametrize(
+    "text", ["hello_", "AA", "image-1", "data:text/plain;base64,aGVsbG8", "data:,;base64,aGVsbG8"]
+)
+def test_a_tolerant_spelling_that_is_no_picture_is_2006(text: str) -> None:
+    assert fault(text) is errors.BrokenBase64OrUrl
+
+
+def test_a_prefix_without_an_end_is_not_searched_for_long() -> None:
+    assert fault('data:"' * 1_000_000) is errors.ImageSizeExceedLimit
+    assert fault("data:" + ";" * 3_000_000) is errors.BrokenBase64OrUrl
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\n\t ", " ", "\f", "\u2003"])
 def test_base64_may_be_wrapped(line_end: str) -> None:
     wrapped = line_end.join(textwrap.wrap(in_base64(JPEG), 76)) + line_end
     assert read(wrapped).payload == JPEG

@@ -196,13 +196,14 @@ EDGES: list[tuple[str, dict[str, Any], bool]] = [
         ("update_product", {"category": word}, word in ("包", None))
         for word in ("包", "鞋靴", None)
     ),
-    *(("list_tasks", {"limit": n}, True) for n in (1, 200)),
-    *(("list_tasks", {"limit": n}, False) for n in (0, 201, True, "1", 1.5, None)),
+    *(("list_tasks", {"limit": n}, True) for n in (1, 200, 5.0, None)),
+    *(("list_tasks", {"limit": n}, False) for n in (0, 201, True, "1", 1.5)),
     *(("list_tasks", {"task_status": s}, s != "DONE") for s in ("PROCESSING", "DONE", None)),
-    *(("product_search", {"topk": n}, True) for n in (1, None)),
+    *(("product_search", {"topk": n}, True) for n in (1, 1.0, None)),
     *(("product_search", {"topk": n}, False) for n in (0, True, "1")),
     *(("product_search", {"image_content": text}, text == "x") for text in ("", "x", 7)),
     *(("product_search", {"min_similarity": s}, s in (-1, 0.5, 1)) for s in (-1, 0.5, 1, 1.5, "1")),
+    ("product_search", {"min_similarity": None, "group_by_product": None}, True),
     *(("product_search", {"group_by_product": g}, g is True) for g in (True, 1, "true")),
     *(("create_product", {"product_list": items}, False) for items in NO_LISTS),
 ]
@@ -282,5 +283,5 @@ def test_every_operation_may_answer_that_the_account_of_a_good_key_is_gone(
         (3020, "INVALID_USER_ID", True),
         (3020, "TASK_NOT_EXISTS", False),
     ):
-        example["result"] = {"code": code, "message": message}
+        example["result"] = {"code": code, "message": message, "detail": "x"}
         assert Draft202012Validator(schema).is_valid(example) is is_valid

@@ -137,7 +137,7 @@ def test_an_absent_topk_is_the_default_one(make_services: MakeServices, sent: li
         ({"collection_name": ""}, 2010),
         ({"topk": 201}, 3041),
         ({"topk": "1"}, 3040),
-        ({"topk": 1.0}, 3040),
+        ({"topk": 1.5}, 3040),
         ({"category": "衣"}, 3005),
         ({"image_content": None}, 3014),
         ({"image_content": "*"}, 2006),
@@ -154,6 +154,22 @@ def test_a_call_that_is_not_valid_asks_no_worker(
 
 
 @pytest.mark.parametrize(
+    ("rectangle", "end"),
+    [
+        ({"left": 1}, "; rectangle.top is missing or null"),
+        ({"left": 1.5, "top": 1, "right": 3, "bottom": 3}, "; rectangle.left is 1.5"),
+        ({"left": 1, "top": 1, "right": 1, "bottom": 3}, "integers of 0 or more"),
+        ([1, 1, 3, 3], "; rectangle is a list"),
+    ],
+)
+def test_a_wrong_rectangle_is_told_by_what_is_wrong_in_it(
+    make_services: MakeServices, sent: list[str], rectangle: Any, end: str
+) -> None:
+    response = search_with(make_services, ScriptedExchange(FOUND), rectangle=rectangle)
+    assert envelope(response)["result"]["detail"].endswith(end)
+
+
+@pytest.mark.parametrize(
     ("fault", "code"),
     [
         ("NO_MATCHED_PRODUCT", 3009),
@@ -166,9 +182,18 @@ def test_a_call_that_is_not_valid_asks_no_worker(
 def test_a_fault_that_the_worker_names_is_answered(
     make_services: MakeServices, sent: list[str], fault: str, code: int
 ) -> None:
-    response = search_with(make_services, ScriptedExchange({"fault": fault}))
-    assert envelope(response)["result"] == {"code": code, "message": fault}
+    told = {"fault": fault, "detail": "why it is so"}
+    response = search_with(make_services, ScriptedExchange(told))
+    result = {"code": code, "message": fault, "detail": "why it is so"}
+    assert envelope(response)["result"] == result
     assert response.status_code == 200
+
+
+def test_a_fault_of_a_worker_of_an_older_release_has_the_sentence_of_its_code(
+    make_services: MakeServices, sent: list[str]
+) -> None:
+    response = search_with(make_services, ScriptedExchange({"fault": "IMAGE_TOO_SMALL"}))
+    assert envelope(response)["result"]["detail"] == "a side of the picture needs 201 pixels"
 
 
 def test_a_picture_without_a_feature_is_answered_with_a_number_of_the_contract(

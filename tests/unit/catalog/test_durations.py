@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
 from catalog.database.durations import Durations
 from catalog.store import durations_of
 from config.settings import Settings
@@ -19,8 +17,6 @@ def test_each_time_of_a_catalogue_comes_from_its_setting() -> None:
         task_seconds=86_404,
         deleted_seconds=5,
         key_seconds=86_400,
-        fetch_retry_seconds=50,
-        fetch_passes=3,
     )
     assert durations_of(chosen) == Durations(
         lease=timedelta(seconds=31),
@@ -29,11 +25,4 @@ def test_each_time_of_a_catalogue_comes_from_its_setting() -> None:
         task=timedelta(seconds=86_404),
         deleted=timedelta(seconds=5),
         key=timedelta(days=1),
-        retry=timedelta(seconds=200),
     )
-
-
-@pytest.mark.parametrize(("pause", "passes"), [(1, 1), (10, 3)])
-def test_a_chunk_waits_for_its_next_try_up_to_a_minute_at_least(pause: float, passes: int) -> None:
-    chosen = Settings(fetch_retry_seconds=pause, fetch_passes=passes)
-    assert durations_of(chosen).retry == timedelta(minutes=1)

@@ -88,11 +88,30 @@ def test_each_algorithm_has_its_own_end_of_the_scope() -> None:
 
 
 @pytest.mark.parametrize("name", ["x-jdcloud-date", "x-jdcloud-nonce"])
-def test_date_and_nonce_must_be_signed(name: str) -> None:
+def test_date_and_nonce_need_not_be_among_the_signed_headers(name: str) -> None:
     authorization = parse_authorization(KNOWN_TEXT)
     names = tuple(n for n in authorization.signed_headers if n != name)
-    fewer = replace(authorization, signed_headers=names)
-    assert refuses(known(), signed(known(), fewer))
+    fewer = signed(known(), replace(authorization, signed_headers=names))
+    verify(known(), fewer, SECRET)
+    assert fewer.signs_nonce == (name != "x-jdcloud-nonce")
+
+
+def test_a_date_that_is_not_among_the_signed_headers_is_signed_all_the_same() -> None:
+    few = replace(parse_authorization(KNOWN_TEXT), signed_headers=("x-my-header",))
+    authorization = signed(known(), few)
+    later = replace(known(), headers=HEADERS | {"x-jdcloud-date": b"20190214T104515Z"})
+    assert refuses(later, authorization)
+
+
+def test_runs_of_blanks_inside_a_value_are_good_as_they_are_and_as_one() -> None:
+    authorization = parse_authorization(KNOWN_TEXT)
+    wide = replace(known(), headers=HEADERS | {"x-my-header": b" a  b \t c "})
+    narrow = replace(known(), headers=HEADERS | {"x-my-header": b"a b c"})
+    verify(wide, signed(wide, authorization), SECRET)
+    verify(wide, signed(narrow, authorization), SECRET)
+    other = replace(known(), headers=HEADERS | {"x-my-header": b"ab c"})
+    assert refuses(wide, signed(other, authorization))
+    assert refuses(narrow, signed(wide, authorization)), "blanks that were not sent"
 
 
 @pytest.mark.parametrize("nonce", [b"", b" "])

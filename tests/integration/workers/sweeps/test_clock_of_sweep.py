@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from broker.messages import send_chunks
 from catalog.database.connection import databases, now, stamp
+from catalog.database.durations import LONGEST_PAUSE
 from catalog.flows.removal import delete_images
 from catalog.rows.chunks import Chunk, Stage, State
 from catalog.rows.images import Failure
@@ -89,7 +90,7 @@ def test_set_back_what_waits_starts_no_later_than_one_that_begins_to_wait(
     waiting = the_chunk(catalog, chunk)
     assert waiting.state is State.WAITING
     assert waiting.due_at is not None
-    assert waiting.due_at < now() + timedelta(minutes=3)
+    assert waiting.due_at < now() + LONGEST_PAUSE + timedelta(minutes=1)
 
 
 def test_set_back_a_message_in_a_long_queue_is_not_taken_for_lost(

@@ -1,0 +1,70 @@
+"""The head of an answer, read and cleaned before `http.client` parses it.
+
+`http.client` skips only interim answers of status 100, any number of them, and its parser of
+headers stops at a line that is no header: the lines behind it are lost, Transfer-Encoding among
+them, and the framing of chunks would be taken for the picture.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import IO
+
+from contract import causes
+
+#: Interim answers that are skipped; one more is refused. Servers send one or two.
+INTERIM_LIMIT = 10
+#: Bytes of a line, and lines of a head; more end the download. The limits of `http.client`.
+LINE_BYTES_LIMIT = 65536
+LINES_LIMIT = 100
+
+#: A name as the parser of `http.client` knows it, and its colon; the name may be missing.
+_FIELD = re.compile(rb"[!-9;-~]*:")
+#: 101 is not among them: nothing may follow it, since no other protocol was asked for.
+_INTERIM = re.compile(rb"10[02-9]|1[1-9][0-9]")
+
+
+def read_head(stream: IO[bytes], host: str) -> bytes:
+    """Read the head of the answer, behind any interim ones, and return it with clean lines.
+
+    Continued lines are joined, a carriage return within a line is a blank (RFC 9112, 2.2), blanks
+    behind a value and lines with an empty name are dropped.
+
+    Raises BrokenBase64OrUrl for too many interim answers or a line that is no header, and
+    ConnectionError if the head is not HTTP, is cut off or too long.
+    """
+    for _ in range(INTERIM_LIMIT + 1):
+        status = _line(stream)
+        words = status.split(None, 2)
+        if len(words) < 2 or not words[0].startswith(b"HTTP/"):
+            raise ConnectionError("the answer is no HTTP")
+        fields = _fields(stream, host)
+        if not _INTERIM.fullmatch(words[1]):
+            lines = [status.rstrip(), *fields, b"", b""]
+            return b"\r\n".join(lines)
+    raise causes.INTERIM.fault(host=host, limit=INTERIM_LIMIT)
+
+
+def _line(stream: IO[bytes]) -> bytes:
+    line = stream.readline(LINE_BYTES_LIMIT + 1)
+    if not line.endswith(b"\n"):
+        raise ConnectionError("the head is cut off, or a line of it is too long")
+    return line
+
+
+def _fields(stream: IO[bytes], host: str) -> list[bytes]:
+    fields: list[bytes] = []
+    for _ in range(LINES_LIMIT):
+        line = _line(stream)
+        if line in (b"\r\n", b"\n"):
+            return [field for field in fields if not field.startswith(b":")]
+        text = line.rstrip().replace(b"\r", b" ")
+        if not text:
+            continue
+        if text[:1] in b" \t" and fields:
+            fields[-1] += b" " + text.lstrip()
+        elif _FIELD.match(text):
+            fields.append(text)
+        else:
+            raise causes.HEADER_LINE.fault(host=host)
+    raise ConnectionError("the head has too many lines")

@@ -1,0 +1,114 @@
+"""Calls that the vendor's own packages sign and send, the way its clients in the field do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jdcloud_apim_sdk.core.config
+import jdcloud_apim_sdk.core.credential
+import jdcloud_sdk.core.config
+import jdcloud_sdk.core.credential
+import pytest
+from jdcloud_apim_sdk.simpleclient import SimpleClient
+from jdcloud_apim_sdk.simplerequest import SimpleRequest
+from jdcloud_sdk.core.jdcloudclient import JDCloudClient
+from jdcloud_sdk.core.jdcloudrequest import JDCloudRequest
+
+#: Where `make node-client` puts npm's package.
+NODE_MODULES = Path(sys.prefix) / "node" / "node_modules"
+
+SECONDS = 30
+
+#: Sends a body to a path, and returns the envelope that is answered.
+Send = Callable[[str, Any], dict[str, Any]]
+
+
+class Listener:
+    """A logger of the packages that keeps the body of the last answer, and prints nothing."""
+
+    def __init__(self) -> None:
+        self.answer = b""
+
+    def log(self, level: int, message: Any) -> None:
+        if isinstance(message, bytes):
+            self.answer = message
+
+
+def apim_sdk(url: str, keys: dict[str, str]) -> Send:
+    """PyPI's jdcloud-apim-sdk: JDCLOUD2, which signs host, content type, date and nonce."""
+    core = jdcloud_apim_sdk.core
+    client = SimpleClient(
+        core.config.Config(urlsplit(url).netloc, "http", SECONDS),
+        core.credential.Credential(keys["access_key"], keys["secret_key"]),
+        Listener(),
+    )
+
+    def send(path: str, body: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = client.send(SimpleRequest(path, "POST", body=body)).json()
+        return answer
+
+    return send
+
+
+def sdk(url: str, keys: dict[str, str]) -> Send:
+    """PyPI's jdcloud-sdk: JDCLOUD3, which signs host and content type alone."""
+    core, listener = jdcloud_sdk.core, Listener()
+    client = JDCloudClient(
+        core.credential.Credential(keys["access_key"], keys["secret_key"]),
+        core.config.Config(urlsplit(url).netloc, "http", SECONDS),
+        "search",
+        "1.0",
+        listener,
+    )
+
+    def send(path: str, body: Any) -> dict[str, Any]:
+        version, _, rest = path.lstrip("/").partition("/")
+        request = JDCloudRequest(f"/{rest}", "POST", version=version)
+        request.parameters = body
+        client.send(request)
+        # What it returns has the result of answers with a requestId alone.
+        answer: dict[str, Any] = json.loads(listener.answer)
+        return answer
+
+    return send
+
+
+def sdk_js(url: str, keys: dict[str, str]) -> Send:
+    """npm's jdcloud-sdk-js: JDCLOUD2, which collapses blanks; skips the test without it."""
+    node = shutil.which("node")
+    if node is None or not (NODE_MODULES / "jdcloud-sdk-js").is_dir():
+        pytest.skip("no node, or no jdcloud-sdk-js: run `make node-client`")
+
+    def send(path: str, body: Any) -> dict[str, Any]:
+        asked = {
+            "host": urlsplit(url).netloc,
+            "accessKey": keys["access_key"],
+            "secretKey": keys["secret_key"],
+            "path": path,
+            "body": body,
+        }
+        ended = subprocess.run(
+            [node, str(Path(__file__).with_name("call.js"))],
+            input=json.dumps(asked),
+            env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
+            capture_output=True,
+            text=True,
+            timeout=2 * SECONDS,
+        )
+        assert ended.returncode == 0, ended.stderr
+        answer: dict[str, Any] = json.loads(ended.stdout)
+        return answer
+
+    return send
+
+
+#: By name; each takes the URL of the service and the keys of a user.
+PACKAGES = {"jdcloud-apim-sdk": apim_sdk, "jdcloud-sdk": sdk, "jdcloud-sdk-js": sdk_js}
