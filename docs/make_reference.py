@@ -72,8 +72,12 @@ whenever `code` is `10000`, but for 400, 404, 405 and 415 (`result.code` 5001), 
 Whatever failed has a `detail`, a sentence that says what is wrong and what would do: beside
 `message`, or beside `msg` where there is no `result`. It is for people, and may change. For an
 image of `add_image`, which may have several faults, `message` and `detail` are lists in the same
-order. In `failed_list` of `task_status`, `stage` is where the image failed, and `retryable` tells
-whether the same picture may succeed later.
+order. In `failed_list` of `task_status`, `stage` is where the image failed, `failed_at` when, and
+`retryable` tells whether the same picture may succeed later.
+
+While a task is processed, `Retry-After` says when to ask again. `pending_by_stage` counts what is
+left; in `pending_list`, `detail` says why the last try to fetch an image failed, such as `127.0.0.1
+did not send the picture in time`, and `next_try_at` when it is fetched again.
 
 null is as good as absent for every field that may be absent, and 5.0 is an integer; see
 [what clients send](what-clients-send.md). Every answer has the header `X-Request-Id`, which

@@ -132,7 +132,6 @@ def _ask(
     """Make one request; return the body as bytes, or the Location of a redirect as str."""
     addresses = _checked_addresses(target, policy, watchdog, resolver)
     headers = {
-        "Host": target.authority,
         "User-Agent": policy.user_agent,
         "Accept": "*/*",
         "Accept-Encoding": "identity",
@@ -201,7 +200,7 @@ def _read(response: urllib3.HTTPResponse, target: Target, policy: FetchPolicy) -
 
 
 def _encodings(response: urllib3.HTTPResponse, target: Target) -> str:
-    """Return the encodings that the headers name, without the framing of the transfer.
+    """Return the encodings that the headers name, without the framing, and hide them from urllib3.
 
     Raises BrokenBase64OrUrl for a transfer encoding that can't be undone, since its framing would
     be taken for the picture.
@@ -211,7 +210,8 @@ def _encodings(response: urllib3.HTTPResponse, target: Target) -> str:
     for name in names:
         if name not in TRANSFER_ENCODINGS:
             raise causes.ENCODING.fault(host=target.host, encoding=shown(name))
-    content = response.headers.get("Content-Encoding", "")
+    # Removed, since urllib3 refuses more than five by itself, of a plain picture too.
+    content = response.headers.pop("Content-Encoding", "")
     return ",".join([content, *(name for name in names if name not in FRAMINGS)])
 
 

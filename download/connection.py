@@ -3,7 +3,7 @@
 `requests-hardened` (1.3.0) pins an address too, but it checks only the first answer of DNS,
 has no allow-list, no resolver of one's choice, no total deadline and no cap on a body; what
 is left of it is less than this module, so it is not used. Here a urllib3 connection keeps
-the URL's name (for SNI and the certificate) and merely gets its socket from us.
+the URL's name (for the Host header, SNI and the certificate) and merely gets its socket from us.
 
 urllib3 bounds each read, never their sum. A watchdog therefore shuts the
 socket down at the deadline, whatever phase it is in. It holds a duplicate of the
@@ -188,8 +188,8 @@ def connection_to(
 ) -> HTTPConnection:
     """Return a connection for one request to `target`, not yet connected.
 
-    Once connected, a read takes at most `read_gap_seconds`. A connection of urllib3's pools would
-    write the URL anew, and follow the environment.
+    Once connected, a read takes at most `read_gap_seconds`. It is of no pool, since urllib3's pools
+    write each URL anew.
     """
     if target.scheme == "http":
         return _DialledConnection(target.host, target.port, dial=dial, timeout=read_gap_seconds)

@@ -23,20 +23,19 @@ class _Cookie:
     #: The URL that set it.
     setter: Target
     path: str
-    is_secure: bool
 
     def goes_to(self, target: Target) -> bool:
         """Return whether the cookie may go with a request.
 
-        Only to its host and port, or from http to https of its host; a secure one by https alone.
+        Only to the scheme, host and port that set it, or from http to https of that host. One that
+        came over https goes over https alone, so nothing else is asked of a secure one.
         """
-        if self.setter.host != target.host or (self.is_secure and target.scheme != "https"):
+        if self.setter.host != target.host:
             return False
-        is_upgrade = (self.setter.scheme, target.scheme) == ("http", "https")
-        if not is_upgrade and (self.setter.scheme, self.setter.port) != (
-            target.scheme,
-            target.port,
-        ):
+        if self.setter.scheme == target.scheme:
+            if self.setter.port != target.port:
+                return False
+        elif target.scheme != "https":
             return False
         asked = target.path.partition("?")[0]
         return asked == self.path or asked.startswith(self.path.removesuffix("/") + "/")
@@ -46,7 +45,8 @@ class Cookies:
     """The cookies that the hosts of one download have set so far."""
 
     def __init__(self) -> None:
-        self._cookies: dict[str, _Cookie] = {}
+        #: By the host that set the cookie, and its name.
+        self._cookies: dict[tuple[str, str], _Cookie] = {}
 
     def take(self, target: Target, lines: Iterable[str]) -> None:
         """Keep the cookies of the Set-Cookie lines of an answer to `target`.
@@ -60,26 +60,21 @@ class Cookies:
                 key.strip().lower(): attribute.strip()
                 for key, _, attribute in (part.partition("=") for part in rest)
             }
-            self._cookies.pop(name, None)
-            cookie = _Cookie(
-                value,
-                target,
-                _path(attributes.get("path", ""), target),
-                "secure" in attributes,
-            )
+            self._cookies.pop((target.host, name), None)
+            cookie = _Cookie(value, target, _path(attributes.get("path", ""), target))
             if _is_kept(name, cookie, attributes) and self._has_room(name + value):
-                self._cookies[name] = cookie
+                self._cookies[target.host, name] = cookie
 
     def header(self, target: Target) -> str:
         """Return the value of the Cookie header for a request, "" if none goes with it."""
         return "; ".join(
             f"{name}={cookie.value}"
-            for name, cookie in self._cookies.items()
+            for (_, name), cookie in self._cookies.items()
             if cookie.goes_to(target)
         )
 
     def _has_room(self, text: str) -> bool:
-        kept = sum(len(name) + len(cookie.value) for name, cookie in self._cookies.items())
+        kept = sum(len(name) + len(cookie.value) for (_, name), cookie in self._cookies.items())
         return kept + len(text) <= CHARACTERS_LIMIT
 
 
@@ -95,7 +90,7 @@ def _is_kept(name: str, cookie: _Cookie, attributes: dict[str, str]) -> bool:
     text = name + cookie.value
     if not name or not (text.isascii() and text.isprintable()):
         return False
-    if cookie.is_secure and cookie.setter.scheme != "https":
+    if "secure" in attributes and cookie.setter.scheme != "https":
         return False
     domain = attributes.get("domain", "").lower().removeprefix(".")
     if domain and not f".{cookie.setter.host}".endswith(f".{domain}"):

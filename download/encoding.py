@@ -20,8 +20,8 @@ _KNOWN = _UNDONE | {
     *("aes128gcm", "br", "brotli", "bzip2", "compress", "dcb", "dcz", "exi", "lz4", "lzma"),
     *("pack200-gzip", "sdch", "snappy", "x-bzip2", "x-compress", "x-lzma", "x-xz", "xz", "zstd"),
 }
-#: How picture files begin: JPEG, PNG, GIF, WebP, BMP, TIFF, and what HEIC and AVIF are in. Neither
-#: gzip nor deflate begins so. Not every one is accepted, but none is packed.
+#: How picture files begin: JPEG, PNG, GIF, WebP, BMP, TIFF, and what HEIC and AVIF are in. Gzip
+#: never begins so, and deflate by a rare chance. Not every one is accepted, but none is packed.
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0{4}|II\*\0|MM\0\*|.{4}ftyp",
     re.DOTALL,

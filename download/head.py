@@ -27,8 +27,8 @@ _INTERIM = re.compile(rb"10[02-9]|1[1-9][0-9]")
 def read_head(stream: IO[bytes], host: str) -> bytes:
     """Read the head of the answer, behind any interim ones, and return it with clean lines.
 
-    Continued lines are joined, a carriage return within a line is a blank (RFC 9112, 2.2), blanks
-    behind a value and lines with an empty name are dropped.
+    Continued lines are joined, a carriage return within a line is a blank (RFC 9112, 2.2), and
+    blanks behind a value are dropped.
 
     Raises BrokenBase64OrUrl for too many interim answers or a line that is no header, and
     ConnectionError if the head is not HTTP, is cut off or too long.
@@ -57,7 +57,7 @@ def _fields(stream: IO[bytes], host: str) -> list[bytes]:
     for _ in range(LINES_LIMIT):
         line = _line(stream)
         if line in (b"\r\n", b"\n"):
-            return [field for field in fields if not field.startswith(b":")]
+            return fields
         text = line.rstrip().replace(b"\r", b" ")
         if not text:
             continue

@@ -62,6 +62,7 @@ TAKEN: dict[str, list[bytes]] = {
     ],
     "a plain picture that is called packed": [
         *map(encoded, ("gzip", "deflate", "br", "zstd", "compress", "gzip, gzip", "br,gzip")),
+        encoded(", ".join(["gzip"] * 30)),
         OK + b"Content-Encoding: gzip\r\n" + CHUNKED + IN_CHUNKS,
         OK + b"Content-Encoding: br\r\nContent-Encoding: gzip\r\n" + CHUNKED + IN_CHUNKS,
     ],
@@ -148,6 +149,7 @@ REFUSED: dict[str, list[tuple[bytes, str]]] = {
         for name, named in (
             ("gzip, gzip", "gzip, gzip"),
             ("gzip,br", "gzip, br"),
+            (", ".join(["gzip"] * 30), "gzip, gzip, gzip"),
             ("deflate, none, x-gzip", "deflate, x-gzip"),
         )
     ]

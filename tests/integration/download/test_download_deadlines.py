@@ -79,6 +79,17 @@ def test_an_endless_line_among_the_chunks_fills_no_memory(
     assert stopwatch() < 9
 
 
+@pytest.mark.parametrize("status", ["200 OK", "103 Early Hints"])
+def test_a_head_without_end_is_given_up_long_before_the_deadline(
+    serve: Serve, status: str, stopwatch: Stopwatch
+) -> None:
+    server = serve(trickle(f"HTTP/1.1 {status}\r\n".encode(), b"X: y\r\n" * 1000, 0.0))
+    with pytest.raises(TransientFetchError) as caught:
+        fetch(server.url(), for_server(server, total_seconds=60.0), soon(60))
+    assert "broke the connection" in caught.value.fault.detail
+    assert stopwatch() < 30
+
+
 def test_redirects_share_one_deadline(serve: Serve, stopwatch: Stopwatch) -> None:
     def talk(server: Server, connection: socket.socket, request: bytes) -> None:
         server.stopping.wait(0.25)

@@ -117,6 +117,18 @@ def test_a_cookie_goes_to_no_other_host(serve: Serve) -> None:
     assert cookies_of(server.requests[1]) == []
 
 
+def test_no_other_host_replaces_a_cookie(serve: Serve) -> None:
+    def talk(server: Server, connection: socket.socket, request: bytes) -> None:
+        goal = {1: "b.test", 2: "a.test"}.get(server.connections)
+        moved = redirect(f"http://{goal}:{server.port}/")
+        line = b"\r\nSet-Cookie: a=%d\r\n" % server.connections
+        connection.sendall(moved.replace(b"\r\n", line, 1) if goal else answer(b"there"))
+
+    server = serve(talk)
+    fetch(server.url(host="a.test"), for_server(server), soon(), lambda _h, _p: ["127.0.0.1"])
+    assert [cookies_of(request) for request in server.requests] == [[], [], ["a=1"]]
+
+
 def test_a_cookie_goes_to_no_other_port(serve: Serve) -> None:
     other = serve(answer(b"there"))
     server = serve(once(b"Location: " + other.url().encode(), *SET_COOKIES))
