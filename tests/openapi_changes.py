@@ -96,7 +96,7 @@ class _Sides:
                 yield f"{where}: {name} is {new.get(name)}, was {old.get(name)}"
         ways: list[Schema] = {**self.old, **old}["security"]
         others: list[Schema] = {**self.new, **new}["security"]
-        if any(way not in others for way in ways) or (others and not ways):
+        if others and (not ways or any(way not in others for way in ways)):
             yield f"{where}: a way to log in is gone"
         yield from self._of_parameters(where, old, new)
         old_body = resolved(old.get("requestBody"), self.old)
@@ -149,8 +149,8 @@ class _Sides:
         `wide` is of the new document for requests, and of the old one for answers.
         """
         widening, narrowing = (self.new, self.old) if is_request else (self.old, self.new)
-        wider = [resolved(one, widening) for one in wide.get("anyOf", [wide])]
-        for one in narrow.get("anyOf", [narrow]):
+        wider = [resolved(one, widening) for one in _options(wide)]
+        for one in _options(narrow):
             option = resolved(one, narrowing)
             # Its counterpart, if one has its name; else any that takes it, or comes nearest.
             named = [other for other in wider if other.get("title", "") == option.get("title")]
@@ -216,6 +216,11 @@ def resolved(part: Schema | None, document: Schema) -> Schema:
     return found
 
 
+def _options(schema: Schema) -> list[Schema]:
+    found: list[Schema] = schema.get("anyOf") or schema.get("oneOf") or [schema]
+    return found
+
+
 def _types(schema: Schema) -> set[str]:
     found = schema.get("type")
     if found is None:
@@ -242,6 +247,8 @@ def _tightened(where: str, new: Schema, old: Schema) -> Iterator[str]:
         before, after = old.get(limit), new[limit]
         if before is None or (after < before if limit in MOST else after > before):
             yield f"{where}: {limit} is {after}, was {before}"
+    if new.get("additionalProperties") is False and old.get("additionalProperties") is not False:
+        yield f"{where}: takes no further members"
     if new.get("pattern") not in (None, old.get("pattern")):
         yield f"{where}: another pattern"
 

@@ -107,6 +107,16 @@ BREAKING: list[tuple[Change, str]] = [
         "POST /v1/add_image request.image_list[].image_id: another pattern",
     ),
     (
+        lambda d: schema(d, "NewImageItem").update(additionalProperties=False),
+        "POST /v1/add_image request.image_list[]: takes no further members",
+    ),
+    (
+        lambda d: member(d, "ProductSearchRequest", "topk").update(
+            oneOf=member(d, "ProductSearchRequest", "topk").pop("anyOf")[:1]
+        ),
+        "POST /v1/product_search request.topk: takes no null",
+    ),
+    (
         lambda d: member(d, "NewProductItem", "category")["enum"].remove("其他"),
         "POST /v1/create_product request.product_list[].category: takes no 其他",
     ),
@@ -191,6 +201,7 @@ HARMLESS: list[tuple[str, Change]] = [
             member(d, "AddImageRefusal", "message")["enum"].append("NEW"),
         ],
     ),
+    ("a way to log in less", lambda d: post(d, "/v1/add_image").update(security=[])),
     (
         "other words",
         lambda d: member(d, "NewImageItem", "image_id").update(description="An id."),
