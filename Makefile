@@ -47,9 +47,10 @@ test: unit
 	$(BIN)/python -m pytest $(PYTEST) $(SPREAD) tests/integration
 	$(BIN)/python -m pytest $(PYTEST) $(SPREAD) tests/e2e
 
-# And broken on purpose and under a steady load, which wants the machine for itself. A test of a
-# client of npm's is skipped by `test` where that was not installed.
+# And with Node.js and a browser; then broken on purpose and under a steady load, which wants the
+# machine for itself. A test of a client of npm's is skipped by `test` where that was not installed.
 test-all: node-client test
+	$(BIN)/python -m pytest $(PYTEST) tests/node
 	$(BIN)/python -m pytest $(PYTEST) tests/chaos tests/takeover tests/soak
 
 # npm's package of the vendor's, whose signatures tests/e2e/test_signed_requests.py sends.

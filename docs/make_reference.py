@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
+from app.reference.openapi import in_order  # noqa: E402
 from app.server import OPERATIONS  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from contract.errors import TABLE, ContractError  # noqa: E402
@@ -51,8 +52,9 @@ _API_HEAD = """\
 
 <!-- Made by docs/make_reference.py: do not edit. -->
 
-A running service tells every field, limit and example itself: `/docs` for people,
-`/openapi.json` for programs. This page is the short form.
+A running service tells every field, limit and example itself: `/docs` for people, `/openapi.json`
+for programs. `/docs/try` sends calls from the browser, with a key if one is entered there. This
+page is the short form.
 
 Every operation is a `POST` of a JSON object in UTF-8. Every answer is one object:
 
@@ -86,6 +88,27 @@ and for the codes of a refusal. Before that, programs of the same machine are th
 
 Besides the operations: `GET /v1/picture?collection_name=...&product_id=...&image_id=...` gives
 the kept JPEG of an image; `GET /healthz` and `GET /readyz` are in [monitor](monitor.md).
+
+## Clients that are generated
+
+Each operation has its own request, answer, result and refusal in `/openapi.json`, such as
+`AddImageRequest`, `AddImageAnswer`, `AddImageResult` and `AddImageRefusal`; `result.code` tells the
+last two apart. These were tried, and are in the tests:
+
+- Python: `openapi-python-client generate --url http://127.0.0.1:8000/openapi.json`. For pictures it
+  needs a line in the file of its `--config`: `content_type_overrides: {image/jpeg:
+  application/octet-stream}`.
+- TypeScript: `openapi-typescript http://127.0.0.1:8000/openapi.json --default-non-nullable=false
+  --output schema.ts`, with `openapi-fetch`. Without the option, members that have a default are
+  wanted in each request.
+
+## What may change
+
+Any release may add operations, optional members of requests, members of answers and codes of
+refusals: ignore members that you don't know, and take a code that you don't know for a refusal.
+Nothing else that a client may rely on changes from one release to the next. What is to go is marked
+`deprecated` in `/openapi.json`, and named in the changelog, for one minor release at least. A test
+compares each change with the last release.
 
 ## Operations
 """
@@ -155,7 +178,7 @@ def api_page() -> str:
     """Return the page of all operations and codes."""
     lines = [_API_HEAD, "| operation | paths | codes of the call | codes of an item |"]
     lines.append("|---|---|---|---|")
-    for operation in OPERATIONS:
+    for operation in in_order(OPERATIONS):
         paths = "<br>".join(f"`{path}`" for path in operation.paths)
         codes = _numbers(operation.all_codes)
         items = _numbers(operation.item_codes)

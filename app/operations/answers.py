@@ -53,13 +53,6 @@ class NotServed(SystemFields):
     detail: Detail
 
 
-class Handled(SystemFields):
-    """The answer to a call that was handled."""
-
-    code: Literal["10000"]
-    result: dict[str, Any]
-
-
 class Refusal(AnswerModel):
     """The result of an operation that was refused as a whole."""
 

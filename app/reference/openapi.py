@@ -6,13 +6,16 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from app.http.details import HTTP_SENTENCES, detail_of
 from app.http.envelope import RETRY_AFTER_SECONDS, SystemCode
 from app.http.fields import described_by
-from app.operations.answers import Handled, NotServed, Refusal
+from app.operations.answers import NotServed
 from app.operations.base import IDEMPOTENCY_HEADER, KEY_CHARACTERS, Operation
+from app.reference.answer_models import HTTP_FAULT_ANSWER, answer_name, answer_of, fault_of
+from app.reference.other_paths import MODELS, other_paths
 from config.settings import Settings
 from config.version import VERSION
 from contract import errors
@@ -43,11 +46,23 @@ code, 0 for success. The HTTP status is 200 whenever the system code is 10000, b
 faults that are listed with each operation. Every answer has the header X-Request-Id, which the
 logs carry too. An error of one item of a list stands in failed_list and never fails the others.
 Each refusal and each failed item has a detail, a sentence that says what is wrong.
-Each of the older operations has two paths; both do the same.
+Each of the older operations has two paths; both do the same. Kept pictures and health are no
+operations: they answer a GET with what they are.
 
 As long as no key was made, programs of the same machine are served without one. From the first key
 on every operation wants a bearer key or a signature. A refused call is answered 401 or 403 and has
 no result."""
+
+#: The operations in the order in which people need them; the others follow.
+_FIRST = ("create_product", "add_image", "task_status", "product_search")
+
+_OPERATIONS, _OLD_PATHS = "operations", "paths of old clients"
+_TAGS = (
+    (_OPERATIONS, "What the service does."),
+    ("pictures", "What is kept of the images."),
+    ("health", "For load balancers and alarms."),
+    (_OLD_PATHS, "The same operations on the paths that older clients call."),
+)
 
 _JSON = "application/json"
 _IDEMPOTENCY_KEY = {
@@ -96,15 +111,20 @@ class _Untitled(GenerateJsonSchema):
         return False
 
     def default_schema(self, schema: Any) -> Schema:
-        """Return the schema without a default of null: a field that may be absent says enough."""
+        """Return the schema without a default that is empty: an optional field says enough.
+
+        Of a member with a default, some generators say that it is never absent.
+        """
         found = super().default_schema(schema)
-        if found.get("default", ...) is None:
+        if found.get("default", ...) in (None, [], {}):
             del found["default"]
         return found
 
 
 def document(operations: Sequence[Operation], settings: Settings) -> Schema:
     """Return the OpenAPI 3.1 document of these operations under these settings."""
+    operations = in_order(operations)
+    schemas = _schemas(operations, settings)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -115,15 +135,16 @@ def document(operations: Sequence[Operation], settings: Settings) -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": meaning} for name, meaning in _TAGS],
         "paths": {
-            path: {"post": _operation(operation, is_old=number > 0)}
-            for operation in operations
-            for number, path in enumerate(operation.paths)
+            **{o.paths[0]: {"post": _operation(o, is_old=False)} for o in operations},
+            **other_paths(schemas, _REQUEST_ID),
+            **{p: {"post": _operation(o, is_old=True)} for o in operations for p in o.paths[1:]},
         },
         "security": [{"bearer": []}, {"signature": []}],
         "components": {
             "securitySchemes": _SECURITY,
-            "schemas": _schemas(operations, settings),
+            "schemas": schemas,
             "requestBodies": {o.name: _request_body(o) for o in operations},
             "responses": {
                 **{o.name: _answered(o, settings) for o in operations},
@@ -150,16 +171,20 @@ def document(operations: Sequence[Operation], settings: Settings) -> Schema:
     }
 
 
+def in_order(operations: Iterable[Operation]) -> list[Operation]:
+    """Return the operations in the order in which people need them."""
+    others = len(_FIRST)
+    turns = {name: turn for turn, name in enumerate(_FIRST)}
+    return sorted(operations, key=lambda operation: turns.get(operation.name, others))
+
+
 def _schemas(operations: Sequence[Operation], settings: Settings) -> Schema:
-    models = dict.fromkeys(
-        [
-            *(Handled, NotServed, Refusal),
-            *(model for o in operations for model in (o.request, o.answer, o.refusal)),
-        ]
-    )
+    faults = fault_of(tuple(dict.fromkeys(error for _, error, _ in HTTP_FAULTS)))
+    models: list[type[BaseModel]] = [faults, NotServed, *MODELS]
+    models += [model for o in operations for model in (o.request, answer_of(o))]
     with described_by(settings):
         _, found = models_json_schema(
-            [(model, "validation") for model in models],
+            [(model, "validation") for model in dict.fromkeys(models)],
             ref_template="#/components/schemas/{model}",
             schema_generator=_Untitled,
         )
@@ -173,7 +198,7 @@ def _operation(operation: Operation, *, is_old: bool) -> Schema:
         "operationId": f"{operation.name}_of_old_clients" if is_old else operation.name,
         "summary": _summary(operation) + (" (path of old clients)" if is_old else ""),
         "description": _description(operation),
-        "tags": ["paths of old clients" if is_old else "operations"],
+        "tags": [_OLD_PATHS if is_old else _OPERATIONS],
         **({"parameters": [_IDEMPOTENCY_KEY]} if operation.takes_key else {}),
         "requestBody": {"$ref": f"#/components/requestBodies/{operation.name}"},
         "responses": {
@@ -226,31 +251,13 @@ def _request_body(operation: Operation) -> Schema:
 
 
 def _answered(operation: Operation, settings: Settings) -> Schema:
-    codes: list[type[ContractError]] = [*operation.all_codes, errors.InvalidUserId]
-    refusal = {
-        "allOf": [
-            _ref(operation.refusal.__name__),
-            {
-                "properties": {
-                    "code": {"enum": list(dict.fromkeys(e.code for e in codes))},
-                    "message": {"enum": list(dict.fromkeys(e.message for e in codes))},
-                }
-            },
-        ]
-    }
-    result = {"anyOf": [_ref(operation.answer.__name__), refusal]}
     first = operation.codes[0]
     return {
         "description": "The call was handled: done, or refused with a business code.",
         "headers": _REQUEST_ID,
         "content": {
             _JSON: {
-                "schema": {
-                    "allOf": [
-                        _ref(Handled.__name__),
-                        {"type": "object", "properties": {"result": result}},
-                    ]
-                },
+                "schema": _ref(answer_name(operation.name)),
                 "examples": {
                     "done": {"value": _envelope(SystemCode.HANDLED, operation.example.result)},
                     "refused": {
@@ -275,12 +282,7 @@ def _http_fault(error: type[ContractError], meaning: str, detail: str) -> Schema
         "headers": _REQUEST_ID,
         "content": {
             _JSON: {
-                "schema": {
-                    "allOf": [
-                        _ref(Handled.__name__),
-                        {"properties": {"result": _ref(Refusal.__name__)}},
-                    ]
-                },
+                "schema": _ref(HTTP_FAULT_ANSWER),
                 "example": _envelope(SystemCode.HANDLED, _refused(error, detail)),
             }
         },

@@ -1,4 +1,7 @@
-"""/openapi.json, and /docs: the same as one page of HTML, without scripts or other files."""
+"""/openapi.json, and /docs: the same as one page of HTML, without scripts or other files.
+
+The page that sends calls is `app.reference.try_out`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.http.headers import CONTENT_POLICY
 from app.operations.base import Operation
+from app.reference.answer_models import HTTP_FAULT_ANSWER, result_name
 from app.reference.openapi import Schema, document
+from app.reference.try_out import PATH, add_try_out
 from config.settings import Settings
 
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
@@ -31,7 +36,7 @@ def content_policy(page: bytes) -> str:
 
 
 def add_reference(flask_app: Flask, operations: Sequence[Operation], settings: Settings) -> None:
-    """Add both paths; their content is made at the first call."""
+    """Add their paths; the content is made at the first call."""
     making = threading.Lock()
 
     @cache
@@ -53,6 +58,8 @@ def add_reference(flask_app: Flask, operations: Sequence[Operation], settings: S
         page.headers["Content-Security-Policy"] = content_policy(answers()[1])
         return page
 
+    add_try_out(flask_app)
+
 
 def render(told: Schema) -> str:
     """Return the page of an OpenAPI document that `app.reference.openapi.document` made."""
@@ -66,8 +73,10 @@ def render(told: Schema) -> str:
     environment.filters["as_json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
     return environment.get_template("reference.html").render(
         info=told["info"],
-        operations=[_shown(told, path) for path in told["paths"] if path.startswith("/v1/")],
-        envelope=list(fields(told, {"$ref": "#/components/schemas/Handled"})),
+        try_out=PATH,
+        operations=[_shown(told, path) for path in told["paths"] if _is_operation(told, path)],
+        others=[_other(told, path) for path, item in told["paths"].items() if "get" in item],
+        envelope=list(fields(told, {"$ref": f"#/components/schemas/{HTTP_FAULT_ANSWER}"})),
         responses={
             name.removeprefix("http_"): response
             for name, response in sorted(told["components"]["responses"].items())
@@ -86,26 +95,52 @@ class ShownField:
     note: str
 
 
+def _is_operation(told: Schema, path: str) -> bool:
+    return path.startswith("/v1/") and "post" in told["paths"][path]
+
+
 def _shown(told: Schema, path: str) -> dict[str, Any]:
     operation = told["paths"][path]["post"]
     name = operation["operationId"]
     body = told["components"]["requestBodies"][name]["content"]["application/json"]
     answer = told["components"]["responses"][name]["content"]["application/json"]
-    answered = answer["schema"]["allOf"][1]["properties"]["result"]["anyOf"][0]
     return {
         "name": name,
         "summary": operation["summary"],
+        "tag": operation["tags"][0],
         "paths": [
             other
             for other, item in told["paths"].items()
-            if item["post"]["requestBody"] == operation["requestBody"]
+            if item.get("post", {}).get("requestBody") == operation["requestBody"]
         ],
         "request": list(fields(told, body["schema"])),
-        "answer": list(fields(told, answered)),
+        "answer": list(fields(told, {"$ref": f"#/components/schemas/{result_name(name)}"})),
         "codes": operation["x-codes"],
         "item_codes": operation["x-item-codes"],
         "sent": body["example"],
         "answered": answer["examples"]["done"]["value"]["result"],
+    }
+
+
+def _other(told: Schema, path: str) -> dict[str, Any]:
+    get = told["paths"][path]["get"]
+    asked = get.get("parameters", [])
+    query = {
+        "properties": {one["name"]: one["schema"] for one in asked},
+        "required": [one["name"] for one in asked if one["required"]],
+    }
+    shared = told["components"]["responses"]
+    return {
+        "path": path,
+        "summary": get["summary"],
+        "description": get["description"],
+        "parameters": list(fields(told, query)),
+        "answers": {
+            status: (shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer)[
+                "description"
+            ]
+            for status, answer in get["responses"].items()
+        },
     }
 
 

@@ -122,7 +122,8 @@ def test_every_example_is_answered_as_it_says(
 
 
 def test_what_the_document_says_of_refusals_is_what_comes(api: Api, told: dict[str, Any]) -> None:
-    for path, item in told["paths"].items():
+    posts = {path: item for path, item in told["paths"].items() if "post" in item}
+    for path, item in posts.items():
         name = item["post"]["requestBody"]["$ref"].rpartition("/")[2]
         response = api.post(path, {"collection_name": 7, "limit": 0})
         answer = _content(told, "responses", name)

@@ -15,7 +15,15 @@ from app.services import Services
 
 MakeServices = Callable[..., Services]
 
-PATHS = ("/v1/task_status", "/v1/picture", "/healthz", "/openapi.json", "/docs", "/nowhere")
+PATHS = (
+    "/v1/task_status",
+    "/v1/picture",
+    "/healthz",
+    "/openapi.json",
+    "/docs",
+    "/docs/try",
+    "/nowhere",
+)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
 from pymongo.errors import ServerSelectionTimeoutError
 
 from app.server import create_app
@@ -255,3 +256,31 @@ def test_every_process_tells_its_clock_and_its_disk_and_one_that_is_off_is_a_war
             "disk_free_bytes": 20,
         },
     ]
+
+
+def test_the_document_tells_what_every_answer_of_health_has(
+    make_services: MakeServices,
+    catalog: Any,
+    redis_client: fakeredis.FakeRedis,
+    redis_server: fakeredis.FakeServer,
+    served: IndexReports,
+) -> None:
+    ProcessReports(redis_client).publish(ProcessReport("fetch process 1 on a", 9.0, 10))
+    served.stand_by("process 2 on b")
+    client = client_of(make_services(catalog))
+    told = client.get("/openapi.json").get_json()
+
+    def faults(path: str, status: int) -> list[str]:
+        response = client.get(path)
+        assert response.status_code == status
+        answer = told["paths"][path]["get"]["responses"][str(status)]
+        schema = answer["content"]["application/json"]["schema"]
+        validator = Draft202012Validator({**schema, "components": told["components"]})
+        return [error.message for error in validator.iter_errors(response.get_json())]
+
+    assert faults("/healthz", 200) == []
+    assert faults("/readyz", 200) == []
+    redis_client.delete("consumed:vision", "index:report")
+    assert faults("/readyz", 503) == []
+    redis_server.connected = False
+    assert faults("/readyz", 503) == []

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from app.reference.openapi import document
 from app.reference.page import fields, render
+from app.reference.try_out import PATH
 from app.server import OPERATIONS, create_app
 from app.services import Services
 from config.settings import Settings
@@ -113,10 +114,18 @@ def test_the_page_has_every_operation_path_code_and_field(page: Page) -> None:
     for operation in OPERATIONS:
         assert operation.name in anchors
         assert f"#{operation.name}" in links
+        assert f"{PATH}#/operations/{operation.name}" in links
         assert all(path in text for path in operation.paths)
         for error in (*operation.all_codes, *operation.item_codes):
             assert error.message in page.words
         assert set(operation.request.model_fields) <= set(page.words)
+
+
+def test_the_page_tells_of_pictures_and_health_too(page: Page) -> None:
+    text = "".join(page.words)
+    for path in ("/v1/picture", "/healthz", "/readyz"):
+        assert f"GET {path}" in text
+    assert "collection_name" in text.rpartition("GET /v1/picture")[2]
 
 
 def test_what_comes_from_the_document_is_escaped() -> None:
