@@ -53,12 +53,12 @@ test-all: node-client test
 	$(BIN)/python -m pytest $(PYTEST) tests/node
 	$(BIN)/python -m pytest $(PYTEST) tests/chaos tests/takeover tests/soak
 
-# npm's package of the vendor's, whose signatures tests/e2e/test_signed_requests.py sends.
+# npm's package of the vendor's, whose signatures tests/e2e/clients/test_signed_requests.py sends.
 node-client: $(VENV)/node/.ready
 
-$(VENV)/node/.ready: tests/e2e/vendor/package.json $(VENV)/.ready
+$(VENV)/node/.ready: tests/e2e/clients/package.json $(VENV)/.ready
 	mkdir -p $(VENV)/node
-	cp tests/e2e/vendor/package.json $(VENV)/node/
+	cp tests/e2e/clients/package.json $(VENV)/node/
 	npm install --prefix $(VENV)/node --ignore-scripts --no-package-lock --no-audit --no-fund --silent
 	touch $@
 

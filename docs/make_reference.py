@@ -60,7 +60,7 @@ Every operation is a `POST` of a JSON object in UTF-8. Every answer is one objec
 
 ```json
 {"code": "10000", "charge": false, "remainTimes": -1, "remainSeconds": -1, "msg": "查询成功",
- "result": {"code": 0, "message": "SUCCESS"}}
+ "result": {"code": 0, "message": "SUCCESS"}, "requestId": "0d6f1c1e6f4b4a0f9f0e6d2c3b5a7e81"}
 ```
 
 `code` is the system code: `10000` where the call was handled, `10020` where it was not because

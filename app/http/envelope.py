@@ -6,11 +6,13 @@ Business codes are `contract.errors`; this module says how one becomes an HTTP a
 from __future__ import annotations
 
 import json
+import uuid
 from enum import Enum
 from typing import Any
 
 from flask import Response, g, has_app_context
 
+from app.http.headers import REQUEST_ID_HEADER
 from contract.errors import ContractError
 
 #: Retry-After of an answer that says busy, unless it names another time.
@@ -144,6 +146,8 @@ def _envelope(
     *,
     detail: str = "",
 ) -> Response:
+    # A request that never reached the application has no id yet.
+    request_id = (g.get("request_id") if has_app_context() else None) or uuid.uuid4().hex
     body: dict[str, Any] = {
         "code": code.code,
         "charge": False,
@@ -155,6 +159,10 @@ def _envelope(
         body["detail"] = detail
     else:
         body["result"] = result
+    # Where it is missing, the vendor's jdcloud-sdk drops the result.
+    body["requestId"] = request_id
     # What a client sent is echoed in failed_list; half a surrogate pair has no UTF-8.
     text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-    return Response(text, status or code.status, content_type="application/json; charset=utf-8")
+    response = Response(text, status or code.status, content_type="application/json; charset=utf-8")
+    response.headers[REQUEST_ID_HEADER] = request_id
+    return response

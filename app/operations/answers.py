@@ -45,6 +45,7 @@ class SystemFields(AnswerModel):
     )
     remain_seconds: Literal[-1] = Field(alias="remainSeconds")
     msg: str = Field(description="The meaning of the system code.")
+    request_id: str = Field(alias="requestId", description="As in the header X-Request-Id.")
 
 
 class NotServed(SystemFields):

@@ -13,6 +13,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+#: The requestId of the examples.
+REQUEST_ID = "0d6f1c1e6f4b4a0f9f0e6d2c3b5a7e81"
+
 
 @dataclass(frozen=True)
 class Example:

@@ -14,6 +14,7 @@ from app.http.envelope import RETRY_AFTER_SECONDS, SystemCode
 from app.http.fields import described_by
 from app.operations.answers import NotServed
 from app.operations.base import IDEMPOTENCY_HEADER, KEY_CHARACTERS, Operation
+from app.operations.examples import REQUEST_ID
 from app.reference.answer_models import HTTP_FAULT_ANSWER, answer_name, answer_of, fault_of
 from app.reference.other_paths import MODELS, other_paths
 from config.settings import Settings
@@ -321,7 +322,8 @@ def _envelope(code: SystemCode, result: Schema | None = None) -> Schema:
         "remainSeconds": -1,
         "msg": code.meaning,
     }
-    return {**system, **({"detail": code.sentence} if result is None else {"result": result})}
+    told = {"detail": code.sentence} if result is None else {"result": result}
+    return {**system, **told, "requestId": REQUEST_ID}
 
 
 def _ref(name: str) -> Schema:

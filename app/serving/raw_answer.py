@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,13 +22,12 @@ class RawAnswer:
     def made(self) -> tuple[str, bytes]:
         """Return a new request id, and the bytes of an answer that carries it."""
         response = self.make()
-        request_id = uuid.uuid4().hex
-        response.headers[REQUEST_ID_HEADER] = request_id
         response.headers["Connection"] = "close"
         harden(response)
         head = "".join(f"{name}: {value}\r\n" for name, value in response.headers)
         line = f"HTTP/1.1 {response.status}\r\n"
-        return request_id, f"{line}{head}\r\n".encode("latin-1") + response.get_data()
+        raw = f"{line}{head}\r\n".encode("latin-1") + response.get_data()
+        return response.headers[REQUEST_ID_HEADER], raw
 
 
 def _malformed(detail: str) -> RawAnswer:

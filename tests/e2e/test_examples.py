@@ -26,7 +26,7 @@ ORDER = (
 )
 
 #: Fields whose values are another at each call: only their types are compared.
-VARYING = {"similarity", "created_at", "finished_at", "task_id"}
+VARYING = {"similarity", "created_at", "finished_at", "task_id", "requestId"}
 
 #: A command of the README: the operation, what stands between its quotes or in its heredoc, and
 #: the line that it prints.
@@ -81,10 +81,11 @@ def valid_against(told: dict[str, Any], schema: dict[str, Any], value: Any) -> I
 
 
 def without_detail(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Return a refusal without its sentence, which says more of a call than an example can."""
+    """Return a refusal without its id, and its sentence, which may say more than an example."""
     result = dict(envelope["result"])
     assert result.pop("detail")
-    return {**envelope, "result": result}
+    assert envelope["requestId"]
+    return {**envelope, "requestId": "", "result": result}
 
 
 def _content(told: dict[str, Any], kind: str, name: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ KNOWN = {
 }
 
 #: The envelope of the contract, besides `result`.
-ENVELOPE = {"code", "charge", "remainTimes", "remainSeconds", "msg"}
+ENVELOPE = {"code", "charge", "remainTimes", "remainSeconds", "msg", "requestId"}
 
 #: Failures that are told in full.
 TOLD = 20

@@ -80,7 +80,8 @@ def enveloped(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
     assert len(body) == int(headers["content-length"])
     assert headers["x-request-id"]
     found = json.loads(body)
-    system = {"code", "charge", "remainTimes", "remainSeconds", "msg"}
+    system = {"code", "charge", "remainTimes", "remainSeconds", "msg", "requestId"}
     assert set(found) - {"result", "detail"} == system
+    assert found["requestId"] == headers["x-request-id"]
     assert has_details(found), found
     return int(line.split()[1]), headers, found.get("result", {})

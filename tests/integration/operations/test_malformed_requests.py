@@ -100,7 +100,7 @@ def test_tls_on_the_plain_port_is_ended_at_its_first_byte_and_logged_once(served
         (post("/v1/add_image", b'{"a": 1, "a": 2}'), "an object in it has a name twice"),
         (post("/v1/add_image", b'{"a": NaN}'), "it has a number that is not finite"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "sent",
 )
 def test_a_refusal_says_in_a_sentence_what_was_wrong(
     served: Served, said: bytes, detail: str

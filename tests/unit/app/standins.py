@@ -67,7 +67,10 @@ def envelope(response: TestResponse) -> dict[str, Any]:
     assert response.content_type == "application/json; charset=utf-8"
     assert response.headers["X-Request-Id"]
     body: dict[str, Any] = strictly(response.data)
-    assert list(body) in ([*SYSTEM_FIELDS, "detail"], [*SYSTEM_FIELDS, "result"])
+    assert list(body) in (
+        [*SYSTEM_FIELDS, "detail", "requestId"],
+        [*SYSTEM_FIELDS, "result", "requestId"],
+    )
     assert ("result" in body) == (body["code"] == "10000")
     assert has_details(body), body
     assert b"Traceback" not in response.data

@@ -37,7 +37,9 @@ def test_a_success_has_the_fields_in_the_order_of_the_contract() -> None:
     assert response.status_code == 200
     assert response.content_type == "application/json; charset=utf-8"
     body = strictly(response.data)
-    assert list(body) == [*SYSTEM_FIELDS, "result"]
+    assert body["requestId"] == response.headers["X-Request-Id"]
+    assert list(body) == [*SYSTEM_FIELDS, "result", "requestId"]
+    del body["requestId"]
     assert list(body["result"]) == ["code", "message", "task_id", "failed_list"]
     assert body == {
         "code": "10000",
@@ -82,7 +84,7 @@ def test_a_call_that_was_not_handled_has_no_result(code: SystemCode) -> None:
     response = not_served(code)
     assert response.status_code == CONTRACT[code.code]
     body = strictly(response.data)
-    assert list(body) == [*SYSTEM_FIELDS, "detail"]
+    assert list(body) == [*SYSTEM_FIELDS, "detail", "requestId"]
     assert (body["code"], body["msg"]) == (code.code, code.meaning)
     assert body["detail"] == code.sentence != ""
     assert strictly(not_served(code, "another").data)["detail"] == "another"

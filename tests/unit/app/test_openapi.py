@@ -19,6 +19,7 @@ from app.server import OPERATIONS
 from config.settings import Settings
 from config.version import VERSION
 from contract.errors import BY_MESSAGE, InvalidDocs, InvalidImageInfoOld, InvalidParamTopK
+from tests.unit.app.standins import SYSTEM_FIELDS
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
@@ -82,7 +83,7 @@ def test_an_answer_is_one_flat_schema_of_the_operations_own_name(
     schema = response["content"]["application/json"]["schema"]
     assert schema == {"$ref": f"#/components/schemas/{stem}Answer"}
     members = told["components"]["schemas"][f"{stem}Answer"]["properties"]
-    assert list(members) == ["code", "charge", "remainTimes", "remainSeconds", "msg", "result"]
+    assert list(members) == [*SYSTEM_FIELDS, "requestId", "result"]
     assert members["result"]["anyOf"] == [
         {"$ref": f"#/components/schemas/{stem}Result"},
         {"$ref": f"#/components/schemas/{stem}Refusal"},

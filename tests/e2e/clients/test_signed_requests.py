@@ -19,8 +19,8 @@ from app.operations import examples
 from app.server import OPERATIONS
 from cli.processes import ROOT
 from identity.vault import KEY_FILE
+from tests.e2e.clients.packages import PACKAGES
 from tests.e2e.stack import Stack
-from tests.e2e.vendor.packages import PACKAGES
 from tests.request_signer import SignedBy, bearer
 from tests.servers import Servers
 
