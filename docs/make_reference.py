@@ -80,7 +80,7 @@ left; in `pending_list`, `detail` says why the last try to fetch an image failed
 did not send the picture in time`, and `next_try_at` when it is fetched again.
 
 null is as good as absent for every field that may be absent, and 5.0 is an integer; see
-[what clients send](what-clients-send.md). Every answer has the header `X-Request-Id`, which
+[what clients send](what-is-accepted.md#calls). Every answer has the header `X-Request-Id`, which
 the log lines carry as `request_id`.
 
 Once a key was made, every call is signed or carries a bearer key; see [users](users.md) for both,

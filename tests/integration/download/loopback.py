@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,13 +156,6 @@ def examples(table: dict[str, list[Any]]) -> list[Any]:
         for title, kind in table.items()
         for number, example in enumerate(kind)
     ]
-
-
-def kinds_on_the_page(section: str) -> set[str]:
-    """Return what stands first in each row of a section of docs/what-is-accepted.md."""
-    text = (Path(__file__).parents[3] / "docs" / "what-is-accepted.md").read_text(encoding="utf-8")
-    (body,) = re.findall(rf"(?ms)^## {re.escape(section)}\n(.*?)(?=^## |\Z)", text)
-    return set(re.findall(r"(?m)^\| (.+?) \| ", body)) - {"what comes"}
 
 
 def trickle(begin: bytes, drop: bytes, gap: float) -> Talk:

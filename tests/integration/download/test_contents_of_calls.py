@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from contract.errors import BrokenBase64OrUrl
-from tests.integration.download.loopback import examples, kinds_on_the_page
+from tests.accepted import kinds
+from tests.integration.download.loopback import examples
 from tests.integration.operations.programs import serving
 from tests.integration.operations.raw_client import Served
 from tests.servers import Servers
@@ -106,4 +107,4 @@ def test_the_spelling_is_2006(served: Served, collection: str, content: str) -> 
 
 
 def test_the_page_has_a_row_for_each_kind_and_no_other() -> None:
-    assert kinds_on_the_page("Base64 and `data:`") == {*TAKEN, *REFUSED}
+    assert set(kinds("Base64 and `data:`")) == {*TAKEN, *REFUSED}

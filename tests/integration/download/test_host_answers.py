@@ -8,6 +8,7 @@ import pytest
 
 from contract.errors import BrokenBase64OrUrl
 from download.client import TransientFetchError, fetch
+from tests.accepted import kinds
 from tests.integration.download import asked_urls, host_answers, host_redirects
 from tests.integration.download.host_answers import FOR_NOW, PICTURE, REFUSED, TAKEN
 from tests.integration.download.loopback import (
@@ -15,7 +16,6 @@ from tests.integration.download.loopback import (
     answer,
     examples,
     for_server,
-    kinds_on_the_page,
     soon,
 )
 
@@ -62,8 +62,8 @@ def test_no_odd_header_writes_the_url_into_the_log(
 
 
 def test_the_page_has_a_row_for_each_kind_and_no_other() -> None:
-    assert kinds_on_the_page("URLs") == {*asked_urls.PATHS, *asked_urls.HOSTS, *asked_urls.REFUSED}
-    assert kinds_on_the_page("What hosts send") == {
+    assert set(kinds("URLs")) == {*asked_urls.PATHS, *asked_urls.HOSTS, *asked_urls.REFUSED}
+    assert set(kinds("What hosts send")) == {
         *TAKEN,
         *FOR_NOW,
         *REFUSED,

@@ -1,4 +1,4 @@
-"""Each row of docs/what-clients-send.md, as bytes on a socket of the real API."""
+"""Each row of docs/what-is-accepted.md, as bytes on a socket of the real API."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pymongo import MongoClient
 
 from catalog.database.connection import Row
 from cli.processes import ROOT
+from tests.accepted import kinds
 from tests.integration.operations.programs import environment, serving
 from tests.integration.operations.raw_client import CLIENT_SECONDS, Served, enveloped, post
 from tests.request_signer import SignedBy, bearer
 from tests.servers import Servers
 
 PATH = "/v1/list_collections"
-PAGE = (ROOT / "docs/what-clients-send.md").read_text(encoding="utf-8")
 OVER = 8 * 2**20 + 1
 CHUNKS = b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
 
@@ -124,12 +124,6 @@ PLAIN: dict[str, list[tuple[bytes, Answered | None]]] = {
 }
 
 
-def rows() -> list[str]:
-    """The first column of the page's table."""
-    _, _, table = PAGE.partition("|---|---|\n")
-    return [line.split("|")[1].strip() for line in table.partition("\n\n")[0].splitlines()]
-
-
 def answered(served: Served, said: bytes) -> Answered | None:
     """What comes of it, but for the words of its detail."""
     answer = served.say(said)
@@ -152,7 +146,7 @@ def check(found: Answered | None, expected: Answered | None) -> None:
 
 @pytest.mark.parametrize("row", PLAIN)
 def test_what_is_sent_is_answered_as_the_page_says(served: Served, row: str) -> None:
-    assert row in rows()
+    assert row in kinds("Calls")
     for said, expected in PLAIN[row]:
         check(answered(served, said), expected)
 
@@ -160,7 +154,7 @@ def test_what_is_sent_is_answered_as_the_page_says(served: Served, row: str) -> 
 def test_two_calls_at_once_on_one_connection_are_answered_one_after_the_other(
     served: Served,
 ) -> None:
-    assert "two calls at once on one connection" in rows()
+    assert "two calls at once on one connection" in kinds("Calls")
     first = post(PATH, b"{}", kept=True)
     answer = served.say(first + call({"limit": "5"}))
     assert answer.count(b"HTTP/1.1 200") == 2
@@ -243,11 +237,13 @@ def test_what_is_signed_is_answered_as_the_page_says(
     closed: tuple[Served, dict[str, str]], row: str
 ) -> None:
     served, keys = closed
-    assert row in rows()
+    assert row in kinds("Calls")
     for headers, expected in signed_rows(keys)[row]:
         lines = [f"{name}: {value}" for name, value in headers.items() if name != "host"]
         check(answered(served, post(PATH, b"{}", *lines)), expected)
 
 
 def test_every_row_of_the_page_has_its_test() -> None:
-    assert sorted(rows()) == sorted([*PLAIN, *SIGNED, "two calls at once on one connection"])
+    assert sorted(kinds("Calls")) == sorted(
+        [*PLAIN, *SIGNED, "two calls at once on one connection"]
+    )

@@ -1,8 +1,7 @@
-"""What docs/what-pictures.md says of each kind of picture is so."""
+"""What docs/what-is-accepted.md says of each kind of picture is so."""
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +9,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from cli.processes import ROOT
 from contract import errors
+from tests.accepted import kinds
 from tests.hostile_pictures import with_size
 from tests.unit.vision.picture_files import ALL, FILES, cutout, drawing, heic, saved
 from vision.ground import DARK, WHITE, is_of_one_colour
@@ -171,8 +170,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "a file that is cut": damaged,
     "text, colour profiles": metadata,
 }
-PAGE = (ROOT / "docs" / "what-pictures.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"(?m)^\| ((?!what is sent)[^|-][^|]*) \|", PAGE)
+ROWS = kinds("Pictures")
 
 
 @pytest.mark.parametrize("row", ROWS)
