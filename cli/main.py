@@ -9,6 +9,7 @@ import click
 from pydantic import SecretStr
 
 from cli.backup import backup_command, restore_command
+from cli.evaluation.command import evaluate_command
 from cli.models import models_command
 from cli.users import users_command
 from config.refusal import REFUSED
@@ -125,6 +126,7 @@ main.add_command(backup_command)
 main.add_command(restore_command)
 main.add_command(users_command)
 main.add_command(models_command)
+main.add_command(evaluate_command)
 
 
 @main.group()
