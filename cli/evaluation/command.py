@@ -20,9 +20,7 @@ from cli.evaluation.service import Service, ServiceError
 @click.argument("pairs", type=click.Path(path_type=Path))
 @click.option("--collection", required=True, help="The collection that is searched.")
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The service.")
-@click.option(
-    "--api-key", envvar="EVALUATE_API_KEY", default="", help="Better set EVALUATE_API_KEY."
-)
+@click.option("--api-key", envvar="EVALUATE_API_KEY", default="", help="Or EVALUATE_API_KEY.")
 @click.option("--topk", type=click.IntRange(5, 200), default=50, show_default=True)
 @click.option(
     "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Searches at once."
