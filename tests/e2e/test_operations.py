@@ -57,7 +57,6 @@ def operated(
         flower_password=FLOWER[1],
         probe_seconds="1",
         stalled_seconds=str(STALLED_SECONDS),
-        fetch_passes="2",
         **short_times,
     )
     with running(stack):
