@@ -38,20 +38,21 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 _ASK = (
     _NOW
     + """
-local state = redis.call('HMGET', KEYS[1], 'ends', 'kind', 'reason', 'try_ends')
+local state = redis.call('HMGET', KEYS[1], 'ends', 'kind', 'reason', 'try_ends', 'since')
 if not state[1] then return false end
+local age = now - tonumber(state[5])
 if tonumber(state[1]) > now then
-  return {state[2], tonumber(state[1]) - now, state[3]}
+  return {state[2], tonumber(state[1]) - now, state[3], age}
 end
 if state[4] and tonumber(state[4]) > now then
-  return {'tried', math.min(tonumber(state[4]) - now, tonumber(ARGV[2])), state[3]}
+  return {'tried', math.min(tonumber(state[4]) - now, tonumber(ARGV[2])), state[3], age}
 end
 redis.call('HSET', KEYS[1], 'try_ends', now + ARGV[1])
 return false
 """
 )
 
-#: ARGV: the reason, the ms that the host asks for (-1: none), the faults in a row that make a
+#: ARGV: the reason, the ms that the host asks for (below 0: none), the faults in a row that make a
 #: pause, the ms of the first pause, the factor, the ms of the longest, the ms for which the state
 #: is kept, the number of hosts.
 _FAIL = (
@@ -63,6 +64,7 @@ local faults = redis.call('HINCRBY', KEYS[1], 'faults', 1)
 local state = redis.call('HMGET', KEYS[1], 'ends', 'pause')
 local ends, pause = tonumber(state[1] or 0), tonumber(state[2] or 0)
 redis.call('HSET', KEYS[1], 'reason', ARGV[1])
+redis.call('HSETNX', KEYS[1], 'since', now)
 redis.call('HDEL', KEYS[1], 'try_ends')
 if asked >= 0 then
   redis.call('HSET', KEYS[1], 'kind', 'asked for', 'ends', math.max(ends, now + asked))
@@ -98,6 +100,7 @@ class HostPause:
     kind: PauseKind
     seconds: float
     reason: str  #: what a client may be told of the last fault
+    age_seconds: float  #: how long the host has had faults, without an answer in between
 
 
 class HostStates:
@@ -121,27 +124,27 @@ class HostStates:
         After a pause that is so for one caller, until it tells the outcome.
         """
         found = cast(
-            "tuple[bytes, int, bytes | None] | None",
+            "tuple[bytes, int, bytes, int] | None",
             self._client.eval(_ASK, 1, _key(host), self._try, _milliseconds(TRY_WAIT_SECONDS)),
         )
         if found is None:
             return None
-        kind, left, reason = found
-        return HostPause(PauseKind(kind.decode()), int(left) / 1000, (reason or b"").decode())
+        kind, left, reason, age = found
+        return HostPause(PauseKind(kind.decode()), left / 1000, reason.decode(), age / 1000)
 
     def answered(self, host: str) -> None:
         """Forget the faults of a host."""
         self._client.unlink(_key(host))
 
     def failed(self, host: str, reason: str, asked_seconds: float | None = None) -> None:
-        """Count a fault of a host, which asked for a pause of `asked_seconds`, None for none."""
+        """Count a fault of a host, which asked for a pause of `asked_seconds`; None or 0: none."""
         self._client.eval(
             _FAIL,
             2,
             _key(host),
             "hosts",
             reason,
-            -1 if asked_seconds is None else _milliseconds(asked_seconds),
+            _milliseconds(asked_seconds or -0.001),
             self._faults,
             self._pause,
             PAUSE_FACTOR,

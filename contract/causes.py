@@ -62,7 +62,7 @@ CONNECTION = Cause(
 TOO_SLOW = Cause(BrokenBase64OrUrl, "{host} did not send the picture in time", is_retryable=True)
 HOST_DOWN = Cause(
     BrokenBase64OrUrl,
-    "{host} failed several times and was not asked again; the last time: {reason}",
+    "{host} failed several times in a row and is left alone for now; the last time: {reason}",
     is_retryable=True,
 )
 HOST_ASKED_TO_WAIT = Cause(

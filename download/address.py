@@ -92,6 +92,11 @@ class Target:
     address: Address | None
 
     @property
+    def endpoint(self) -> str:
+        """Host and port, which name a server."""
+        return f"{self.host}:{self.port}"
+
+    @property
     def authority(self) -> str:
         """Return the value of the Host header: the host, and the port if it is not the default."""
         shown = f"[{self.host}]" if ":" in self.host else self.host

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import copy_context
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from contract import causes
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
-from download.address import judge_url
+from download.address import Target, judge_url
 from download.client import BeforeRedirect, fetch
 from download.faults import PutOffError, TransientFetchError
 from download.policy import FetchPolicy
@@ -31,7 +32,7 @@ PATIENCE_SECONDS = 2.0
 
 
 class Hosts(Protocol):
-    """What is known of hosts, each named by host and port; threads call it at once."""
+    """What is known of servers, each named by host and port; threads call it at once."""
 
     def put_off(self, host: str) -> PutOffError | None:
         """Return why `host` is not to be asked now, or None if it is.
@@ -51,8 +52,7 @@ class _Work(NamedTuple, Generic[Label]):
 
     label: Label
     url: str
-    host: str
-    port: int
+    target: Target
 
 
 class _Batch(Generic[Label]):
@@ -68,11 +68,11 @@ class _Batch(Generic[Label]):
         self._count = len(urls)
         for label, url in urls.items():
             try:
-                target = judge_url(url, policy)
-                self._work[label] = _Work(label, url, target.host, target.port)
+                self._work[label] = _Work(label, url, judge_url(url, policy))
             except BrokenBase64OrUrl as error:
                 self._outcomes[label] = error
-        self._waiting = deque(self._work.values())
+        # In no order of the caller's: the first URL of a host decides whether it is asked again.
+        self._waiting = deque(random.sample(list(self._work.values()), len(self._work)))
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -82,9 +82,9 @@ class _Batch(Generic[Label]):
         with self._changed:
             while self._waiting:
                 for work in self._waiting:
-                    if self._running[work.host] < self._per_host:
+                    if self._running[work.target.host] < self._per_host:
                         self._waiting.remove(work)
-                        self._running[work.host] += 1
+                        self._running[work.target.host] += 1
                         return work
                 self._changed.wait()
             return None
@@ -131,7 +131,7 @@ class _Batch(Generic[Label]):
         """Wait for all outcomes until `deadline`, and return those that no call returned before.
 
         No URL begins afterwards; those that did not end have a TransientFetchError, and those that
-        did not begin a PutOffError that counts for nothing.
+        did not begin a PutOffError.
         """
         new, _ = self.collect(deadline)
         with self._changed:
@@ -145,10 +145,10 @@ class _Batch(Generic[Label]):
     @staticmethod
     def _late(work: _Work[Label], has_begun: bool) -> TransientFetchError:
         if not has_begun:
-            fault = causes.CROWDED.fault(host=work.host)
-            return PutOffError(fault, 0.0, counts_as_pass=False)
+            fault = causes.CROWDED.fault(host=work.target.host)
+            return PutOffError(fault, 0.0)
         return TransientFetchError(
-            causes.TOO_SLOW.fault("not done by the deadline of the batch", host=work.host)
+            causes.TOO_SLOW.fault("not done by the deadline of the batch", host=work.target.host)
         )
 
 
@@ -171,7 +171,7 @@ def fetch_all(
     redirects from many names can't overload one host. The threads are daemons and end soon after
     the deadline.
 
-    `hosts` is asked before each URL, and a host that it puts off is not asked. If some URLs are
+    `hosts` is asked before each request, and a host that it puts off is not asked. If some URLs are
     done after `PATIENCE_SECONDS` and others are not, `early` is called with the outcomes of the
     former, which are not returned then.
     """
@@ -179,17 +179,21 @@ def fetch_all(
 
     def work() -> None:
         while (taken := batch.take()) is not None:
-            held = [taken.host]
+            held, asked = [taken.target.host], [taken.target.endpoint]
 
-            def move(new: str, until: float, held: list[str] = held) -> None:
-                batch.move(held.pop(), new, until)
-                held.append(new)
+            def move(
+                new: Target, until: float, held: list[str] = held, asked: list[str] = asked
+            ) -> None:
+                if hosts is not None and (put_off := hosts.put_off(new.endpoint)) is not None:
+                    raise put_off
+                batch.move(held.pop(), new.host, until)
+                held.append(new.host)
+                asked.append(new.endpoint)
 
             def download(url: str = taken.url, move: BeforeRedirect = move) -> bytes:
                 return fetch(url, policy, deadline, resolver, move)
 
-            name = f"{taken.host}:{taken.port}"
-            batch.give(taken.label, held, _outcome(download, name, hosts))
+            batch.give(taken.label, held, _outcome(download, asked, hosts))
 
     for _ in range(min(workers, len(batch))):
         # With a copy of the caller's context, so that log lines of downloads have its ids.
@@ -206,23 +210,36 @@ def fetch_all(
     return {label: outcomes[label] for label in urls if label in outcomes}
 
 
-def _outcome(download: Callable[[], bytes], host: str, hosts: Hosts | None) -> FetchOutcome:
+def _outcome(
+    download: Callable[[], bytes], asked: Sequence[str], hosts: Hosts | None
+) -> FetchOutcome:
+    """Return the outcome of a download, and tell `hosts` of it.
+
+    `asked` are the endpoints that it asks: the first one, and those of the redirects that follow.
+    """
     try:
-        put_off = hosts.put_off(host) if hosts else None
+        put_off = hosts.put_off(asked[0]) if hosts else None
         if put_off is not None:
             return put_off
         outcome = _downloaded(download)
         if hosts is not None:
-            if not isinstance(outcome, TransientFetchError):
-                hosts.answered(host)
-            elif outcome.is_of_host:
-                hosts.failed(host, outcome)
+            _tell(hosts, asked, outcome)
     except Exception as error:
         # An internal fault must not end the thread, since other URLs wait for it.
         log.exception("a download failed by an unexpected error")
         fault = causes.UNEXPECTED.fault(f"unexpected: {type(error).__name__}")
         return TransientFetchError(fault, is_of_host=False)
     return outcome
+
+
+def _tell(hosts: Hosts, asked: Sequence[str], outcome: FetchOutcome) -> None:
+    failed = ""
+    if isinstance(outcome, TransientFetchError) and outcome.is_of_host:
+        failed = outcome.endpoint
+        hosts.failed(failed, outcome)
+    for endpoint in dict.fromkeys(asked):
+        if endpoint != failed:
+            hosts.answered(endpoint)
 
 
 def _downloaded(download: Callable[[], bytes]) -> FetchOutcome:

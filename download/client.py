@@ -31,17 +31,20 @@ from download.url import location_text, resolved
 
 __all__ = ["FetchPolicy", "TransientFetchError", "fetch"]
 
-#: Called with the host of a redirect and a deadline in seconds of `time.monotonic()`; may wait.
-BeforeRedirect = Callable[[str, float], None]
+#: Called with the target of a redirect and a deadline in seconds of `time.monotonic()`; may wait.
+BeforeRedirect = Callable[[Target, float], None]
 
 #: Answers that another try may find changed: not ready, asked too often, or a fault of the server.
 #: 430 is what some shops answer instead of 429; 501 and 505 stay.
 TRANSIENT_STATUSES = frozenset({202, 408, 423, 425, 429, 430, *range(500, 600)}) - {501, 505}
+#: Those of them that other URLs of the host are likely to get as well: it is down, or wants fewer
+#: requests. Of the others, 500 above all, one URL may be the cause.
+HOST_STATUSES = frozenset({429, 430, *range(502, 600)})
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: 203 comes through a proxy that changed something; browsers show it.
 SUCCESS_STATUSES = frozenset({200, 203})
 #: The longest wait that a Retry-After header may ask for, in seconds.
-RETRY_AFTER_LIMIT = 300.0
+RETRY_AFTER_LIMIT = 240.0
 #: Bytes read and unpacked at a time.
 PIECE_BYTES = 16 * 1024
 #: What urllib3 undoes by itself, or does nothing; others are undone like content encodings.
@@ -63,8 +66,8 @@ def fetch(
     """Return the body of `url`, fewer than `policy.max_bytes` bytes.
 
     The fetch ends at `deadline`, in seconds of `time.monotonic()`, or `policy.total_seconds` from
-    now if that is earlier. `before_redirect` is called with the host of each redirect and that
-    time, before the host is looked up or connected to.
+    now if that is earlier. `before_redirect` is called with the target of each redirect and
+    that time, before its host is looked up or connected to.
 
     A body that ends before its Content-Length counts as a transient fault.
 
@@ -75,12 +78,16 @@ def fetch(
     cookies = Cookies()
     with Watchdog(min(deadline, time.monotonic() + policy.total_seconds)) as watchdog:
         for _ in range(policy.redirects + 1):
-            answer = _ask(target, policy, watchdog, resolver, cookies)
+            try:
+                answer = _ask(target, policy, watchdog, resolver, cookies)
+            except TransientFetchError as error:
+                error.endpoint = target.endpoint
+                raise
             if isinstance(answer, bytes):
                 return answer
             target = redirect_target(target, answer, policy)
             if before_redirect is not None:
-                before_redirect(target.host, watchdog.deadline)
+                before_redirect(target, watchdog.deadline)
     raise causes.REDIRECTS.fault(host=target.host, limit=policy.redirects)
 
 
@@ -173,7 +180,7 @@ def _read(response: urllib3.HTTPResponse, target: Target, policy: FetchPolicy) -
     if status in TRANSIENT_STATUSES:
         wait = retry_after_seconds(response.headers.get("Retry-After"))
         fault = causes.STATUS_FOR_NOW.fault(host=target.host, status=status)
-        raise TransientFetchError(fault, wait)
+        raise TransientFetchError(fault, wait, is_of_host=bool(wait) or status in HOST_STATUSES)
     locations = set(response.headers.getlist("Location"))
     if status in REDIRECT_STATUSES and locations:
         if len(locations) > 1:

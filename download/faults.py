@@ -24,12 +24,14 @@ class TransientFetchError(Exception):
         self.fault = fault
         self.retry_after_seconds = retry_after_seconds
         self.is_of_host = is_of_host
+        #: Host and port of the request that failed, which a redirect may have named; "" if unknown.
+        self.endpoint = ""
 
 
 class PutOffError(TransientFetchError):
     """The host was not asked, since it is to be left alone for now."""
 
-    def __init__(self, fault: ContractError, seconds: float, *, counts_as_pass: bool) -> None:
-        """Take how long to leave the host alone, and whether that counts as a try of the image."""
+    def __init__(self, fault: ContractError, seconds: float, *, down_seconds: float = 0.0) -> None:
+        """Take how long to leave the host alone, and for how long it has been down, if it is."""
         super().__init__(fault, seconds, is_of_host=False)
-        self.counts_as_pass = counts_as_pass
+        self.down_seconds = down_seconds

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterable, Mapping, Set
 from datetime import timedelta
-from typing import NamedTuple
 
 import structlog
 
 from broker.celery_app import app
-from broker.host_states import PAUSE_FACTOR
 from broker.messages import send_chunks
 from broker.queues import task_name
 from catalog.database.connection import now
-from catalog.database.durations import LONGEST_PAUSE
 from catalog.flows.reembedding import to_embed_anew
 from catalog.flows.removal import fail_images
 from catalog.flows.splitting import Wait, go_ahead, wait_apart
@@ -23,9 +19,10 @@ from catalog.rows.chunks import Chunk, Item, Stage
 from config.settings import settings
 from contract.errors import ContractError
 from download.batch import Early, FetchOutcome, fetch_all
-from download.faults import PutOffError, TransientFetchError
+from download.faults import TransientFetchError
 from workers.support.resources import catalog, fetch_policy, host_gate, room_notice, staged_bytes
 from workers.support.stage import Faults, StageTask, move_on, run_stage, stopping
+from workers.support.tries import final_fault, next_tries
 
 log = structlog.get_logger(__name__)
 
@@ -37,13 +34,6 @@ WAIT_SHARE = 0.5
 
 #: Pause before a chunk that found no room starts the stage again.
 ROOM_PAUSE = timedelta(seconds=5)
-
-#: How long images wait for hosts that are not asked before that counts as a pass: those that ask
-#: for pauses, and those of which too many pictures wait.
-LONGEST_WAIT = timedelta(minutes=30)
-
-#: Pauses are up to so many times longer than planned, lest all images of a host come back at once.
-JITTER = 1.25
 
 
 @app.task(name=task_name(Stage.FETCH), base=StageTask)
@@ -94,7 +84,9 @@ class _Pass:
         rest = self._items_without(_labels(waits))
         if len(waits) == 1 and not rest:
             (wait,) = waits
-            catalog().chunks.put_back(self._chunk, wait.start, wait.passes, wait.reasons)
+            catalog().chunks.put_back(
+                self._chunk, wait.start, wait.passes, wait.reasons, wait.put_off_at
+            )
             return
         # Without its lease, this worker must add no chunk: the task may be finished by now.
         if waits and catalog().chunks.renew(self._chunk):
@@ -113,24 +105,28 @@ class _Pass:
     def _take_in(self, outcomes: Mapping[int, FetchOutcome]) -> list[Wait]:
         """Stage the bytes, write the final faults, and return what waits for another try."""
         staged_bytes().put({n: data for n, data in outcomes.items() if isinstance(data, bytes)})
-        is_old = _is_old(self._chunk, outcomes)
+        chunk = self._chunk
+        waited = timedelta(0) if chunk.put_off_at is None else now() - chunk.put_off_at
         faults: dict[int, ContractError] = {}
-        tries: dict[int, _Try] = {}
+        errors: dict[int, TransientFetchError] = {}
         for label, outcome in outcomes.items():
-            fault = final_fault(outcome, self._chunk.passes, is_old=is_old)
+            fault = final_fault(outcome, chunk.passes, waited)
             if fault is not None:
                 faults[label] = fault
             elif isinstance(outcome, TransientFetchError):
-                tries[label] = _next_try(outcome, self._chunk.passes, is_old=is_old)
-                passes = tries[label].passes
-                log.info("fetch failed for now", label=label, passes=passes, why=str(outcome))
+                errors[label] = outcome
+                log.info("fetch failed for now", label=label, passes=chunk.passes, why=str(outcome))
         self.faults |= faults
-        if self._chunk.model_id is None:
+        if chunk.model_id is None:
             fail_images(catalog(), faults, Stage.FETCH)
         else:
             reasons = {label: fault.message for label, fault in faults.items()}
-            catalog().losses.put(self._chunk.generation, self._chunk.model_id, reasons)
-        return _waits(self._chunk, tries)
+            catalog().losses.put(chunk.generation, chunk.model_id, reasons)
+        return next_tries(chunk, errors)
+
+
+def _labels(waits: Iterable[Wait]) -> set[int]:
+    return {item.label for wait in waits for item in wait.items}
 
 
 def _await_room() -> bool:
@@ -148,83 +144,14 @@ def _await_room() -> bool:
     return True
 
 
-class _Try(NamedTuple):
-    """The next try of a URL."""
-
-    passes: int  #: those that count against the image by then
-    pause_seconds: float
-    reason: str  #: why this one failed, for clients
-
-
-def _counts(error: TransientFetchError, *, is_old: bool) -> bool:
-    """Return whether a pass counts against an image: not if nobody asked its host, for a while."""
-    return is_old or not isinstance(error, PutOffError) or error.counts_as_pass
-
-
-def _is_old(chunk: Chunk, outcomes: Mapping[int, FetchOutcome]) -> bool:
-    """Return whether the images of a chunk have waited so long that every pass counts."""
-    if not any(isinstance(outcome, PutOffError) for outcome in outcomes.values()):
-        return False
-    task = catalog().tasks.find(chunk.task_id)
-    return task is None or now() - task.created_at > LONGEST_WAIT
-
-
-def final_fault(
-    outcome: FetchOutcome, passes: int, *, is_old: bool = False
-) -> ContractError | None:
-    """Return the fault that ends an image whose pass after `passes` earlier ones had this outcome.
-
-    None if the outcome is bytes, or if another pass may succeed. `is_old` is for images that have
-    waited too long for a host that is not asked.
-    """
-    if isinstance(outcome, ContractError):
-        return outcome
-    if (
-        isinstance(outcome, TransientFetchError)
-        and _counts(outcome, is_old=is_old)
-        and passes + 1 >= settings().fetch_passes
-    ):
-        return outcome.fault
-    return None
-
-
-def _next_try(error: TransientFetchError, passes: int, *, is_old: bool) -> _Try:
-    """Return the next try of a URL: each later, and not before the host wants it."""
-    pause = error.retry_after_seconds or 0.0
-    if _counts(error, is_old=is_old):
-        pause = max(pause, settings().fetch_retry_seconds * PAUSE_FACTOR**passes)
-        passes += 1
-    return _Try(passes, pause, error.fault.detail)
-
-
-def _waits(chunk: Chunk, tries: Mapping[int, _Try]) -> list[Wait]:
-    """Return which images wait together: those with as many passes and about the same pause."""
-    groups: dict[tuple[int, int], dict[int, _Try]] = {}
-    for label, each in tries.items():
-        key = each.passes, round(each.pause_seconds)
-        groups.setdefault(key, {})[label] = each
-    moment = now()
-    found = []
-    for (passes, _), group in groups.items():
-        longest = max(each.pause_seconds for each in group.values())
-        pause = timedelta(seconds=longest * random.uniform(1, JITTER))
-        found.append(
-            Wait(
-                items=tuple(item for item in chunk.items if item.label in group),
-                start=moment + min(pause, LONGEST_PAUSE),
-                passes=passes,
-                reasons={label: each.reason for label, each in group.items()},
-            )
-        )
-    return found
-
-
-def _labels(waits: Iterable[Wait]) -> set[int]:
-    return {item.label for wait in waits for item in wait.items}
-
-
 def _urls(chunk: Chunk) -> dict[int, str]:
-    """Return the URLs of the images whose bytes are needed, by label."""
+    """Return the URLs of the images whose bytes are needed and not staged, by label."""
+    needed = _needed(chunk)
+    staged = staged_bytes().present(list(needed))
+    return {label: url for label, url in needed.items() if label not in staged}
+
+
+def _needed(chunk: Chunk) -> dict[int, str]:
     if chunk.model_id is not None:
         anew = to_embed_anew(catalog(), chunk)
         kept = catalog().pictures.present(list(anew))
@@ -241,11 +168,10 @@ def _urls(chunk: Chunk) -> dict[int, str]:
 
 
 def _fetch(urls: Mapping[int, str], early: Early[int]) -> dict[int, FetchOutcome]:
-    """Fetch what is not staged already; return the outcomes by label, but for those given early."""
-    done = staged_bytes().present(list(urls))
+    """Fetch URLs, and return the outcomes by label, but for those that `early` was given."""
     chosen = settings()
     return fetch_all(
-        {label: url for label, url in urls.items() if label not in done},
+        urls,
         fetch_policy(),
         time.monotonic() + chosen.fetch_pass_seconds,
         workers=chosen.fetch_threads,

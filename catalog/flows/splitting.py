@@ -20,8 +20,9 @@ class Wait:
 
     items: tuple[Item, ...]
     start: datetime
-    passes: int  #: those that count against the images by then
+    passes: int  #: tries of the images by then
     reasons: Mapping[int, str]  #: by label, what clients are told
+    put_off_at: datetime | None = None  #: when they were first put off for a host's sake
 
 
 def split_off(catalog: Catalog, chunk: Chunk, starts: Mapping[Item, datetime], passes: int) -> None:
@@ -59,6 +60,7 @@ def wait_apart(catalog: Catalog, chunk: Chunk, waits: Iterable[Wait]) -> None:
                 state=State.WAITING,
                 passes=wait.passes,
                 waits=tuple(wait.reasons.items()),
+                put_off_at=wait.put_off_at,
                 due_at=wait.start,
             )
             for wait in waits
@@ -68,7 +70,9 @@ def wait_apart(catalog: Catalog, chunk: Chunk, waits: Iterable[Wait]) -> None:
 
 def go_ahead(catalog: Catalog, chunk: Chunk, stage: Stage, items: tuple[Item, ...]) -> Chunk:
     """Write a chunk of `items` that the caller sends to `stage` now, ahead of the others."""
-    part = replace(chunk, id=_part_id(chunk, items), items=items, stage=stage, waits=())
+    part = replace(
+        chunk, id=_part_id(chunk, items), items=items, stage=stage, waits=(), put_off_at=None
+    )
     sent = catalog.chunks.as_sent(part)
     _write(catalog, chunk, [sent])
     return replace(sent, attempt=1)

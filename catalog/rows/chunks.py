@@ -106,6 +106,7 @@ class Chunk:
     outcomes: tuple[str, ...] = ()  #: of each item, once it is done
     model_id: str | None = None  #: the model of a change; None for a chunk of new images
     waits: tuple[tuple[int, str], ...] = ()  #: labels of images not fetched yet, each with why
+    put_off_at: datetime | None = None  #: when its images were first put off for a host's sake
 
     @property
     def labels(self) -> list[int]:
@@ -134,6 +135,7 @@ class Chunk:
             outcomes=tuple(row.get("outcomes", ())),
             model_id=row.get("model_id"),
             waits=tuple((label, reason) for label, reason in row.get("waits", ())),
+            put_off_at=moment_or_none(row.get("put_off_at")),
         )
 
     def to_row(self) -> Row:
@@ -150,6 +152,7 @@ class Chunk:
             "unclean": self.unclean,
             "passes": self.passes,
             **({"waits": list(map(list, self.waits))} if self.waits else {}),
+            **({} if self.put_off_at is None else {"put_off_at": stamp(self.put_off_at)}),
             **_times(self),
             **(
                 {}
@@ -305,13 +308,22 @@ class Chunks:
         return self._start_again(self._held(chunk), chunk, now() + pause, unclean=unclean)
 
     def put_back(
-        self, chunk: Chunk, start: datetime, passes: int, waits: Mapping[int, str]
+        self,
+        chunk: Chunk,
+        start: datetime,
+        passes: int,
+        waits: Mapping[int, str],
+        put_off_at: datetime | None = None,
     ) -> Chunk | None:
         """Release the lease; the chunk is fetched again at `start`, after so many `passes`.
 
         `waits` says why, by label. Return the chunk as it is then, None if the lease is lost.
         """
-        values = {"passes": passes, "waits": list(map(list, waits.items()))}
+        values = {
+            "passes": passes,
+            "waits": list(map(list, waits.items())),
+            "put_off_at": None if put_off_at is None else stamp(put_off_at),
+        }
         return self._start_again(self._held(chunk), chunk, start, unclean=False, **values)
 
     def expire(self, chunk: Chunk) -> Chunk | None:

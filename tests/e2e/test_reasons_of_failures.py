@@ -20,6 +20,7 @@ from tools.demo.manifest import load
 
 SOURCE = load().images[1].path
 GOOD, BAD = 180, 20
+DOWN = "127.0.0.1 failed several times in a row and is left alone for now"
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -224,7 +225,7 @@ def test_what_a_client_prints_of_a_task_tells_what_happened_where_and_whether_to
         ("slow", "127.0.0.1 did not send the picture in time"),
         ("busy", "127.0.0.1 answers with status 503, which may pass"),
     ):
-        down = "127.0.0.1 failed several times and was not asked again; the last time: " + detail
+        down = f"{DOWN}; the last time: {detail}"
         assert waited_for[kind] <= {detail, down}
         ended = {told.pop(name) for name in list(told) if name.startswith(kind)}
         assert ended

@@ -37,7 +37,7 @@ class HostGate:
         return PutOffError(
             cause.fault(host=name, reason=pause.reason),
             pause.seconds,
-            counts_as_pass=pause.kind is PauseKind.DOWN,
+            down_seconds=pause.age_seconds if pause.kind is PauseKind.DOWN else 0.0,
         )
 
     def answered(self, host: str) -> None:

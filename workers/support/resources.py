@@ -51,7 +51,7 @@ def host_gate() -> HostGate:
     chosen = settings()
     states = HostStates(
         redis_client(),
-        # As many as are under way at once, so that one bad moment is enough.
+        # As many as one chunk has under way at a host, so that one bad moment is enough.
         faults=chosen.fetch_per_host,
         pause_seconds=chosen.fetch_retry_seconds,
         try_seconds=chosen.fetch_image_seconds,

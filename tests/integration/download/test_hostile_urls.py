@@ -23,7 +23,7 @@ from download.client import TransientFetchError, fetch
 from tests.integration.download.hostile_servers import OVERSIZED, SERVERS
 from tests.integration.download.hostile_urls import URLS
 from tests.integration.download.hostile_world import PUBLIC, Hostile, World
-from workers.fetch import final_fault
+from workers.support.tries import final_fault
 
 ROWS = {**URLS, **SERVERS}
 #: Beyond the deadline, for the threads of all rows share the processors: more than ten times what

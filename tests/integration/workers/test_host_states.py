@@ -20,6 +20,7 @@ from workers.support.host_gate import HostGate
 HOST = "shop.example:443"
 #: Long enough for the calls that a test makes within it, on a machine that stops now and then.
 PAUSE = 1.0
+DOWN = "shop.example failed several times in a row and is left alone for now"
 MakeStates = Callable[[], HostStates]
 
 
@@ -148,34 +149,49 @@ def test_states_expire_and_those_of_many_hosts_are_bounded(
 
 
 @pytest.mark.parametrize(
-    ("asked_seconds", "counts", "sentence"),
+    ("asked_seconds", "is_down", "sentence"),
     [
         (
             None,
             True,
-            "shop.example failed several times and was not asked again; the last time: {}",
+            f"{DOWN}; the last time: {{}}",
         ),
-        (
-            120.0,
-            False,
-            "shop.example asked to be left alone for a while: {}",
-        ),
+        (120.0, False, "shop.example asked to be left alone for a while: {}"),
     ],
 )
 def test_what_an_image_is_told_that_waits_for_a_host(
-    states: HostStates, asked_seconds: float | None, counts: bool, sentence: str
+    states: HostStates, asked_seconds: float | None, is_down: bool, sentence: str
 ) -> None:
     gate = HostGate(states)
     fault = STATUS_FOR_NOW.fault(host="shop.example", status=503)
     for _ in range(3):
         gate.failed(HOST, TransientFetchError(fault, asked_seconds))
+    time.sleep(0.1)
     put_off = gate.put_off(HOST)
     assert put_off is not None
     assert put_off.fault.detail == sentence.format(fault.detail)
     assert put_off.fault.is_retryable
-    assert put_off.counts_as_pass is counts
+    assert (put_off.down_seconds >= 0.1) is is_down
     gate.answered(HOST)
     assert gate.put_off(HOST) is None
+
+
+def test_a_host_is_down_since_its_first_fault_without_an_answer_after_it(
+    states: HostStates,
+) -> None:
+    states.failed(HOST, "status 503")
+    states.answered(HOST)
+    put_down(states)
+    time.sleep(0.3)
+    states.failed(HOST, "status 503")
+    paused = states.pause(HOST)
+    assert paused is not None
+    assert 0.3 <= paused.age_seconds < 100
+
+
+def test_a_pause_of_nothing_is_none(states: HostStates) -> None:
+    states.failed(HOST, "status 503", asked_seconds=0)
+    assert states.pause(HOST) is None
 
 
 def test_without_redis_every_host_is_asked() -> None:

@@ -21,10 +21,11 @@ from download import batch
 from tests.integration.workers.counting_files import serving
 from tests.integration.workers.waiting import until
 from workers import fetch as fetch_stage
+from workers.support import resources, tries
 from workers.support.resources import staged_bytes
 
 BAD = 8
-DOWN = "127.0.0.1 failed several times and was not asked again; the last time: {}"
+DOWN = "127.0.0.1 failed several times in a row and is left alone for now; the last time: {}"
 Mixed = Callable[..., Chunk]
 
 
@@ -159,15 +160,73 @@ def test_images_of_a_host_that_fails_wait_as_one_chunk_and_most_are_not_asked_fo
     limit = settings().fetch_per_host
     assert limit <= len(asked) <= 2 * limit, "those under way when the last fault was counted"
     waiting = at_fetch(catalog, chunk)
-    assert all(each.state is State.WAITING and each.passes == 1 for each in waiting)
+    assert all(each.state is State.WAITING for each in waiting)
     assert sorted(label for each in waiting for label in each.labels) == sorted(chunk.labels)
     assert len(waiting) <= 3, "by pause, not by image"
-    reasons = {reason for each in waiting for _, reason in each.waits}
-    assert reasons == {
-        "127.0.0.1 answers with status 503, which may pass",
-        "127.0.0.1 could not be reached, or broke the connection",
-        DOWN.format("127.0.0.1 answers with status 503, which may pass"),
-    }
+    for each in waiting:
+        reasons = {reason for _, reason in each.waits}
+        if each.passes == 0:
+            assert each.put_off_at is not None
+            assert reasons == {DOWN.format("127.0.0.1 answers with status 503, which may pass")}
+        else:
+            assert len(each.labels) <= len(asked) + 1
+            assert reasons <= {
+                "127.0.0.1 answers with status 503, which may pass",
+                "127.0.0.1 could not be reached, or broke the connection",
+            }
+
+
+@pytest.mark.parametrize("bad", ["500", "503"])
+def test_bad_urls_of_a_host_that_answers_cost_no_good_image_of_it(
+    catalog: Catalog, mixed: Mixed, base: tuple[str, list[str]], bad: str
+) -> None:
+    url, _ = base
+    paths = [*(f"{bad}-{number}" for number in range(8)), *(f"200-{n}" for n in range(8))]
+    chunk = mixed(*(f"{url}/{path}" for path in paths))
+    good = set(chunk.labels[8:])
+    fetch_stage.fetch(chunk.id, chunk.attempt)
+
+    def all_good_are_staged() -> bool:
+        again(catalog, chunk)
+        return staged_bytes().present(list(good)) == good
+
+    assert until(all_good_are_staged, 120)
+    assert staged_bytes().present(chunk.labels) == good
+    assert not good & catalog.images.failures(chunk.labels).keys()
+
+
+def test_a_host_that_only_redirects_is_not_blamed_for_where_it_leads(
+    catalog: Catalog, mixed: Mixed, base: tuple[str, list[str]]
+) -> None:
+    good, _ = base
+
+    class Redirects(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            _, to, path = self.path.split("/")
+            self.send_response(302)
+            server = good if to == "good" else "http://127.0.0.1:9"
+            self.send_header("Location", f"{server}/{path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            paths = [*(f"dead/{n}" for n in range(8)), *(f"good/200-{n}" for n in range(8))]
+            chunk = mixed(*(f"{url}/{path}" for path in paths))
+            fetch_stage.fetch(chunk.id, chunk.attempt)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert staged_bytes().present(chunk.labels) == set(chunk.labels[8:])
+    states = resources.host_gate()
+    assert states.put_off("127.0.0.1:9") is not None
+    assert states.put_off(url.partition("//")[2]) is None
 
 
 def again(catalog: Catalog, chunk: Chunk) -> bool:
@@ -181,19 +240,21 @@ def again(catalog: Catalog, chunk: Chunk) -> bool:
     return not at_fetch(catalog, chunk)
 
 
-def test_images_of_a_host_that_stays_down_fail_with_that_reason(
-    catalog: Catalog, mixed: Mixed, base: tuple[str, list[str]]
+def test_images_of_a_host_that_stays_down_fail_with_that_reason_after_a_while(
+    catalog: Catalog, mixed: Mixed, base: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tries, "DOWN_FOR_GOOD", timedelta(seconds=2))
+    monkeypatch.setattr(tries, "LEAST_WAIT", timedelta(seconds=1))
     url, asked = base
-    chunk = mixed(*(f"{url}/500-{number}" for number in range(BAD)))
+    chunk = mixed(*(f"{url}/502-{number}" for number in range(BAD)))
     fetch_stage.fetch(chunk.id, chunk.attempt)
     assert until(lambda: again(catalog, chunk), 60)
     failures = catalog.images.failures(chunk.labels)
     assert set(failures) == set(chunk.labels)
     assert all(one.is_retryable and one.stage == "fetch" for one in failures.values())
     assert {one.detail for one in failures.values()} <= {
-        "127.0.0.1 answers with status 500, which may pass",
-        DOWN.format("127.0.0.1 answers with status 500, which may pass"),
+        "127.0.0.1 answers with status 502, which may pass",
+        DOWN.format("127.0.0.1 answers with status 502, which may pass"),
     }
     assert len(asked) < BAD * settings().fetch_passes
 
@@ -247,13 +308,16 @@ def test_pauses_that_a_host_asks_for_do_not_count_against_images_that_were_not_a
             for each in waiting:
                 assert each.due_at is not None
                 assert timedelta(seconds=10) < each.due_at - now() <= LONGEST_PAUSE
-            monkeypatch.setattr(fetch_stage, "LONGEST_WAIT", timedelta(0))
-            for part in waiting:
+            monkeypatch.setattr(tries, "LONGEST_WAIT", timedelta(0))
+            put_off = [each for each in waiting if each.put_off_at is not None]
+            for part in put_off:
                 resent = catalog.chunks.resend(part)
                 assert resent is not None
                 fetch_stage.fetch(resent.id, resent.attempt)
-            old = [each.passes for each in at_fetch(catalog, chunk)]
-            assert min(old) >= 1, "after a long wait every pass counts"
+            failures = catalog.images.failures(chunk.labels)
+            assert set(failures) == {n for part in put_off for n in part.labels}, (
+                "after a long wait"
+            )
             assert len(asked) <= settings().fetch_per_host
         finally:
             server.shutdown()
