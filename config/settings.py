@@ -197,6 +197,11 @@ class Settings(PictureSettings):
     fetch_redirects: int = Field(5, ge=0, le=20, description="redirects of a URL that are followed")
     fetch_passes: int = Field(4, ge=1, description="tries of a URL whose fault may pass")
     fetch_retry_seconds: float = Field(3.0, gt=0, le=300, description="until a URL's second try")
+    fetch_down_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="images of a host that fails for so long fail without being asked for",
+    )
     fetch_threads: int = Field(16, ge=1, le=128, description="downloads at once in a worker")
     fetch_per_host: int = Field(4, ge=1, description="downloads at once from one host")
     staged_bytes: int = Field(

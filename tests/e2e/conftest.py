@@ -23,6 +23,7 @@ SHORT_TIMES = {
     "fetch_retry_seconds": "0.5",
     "fetch_gap_seconds": "2",
     "fetch_passes": "3",
+    "fetch_down_seconds": "6",
     "torch_threads": "1",
     "vision_niceness": "0",
 }

@@ -21,11 +21,8 @@ from contract.errors import ContractError
 from download.batch import FetchOutcome
 from download.faults import PutOffError, TransientFetchError
 
-#: A host that has been down for so long is waited for no more ...
-DOWN_FOR_GOOD = timedelta(minutes=5)
-
-#: ... by an image that has waited so long itself.
-LEAST_WAIT = timedelta(minutes=1)
+#: An image waits for a host that is down for this share of `fetch_down_seconds` at least.
+LEAST_SHARE = 0.5
 
 #: How long an image waits for a host that answers: one that asks for pauses, or of which too many
 #: pictures are fetched.
@@ -46,8 +43,10 @@ def final_fault(
     if isinstance(outcome, ContractError):
         return outcome
     if isinstance(outcome, PutOffError):
-        is_down = timedelta(seconds=outcome.down_seconds) >= DOWN_FOR_GOOD
-        return outcome.fault if waited >= (LEAST_WAIT if is_down else LONGEST_WAIT) else None
+        patience = settings().fetch_down_seconds
+        is_down = outcome.down_seconds >= patience
+        least = timedelta(seconds=patience * LEAST_SHARE) if is_down else LONGEST_WAIT
+        return outcome.fault if waited >= min(least, LONGEST_WAIT) else None
     if isinstance(outcome, TransientFetchError) and passes + 1 >= settings().fetch_passes:
         return outcome.fault
     return None

@@ -243,8 +243,8 @@ def again(catalog: Catalog, chunk: Chunk) -> bool:
 def test_images_of_a_host_that_stays_down_fail_with_that_reason_after_a_while(
     catalog: Catalog, mixed: Mixed, base: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tries, "DOWN_FOR_GOOD", timedelta(seconds=2))
-    monkeypatch.setattr(tries, "LEAST_WAIT", timedelta(seconds=1))
+    impatient = settings().model_copy(update={"fetch_down_seconds": 2.0})
+    monkeypatch.setattr(tries, "settings", lambda: impatient)
     url, asked = base
     chunk = mixed(*(f"{url}/502-{number}" for number in range(BAD)))
     fetch_stage.fetch(chunk.id, chunk.attempt)
