@@ -47,7 +47,10 @@ class PictureSettings(BaseSettings):
         " TIFF, and HEIC, which needs the extra `heic`",
     )
     image_bytes: int = Field(
-        3_932_160, ge=0, description="an image file is smaller than this; 0: no limit"
+        3_932_160,
+        ge=0,
+        description="an image file is smaller than this; 0: no limit, but 64 MiB for one that is"
+        " fetched",
     )
     image_min_side: int = Field(201, ge=1, description="pixels, shortest side of an image")
     image_max_side: int = Field(
