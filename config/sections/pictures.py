@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from config.allow_list import split_list
+
 FormatName = Literal["JPEG", "PNG", "WebP", "AVIF", "BMP", "GIF", "TIFF", "HEIC"]
 
 _NAMES: dict[str, FormatName] = {
@@ -31,9 +33,8 @@ _NEEDED = {
 
 def _names(value: Any) -> Any:
     """Return the names of a comma-separated text as they are written here, in any case."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    return tuple(dict.fromkeys(_NAMES.get(str(name).lower(), name) for name in value))
+    names = (_NAMES.get(str(name).lower(), name) for name in split_list(value))
+    return tuple(dict.fromkeys(names))
 
 
 class PictureSettings(BaseSettings):
