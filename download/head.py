@@ -23,8 +23,8 @@ LINES_LIMIT = 100
 _STATUS = re.compile(rb"HTTP/(?:0\.9|1\.\S*)\s+([1-9][0-9]{2})\s")
 #: A name as the parser of `http.client` knows it, and its colon; the name may be missing.
 _FIELD = re.compile(rb"[!-9;-~]*:")
-#: What continues a line, and begins like a header of its own: one that is lost if it is none. The
-#: beginning of a URL is none.
+#: What continues a line and begins like a header of its own, as one does that a server indents by
+#: mistake. The beginning of a URL is no name.
 _FOLDED_FIELD = re.compile(rb"\s+[!-9;-~]+\s*:(?!//)")
 #: 101 is not among them: nothing may follow it, since no other protocol was asked for.
 _INTERIM = re.compile(rb"10[02-9]|1[1-9][0-9]")

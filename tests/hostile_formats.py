@@ -245,7 +245,7 @@ def of_boxes() -> Iterator[HostilePicture]:
     yield HostilePicture("AVIF that says it is taller", claims, None)
     lie = (HEIC / "lying-size.heic").read_bytes()
     yield HostilePicture("HEIC of 8192 x 8192 that says 300 x 300", lie, BAD)
-    # Behind the `meta` that is judged one of 256 tiles, which took 29 s of the processor.
+    # Behind the `meta` that is judged one of 256 tiles, which took 25 s of the processor.
     second = tiles_behind(camera, "large", (4096, 4096), 16, 16, (4096, 4096))
     yield HostilePicture("HEIC with a second meta box, of large tiles", camera + second, BAD)
     large = saved(drawing("RGB", 4096), "AVIF", speed=10, quality=40)

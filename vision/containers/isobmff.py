@@ -29,7 +29,8 @@ MOST_ASSOCIATIONS = 4
 #: What a decoder needs at the top: brands, boxes about images, their bytes. `moov` and `moof` are
 #: films, whose first frame is the primary image, too; `mini` is another way to write `meta`.
 _TOPS = frozenset({b"ftyp", b"meta", b"mdat"})
-#: Of several such boxes libheif reads the last or all, so what was judged would not be what counts.
+#: The standards allow one of each, as of `meta`, of which libheif 1.23 reads the last. Where a
+#: decoder read another than was judged here, no limit would hold.
 _SINGLE_IN_META = (b"pitm", b"iinf", b"iprp", b"iloc", b"iref")
 
 #: Under this name a box holds free space, and an item something unknown.

@@ -16,7 +16,7 @@ _EXIF = b"Exif\0\0"
 _START_OF_SCAN, _END_OF_IMAGE, _APP1, _COMMENT = 0xDA, 0xD9, 0xE1, 0xFE
 #: JFIF and Adobe tell how colours are meant; other applications' segments are metadata.
 _METADATA = {*range(0xE0, 0xF0), _COMMENT} - {0xE0, 0xEE}
-#: Of the headers of frames (SOF, ITU-T T.81, table B.1), those of progressive ones.
+#: The headers of frames (SOF; ITU-T T.81, table B.1), and which of them are progressive.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 #: Stuffed or filling bytes, and markers that no segment follows.
