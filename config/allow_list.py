@@ -134,7 +134,11 @@ def _plain_commas(value: str) -> str:
     return value.replace(FULL_WIDTH_COMMA, ",")
 
 
-def _split(value: Any) -> Any:
+def split_list(value: Any) -> Any:
+    """Return the parts of a comma-separated text; anything else as it is.
+
+    Raises ValueError for an empty part.
+    """
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in _plain_commas(value).split(",")]
@@ -150,5 +154,5 @@ def _checked(value: str) -> str:
 
 
 #: The types of settings that are lists.
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)]
 AllowListText = Annotated[str, AfterValidator(_checked)]

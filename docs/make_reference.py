@@ -73,7 +73,7 @@ Whatever failed has a `detail`, a sentence that says what is wrong and what woul
 `message`, or beside `msg` where there is no `result`. It is for people, and may change. For an
 image of `add_image`, which may have several faults, `message` and `detail` are lists in the same
 order. In `failed_list` of `task_status`, `stage` is where the image failed, `failed_at` when, and
-`retryable` tells whether the same picture may succeed later.
+`retryable` tells whether the same picture may succeed later, null where that is not known any more.
 
 While a task is processed, `Retry-After` says when to ask again. `pending_by_stage` counts what is
 left; in `pending_list`, `detail` says why the last try to fetch an image failed, such as `127.0.0.1

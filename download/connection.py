@@ -138,6 +138,17 @@ class _Answer(http.client.HTTPResponse):
         # Of what is left of them urllib3 would log a warning with the URL, which may be secret.
         self.headers.defects.clear()
 
+    def _safe_read(self, amt: int) -> bytes:
+        """Return the next `amt` bytes; urllib3 reads chunks so, of any size that `int` can read.
+
+        Raises BrokenBase64OrUrl for one below zero: -1 would be read until the host ends, whatever
+        came.
+        """
+        if amt < 0:
+            raise causes.ANSWER.fault(f"{self._host}: a chunk of {amt} bytes", host=self._host)
+        data: bytes = super()._safe_read(amt)  # type: ignore[misc]  # typeshed lacks it
+        return data
+
 
 class _DialledConnection(HTTPConnection):
     """A connection whose socket comes from a `Dial`."""

@@ -14,6 +14,9 @@ from config.version import VERSION
 if TYPE_CHECKING:
     from config.settings import Settings
 
+#: What a body must be smaller than where `SNAPSKU_IMAGE_BYTES` is 0: a fetch holds it in memory.
+UNLIMITED_BYTES = 64 * 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class FetchPolicy:
@@ -43,7 +46,7 @@ def fetch_policy_of(chosen: Settings) -> FetchPolicy:
     """Return the limits that settings give for fetching pictures."""
     return FetchPolicy(
         allow=AllowList.parse(chosen.fetch_allow),
-        max_bytes=chosen.image_bytes,
+        max_bytes=chosen.image_bytes or UNLIMITED_BYTES,
         ports=frozenset(int(port) for port in chosen.fetch_ports),
         connect_seconds=chosen.fetch_connect_seconds,
         read_gap_seconds=chosen.fetch_gap_seconds,

@@ -6,11 +6,11 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from PIL import Image
 
 from contract import errors
+from tests.heic_tiles import HEIC, box, dimg, tiles_behind
 from tests.hostile_pictures import (
     LIMIT_BYTES,
     SIDE,
@@ -24,7 +24,6 @@ from tests.hostile_pictures import (
 BAD = errors.InvalidImageContent
 LARGE = errors.ImageTooLarge
 KIND = errors.NotSupportImage
-HEIC = Path(__file__).parent / "pictures"
 
 #: Width, height, and whatever else a TIFF file says of its pixels: tag, type, values.
 Tags = dict[int, tuple[int, Sequence[int]]]
@@ -221,12 +220,6 @@ def of_tiff() -> Iterator[HostilePicture]:
     yield HostilePicture("BigTIFF", b"II+\0\x08\0\0\0" + bytes(300), KIND)
 
 
-def box(name: bytes, *parts: bytes) -> bytes:
-    """A box of an AVIF or HEIC file."""
-    body = b"".join(parts)
-    return struct.pack(">I4s", 8 + len(body), name) + body
-
-
 def with_sides(data: bytes, width: int, height: int) -> bytes:
     """The file with another size in its boxes."""
     place = data.index(b"ispe") + 8
@@ -252,6 +245,9 @@ def of_boxes() -> Iterator[HostilePicture]:
     yield HostilePicture("AVIF that says it is taller", claims, None)
     lie = (HEIC / "lying-size.heic").read_bytes()
     yield HostilePicture("HEIC of 8192 x 8192 that says 300 x 300", lie, BAD)
+    # Behind the `meta` that is judged one of 256 tiles, which took 25 s of the processor.
+    second = tiles_behind(camera, "large", (4096, 4096), 16, 16, (4096, 4096))
+    yield HostilePicture("HEIC with a second meta box, of large tiles", camera + second, BAD)
     large = saved(drawing("RGB", 4096), "AVIF", speed=10, quality=40)
     yield HostilePicture("AVIF of 4096 x 4096", large, None)
     yield HostilePicture("HEIC of 4096 x 4096", (HEIC / "large.heic").read_bytes(), None)
@@ -292,11 +288,6 @@ def meta(items: Sequence[int], references: bytes, sizes: dict[int, int]) -> byte
             box(b"ipma", bytes(4), struct.pack(">I", len(owned)), *owned),
         ),
     )
-
-
-def dimg(source: int, targets: Sequence[int]) -> bytes:
-    """The reference of an item to those that it is made of."""
-    return box(b"dimg", struct.pack(f">HH{len(targets)}H", source, len(targets), *targets))
 
 
 def of_tiles() -> Iterator[HostilePicture]:

@@ -10,6 +10,8 @@ know. So a schema of requests may only become wider, and one of answers only nar
 - A refusal may get further codes: to a client, one that it does not know is a refusal too.
 - Limits (lengths, numbers of items) count for requests alone.
 - Names are part of what is generated: operationId, tag and schemas keep theirs.
+- A request without an optional member means the same as before: no default changes.
+- Each answer stays, of refusals too, with its headers.
 - What the release marks as deprecated may go.
 """
 
@@ -110,7 +112,8 @@ class _Sides:
                 before = resolved(answer, self.old)
                 after = resolved(new["responses"][status], self.new)
                 yield from self._of_content(place, before, after, is_request=False)
-            elif status.startswith("2"):
+                yield from self._of_headers(place, before, after)
+            else:
                 yield f"{place}: is gone"
 
     def _of_parameters(self, where: str, old: Schema, new: Schema) -> Iterator[str]:
@@ -128,6 +131,17 @@ class _Sides:
         for key, told in after.items():
             if told["required"] and not before.get(key, {}).get("required"):
                 yield f"{where} {key[0]} {key[1]}: is required"
+
+    def _of_headers(self, where: str, old: Schema, new: Schema) -> Iterator[str]:
+        for name, header in old.get("headers", {}).items():
+            place = f"{where} header {name}"
+            if name not in new.get("headers", {}):
+                yield f"{place}: is gone"
+                continue
+            before, after = resolved(header, self.old), resolved(new["headers"][name], self.new)
+            if before.get("required") and not after.get("required"):
+                yield f"{place}: may be absent"
+            yield from self.lacks(place, before["schema"], after["schema"], is_request=False)
 
     def _of_content(
         self, where: str, old: Schema, new: Schema, *, is_request: bool
@@ -148,6 +162,8 @@ class _Sides:
 
         `wide` is of the new document for requests, and of the old one for answers.
         """
+        if is_request:
+            yield from _other_default(where, wide, narrow)
         widening, narrowing = (self.new, self.old) if is_request else (self.old, self.new)
         wider = [resolved(one, widening) for one in _options(wide)]
         for one in _options(narrow):
@@ -175,6 +191,7 @@ class _Sides:
                 yield f"{where}: {_verb(is_request)} {', '.join(map(str, unknown_values))}"
         if is_request:
             yield from _tightened(where, wide, narrow)
+            yield from _other_default(where, wide, narrow)
         if "items" in wide:
             yield from self.lacks(
                 f"{where}[]", wide["items"], narrow.get("items", {}), is_request=is_request
@@ -251,6 +268,11 @@ def _tightened(where: str, new: Schema, old: Schema) -> Iterator[str]:
         yield f"{where}: takes no further members"
     if new.get("pattern") not in (None, old.get("pattern")):
         yield f"{where}: another pattern"
+
+
+def _other_default(where: str, new: Schema, old: Schema) -> Iterator[str]:
+    if "default" in old and new.get("default", ...) != old["default"]:
+        yield f"{where}: default is {new.get('default', 'gone')}, was {old['default']}"
 
 
 def main() -> None:

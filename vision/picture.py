@@ -173,8 +173,7 @@ def _opened(found: Format, parts: Parts, limits: PictureLimits) -> ImageFile:
         raise
     except Exception as error:
         raise causes.HEADER.fault(f"no readable header: {error!r}") from error
-    # All coefficients of a progressive file are in memory at once, so scaling does not bound that.
-    is_bounded = found.scales and "progressive" not in image.info
+    is_bounded = found.scales and not parts.is_held_whole
     _check_sides(*image.size, limits, _MOST_SCALED_PIXELS if is_bounded else _MOST_PIXELS)
     return image
 

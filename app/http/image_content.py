@@ -16,9 +16,12 @@ from contract.errors import NotSupportImage
 from download.address import check_url
 from download.policy import FetchPolicy
 from download.url import trimmed
+from vision.formats import format_of
 from vision.picture import PictureLimits, inspect
 
-_URL = re.compile(r"https?://", re.IGNORECASE)
+#: Of any scheme, so that one that is not fetched is told as what it is. Some programs begin data:
+#: URIs so.
+_URL = re.compile(r"(?!data:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 #: What stands before the Base64 of a data: URI (RFC 2397): type and parameters, quoted or not.
 _DATA_PREFIX = re.compile(r'data:(?:"[^"]*"|[^",])*;\s*base64\s*,', re.IGNORECASE)
 #: A longer prefix is none, so that no call makes the pattern search megabytes.
@@ -52,9 +55,9 @@ def read_content(text: str, limits: PictureLimits, policy: FetchPolicy) -> Conte
     try:
         inspect(payload, limits)
     except NotSupportImage as error:
-        if encoded == given:
+        # Almost any word could be Base64 in one of these spellings, but not begin like a picture.
+        if encoded == given or format_of(payload) is not None:
             raise
-        # Almost any word could be Base64 in one of these spellings.
         raise causes.BASE64.fault() from error
     return Content(None, payload)
 

@@ -35,6 +35,8 @@ def add_pictures(flask_app: Flask, services: Services) -> None:
     @flask_app.get("/v1/picture")
     def picture() -> Response:
         user = services.gate.admit(request).user
+        if missing := [name for name in PictureRequest.model_fields if name not in request.args]:
+            raise NotFound(f"the query has no {', no '.join(missing)}")
         asked, _ = judge(PictureRequest, request.args.to_dict(), services.settings)
         data = None if asked is None else _find(services, user, asked)
         if data is None:

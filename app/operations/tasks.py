@@ -49,6 +49,9 @@ PROCESSING, FINISHED = "PROCESSING", "FINISHED"
 Sentence = Annotated[
     str, Field(description="What happened; empty where that is not known any more.")
 ]
+Retryable = Annotated[
+    bool | None, Field(description="Whether a repeat may succeed; null where `detail` is empty.")
+]
 StageName = Annotated[
     Literal["fetch", "vision", "index", ""],
     Field(description="Where it happened; empty as `detail`."),
@@ -75,7 +78,7 @@ class EndedImage(ImageName):
 
     message: Message
     detail: Sentence
-    retryable: bool
+    retryable: Retryable
     stage: StageName
     failed_at: Annotated[Moment | None, Field(description="null where it is not known any more.")]
 
@@ -168,7 +171,7 @@ def _answer(standing: TaskStanding, failures: Mapping[int, Failure]) -> dict[str
                     **names,
                     "message": message,
                     "detail": failure.detail,
-                    "retryable": failure.is_retryable,
+                    "retryable": failure.is_retryable if failure.detail else None,
                     "stage": failure.stage,
                     "failed_at": iso(failure.failed_at),
                 }

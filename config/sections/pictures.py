@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from config.allow_list import split_list
+
 FormatName = Literal["JPEG", "PNG", "WebP", "AVIF", "BMP", "GIF", "TIFF", "HEIC"]
 
 _NAMES: dict[str, FormatName] = {
@@ -31,9 +33,8 @@ _NEEDED = {
 
 def _names(value: Any) -> Any:
     """Return the names of a comma-separated text as they are written here, in any case."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    return tuple(dict.fromkeys(_NAMES.get(str(name).lower(), name) for name in value))
+    names = (_NAMES.get(str(name).lower(), name) for name in split_list(value))
+    return tuple(dict.fromkeys(names))
 
 
 class PictureSettings(BaseSettings):
@@ -47,7 +48,10 @@ class PictureSettings(BaseSettings):
         " TIFF, and HEIC, which needs the extra `heic`",
     )
     image_bytes: int = Field(
-        3_932_160, ge=0, description="an image file is smaller than this; 0: no limit"
+        3_932_160,
+        ge=0,
+        description="an image file is smaller than this; 0: no limit, but 64 MiB for one that is"
+        " fetched",
     )
     image_min_side: int = Field(201, ge=1, description="pixels, shortest side of an image")
     image_max_side: int = Field(

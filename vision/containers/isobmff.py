@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vision.containers.parts import Parts
@@ -25,6 +25,13 @@ MOST_AVIF_TILES = 4
 MOST_TIMES, MOST_PIXELS_OVER = 4, 2**22
 #: Properties of items stand in one box for each way to write them.
 MOST_ASSOCIATIONS = 4
+
+#: What a decoder needs at the top: brands, boxes about images, their bytes. `moov` and `moof` are
+#: films, whose first frame is the primary image, too; `mini` is another way to write `meta`.
+_TOPS = frozenset({b"ftyp", b"meta", b"mdat"})
+#: The standards allow one of each, as of `meta`, of which libheif 1.23 reads the last. Where a
+#: decoder read another than was judged here, no limit would hold.
+_SINGLE_IN_META = (b"pitm", b"iinf", b"iprp", b"iloc", b"iref")
 
 #: Under this name a box holds free space, and an item something unknown.
 _SKIPPED = b"free"
@@ -60,12 +67,14 @@ def _parts(data: bytes, most_tiles: int) -> Parts:
     kept = bytearray(data)
     tops = list(_boxes(data, 0, len(data)))
     for box in tops:
-        if box.name in (b"moov", b"moof"):  # a film; its first frame is the primary image, too
+        if box.name not in _TOPS:
             kept[box.name_at : box.name_at + 4] = _SKIPPED
         if box.name == b"ftyp":
             kept[box.start : box.end] = _as_still(data[box.start : box.end])
+    _check_single(tops, (b"meta",))
     meta = _one(tops, b"meta")
     inner = list(_boxes(data, meta.start + _VERSION_BYTES, meta.end))
+    _check_single(inner, _SINGLE_IN_META)
     primary = _primary(data, _one(inner, b"pitm"))
     used = _used(data, inner, primary)
     for item, kind_at in _items(data, _one(inner, b"iinf")):
@@ -99,6 +108,14 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[_Box]:
         yield _Box(name, start + 4, inside, after)
         start = after
     raise ValueError(f"more than {MOST_BOXES} boxes")
+
+
+def _check_single(boxes: list[_Box], names: Sequence[bytes]) -> None:
+    """Raise ValueError if there are several boxes of one of these names."""
+    counts = Counter(box.name for box in boxes)
+    for name in names:
+        if counts[name] > 1:
+            raise ValueError(f"more than one box {name.decode()}")
 
 
 def _one(boxes: list[_Box], name: bytes) -> _Box:
@@ -180,6 +197,7 @@ def _references(data: bytes, inner: list[_Box]) -> Iterator[tuple[bytes, int, li
 def _sizes(data: bytes, properties: _Box) -> dict[int, tuple[int, int]]:
     """Return width and height of each item that has them."""
     boxes = list(_boxes(data, properties.start, properties.end))
+    _check_single(boxes, (b"ipco",))
     store = _one(boxes, b"ipco")
     known = list(_boxes(data, store.start, store.end))
     found: dict[int, tuple[int, int]] = {}

@@ -16,6 +16,9 @@ _EXIF = b"Exif\0\0"
 _START_OF_SCAN, _END_OF_IMAGE, _APP1, _COMMENT = 0xDA, 0xD9, 0xE1, 0xFE
 #: JFIF and Adobe tell how colours are meant; other applications' segments are metadata.
 _METADATA = {*range(0xE0, 0xF0), _COMMENT} - {0xE0, 0xEE}
+#: The headers of frames (SOF; ITU-T T.81, table B.1), and which of them are progressive.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 #: Stuffed or filling bytes, and markers that no segment follows.
 _STANDALONE = {0x00, 0x01, *range(0xD0, 0xD9)}
 #: What ends a scan. 0xFF as a second byte only fills; the marker is in the last pair.
@@ -26,9 +29,11 @@ _FILLED = re.compile(rb"\xff+")
 def jpeg_parts(data: bytes) -> Parts:
     """Return what the JPEG file `data` has beside metadata.
 
-    Raises ValueError where no scan begins, or there are too many segments or scans.
+    Raises ValueError where no scan begins, or there are too many segments or scans; IndexError for
+    the header of a frame or scan that is cut off.
     """
     kept, exif, place = [data[:2]], b"", 2
+    components, is_progressive = 0, False
     for _ in range(MOST_SEGMENTS):
         filled = _FILLED.search(data, place)
         if filled is None or filled.end() + 3 > len(data):
@@ -42,9 +47,14 @@ def jpeg_parts(data: bytes) -> Parts:
         if marker == _START_OF_SCAN:
             _count_scans(data, place)
             kept += [b"\xff", data[filled.end() :]]
-            return Parts(b"".join(kept), exif)
+            # libjpeg needs all coefficients if one scan does not have all components, too.
+            is_held_whole = is_progressive or data[place + 2] < components
+            return Parts(b"".join(kept), exif, is_held_whole=is_held_whole)
         after = place + int.from_bytes(data[place : place + 2], "big")
         body = data[place + 2 : after]
+        if marker in _FRAMES:
+            components = body[5]
+            is_progressive = is_progressive or marker in _PROGRESSIVE
         if marker == _APP1 and body.startswith(_EXIF) and not exif:
             exif = body[len(_EXIF) :]
         elif marker not in _METADATA:

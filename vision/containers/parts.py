@@ -17,3 +17,5 @@ class Parts:
     #: Width and height as stored. None where the reader of the format reads nothing but a header,
     #: without native code, before pixels are asked for.
     size: tuple[int, int] | None = None
+    #: Whether its decoder keeps all of the picture, even if `draft` makes that smaller.
+    is_held_whole: bool = False

@@ -273,7 +273,7 @@ def test_task_status_tells_how_a_worker_ended_an_image(
             "image_id": name,
             "message": fault.message,
             "detail": "",
-            "retryable": False,
+            "retryable": None,
             "stage": "vision",
         }
         for name in ("a", "b")[: 2 if is_concluded else 1]

@@ -47,6 +47,7 @@ TAKEN: dict[str, list[bytes]] = {
         OK + b": x\r\n" + CHUNKED + IN_CHUNKS,
         OK + b":x\r\n  y\r\n" + CHUNKED + IN_CHUNKS,
         OK + b"X: a\r\n b\r\n\t\r\n" + CHUNKED + IN_CHUNKS,
+        OK + b"X: a\r\n https://x/y z: b\r\n" + CHUNKED + IN_CHUNKS,
         OK + b"X: a\rb\r\n" + CHUNKED + IN_CHUNKS,
         OK + b"X: a\r: b\r\r\n" + CHUNKED + IN_CHUNKS,
         (OK + b"X: a\r\n" + CHUNKED).replace(b"\r", b"") + IN_CHUNKS.replace(b"\r\n", b"\n", 1),
@@ -104,6 +105,8 @@ FOR_NOW: dict[str, list[bytes]] = {
     ],
     "what is no HTTP, or a head of more than 100 lines or 64 KiB a line": [
         b"SSH-2.0-x\r\n",
+        b"HTTP/2 200 OK\r\n\r\n" + PICTURE,
+        b"HTTP/1.1 20 OK\r\n\r\n" + PICTURE,
         b"\xa0HTTP/1.1 200 OK\r\n\r\n",
         b"HTTP/1.1 OK\r\n\r\n" + PICTURE,
         OK + b"X: y\r\n" * 100 + b"\r\n" + PICTURE,
@@ -126,7 +129,14 @@ REFUSED: dict[str, list[tuple[bytes, str]]] = {
         (HINTS * 11 + answer(PICTURE), "more than 10 interim answers"),
         (b"HTTP/1.1 100 C\r\n\r\n" * 11 + answer(PICTURE), "more than 10 interim answers"),
     ],
-    "a header line without a colon, or with a blank before it": [
+    "a continued line that begins with a name and a colon": [
+        (OK + b"Server: x\r\n" + line + b"\r\n" + IN_CHUNKS, "begins with a blank")
+        for line in (
+            *(b" Transfer-Encoding: chunked", b"\tTransfer-Encoding:chunked", b" X: y"),
+            *(b"  \t Transfer-Encoding : chunked", b" \rX: y", b" \x0bX: y"),
+        )
+    ],
+    "a header line without a colon, or with a blank before its colon": [
         (OK + line + b"\r\n" + CHUNKED + IN_CHUNKS, "has no colon behind its name")
         for line in (
             *(b"no colon", b"X", b"<html>", b"X : y", b"X\t: y", b"X Y: z", b" X: y"),
@@ -180,6 +190,11 @@ REFUSED: dict[str, list[tuple[bytes, str]]] = {
         (answer(gzip.compress(PICTURE)[:12] + b"xxxxxxxx"), "does not unpack as gzip"),
         (encoded("gzip", gzip.compress(bytes(MAX_BYTES))), "unpacks to"),
         (answer(gzip.compress(bytes(MAX_BYTES * 100))), "unpacks to"),
+    ],
+    "a chunk of less than nothing": [
+        (OK + CHUNKED + b"\r\n%s\r\n" % size + PICTURE + rest, "no HTTP that can be read")
+        for size in (b"-5", b"-1", b"-ffffffffffffffffffff")
+        for rest in (b"", b"\r\n0\r\n\r\n")
     ],
     "`Content-Length` that is not one number": [
         (OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + PICTURE, ""),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from contract.errors import BrokenBase64OrUrl
+from contract.errors import BrokenBase64OrUrl, NotSupportImage
 from tests.accepted import kinds
 from tests.integration.download.loopback import examples
 from tests.integration.operations.programs import serving
@@ -22,6 +22,8 @@ from tests.unit.app.standins import image_file, in_base64
 PICTURE = image_file() + b"\xfb\xff\xbf" * 4 + bytes(-len(image_file()) % 3 + 1)
 BASE64 = in_base64(PICTURE)
 ESCAPED = BASE64.replace("+", "%2B").replace("/", "%2f").replace("=", "%3D")
+
+WEBP = in_base64(image_file("WEBP") + b"\xfb\xff\xbf")
 
 TAKEN: dict[str, list[str]] = {
     "blanks, line breaks or a byte order mark around it": [
@@ -67,6 +69,16 @@ REFUSED: dict[str, list[str]] = {
 }
 
 
+OF_ANOTHER_FORMAT: dict[str, list[str]] = {
+    "one of these spellings, of a format that is not taken": [
+        WEBP,
+        WEBP.replace("+", "-").replace("/", "_").rstrip("="),
+        f"data:image/webp;base64,{WEBP.rstrip('=')}",
+        f"data:;base64,{WEBP.replace('=', '%3D')}",
+    ],
+}
+
+
 @pytest.fixture(scope="module")
 def served(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(servers, tmp_path_factory.mktemp("api")) as (found, _):
@@ -106,5 +118,13 @@ def test_the_spelling_is_2006(served: Served, collection: str, content: str) -> 
     assert failed["message"] == [BrokenBase64OrUrl.message]
 
 
+@pytest.mark.parametrize("content", examples(OF_ANOTHER_FORMAT))
+def test_the_spelling_of_another_format_is_3054(
+    served: Served, collection: str, content: str
+) -> None:
+    (failed,) = added(served, collection, content)["failed_list"]
+    assert failed["message"] == [NotSupportImage.message]
+
+
 def test_the_page_has_a_row_for_each_kind_and_no_other() -> None:
-    assert set(kinds("Base64 and `data:`")) == {*TAKEN, *REFUSED}
+    assert set(kinds("Base64 and `data:`")) == {*TAKEN, *REFUSED, *OF_ANOTHER_FORMAT}

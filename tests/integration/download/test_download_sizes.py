@@ -9,11 +9,13 @@ import zlib
 
 import pytest
 
+from config.settings import Settings
 from contract.errors import BrokenBase64OrUrl, ImageSizeExceedLimit
 from download.client import (
     TransientFetchError,
     fetch,
 )
+from download.policy import fetch_policy_of
 from tests.integration.download.loopback import (
     MAX_BYTES,
     Serve,
@@ -43,6 +45,17 @@ def test_an_announced_size_at_the_limit_is_refused_unread(
     with pytest.raises(ImageSizeExceedLimit):
         fetch(server.url(), for_server(server), soon())
     assert stopwatch() < 10
+
+
+def test_without_a_limit_of_pictures_a_download_has_one_of_its_own(serve: Serve) -> None:
+    server = serve(answer(bytes(5_000_000)))
+    chosen = Settings(image_bytes=0, fetch_allow=f"127.0.0.1:{server.port}")
+    assert fetch(server.url(), fetch_policy_of(chosen), soon()) == bytes(5_000_000)
+    too_long = serve(answer(b"x", Content_Length=str(64 * 2**20)))
+    chosen = Settings(image_bytes=0, fetch_allow=f"127.0.0.1:{too_long.port}")
+    with pytest.raises(ImageSizeExceedLimit) as caught:
+        fetch(too_long.url(), fetch_policy_of(chosen), soon())
+    assert caught.value.detail == "the file has 67108864 bytes or more"
 
 
 @pytest.mark.parametrize("length", ["9" * 30, "9" * 5000])

@@ -34,6 +34,17 @@ def test_another_try_is_made(serve: Serve, reply: bytes) -> None:
     assert caught.value.fault.is_retryable
 
 
+NO_HTTP = "what is no HTTP, or a head of more than 100 lines or 64 KiB a line"
+
+
+@pytest.mark.parametrize("reply", FOR_NOW[NO_HTTP])
+def test_an_answer_that_is_no_http_is_called_so(serve: Serve, reply: bytes) -> None:
+    server = serve(reply)
+    with pytest.raises(TransientFetchError) as caught:
+        fetch(server.url(), for_server(server), soon())
+    assert caught.value.fault.detail == "the answer of 127.0.0.1 is no HTTP that can be read"
+
+
 @pytest.mark.parametrize("reply_and_reason", examples(REFUSED))
 def test_the_answer_is_refused_with_its_reason(
     serve: Serve, reply_and_reason: tuple[bytes, str]

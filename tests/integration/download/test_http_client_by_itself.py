@@ -49,5 +49,10 @@ def test_interim_answers_of_100_have_no_limit() -> None:
     assert answer(b"HTTP/1.1 100 C\r\n\r\n" * 1000 + OK + CHUNKED).status == 200
 
 
+def test_a_chunk_of_minus_one_bytes_is_read_until_the_host_ends() -> None:
+    found = cast(Any, answer(OK + b"\r\n" + bytes(99_999)))
+    assert found._safe_read(-1) == bytes(99_999)
+
+
 def test_headers_that_are_cut_off_are_taken_for_all_of_them() -> None:
     assert answer(OK + b"Content-Le").read() == b""

@@ -75,6 +75,28 @@ def test_a_url_that_may_not_be_fetched_is_2006(url: str) -> None:
     assert fault(url) is errors.BrokenBase64OrUrl
 
 
+@pytest.mark.parametrize("url", ["ftp://x/y", "FILE:///etc/passwd", "s3://shop/boot.jpg"])
+def test_a_url_of_another_scheme_is_told_as_one(url: str) -> None:
+    with pytest.raises(errors.BrokenBase64OrUrl) as caught:
+        read(url)
+    assert caught.value.detail == "the URL is neither http nor https"
+
+
+def test_a_data_uri_may_begin_as_a_url_does() -> None:
+    assert read(f"data://image/jpeg;base64,{in_base64(JPEG)}").payload == JPEG
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "TIFF"])
+def test_a_format_that_is_not_taken_is_told_in_every_spelling(kind: str) -> None:
+    encoded = in_base64(image_file(kind) + b"\xfb\xff\xbf")
+    safe = encoded.replace("+", "-").replace("/", "_").rstrip("=")
+    assert safe != encoded
+    for text in (encoded, safe, f"data:image/x;base64,{safe}", f"data:;base64,{safe}"):
+        with pytest.raises(errors.NotSupportImage) as caught:
+            read(text)
+        assert caught.value.detail == "the file is none of JPEG, PNG"
+
+
 @pytest.mark.parametrize("data", [JPEG, PNG], ids=["jpeg", "png"])
 @pytest.mark.parametrize(
     "prefix",

@@ -189,4 +189,7 @@ def test_what_is_no_operation_is_told_where_they_are_listed(gated: FlaskClient) 
     assert detail("POST", "/v1/no") == "no such path; operations are listed at /openapi.json"
     assert detail("GET", PATH) == "the path takes POST alone"
     assert detail("POST", PATH, data=b"x" * 10_001).startswith("the body may have 10000 bytes")
-    assert detail("GET", "/v1/picture") == "no such picture, or it was not kept"
+    whole = "/v1/picture?collection_name=c&product_id=&image_id=i"
+    assert detail("GET", whole) == "no such picture, or it was not kept"
+    told = "the query has no product_id, no image_id"
+    assert detail("GET", "/v1/picture?collection_name=c") == told

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from config.version import VERSION
-from tests.openapi_changes import RELEASED, breaks, today
+from tests.openapi_changes import RELEASED, breaks, resolved, today
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -50,6 +50,10 @@ def member(told: dict[str, Any], name: str, field: str) -> dict[str, Any]:
 def post(told: dict[str, Any], path: str) -> dict[str, Any]:
     found: dict[str, Any] = told["paths"][path]["post"]
     return found
+
+
+def answered(told: dict[str, Any], path: str, status: str) -> dict[str, Any]:
+    return resolved(post(told, path)["responses"][status], told)
 
 
 BREAKING: list[tuple[Change, str]] = [
@@ -155,6 +159,34 @@ BREAKING: list[tuple[Change, str]] = [
         "GET /readyz 200: is gone",
     ),
     (
+        lambda d: post(d, "/v1/add_image")["responses"].pop("429"),
+        "POST /v1/add_image 429: is gone",
+    ),
+    (
+        lambda d: answered(d, "/v1/add_image", "429")["headers"].pop("Retry-After"),
+        "POST /v1/add_image 429 header Retry-After: is gone",
+    ),
+    (
+        lambda d: d["components"]["headers"]["X-Request-Id"].update(required=False),
+        "POST /v1/add_image 200 header X-Request-Id: may be absent",
+    ),
+    (
+        lambda d: d["components"]["headers"]["Retry-After"].update(schema={"type": "string"}),
+        "POST /v1/add_image 429 header Retry-After: may be string",
+    ),
+    (
+        lambda d: member(d, "ListTasksRequest", "limit").update(default=20),
+        "POST /v1/list_tasks request.limit: default is 20, was 50",
+    ),
+    (
+        lambda d: member(d, "ProductSearchRequest", "group_by_product").pop("default"),
+        "POST /v1/product_search request.group_by_product: default is gone, was False",
+    ),
+    (
+        lambda d: member(d, "ProductSearchRequest", "topk")["anyOf"][0].update(default=51),
+        "POST /v1/product_search request.topk: default is 51, was 50",
+    ),
+    (
         lambda d: member(d, "Ready", "consumed_seconds_ago")["additionalProperties"][
             "anyOf"
         ].append({"type": "string"}),
@@ -200,6 +232,16 @@ HARMLESS: list[tuple[str, Change]] = [
             member(d, "AddImageRefusal", "code")["enum"].append(3999),
             member(d, "AddImageRefusal", "message")["enum"].append("NEW"),
         ],
+    ),
+    (
+        "a header more in answers",
+        lambda d: answered(d, "/v1/add_image", "429")["headers"].update(
+            Date={"schema": {"type": "string"}}
+        ),
+    ),
+    (
+        "a default of answers",
+        lambda d: member(d, "IndexReport", "bad_vectors").update(default=1),
     ),
     ("a way to log in less", lambda d: post(d, "/v1/add_image").update(security=[])),
     (

@@ -10,13 +10,13 @@ from config.sections import pictures
 from config.settings import SettingsError, read_settings
 
 
-@pytest.mark.parametrize("text", ["jpeg,WEBP", " JPEG , WebP,", "JPEG,WebP,jpeg"])
+@pytest.mark.parametrize("text", ["jpeg,WEBP", " JPEG , WebP", "JPEG,WebP,jpeg", "JPEG\uff0c WebP"])
 def test_formats_are_named_in_any_case(environment: pytest.MonkeyPatch, text: str) -> None:
     environment.setenv("SNAPSKU_PICTURE_FORMATS", text)
     assert read_settings().picture_formats == ("JPEG", "WebP")
 
 
-@pytest.mark.parametrize("text", ["JPEG,SVG", ",", "jpeg webp"])
+@pytest.mark.parametrize("text", ["JPEG,SVG", ",", "JPEG,", "jpeg webp"])
 def test_what_is_no_format_is_refused_in_one_line(
     environment: pytest.MonkeyPatch, text: str
 ) -> None:

@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[3]
 
 #: Where a picture is fetched and judged. Other modules of these rooms raise to their own callers.
 FILES = [
-    *sorted((ROOT / "download").glob("*.py")),
-    ROOT / "vision" / "picture.py",
-    ROOT / "vision" / "pipeline.py",
+    *sorted((ROOT / "download").rglob("*.py")),
+    *sorted((ROOT / "vision").rglob("*.py")),
     ROOT / "workers" / "support" / "decoding.py",
     ROOT / "app" / "http" / "image_content.py",
 ]
@@ -45,7 +44,7 @@ def names_a_cause(text: str) -> bool:
     return text.partition("(")[0] in INNER or call.startswith("fault")
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_fault_that_is_raised_has_a_cause(file: Path) -> None:
     strange = [f"line {line}: {text}" for line, text in raised(file) if not names_a_cause(text)]
     assert strange == []
@@ -64,6 +63,8 @@ def test_the_check_above_finds_a_fault_without_a_cause() -> None:
     assert not names_a_cause("TransientFetchError('not now')")
     assert names_a_cause("TransientFetchError(causes.CONNECTION.fault(host=host))")
     assert sum(len(raised(file)) for file in FILES) > 30
+    containers = [file for file in FILES if file.parent.name == "containers"]
+    assert sum(text.startswith("causes.") for file in containers for _, text in raised(file)) > 2
 
 
 @pytest.mark.parametrize("name", CAUSES)

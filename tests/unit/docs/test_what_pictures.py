@@ -11,8 +11,8 @@ from PIL import Image
 
 from contract import errors
 from tests.accepted import kinds
-from tests.hostile_pictures import with_size
-from tests.unit.vision.picture_files import ALL, FILES, cutout, drawing, heic, saved
+from tests.hostile_pictures import scan_bomb, with_size
+from tests.unit.vision.picture_files import ALL, FILES, cutout, drawing, heic, of_scans, saved
 from vision.ground import DARK, WHITE, is_of_one_colour
 from vision.picture import PictureLimits, decode, inspect, seen_size, thumbnail_jpeg
 
@@ -70,6 +70,8 @@ def pixels_of_others() -> None:
     bmp = bytearray(FILES["BMP"])
     bmp[18:26] = struct.pack("<ii", 9_500, 9_500)
     assert fault(bytes(bmp), LARGE) is errors.InvalidImageContent
+    for data in (scan_bomb(9_500, 1), of_scans(9_500)):
+        assert fault(data, LARGE) is errors.InvalidImageContent
 
 
 def pixels_of_jpeg() -> None:
@@ -156,7 +158,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "an animation": frames,
     "a side under": sides,
     "a JPEG of more than 4096": scaled,
-    "another format, or a progressive": pixels_of_others,
+    "another format, a progressive": pixels_of_others,
     "a JPEG of more than 1,073": pixels_of_jpeg,
     "an orientation": orientation,
     "a rotation": rotation,

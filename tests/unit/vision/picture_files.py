@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from tests.hostile_pictures import segment
 from vision.formats import FORMATS
 from vision.picture import PictureLimits
 
@@ -43,6 +46,22 @@ def cutout(colour: tuple[int, int, int], hidden: tuple[int, int, int] = (0, 0, 0
 def heic(name: str) -> bytes:
     """Return one of the HEIC files."""
     return (HEIC / f"{name}.heic").read_bytes()
+
+
+def of_scans(side: int, *, first: Sequence[int] = (1,)) -> bytes:
+    """Return a baseline JPEG of grey; its first scan has these of three components, others one."""
+    scans = [first, *([each] for each in (1, 2, 3) if each not in first)]
+    frame = struct.pack(">BHHB", 8, side, side, 3) + b"\1\x11\0\2\x11\0\3\x11\0"
+    # One code, of one bit: no difference to the block before, and nothing but that.
+    codes = [kind + b"\1" + bytes(15) + b"\0" for kind in (b"\0", b"\x10")]
+    segments = [(0xDB, b"\0" + bytes([1]) * 64), (0xC0, frame), *((0xC4, code) for code in codes)]
+    blocks = (-(-side // 8)) ** 2
+    made = b"\xff\xd8" + b"".join(segment(*each) for each in segments)
+    for scan in scans:
+        components = b"".join(bytes([each, 0]) for each in scan)
+        made += segment(0xDA, bytes([len(scan)]) + components + b"\0\x3f\0")
+        made += bytes(-(-blocks * len(scan) * 2 // 8))
+    return made + b"\xff\xd9"
 
 
 #: The drawing as a file, by the name of the format.

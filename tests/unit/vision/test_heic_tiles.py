@@ -1,93 +1,21 @@
-"""HEIC as cameras of phones write it: an image of tiles, a thumbnail beside it, turned by a box."""
+"""HEIC as cameras of phones write it: an image of tiles, a thumbnail beside it, turned by a box.
+
+What is judged of such a file is all that a decoder sees of it.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from contract import errors
-from tests.hostile_formats import box, dimg
-from tests.unit.vision.picture_files import ALL, drawing, heic
+from tests.heic_tiles import box, of_tiles
+from tests.unit.vision.picture_files import ALL, drawing
+from vision.containers.isobmff import heic_parts
 from vision.picture import decode, inspect
-
-#: Of the picture whose bytes each tile is.
-TILE = (320, 240)
-
-
-def contents(data: bytes, name: bytes) -> bytes:
-    """What the first box of this name holds."""
-    place = data.index(name)
-    (length,) = struct.unpack_from(">I", data, place - 4)
-    return data[place + 4 : place - 4 + length]
-
-
-def of_tiles(columns: int, rows: int, size: tuple[int, int], turns: int = 0) -> bytes:
-    """A HEIC of so many tiles, all of them the drawing, and of a thumbnail, the drawing too.
-
-    Turned by so many quarters against the clock.
-    """
-    stored = heic("drawing")
-    tiles = list(range(2, 2 + columns * rows))
-    thumbnail = tiles[-1] + 1
-    grid = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, *size)
-    properties = box(
-        b"ipco",
-        box(b"hvcC", contents(stored, b"hvcC")),
-        box(b"ispe", bytes(4), struct.pack(">II", *TILE)),
-        box(b"ispe", bytes(4), struct.pack(">II", *size)),
-        box(b"irot", bytes([turns])),
-    )
-    coded = [(item, b"\x81\x02") for item in (*tiles, thumbnail)]
-    start = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
-    picture = contents(stored, b"mdat")
-    length = len(start) + len(meta(tiles, grid, properties, coded, 0, len(picture)))
-    return (
-        start
-        + meta(tiles, grid, properties, coded, length + 8, len(picture))
-        + box(b"mdat", picture)
-    )
-
-
-def meta(
-    tiles: Sequence[int],
-    grid: bytes,
-    properties: bytes,
-    coded: Sequence[tuple[int, bytes]],
-    place: int,
-    length: int,
-) -> bytes:
-    items = [(1, b"grid"), *((item, b"hvc1") for item, _ in coded)]
-    entries = [
-        box(b"infe", b"\2\0\0\0", struct.pack(">HH", item, 0), kind, b"\0") for item, kind in items
-    ]
-    owned = [(1, b"\x83\x04"), *coded]
-    places = [struct.pack(">HHHHII", 1, 1, 0, 1, 0, len(grid))]
-    places += [struct.pack(">HHHHII", item, 0, 0, 1, place, length) for item, _ in coded]
-    thumbnail = box(b"thmb", struct.pack(">HHH", coded[-1][0], 1, 1))
-    return box(
-        b"meta",
-        bytes(4),
-        box(b"hdlr", bytes(8), b"pict", bytes(13)),
-        box(b"pitm", bytes(4), struct.pack(">H", 1)),
-        box(b"iinf", bytes(4), struct.pack(">H", len(items)), *entries),
-        box(b"iref", bytes(4), dimg(1, tiles), thumbnail),
-        box(
-            b"iprp",
-            properties,
-            box(
-                b"ipma",
-                bytes(4),
-                struct.pack(">I", len(owned)),
-                *(struct.pack(">HB", item, len(each)) + each for item, each in owned),
-            ),
-        ),
-        box(b"iloc", b"\1\0\0\0", b"\x44\0", struct.pack(">H", len(places)), *places),
-        box(b"idat", grid),
-    )
 
 
 def test_a_picture_of_tiles_is_seen_as_a_whole() -> None:
@@ -116,3 +44,37 @@ def test_many_more_tiles_than_the_picture_needs_are_refused() -> None:
     assert decode(of_tiles(12, 17, (3840, 4080)), ALL).size == (3840, 4080)
     with pytest.raises(errors.InvalidImageContent):
         inspect(of_tiles(12, 17, (300, 210)), ALL)
+
+
+#: Boxes of boxes, and how many bytes come before those.
+CONTAINERS = {b"meta": 4, b"iprp": 0}
+
+
+def repeated(data: bytes, name: bytes) -> bytes:
+    """The boxes `data` with a second one of this name behind each."""
+    made, place = b"", 0
+    while place < len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        kind, body = data[place + 4 : place + 8], data[place + 8 : place + length]
+        if kind in CONTAINERS:
+            begin = CONTAINERS[kind]
+            body = body[:begin] + repeated(body[begin:], name)
+        made += box(kind, body) * (2 if kind == name else 1)
+        place += length
+    return made
+
+
+@pytest.mark.parametrize("name", [b"meta", b"pitm", b"iinf", b"iprp", b"ipco", b"iloc", b"iref"])
+def test_a_box_of_which_a_decoder_may_read_another_than_was_judged_is_refused(name: bytes) -> None:
+    data = of_tiles(3, 2, (900, 450))
+    assert repeated(data, b"none") == data
+    assert inspect(repeated(data, b"irot"), ALL) == (900, 450)
+    with pytest.raises(errors.InvalidImageContent):
+        inspect(repeated(data, name), ALL)
+
+
+@pytest.mark.parametrize("name", [b"moov", b"moof", b"mini", b"uuid"])
+def test_a_box_that_no_picture_needs_is_hidden(name: bytes) -> None:
+    data = of_tiles(1, 1, (300, 210))
+    hidden = heic_parts(data).data + box(b"free", bytes(8))
+    assert heic_parts(data + box(name, bytes(8))).data == hidden

@@ -9,7 +9,7 @@ from PIL import Image
 
 from contract import errors
 from tests.hostile_pictures import with_size
-from tests.unit.vision.picture_files import drawing, saved
+from tests.unit.vision.picture_files import drawing, of_scans, saved
 from vision.box import Box
 from vision.picture import PictureLimits, decode, inspect, seen_size
 
@@ -86,6 +86,17 @@ def test_a_progressive_jpeg_is_held_in_memory_as_a_whole_so_it_may_have_fewer_pi
         else:
             with pytest.raises(fault):
                 inspect(changed, LIMITS)
+
+
+def test_a_jpeg_with_a_scan_for_each_colour_is_held_as_a_whole_too() -> None:
+    for first in ([1], [1, 2]):
+        data = of_scans(9400, first=first)
+        assert inspect(data, LIMITS) == (9400, 9400)
+        assert decode(of_scans(64, first=first), LIMITS).getpixel((9, 9)) == (128, 128, 128)
+        with pytest.raises(errors.InvalidImageContent) as caught:
+            inspect(of_scans(9500, first=first), LIMITS)
+        assert "too many" in caught.value.detail
+    assert inspect(of_scans(9500, first=[1, 2, 3]), LIMITS) == (9500, 9500)
 
 
 def test_a_box_is_widened_to_whole_pixels_of_the_other_size() -> None:
