@@ -18,15 +18,16 @@ _FIRST = "first"
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model as its row says."""
+    """A model as its row says; `parts` is the most vectors of an image."""
 
     model_id: str
     dimensions: int
+    parts: int = 1
 
     @classmethod
     def from_row(cls, row: Row) -> ModelRow:
-        """Return the model of a row."""
-        return cls(row["model_id"], row["dimensions"])
+        """Return the model of a row; rows of before have one vector of an image."""
+        return cls(row["model_id"], row["dimensions"], row.get("parts", 1))
 
 
 class ModelMismatchError(Exception):
@@ -112,4 +113,4 @@ class Models:
 
 
 def _fields(model: ModelRow) -> dict[str, str | int]:
-    return {"model_id": model.model_id, "dimensions": model.dimensions}
+    return {"model_id": model.model_id, "dimensions": model.dimensions, "parts": model.parts}

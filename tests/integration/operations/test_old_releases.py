@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from catalog.backup.archive import open_archive
@@ -78,6 +77,6 @@ def test_old_snapshots_are_searched_as_they_are(catalog: Catalog, tmp_path: Path
     assert index.live_labels(key) == vectors.keys()
     assert len(vectors) == IMAGES
     for label, models in vectors.items():
-        found = index.search([key], models[model.model_id][np.newaxis], 1)
+        found = index.search([key], models[model.model_id], 1)
         assert found.labels.tolist() == [label]
         assert found.similarities[0] == pytest.approx(1.0, abs=1e-5)

@@ -63,7 +63,7 @@ def test_each_picture_gets_its_feature_and_a_kept_picture(catalog: Catalog, take
     (chunk,) = take("a", payload=png("red")).chunks
     vision_stage.vision(chunk.id, chunk.attempt)
     stored = catalog.vectors.get(chunk.labels, "mean-colour")[chunk.labels[0]]
-    assert stored.tolist() == [1.0, 0.0, 0.0]
+    assert stored.tolist() == [[1.0, 0.0, 0.0]]
     kept = catalog.pictures.get(chunk.labels)[chunk.labels[0]]
     assert Image.open(io.BytesIO(kept)).format == "JPEG"
     (found,) = catalog.chunks.find([chunk.id])
