@@ -220,7 +220,7 @@ class VectorStore(Protocol):
         """The approximate memory of all sets in bytes."""
 
     def compact(self, share: float, stopping: threading.Event) -> int:
-        """Rebuild shards of which more than `share` is deleted, and return how many.
+        """Rebuild shards of which more than `share` of the images is deleted; return how many.
 
         Their deleted labels are held no longer. A set without a change since the last call may be
         left out, so `share` is the same at every call. Return early once `stopping` is set.

@@ -82,7 +82,7 @@ class SetRepair:
         log.info(
             "set ready",
             **named(key),
-            vectors=of.index.count(key),
+            images=of.index.count(key),
             added=done.added,
             marked=marked.all + done.marked,
             load_seconds=round(loaded, 2),

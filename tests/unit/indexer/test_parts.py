@@ -20,7 +20,7 @@ from indexer.key import SetKey
 from indexer.memory import MemoryStore
 from indexer.vector_store import VectorStore
 from indexer.vectors import faults_of, in_one_array
-from tests.unit.indexer.sizes import sizes
+from tests.unit.indexer.engines import sizes
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 DIMENSIONS = 32

@@ -6,7 +6,7 @@ import pytest
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
-from tests.unit.indexer.sizes import sizes
+from tests.unit.indexer.engines import sizes
 from tests.unit.indexer.vectors import MakeVectors
 
 SHOES = SetKey("generation-1", "shoes")

@@ -24,6 +24,7 @@ def test_the_model_is_loaded_as_the_settings_say(monkeypatch: pytest.MonkeyPatch
         "embedder_weights": "d",
         "device": "e",
         "engine": "torch",
+        "boxes_indexed": 2,
     }
     load_from(Settings(torch_threads=7, **chosen))
     assert seen == [VisionOptions(threads=7, **chosen)]
