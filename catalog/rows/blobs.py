@@ -52,7 +52,7 @@ class Vectors:
         self._rows = rows
 
     def put(self, model_id: str, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Write vectors (n, dimensions) under their labels; what is there of that model stays.
+        """Write vectors under their labels, (n, dimensions) or one; what is there of a model stays.
 
         Of a label that has vectors of two other models, nothing is written.
         """
