@@ -7,7 +7,7 @@ collections, and every model that a worker ever loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from catalog.database.connection import Row, Rows, insert_new
 from catalog.rows.collections import next_model
@@ -23,12 +23,12 @@ class ModelRow:
 
     model_id: str
     dimensions: int
-    parts: int = 1
+    parts: int = field(default=1, kw_only=True)
 
     @classmethod
     def from_row(cls, row: Row) -> ModelRow:
         """Return the model of a row; rows of before have one vector of an image."""
-        return cls(row["model_id"], row["dimensions"], row.get("parts", 1))
+        return cls(row["model_id"], row["dimensions"], parts=row.get("parts", 1))
 
 
 class ModelMismatchError(Exception):

@@ -51,7 +51,7 @@ def _pipelines() -> tuple[Pipeline, ...]:
 
 def row_of(one: Pipeline) -> ModelRow:
     """Return the row of a model."""
-    return ModelRow(one.model_id, one.dimensions, one.parts)
+    return ModelRow(one.model_id, one.dimensions, parts=one.parts)
 
 
 def pipeline(model_id: str | None = None) -> Pipeline:
