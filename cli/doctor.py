@@ -291,8 +291,11 @@ def weights(settings: Settings) -> str:
     with connect(url, settings.mongo_timeout_seconds) as client:
         catalog = catalog_of(settings, client)
         used = catalog.models.in_use()
-    chosen = [one.model_id for one in (loaded, another) if one is not None]
-    missing = sorted(used.difference(chosen))
+    models = [one for one in (loaded, another) if one is not None]
+    chosen = [one.model_id for one in models]
+    missing = sorted(
+        used.difference(chosen, {other.model_id for one in models for other in one.relatives()})
+    )
     if missing:
         raise Wrong(
             f"the settings choose {', '.join(chosen)}, the catalogue was made with "

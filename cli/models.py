@@ -114,10 +114,15 @@ def _told(catalog: Catalog, change: Change) -> dict[str, Any]:
 @models_command.command()
 @ONE
 @ALL
-@click.option("--to", "to", help="Id of a model that the workers have loaded; else the next one.")
+@click.option(
+    "--to",
+    "to",
+    help="Id of a model that the workers have loaded; else the next one, "
+    "without one that of new collections.",
+)
 @click.option("--accept-losses", is_flag=True, help="Switch though some images get lost.")
 def change(collection: str | None, of_all: bool, to: str | None, accept_losses: bool) -> None:
-    """Embed the images of COLLECTION (USER/NAME) by the next model, and switch to it.
+    """Embed the images of COLLECTION (USER/NAME) by another model, and switch to it.
 
     This goes on in the background. Repeating the command does nothing, unless the change waits:
     then what could not be embedded is tried again, or accepted as lost.
@@ -140,7 +145,10 @@ def _target(catalog: Catalog, to: str | None) -> ModelRow:
                 f"no worker ever loaded model {to}; `snapsku models status` names them"
             )
         return known
-    following = catalog.models.next()
+    following, current = catalog.models.next(), catalog.models.current()
+    if following is None and current is not None and catalog.models.in_use() - {current.model_id}:
+        # Of the same networks, as SNAPSKU_BOXES_INDEXED says.
+        return current
     if following is None:
         raise click.ClickException(
             "no worker has loaded a next model; set SNAPSKU_NEXT_DETECTOR or "

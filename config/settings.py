@@ -237,6 +237,13 @@ class Settings(PictureSettings):
     vision_niceness: int = Field(10, ge=0, le=19, description="priority given up by vision")
 
     # Search and index
+    boxes_indexed: int = Field(
+        1,
+        ge=0,
+        le=3,
+        description="best boxes of an image that can be found, beside the whole image; 0: the best"
+        " box alone",
+    )
     boxes_searched: int = Field(
         3,
         ge=1,
@@ -250,10 +257,10 @@ class Settings(PictureSettings):
         300.0, gt=0, description="a set that changed is saved within, and a failed save tried again"
     )
     snapshot_changes: int = Field(
-        5_000, ge=1, description="vectors added or deleted after which a set is saved at once"
+        5_000, ge=1, description="images added or deleted after which a set is saved at once"
     )
     compaction_share: float = Field(
-        0.2, gt=0, lt=1, description="share of deleted vectors beyond which a shard is built anew"
+        0.2, gt=0, lt=1, description="share of deleted images beyond which a shard is built anew"
     )
     compare_seconds: float = Field(
         600.0, gt=0, description="how often the index is compared with the rows in the background"

@@ -37,7 +37,7 @@ class KeeperOptions:
     #: A set with so many changes is saved at once.
     snapshot_changes: int
 
-    #: A shard is rebuilt if a larger share of it is deleted.
+    #: A shard is rebuilt if a larger share of its images is deleted.
     deleted_share: float
 
     #: Idle sets are unloaded beyond so much memory; 0 for never.

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from indexer.generations import AskedGenerations, KnownGenerations
 from indexer.key import SetKey
-from indexer.neighbours import Neighbours, merge
+from indexer.neighbours import Neighbours, merge, no_neighbours
 from indexer.set_state import SetState
 from indexer.vector_store import SetNotReadyError
-from indexer.vectors import Vector, check_additions, check_query
+from indexer.vectors import Vector, check_additions, check_query, in_one_array
 from indexer.without_snapshots import WithoutSnapshots
 
 
 @dataclass
 class MemorySet:
-    """Vectors of norm 1 by label; those of `deleted` labels are kept, but not found."""
+    """Vectors (n, dimensions) of norm 1 by label; those of `deleted` labels are not found."""
 
     ready: bool
     vectors: dict[int, Vector] = field(default_factory=dict)
@@ -45,9 +45,13 @@ class MemorySet:
 class MemoryStore(WithoutSnapshots):
     """A `VectorStore` in the memory of this process; one lock makes it thread-safe."""
 
-    def __init__(self, dimensions: int, is_complete: bool = True) -> None:
-        """Take `is_complete`: False if there may be sets that `expect` and `learn` will name."""
+    def __init__(self, dimensions: int, is_complete: bool = True, parts: int = 1) -> None:
+        """Take `is_complete`: False if there may be sets that `expect` and `learn` will name.
+
+        `parts` is the most vectors of an image.
+        """
         self._dimensions = dimensions
+        self._parts = parts
         self._lock = threading.RLock()
         self._sets: dict[SetKey, MemorySet] = {}
         self._dropped: set[str] = set()
@@ -55,15 +59,15 @@ class MemoryStore(WithoutSnapshots):
         self.asked = AskedGenerations()
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors whose labels the set does not hold; return how many. Raises ValueError."""
-        check_additions(labels, vectors, self._dimensions)
+        """Add vectors of labels that the set does not hold; return how many. Raises ValueError."""
+        runs = check_additions(labels, vectors, self._dimensions, self._parts)
         with self._lock:
             if len(labels) == 0 or key.generation in self._dropped:
                 return 0
             one = self._sets.setdefault(key, MemorySet(ready=self.is_known(key.generation)))
             before = len(one.vectors)
-            for label, vector in zip(labels, _unit(vectors), strict=True):
-                one.vectors.setdefault(label, vector)
+            for label, run in runs.items():
+                one.vectors.setdefault(label, _unit(vectors[run]))
             return len(one.vectors) - before
 
     def mark_deleted(self, key: SetKey, labels: Sequence[int]) -> int:
@@ -92,12 +96,11 @@ class MemoryStore(WithoutSnapshots):
             return merge([self._near(self._find(key), vectors) for key in keys], k)
 
     def _near(self, one: MemorySet, queries: NDArray[np.float32]) -> Neighbours:
-        live = list(one.live)
-        labels = np.array(live, np.int64)
-        vectors = np.array([one.vectors[label] for label in live], np.float32)
-        similarities = np.vecdot(
-            vectors.reshape(1, -1, self._dimensions), _unit(queries)[:, np.newaxis]
-        )
+        live = {label: one.vectors[label] for label in one.live}
+        if not live:
+            return no_neighbours()
+        labels, vectors = in_one_array(live)
+        similarities = np.vecdot(vectors[np.newaxis], _unit(queries)[:, np.newaxis])
         return Neighbours(np.tile(labels, (len(queries), 1)), np.clip(similarities, -1.0, 1.0))
 
     def live_labels(self, key: SetKey) -> set[int]:
@@ -214,7 +217,8 @@ class MemoryStore(WithoutSnapshots):
     def memory_bytes(self) -> int:
         """The memory of all vectors in bytes."""
         with self._lock:
-            return sum(4 * self._dimensions * len(one.vectors) for one in self._sets.values())
+            parts = (some for one in self._sets.values() for some in one.vectors.values())
+            return sum(some.nbytes for some in parts)
 
     def compact(self, share: float, stopping: threading.Event) -> int:
         """Remove deleted labels where they are more than `share` of a set; return how many sets."""

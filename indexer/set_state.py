@@ -8,7 +8,7 @@ from typing import NamedTuple
 class SetState(NamedTuple):
     """The state of a set; `snapshot_seconds` is the age of its snapshot, None if it has none."""
 
-    #: Vectors that a search can find, and those that are marked as deleted.
+    #: Images that a search can find, and those that are marked as deleted.
     live: int
     deleted: int
 

@@ -30,6 +30,9 @@ class SetNotReadyError(Exception):
 class VectorStore(Protocol):
     """Sets of vectors of one model, by key. Thread-safe.
 
+    A label is that of an image, which has one vector or several, its parts. Whatever is counted,
+    hidden, found or returned is an image with all of its parts.
+
     A store that keeps no snapshots has nothing unsaved, nothing lost and no checkpoint: the next
     process compares every set with the rows.
     """
@@ -37,12 +40,14 @@ class VectorStore(Protocol):
     # Vectors and searches.
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors (n, dimensions), float32 and of norm 1, and return how many were new.
+        """Add vectors (n, dimensions), float32 and of norm 1, and return how many labels were new.
 
-        Labels are above 0 and below 2**63. Labels that the set holds are skipped, deleted ones
-        too, and so is everything for a generation that was dropped for ever. A missing set is
-        created, ready if its generation is known. On return every new label can be found, once
-        its set is ready. Raises ValueError, with nothing added, for invalid labels or vectors.
+        Each vector has its label, above 0 and below 2**60; the parts of an image follow one
+        another, and come in one call. Labels that the set holds are skipped, deleted ones too, and
+        so is everything for a generation that was dropped for ever. A missing set is created, ready
+        if its generation is known. On return every new label can be found, once its set is ready.
+        Raises ValueError, with nothing added, for invalid labels or vectors, and for more parts of
+        an image than the store takes.
         """
 
     def mark_deleted(self, key: SetKey, labels: Sequence[int]) -> int:
@@ -62,8 +67,9 @@ class VectorStore(Protocol):
         """Return the `k` labels in the sets that are nearest to any of the vectors (q, dimensions).
 
         One list of int64 labels and float32 cosines, greatest first; equal ones are ordered by
-        label. Each label comes once, with its similarity to the vector nearest to it. The list is
-        shorter than `k` only if fewer labels are live, and empty if there are none. Raises
+        label. Each label comes once, with the similarity of its best pair: of a part of it and one
+        of the vectors. The list is shorter than `k` only if fewer labels are live, and empty if
+        there are none. Raises
         ValueError for invalid vectors or a `k` below 1, and SetNotReadyError if one of the sets is
         not ready, or may exist unknown; its generation is then added to `asked`.
         """
@@ -214,7 +220,7 @@ class VectorStore(Protocol):
         """The approximate memory of all sets in bytes."""
 
     def compact(self, share: float, stopping: threading.Event) -> int:
-        """Rebuild shards of which more than `share` is deleted, and return how many.
+        """Rebuild shards of which more than `share` of the images is deleted; return how many.
 
         Their deleted labels are held no longer. A set without a change since the last call may be
         left out, so `share` is the same at every call. Return early once `stopping` is set.

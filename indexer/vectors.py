@@ -1,11 +1,15 @@
 """The checks of vectors and labels before they enter an index.
 
 hnswlib accepts NaN and invalid labels silently, so everything must be checked here first.
+
+An image may have several vectors, its parts. Where vectors come as one array, their labels come
+beside it, one for each vector, and the parts of an image follow one another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +19,11 @@ Vector = NDArray[np.float32]
 #: How far a norm may be from 1. Rounding to half precision moves it by 5e-4 at most.
 NORM_TOLERANCE = 1e-3
 
-#: Labels are below this, so that they fit a signed 64-bit integer.
-LABEL_LIMIT = 2**63
+#: The most vectors of an image.
+PARTS_LIMIT = 8
+
+#: Labels are below this, so that a label and the number of a part fit a signed 64-bit integer.
+LABEL_LIMIT = 2**60
 
 
 def check_vectors(vectors: NDArray[np.float32], dimensions: int) -> None:
@@ -38,36 +45,71 @@ def check_vectors(vectors: NDArray[np.float32], dimensions: int) -> None:
         raise ValueError(f"vector {place} has the norm {norms[place]:.4g}, not 1")
 
 
-def faults_of(vectors: Mapping[int, Vector], dimensions: int) -> dict[int, str]:
-    """Return the fault of each vector (dimensions,) that is invalid, by label; {} if none is."""
-    try:
-        if vectors:
-            check_vectors(np.stack(list(vectors.values())), dimensions)
-    except ValueError:
-        found = {label: _fault_of(vector, dimensions) for label, vector in vectors.items()}
-        return {label: fault for label, fault in found.items() if fault is not None}
-    return {}
+def faults_of(vectors: Mapping[int, Vector], dimensions: int, parts: int = 1) -> dict[int, str]:
+    """Return the fault of each image whose vectors (n, dimensions) are invalid, by label.
+
+    `parts` is the most that an image may have. One invalid part makes all of them invalid.
+    """
+    found = {label: _fault_of(vector, dimensions, parts) for label, vector in vectors.items()}
+    return {label: fault for label, fault in found.items() if fault is not None}
 
 
-def _fault_of(vector: Vector, dimensions: int) -> str | None:
+def _fault_of(vectors: Vector, dimensions: int, parts: int) -> str | None:
     try:
-        check_vectors(vector[np.newaxis], dimensions)
+        check_vectors(vectors, dimensions)
+        _check_parts(len(vectors), parts)
     except ValueError as error:
         return str(error)
     return None
 
 
-def check_additions(labels: Sequence[int], vectors: NDArray[np.float32], dimensions: int) -> None:
-    """Check that there is a label, above 0 and below 2**63, for each vector, and the vectors.
+def _check_parts(count: int, parts: int) -> None:
+    if not 0 < count <= parts:
+        raise ValueError(f"an image has 1 to {parts} vectors, not {count}")
 
-    Raises ValueError if not; see `check_vectors`.
+
+def check_additions(
+    labels: Sequence[int], vectors: NDArray[np.float32], dimensions: int, parts: int = 1
+) -> dict[int, slice]:
+    """Check vectors and their labels, and return where the parts of each label are.
+
+    A label is above 0 and below 2**60; its parts, at most `parts`, follow one another. Raises
+    ValueError if not; see `check_vectors`.
     """
     check_vectors(vectors, dimensions)
     if len(labels) != len(vectors):
         raise ValueError(f"{len(labels)} labels for {len(vectors)} vectors")
-    for label in labels:
+    runs = runs_of(labels)
+    for label, run in runs.items():
         if not 0 < label < LABEL_LIMIT:
-            raise ValueError(f"label {label} is not between 1 and 2**63 - 1")
+            raise ValueError(f"label {label} is not between 1 and 2**60 - 1")
+        if run.stop - run.start > parts:
+            raise ValueError(f"label {label} has {run.stop - run.start} vectors, not 1 to {parts}")
+    return runs
+
+
+def runs_of(labels: Iterable[int]) -> dict[int, slice]:
+    """Return where each label stands; raises ValueError if it stands in two places."""
+    runs: dict[int, slice] = {}
+    start = 0
+    for label, same in groupby(labels):
+        stop = start + sum(1 for _ in same)
+        if label in runs:
+            raise ValueError(f"the vectors of label {label} do not follow one another")
+        runs[label] = slice(start, stop)
+        start = stop
+    return runs
+
+
+def positions_in(runs: Iterable[slice]) -> list[int]:
+    """Return all positions of slices, in their order."""
+    return [position for run in runs for position in range(run.start, run.stop)]
+
+
+def in_one_array(vectors: Mapping[int, Vector]) -> tuple[list[int], Vector]:
+    """Return the vectors (n, dimensions) of images as one array, after the label of each."""
+    labels = [label for label, parts in vectors.items() for _ in range(len(parts))]
+    return labels, np.concatenate(list(vectors.values()))
 
 
 def check_query(vectors: NDArray[np.float32], k: int, dimensions: int) -> None:

@@ -38,6 +38,9 @@ class VisionOptions:
     engine: str = ONNXRUNTIME
     #: The margin added at each edge of a box, as a share of its side.
     box_margin: float = 0.0
+    #: The best boxes of a picture that have a feature beside the whole picture, 3 at most; 0: the
+    #: best box alone.
+    boxes_indexed: int = 0
     #: For the activation map: the least strength of a cell of an object, 0 to 1.
     activation_threshold: float = 0.35
     #: For torchvision's detectors: boxes with a lower score are left out, 0 to 1.

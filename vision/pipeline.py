@@ -1,7 +1,8 @@
 """A detector and an embedder as one model.
 
-A feature depends on the crop, so both parts, the margin between them and their weights make one
-model with one id.
+A feature depends on the crop, so both networks, the margin between them and their weights make one
+model with one id. So does the number of regions of a picture that have a feature: the same networks
+serve a family of models, whose ids differ at their end.
 """
 
 from __future__ import annotations
@@ -29,21 +30,52 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+#: The most boxes of a picture that have a feature beside the whole picture.
+MOST_BOXES = 3
+
+
 class Pipeline:
     """One detector and one embedder, and the crop between them."""
 
-    def __init__(self, detector: Detector, embedder: Embedder, box_margin: float) -> None:
-        """Take the parts, and the margin added at each edge of a crop, as a share of its side."""
+    def __init__(
+        self, detector: Detector, embedder: Embedder, box_margin: float, boxes_indexed: int = 0
+    ) -> None:
+        """Take the networks, the margin at each edge of a crop as a share of its side, and a count.
+
+        That is of the best boxes that are described beside the whole picture, MOST_BOXES at most;
+        0: the best box alone.
+        """
         self._detector = detector
         self._embedder = embedder
         self._box_margin = box_margin
-        parts = f"{detector.fingerprint}|margin={box_margin}|{embedder.fingerprint}"
-        self._model_id = hashlib.sha256(parts.encode()).hexdigest()[:16]
+        self._boxes_indexed = boxes_indexed
+        made_of = f"{detector.fingerprint}|margin={box_margin}|{embedder.fingerprint}"
+        self._family_id = hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
     @property
     def model_id(self) -> str:
-        """16 hex digits that differ whenever features could differ."""
-        return self._model_id
+        """16 hex digits that differ whenever features could differ.
+
+        With the whole picture, -w and the count of boxes follow.
+        """
+        return f"{self._family_id}-w{self._boxes_indexed}" if self.has_whole else self._family_id
+
+    @property
+    def has_whole(self) -> bool:
+        """Whether the whole picture has a feature beside the best boxes."""
+        return self._boxes_indexed > 0
+
+    @property
+    def parts(self) -> int:
+        """The most features that `describe` returns of a picture."""
+        return 1 + self._boxes_indexed
+
+    def relatives(self) -> tuple[Pipeline, ...]:
+        """Return the other models that the same networks serve."""
+        counts = (count for count in range(MOST_BOXES + 1) if count != self._boxes_indexed)
+        return tuple(
+            Pipeline(self._detector, self._embedder, self._box_margin, count) for count in counts
+        )
 
     @property
     def dimensions(self) -> int:
@@ -56,15 +88,17 @@ class Pipeline:
         return self._detector
 
     def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
-        """Return the best box of an upright RGB picture, and its feature.
+        """Return the best box of an upright RGB picture, and the features to be found by.
 
-        The feature has shape (dimensions,), float32, norm 1. The box is the whole picture if
-        nothing is detected. Raises NoAvailableFeature if the picture is of one colour, or the
-        feature is zero or not finite.
+        The features are those of the best boxes and of the whole picture after them, or of the best
+        box alone, as this model says: shape (n, dimensions), float32, norm 1. The box is the whole
+        picture if nothing is detected, and then there is one feature. Raises NoAvailableFeature if
+        the picture is of one colour, or a feature is zero or not finite.
         """
         _require_something(image)
         boxes = self._detected(image)
-        return boxes[0], self._embedded(image, boxes[:1])[0]
+        regions = _and_whole(boxes[: self._boxes_indexed], image) if self.has_whole else boxes[:1]
+        return boxes[0], self._embedded(image, regions)
 
     def describe_query(
         self, image: Image.Image, boxes_searched: int, box: Box | None = None
@@ -82,11 +116,10 @@ class Pipeline:
             return [box], self._embedded(image, [box])
         boxes = self._detected(image)
         searched = boxes[:boxes_searched]
-        whole = Box(0, 0, *image.size)
         # A query that shows a part of a product is found by the whole picture rather than by a
         # box in it. One box is for large catalogues, where further features find other products.
-        if boxes_searched > 1 and whole not in searched:
-            searched.append(whole)
+        if boxes_searched > 1:
+            searched = _and_whole(searched, image)
         return boxes, self._embedded(image, searched)
 
     def _detected(self, image: Image.Image) -> list[Box]:
@@ -108,6 +141,12 @@ class Pipeline:
         margin = self._box_margin * (stop - start)
         first = min(max(math.floor(start - margin), 0), side - 1)
         return first, max(min(math.ceil(stop + margin), side), first + 1)
+
+
+def _and_whole(boxes: list[Box], image: Image.Image) -> list[Box]:
+    """Return the boxes, and after them the whole picture if it is not among them."""
+    whole = Box(0, 0, *image.size)
+    return boxes if whole in boxes else [*boxes, whole]
 
 
 def _require_something(image: Image.Image) -> None:
@@ -139,4 +178,4 @@ def load_pipeline(options: VisionOptions) -> Pipeline:
                 f"{options.engine} need torch, which is not installed"
             ) from error
         detector, embedder = torch_models.load(options)
-    return Pipeline(detector, embedder, options.box_margin)
+    return Pipeline(detector, embedder, options.box_margin, options.boxes_indexed)

@@ -49,7 +49,7 @@ def _prepare(**_: Any) -> None:
 
 @app.task(name=task_name(Stage.VISION), base=StageTask)
 def vision(chunk_id: str, attempt: int) -> str | None:
-    """Find the product in each picture of a chunk, and embed it."""
+    """Find the product in each picture of a chunk, and embed its regions."""
     return run_stage(Stage.VISION, chunk_id, attempt, _work)
 
 
@@ -148,8 +148,8 @@ def _lacking(wanted: Sequence[str], labels: Sequence[int]) -> dict[int, set[str]
 
 
 def _describe(picture: Image.Image, model_id: str) -> NDArray[np.float32]:
-    _, feature = pipeline(model_id).describe(picture)
-    return feature
+    _, features = pipeline(model_id).describe(picture)
+    return features
 
 
 def _embed_anew(chunk: Chunk, model_id: str) -> None:

@@ -1,6 +1,6 @@
 """Numbers that are never used twice: labels of images, serials of products.
 
-A label is the key of a vector in a shard, so it must stay below 2**63.
+A label is a part of the keys of shards, so it must stay below 2**60.
 """
 
 from __future__ import annotations

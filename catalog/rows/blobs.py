@@ -43,15 +43,16 @@ class Blobs:
 class Vectors:
     """Vectors by label, from which shards are built.
 
-    An image has one vector of each model that it needs, two at most; the second is stored under
-    the negated label. Only the model in the row tells which vector it is, not the sign.
+    An image has one row for each model that it needs, two at most; the second is stored under the
+    negated label. Only the model in the row tells whose it is, not the sign. A row has one vector
+    or several, the parts of its image; they are written together and never change.
     """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
     def put(self, model_id: str, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Write vectors under their labels; one that is there of that model stays.
+        """Write vectors under their labels, (n, dimensions) or one; what is there of a model stays.
 
         Of a label that has vectors of two other models, nothing is written.
         """
@@ -74,7 +75,7 @@ class Vectors:
         return {label for label, has in self.models(labels).items() if has.issuperset(models)}
 
     def get(self, labels: Sequence[int], model_id: str) -> dict[int, NDArray[np.float32]]:
-        """Return the vectors of one model by label; labels without one are left out."""
+        """Return the vectors (n, dimensions) of one model by label; labels without are left out."""
         return {
             label: models[model_id]
             for label, models in self.of_models(labels).items()
@@ -82,13 +83,13 @@ class Vectors:
         }
 
     def of_models(self, labels: Sequence[int]) -> dict[int, dict[str, NDArray[np.float32]]]:
-        """Return all vectors of these labels, by label and model; labels without are left out."""
+        """Return all vectors (n, dimensions) of these labels, by label and model.
+
+        Labels without are left out.
+        """
         found: dict[int, dict[str, NDArray[np.float32]]] = {}
         for key, row in find_by_id(self._rows, _both(labels)).items():
-            data = row["values"]
-            # A truncated row yields fewer numbers, which callers see by the dimensions.
-            values = np.frombuffer(data, "<f4", count=len(data) // 4)
-            found.setdefault(abs(key), {})[row["model_id"]] = values
+            found.setdefault(abs(key), {})[row["model_id"]] = _values(row)
         return found
 
     def remove(self, labels: Iterable[int]) -> None:
@@ -114,5 +115,14 @@ def _both(labels: Sequence[int]) -> list[int]:
     return [key for label in labels for key in (label, -label)]
 
 
-def _row(key: int, model_id: str, values: NDArray[np.float32]) -> Row:
-    return {"_id": key, "model_id": model_id, "values": Binary(values.astype("<f4").tobytes())}
+def _row(key: int, model_id: str, vectors: NDArray[np.float32]) -> Row:
+    row = {"_id": key, "model_id": model_id, "values": Binary(vectors.astype("<f4").tobytes())}
+    # Without the field as in rows of before, which had one vector.
+    return {**row, "parts": len(vectors)} if vectors.ndim == 2 and len(vectors) != 1 else row
+
+
+def _values(row: Row) -> NDArray[np.float32]:
+    data, parts = row["values"], row.get("parts", 1)
+    values = np.frombuffer(data, "<f4", count=len(data) // 4)
+    # A truncated row yields fewer numbers, which callers see by the dimensions.
+    return values.reshape(parts if parts and len(values) % parts == 0 else 1, -1)

@@ -6,7 +6,8 @@ collections, and every model that a worker ever loaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from catalog.database.connection import Row, Rows, insert_new
 from catalog.rows.collections import next_model
@@ -18,15 +19,16 @@ _FIRST = "first"
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model as its row says."""
+    """A model as its row says; `parts` is the most vectors of an image."""
 
     model_id: str
     dimensions: int
+    parts: int = field(default=1, kw_only=True)
 
     @classmethod
     def from_row(cls, row: Row) -> ModelRow:
-        """Return the model of a row."""
-        return cls(row["model_id"], row["dimensions"])
+        """Return the model of a row; rows of before have one vector of an image."""
+        return cls(row["model_id"], row["dimensions"], parts=row.get("parts", 1))
 
 
 class ModelMismatchError(Exception):
@@ -69,17 +71,25 @@ class Models:
             used |= {model for model in (row.get("model_id"), next_model(row)) if model}
         return used
 
-    def adopt(self, model: ModelRow, following: ModelRow | None = None) -> None:
+    def adopt(
+        self,
+        model: ModelRow,
+        following: ModelRow | None = None,
+        served: Mapping[str, ModelRow] | None = None,
+    ) -> None:
         """Write the models that a worker loaded: `model`, and the next one, if any.
 
-        The first model ever becomes that of new collections. Raises ModelMismatchError if the
-        catalogue needs a model that is not among them, or knows one with other dimensions:
-        vectors of two models can't be compared, so searches would return meaningless results.
+        The first model ever becomes that of new collections. `served` has the ids of other models
+        that the same networks serve, each with the one of these that new collections get in its
+        place. Raises ModelMismatchError if the catalogue needs a model that is not among them, or
+        knows one with other dimensions: vectors of two models can't be compared, so searches would
+        return meaningless results.
         """
         loaded = [model] if following is None else [model, following]
+        served = served or {}
         insert_new(self._rows, [{"_id": _CURRENT, **_fields(model)}])
         current = self.current() or model
-        missing = self.in_use() - {one.model_id for one in loaded}
+        missing = self.in_use() - {one.model_id for one in loaded} - served.keys()
         if missing or not self._agree(loaded):
             made_with = ", ".join(sorted(missing)) or current.model_id
             raise ModelMismatchError(
@@ -88,10 +98,14 @@ class Models:
                 "before, name the new ones in SNAPSKU_NEXT_DETECTOR and SNAPSKU_NEXT_EMBEDDER, "
                 "and run `snapsku models change --all`"
             )
+        first = current
+        if current.model_id in served:
+            current = served[current.model_id]
+            self.begin_with(current)
         insert_new(
             self._rows,
             [
-                {"_id": _FIRST, **_fields(current)},
+                {"_id": _FIRST, **_fields(first)},
                 *({"_id": f"model {one.model_id}", **_fields(one)} for one in loaded),
             ],
         )
@@ -112,4 +126,4 @@ class Models:
 
 
 def _fields(model: ModelRow) -> dict[str, str | int]:
-    return {"model_id": model.model_id, "dimensions": model.dimensions}
+    return {"model_id": model.model_id, "dimensions": model.dimensions, "parts": model.parts}

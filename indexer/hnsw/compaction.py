@@ -1,4 +1,4 @@
-"""Compaction: a shard is rebuilt from its live vectors, to free the memory of marked ones.
+"""Compaction: a shard is rebuilt from its live images, to free the memory of marked ones.
 
 The caller swaps the shards, and makes sure that nothing changes the old one between `finish` and
 the swap.
@@ -24,9 +24,10 @@ class Compaction:
         self._old = old
         self._piece = options.vectors_per_write
         # Half of the bound, so that the next additions do not build a graph at once again.
-        is_small = isinstance(old, ExactShard) or old.live_count <= options.exact_up_to // 2
         self.new: AnyShard = (
-            ExactShard(options) if is_small else Shard(options, old.live_count + FIRST_SIZE)
+            ExactShard(options)
+            if isinstance(old, ExactShard) or old.live_vectors <= options.exact_up_to // 2
+            else Shard(options, old.live_vectors + FIRST_SIZE)
         )
 
     def copy(self, stopping: threading.Event) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from indexer.neighbours import Neighbours, no_neighbours
-from indexer.vectors import check_additions, check_query
+from indexer.vectors import check_additions, check_query, positions_in, runs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,18 +37,20 @@ class ShardBytesError(Exception):
 class Rows(NamedTuple):
     """An immutable state of a shard.
 
-    The arrays may be longer than `total`; the rest belongs to later states.
+    Each vector has the label of its image; those of an image follow one another. The arrays may be
+    longer than `total`; the rest belongs to later states.
     """
 
     labels: NDArray[np.int64]
     vectors: NDArray[np.float32]
     total: int
+    images: int
     marked: frozenset[int]
     changes: int
 
 
 class ExactShard:
-    """Vectors under labels that are never used again; a vector never changes.
+    """Vectors under labels of images, which are never used again; they never change.
 
     A change replaces the state by a new one, so a search takes no lock, and sees all of a change
     or nothing. The shard itself does not limit the number of vectors to `exact_up_to`.
@@ -63,6 +65,7 @@ class ExactShard:
             np.empty(0, np.int64),
             np.empty((0, options.dimensions), np.float32),
             total=0,
+            images=0,
             marked=NONE,
             changes=0,
         )
@@ -82,13 +85,18 @@ class ExactShard:
             raise ShardBytesError(f"{len(data)} bytes are no whole number of rows")
         # NumPy refuses an empty buffer, but a shard may be saved before its first addition.
         labels = np.frombuffer(data or bytes(8), "<i8", count).astype(np.int64)
-        known = set(labels.tolist())
-        if len(known) != count or not known.issuperset(marked) or count != live + len(marked):
+        try:
+            runs = runs_of(labels.tolist())
+        except ValueError as error:
+            raise ShardBytesError(str(error)) from error
+        most = max((run.stop - run.start for run in runs.values()), default=0)
+        known = runs.keys()
+        if most > options.parts or not known >= set(marked) or len(known) != live + len(marked):
             raise ShardBytesError("the labels are others than the record says")
         values = np.frombuffer(data or bytes(4), "<f4", -1 if count else 0, 8 * count)
         shard = cls(options)
         vectors = values.reshape(count, options.dimensions).astype(np.float32)
-        shard._rows = Rows(labels, vectors, count, frozenset(marked) or NONE, 0)
+        shard._rows = Rows(labels, vectors, count, len(known), frozenset(marked) or NONE, 0)
         return shard
 
     @property
@@ -98,13 +106,13 @@ class ExactShard:
 
     @property
     def live_count(self) -> int:
-        """How many vectors a search can find."""
+        """How many images a search can find."""
         rows = self._rows
-        return rows.total - len(rows.marked)
+        return rows.images - len(rows.marked)
 
     @property
     def deleted_count(self) -> int:
-        """How many vectors are marked as deleted and still take memory."""
+        """How many images are marked as deleted and still take memory."""
         return len(self._rows.marked)
 
     @property
@@ -140,33 +148,33 @@ class ExactShard:
         return set(rows.labels[: rows.total].tolist()).intersection(labels)
 
     def read(self, labels: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
-        """Return the live labels among `labels`, and their vectors (n, dimensions).
+        """Return the vectors of the live labels among `labels`, both as `add` takes them.
 
         The vectors have norm 1, whatever norm they were added with.
         """
         rows = self._rows
-        places = dict(zip(rows.labels[: rows.total].tolist(), range(rows.total), strict=True))
-        live = [label for label in labels if label in places and label not in rows.marked]
-        return live, rows.vectors[[places[label] for label in live]]
+        runs = runs_of(rows.labels[: rows.total].tolist())
+        live = [label for label in labels if label in runs and label not in rows.marked]
+        positions = positions_in(runs[label] for label in live)
+        return rows.labels[positions].tolist(), rows.vectors[positions]
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors (n, dimensions), and return how many were new.
+        """Add the vectors (n, dimensions) of images, and return how many images were new.
 
         Labels that the shard holds are skipped, marked ones too. Raises ValueError, with nothing
         added, for invalid labels or vectors, or if there is no room.
         """
-        check_additions(labels, vectors, self._options.dimensions)
+        runs = check_additions(labels, vectors, self._options.dimensions, self._options.parts)
         with self._changing:
-            known = self.held(labels)
-            places: dict[int, int] = {}
-            for place, label in enumerate(labels):
-                if label not in known:
-                    places.setdefault(label, place)
-            if len(places) > self.room:
-                raise ValueError(f"no room for {len(places)} vectors in a shard of {self.room}")
-            if places:
-                self._append(list(places), _unit(vectors[list(places.values())]))
-            return len(places)
+            known = self.held(runs)
+            new = [run for label, run in runs.items() if label not in known]
+            positions = positions_in(new)
+            if len(positions) > self.room:
+                raise ValueError(f"no room for {len(positions)} vectors in a shard of {self.room}")
+            if new:
+                added = [labels[position] for position in positions]
+                self._append(added, _unit(vectors[positions]), len(new))
+            return len(new)
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
         """Hide labels from later searches, and return how many were live.
@@ -188,8 +196,9 @@ class ExactShard:
     def search(self, vectors: NDArray[np.float32], k: int) -> Neighbours:
         """Return the nearest live labels of each vector (q, dimensions), nearest first.
 
-        Both arrays are (q, n), with n the smaller of `k` and the live count; equal similarities
-        are ordered by label. Raises ValueError for invalid vectors or a `k` below 1.
+        Both arrays are (q, n), with n the smaller of `k` and the live count. A label has the
+        similarity of its nearest vector; equal ones are ordered by label. Raises ValueError for
+        invalid vectors or a `k` below 1.
         """
         check_query(vectors, k, self._options.dimensions)
         rows = self._rows
@@ -197,10 +206,14 @@ class ExactShard:
         if rows.marked:
             live = ~np.isin(labels, np.fromiter(rows.marked, np.int64, len(rows.marked)))
             labels, known = labels[live], known[live]
-        wanted = min(k, len(labels))
+        wanted = min(k, rows.images - len(rows.marked))
         if wanted == 0 or len(vectors) == 0:
             return no_neighbours(len(vectors))
         similarities = np.clip(np.vecdot(known[None], _unit(vectors)[:, None]), -1.0, 1.0)
+        if rows.images < rows.total:
+            firsts = np.flatnonzero(np.diff(labels, prepend=0))
+            labels = labels[firsts]
+            similarities = np.maximum.reduceat(similarities, firsts, axis=1)
         best = [_nearest(labels, row, wanted) for row in similarities]
         return Neighbours(
             np.stack([labels[places] for places in best]),
@@ -212,7 +225,7 @@ class ExactShard:
         with self._changing:
             self._rows = self._rows._replace(changes=0)
 
-    def _append(self, labels: list[int], vectors: NDArray[np.float32]) -> None:
+    def _append(self, labels: list[int], vectors: NDArray[np.float32], images: int) -> None:
         rows = self._rows
         count = rows.total + len(labels)
         all_labels, all_vectors = rows.labels, rows.vectors
@@ -225,8 +238,14 @@ class ExactShard:
             all_vectors[: rows.total] = rows.vectors[: rows.total]
         all_labels[rows.total : count] = labels
         all_vectors[rows.total : count] = vectors
-        changes = rows.changes + len(labels)
-        self._rows = Rows(all_labels, all_vectors, count, rows.marked, changes)
+        self._rows = Rows(
+            all_labels,
+            all_vectors,
+            count,
+            rows.images + images,
+            rows.marked,
+            rows.changes + images,
+        )
 
     def _mark(self, marked: frozenset[int], changes: int) -> None:
         rows = self._rows

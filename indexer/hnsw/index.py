@@ -85,11 +85,11 @@ class VectorIndex:
         self.lost_generations = self._lost(kept.folders if kept else ())
 
     def add(self, key: SetKey, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add vectors (n, dimensions) whose labels the set does not hold; return how many.
+        """Add the vectors (n, dimensions) of images that the set does not hold; return how many.
 
         Loads the set. Raises ValueError.
         """
-        check_additions(labels, vectors, self._options.dimensions)
+        check_additions(labels, vectors, self._options.dimensions, self._options.parts)
         if len(labels) == 0:
             return 0
         vector_set = self._open(key, ready=self.is_known(key.generation))

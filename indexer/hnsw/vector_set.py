@@ -19,6 +19,7 @@ from indexer.hnsw.shard import AnyShard, Shard
 from indexer.hnsw.snapshots.forked_save import SnapshotError
 from indexer.set_state import SetState
 from indexer.vector_store import SetNotReadyError
+from indexer.vectors import positions_in, runs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from indexer.key import SetKey
     from indexer.neighbours import Neighbours
 
-#: Labels marked while the locks are held, for about a millisecond.
+#: Vectors marked while the locks are held, for about a millisecond.
 MARKS_PER_WRITE = 1_000
 
 
@@ -80,21 +81,27 @@ class VectorSet:
         self.used_at = self.save_again_at = time.monotonic()
 
     def add(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
-        """Add checked vectors in pieces of `vectors_per_write`, and return how many were new.
+        """Add checked vectors of images, and return how many images were new.
 
-        Labels that the set holds are skipped. On return, a search finds every new label.
+        A piece is about `vectors_per_write` vectors; all of an image are in one. Labels that the
+        set holds are skipped. On return, a search finds every new label.
         """
         added = 0
-        for piece in _pieces(len(labels), self._options.vectors_per_write):
+        runs = list(runs_of(labels).items())
+        for piece in _pieces(len(runs), max(1, self._options.vectors_per_write // self._parts)):
             with self._loaded():
-                added += self._add_piece(labels[piece], vectors[piece])
+                added += self._add_piece(dict(runs[piece]), vectors)
         return added
+
+    @property
+    def _parts(self) -> int:
+        return self._options.parts
 
     def mark_deleted(self, labels: Sequence[int]) -> int:
         """Hide labels from later searches, and return how many of them the set does not hold."""
         distinct = list(dict.fromkeys(labels))
         unknown = 0
-        for piece in _pieces(len(distinct), MARKS_PER_WRITE):
+        for piece in _pieces(len(distinct), MARKS_PER_WRITE // self._parts):
             with self._loaded() as shards:
                 self._note_change()
                 left = distinct[piece]
@@ -109,7 +116,7 @@ class VectorSet:
     def revive(self, labels: Sequence[int]) -> set[int]:
         """Make marked labels findable again with their vectors; return which ones were marked."""
         revived: set[int] = set()
-        for piece in _pieces(len(labels), MARKS_PER_WRITE):
+        for piece in _pieces(len(labels), MARKS_PER_WRITE // self._parts):
             with self._loaded() as shards:
                 self._note_change()
                 for shard in shards:
@@ -335,27 +342,28 @@ class VectorSet:
         self._saved = {shard: (0, record) for shard, record in loaded}
         return tuple(shard for shard, _ in loaded)
 
-    def _add_piece(self, labels: Sequence[int], vectors: NDArray[np.float32]) -> int:
+    def _add_piece(self, runs: dict[int, slice], vectors: NDArray[np.float32]) -> int:
         if self._dropped:
             return 0
         self._note_change()
         shards = self._shards or ()
-        known = set[int]().union(*(shard.held(labels) for shard in shards))
-        first_places: dict[int, int] = {}
-        for place, label in enumerate(labels):
-            if label not in known:
-                first_places.setdefault(label, place)
-        new = list(first_places.values())
+        known = set[int]().union(*(shard.held(runs) for shard in shards))
+        new = {label: run for label, run in runs.items() if label not in known}
         added = 0
         while new:
-            shard = next((shard for shard in shards if shard.room), None)
+            # All vectors of an image are in one shard, so that a shard knows all of an image.
+            shard = next((shard for shard in shards if shard.room >= self._parts), None)
             if shard is None:
                 shard = ExactShard(self._options)
                 self._shards = (*shards, shard)
-            fitting, new = new[: shard.room], new[shard.room :]
-            shard = self._with_graph_for(len(fitting), shard)
+            fitting = list(new)[: shard.room // self._parts]
+            positions = positions_in(new[label] for label in fitting)
+            labels = [label for label in fitting for _ in range(new[label].start, new[label].stop)]
+            shard = self._with_graph_for(len(positions), shard)
             shards = self._shards or ()
-            added += shard.add([labels[place] for place in fitting], vectors[fitting])
+            added += shard.add(labels, vectors[positions])
+            for label in fitting:
+                del new[label]
         return added
 
     def _with_graph_for(self, additions: int, shard: AnyShard) -> AnyShard:

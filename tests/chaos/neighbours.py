@@ -25,7 +25,11 @@ PATIENCE_SECONDS = 15.0
 
 
 def _ask(question: dict[str, Any], stored: dict[str, Any]) -> list[tuple[int, float]] | None:
-    vectors = np.frombuffer(stored["values"], "<f4").reshape(1, -1).astype(np.float32)
+    vectors = (
+        np.frombuffer(stored["values"], "<f4")
+        .reshape(stored.get("parts", 1), -1)
+        .astype(np.float32)
+    )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:

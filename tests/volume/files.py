@@ -34,10 +34,9 @@ SEAL = "made.json"
 
 def default_model() -> ModelRow:
     """Load the model of the default settings, and return what the catalogue keeps of it."""
-    from workers.support.model import load_from
+    from workers.support.model import load_from, row_of
 
-    found = load_from(Settings())
-    return ModelRow(found.model_id, found.dimensions)
+    return row_of(load_from(Settings()))
 
 
 def write_catalog(client: MongoClient[Row], name: str, generator: Generator) -> dict[str, int]:

@@ -25,8 +25,11 @@ class BadVectors:
         self._met: dict[tuple[int, str], str] = {}
 
     def sift(self, model: ModelRow, stored: Mapping[int, Vector]) -> dict[int, Vector]:
-        """Return the vectors that the model's index can take, by label; log new bad ones."""
-        faults = faults_of(stored, model.dimensions)
+        """Return the vectors that the model's index can take, by label; log new bad ones.
+
+        An image with one bad part is left out with all of its vectors.
+        """
+        faults = faults_of(stored, model.dimensions, model.parts)
         new = [label for label in faults if (label, model.model_id) not in self._met]
         self._forget((label, model.model_id) for label in stored.keys() - faults.keys())
         if new:

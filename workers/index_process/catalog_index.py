@@ -23,6 +23,7 @@ from indexer.key import SetKey
 from indexer.neighbours import Neighbours, no_neighbours
 from indexer.set_state import SetState
 from indexer.vector_store import VectorStore
+from indexer.vectors import in_one_array
 from workers.index_process.bad_vectors import BadVectors
 from workers.index_process.health import IndexHealth
 from workers.index_process.image_sets import by_set
@@ -190,7 +191,7 @@ class CatalogIndex:
             made = {n: models[model_id] for n, models in stored.items() if model_id in models}
             good = self._bad.sift(self._of(model_id, index).model, made)
             for key, labels in by_set(rows[label] for label in good).items():
-                index.add(key, labels, np.stack([good[label] for label in labels]))
+                index.add(key, *in_one_array({label: good[label] for label in labels}))
             for label in good:
                 added[label].add(model_id)
         return added

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import structlog
 
 from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from indexer.key import SetKey
 from indexer.vector_store import VectorStore
+from indexer.vectors import in_one_array
 from workers.index_process.bad_vectors import BadVectors
 from workers.index_process.image_sets import belongs, named
 
@@ -82,7 +82,7 @@ class SetRepair:
         log.info(
             "set ready",
             **named(key),
-            vectors=of.index.count(key),
+            images=of.index.count(key),
             added=done.added,
             marked=marked.all + done.marked,
             load_seconds=round(loaded, 2),
@@ -109,7 +109,7 @@ class SetRepair:
             page = missing[start : start + PAGE]
             stored = self._catalog().vectors.get(page, model.model_id)
             if good := self._bad.sift(model, stored):
-                added += index.add(key, list(good), np.stack(list(good.values())))
+                added += index.add(key, *in_one_array(good))
                 self._mark_dead(index, key, list(good))
             if time.monotonic() - said_at >= PROGRESS_SECONDS:
                 said_at = time.monotonic()

@@ -36,6 +36,7 @@ class HnswEngine:
         options = IndexOptions(
             model.dimensions,
             shard_capacity=self._shard_capacity,
+            parts=model.parts,
             vectors_per_write=_vectors_per_write(model.dimensions),
         )
         snapshots = self._snapshots(catalog, model, options)

@@ -42,16 +42,26 @@ def _pipelines() -> tuple[Pipeline, ...]:
         another = load_from(following)
         # Current and next settings may name the same model.
         loaded += [another] if another.model_id != loaded[0].model_id else []
-    catalog().models.adopt(*(ModelRow(one.model_id, one.dimensions) for one in loaded))
-    return tuple(loaded)
+    # Collections with another number of boxes go on with it; new ones get that of the settings.
+    served = {other.model_id: row_of(one) for one in loaded for other in one.relatives()}
+    first, *others = map(row_of, loaded)
+    catalog().models.adopt(first, others[0] if others else None, served)
+    return (*loaded, *(other for one in loaded for other in one.relatives()))
+
+
+def row_of(one: Pipeline) -> ModelRow:
+    """Return the row of a model."""
+    return ModelRow(one.model_id, one.dimensions, parts=one.parts)
 
 
 def pipeline(model_id: str | None = None) -> Pipeline:
     """Return a loaded model, by default the one that the settings name first.
 
-    The first call loads what the settings name, and makes the first model the catalogue's if that
-    has none yet. Raises ModelMismatchError if the catalogue needs another, ValueError if a model or
-    its weights can't be loaded, ModelNotLoadedError if the settings do not name `model_id`.
+    Models of the same networks with another number of boxes count as loaded, too. The first call
+    loads what the settings name, and makes the first model that of new collections if the catalogue
+    has none yet, or one of the same networks. Raises ModelMismatchError if the catalogue needs
+    another, ValueError if a model or its weights can't be loaded, ModelNotLoadedError if the
+    settings do not name `model_id`.
     """
     for one in _pipelines():
         if model_id in (None, one.model_id):
@@ -107,6 +117,7 @@ def options_of(chosen: Settings) -> VisionOptions:
         device=chosen.device,
         threads=chosen.torch_threads,
         engine=chosen.engine,
+        boxes_indexed=chosen.boxes_indexed,
     )
 
 

@@ -120,8 +120,7 @@ class SetSnapshot:
             return ExactShard.unpack(self._options, data, record.live, record.deleted)
         check_file(path, record)
         shard = Shard.load(self._options, path, record.live, record.deleted)
-        is_small = record.live + len(record.deleted) <= self._options.exact_up_to
-        return shard.without_graph() if is_small else shard
+        return shard.without_graph() if shard.vectors <= self._options.exact_up_to else shard
 
     def remove(self) -> None:
         """Remove the snapshot, if there is one."""
@@ -237,7 +236,7 @@ def _save_rows(shard: ExactShard, path: Path) -> tuple[int, ShardRecord]:
         path.name,
         len(data),
         hashlib.sha256(data).hexdigest(),
-        rows.total - len(rows.marked),
+        rows.images - len(rows.marked),
         tuple(rows.marked),
     )
     return rows.changes, record

@@ -141,7 +141,7 @@ class Busy:
             self.catalog.contents.take(keys)
             self.catalog.pictures.put(dict.fromkeys(held.labels, b"jpeg"))
             self.catalog.vectors.put(
-                MODEL.model_id, {n: np.full(4, n, np.float32) for n in held.labels}
+                MODEL.model_id, {n: np.full((1 + n % 3, 4), n, np.float32) for n in held.labels}
             )
             held = self.catalog.chunks.advance(held, Stage.INDEX, held.items)
             assert held is not None

@@ -116,6 +116,16 @@ def test_without_a_next_model_the_command_says_what_to_do(catalog: Catalog, told
     assert "name one collection" in told("change", "--to", "old")
 
 
+def test_without_a_next_model_the_target_is_the_model_of_new_collections(
+    catalog: Catalog, shop: CollectionRow, told: Told
+) -> None:
+    parted = ModelRow("old-w1", 4, parts=2)
+    catalog.models.adopt(parted, served={"old": parted})
+    assert told("change", "--all") == {"u/shop": "begun"}
+    (change,) = told("status")["changes"]
+    assert (change["from"], change["to"]) == ("old", "old-w1")
+
+
 def test_a_change_is_begun_once_and_cancelled_once(
     catalog: Catalog, shop: CollectionRow, told: Told
 ) -> None:

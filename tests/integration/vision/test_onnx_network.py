@@ -88,7 +88,7 @@ from PIL import Image
 from vision.options import VisionOptions
 from vision.pipeline import load_pipeline
 pipeline = load_pipeline(VisionOptions(threads=1))
-box, feature = pipeline.describe(Image.open("noise.png"))
+box, (feature,) = pipeline.describe(Image.open("noise.png"))
 heavy = sorted({"torch", "torchvision", "onnx", "efficientnet_lite_pytorch"} & set(sys.modules))
 print(json.dumps([heavy, pipeline.model_id, [float(value) for value in feature]]))
 """
@@ -106,7 +106,7 @@ print(json.dumps([heavy, pipeline.model_id, [float(value) for value in feature]]
     in_torch = load_pipeline(VisionOptions(threads=1, engine=TORCH))
     assert model_id == in_torch.model_id
     with Image.open(tmp_path / "noise.png") as picture:
-        _, same = in_torch.describe(picture)
+        _, (same,) = in_torch.describe(picture)
     assert float(np.dot(feature, same)) > 0.9999
 
 

@@ -71,12 +71,12 @@ def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(
     again_box, again = default.describe(scene())
     boxes, features = default.describe_query(scene(), 3)
     assert default.dimensions == 256
-    assert feature.shape == (256,)
+    assert feature.shape == (1, 256)
     assert feature.dtype == np.float32
     assert np.linalg.norm(feature) == pytest.approx(1, abs=1e-5)
     assert box == again_box == boxes[0]
     assert np.array_equal(feature, again)
-    assert np.array_equal(feature, features[0])
+    assert np.array_equal(feature, features[:1])
 
 
 def test_the_activation_map_and_the_features_share_one_network() -> None:
@@ -100,7 +100,7 @@ def test_both_engines_give_the_same_boxes_and_features(default: Pipeline) -> Non
 def test_the_plain_embedder_gives_all_numbers_and_is_another_model(default: Pipeline) -> None:
     plain = load_pipeline(VisionOptions(threads=1, embedder="efficientnet-lite0"))
     _, feature = plain.describe(scene())
-    assert feature.shape == (1280,) == (plain.dimensions,)
+    assert feature.shape == (1, 1280) == (1, plain.dimensions)
     assert plain.model_id != default.model_id
 
 
@@ -134,8 +134,8 @@ def test_white_goods_on_transparency_are_told_apart(default: Pipeline) -> None:
     for points in ([(50, 60), (250, 60), (150, 220)], [(40, 40), (120, 40), (260, 250), (30, 250)]):
         image = Image.new("RGBA", (300, 300), (255, 255, 255, 0))
         ImageDraw.Draw(image).polygon(points, fill=(255, 255, 255, 255))
-        shapes.append(default.describe(on_ground(image))[1])
-    other = default.describe(scene())[1]
+        shapes.append(default.describe(on_ground(image))[1][0])
+    other = default.describe(scene())[1][0]
     assert float(shapes[0] @ shapes[1]) < 0.9
     assert max(float(shape @ other) for shape in shapes) < 0.9
 
@@ -189,7 +189,48 @@ def test_the_crop_is_the_box_with_its_margin_inside_the_picture() -> None:
     pipeline = Pipeline(StubDetector([Box(0, 100, 100, 300)]), StubEmbedder(), 0.1)
     box, feature = pipeline.describe(scene())
     assert box == Box(0, 100, 100, 300)
-    assert feature[:2].tolist() == [110, 240]
+    assert feature[:, :2].tolist() == [[110, 240]]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "wanted"),
+    [
+        (0, [[80, 20]]),
+        (1, [[80, 20], [500, 400]]),
+        (2, [[80, 20], [60, 50], [500, 400]]),
+        (3, [[80, 20], [60, 50], [40, 40], [500, 400]]),
+    ],
+)
+def test_an_image_has_the_features_of_its_best_boxes_and_of_the_whole_picture(
+    boxes: int, wanted: list[list[int]]
+) -> None:
+    detected = [Box(10, 10, 90, 30), Box(0, 0, 60, 50), Box(0, 0, 40, 40), Box(0, 0, 30, 30)]
+    pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0, boxes)
+    box, features = pipeline.describe(scene())
+    assert box == detected[0]
+    assert features[:, :2].tolist() == wanted
+    assert len(wanted) == pipeline.parts
+
+
+@pytest.mark.parametrize("boxes", [0, 1, 3])
+@pytest.mark.parametrize("detected", [[], [Box(0, 0, 500, 400)]])
+def test_a_whole_picture_has_one_feature(boxes: int, detected: list[Box]) -> None:
+    pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0, boxes)
+    box, features = pipeline.describe(scene())
+    assert box == Box(0, 0, 500, 400)
+    assert features[:, :2].tolist() == [[500, 400]]
+
+
+def test_the_same_networks_serve_a_family_of_models() -> None:
+    plain = Pipeline(StubDetector([Box(10, 10, 90, 30)]), StubEmbedder(), 0.0)
+    family = (plain, *plain.relatives())
+    ids = [plain.model_id, *(f"{plain.model_id}-w{count}" for count in (1, 2, 3))]
+    assert [one.model_id for one in family] == ids
+    assert [one.parts for one in family] == [1, 2, 3, 4]
+    assert {one.model_id for one in family[2].relatives()} == {*ids} - {ids[2]}
+    assert all(one._detector is plain._detector for one in family)
+    assert all(one._embedder is plain._embedder for one in family)
+    assert len(family[1].describe(scene())[1]) == 2
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
@@ -261,7 +302,7 @@ def test_models_of_torchvision_can_be_combined_with_the_default_ones(
     ]:
         pipeline = load_pipeline(VisionOptions(threads=1, **options))
         _, feature = pipeline.describe(scene())
-        assert feature.shape == (dimensions,) == (pipeline.dimensions,)
+        assert feature.shape == (1, dimensions) == (1, pipeline.dimensions)
         ids.add(pipeline.model_id)
     assert len(ids) == 4
 

@@ -27,26 +27,30 @@ from workers.index_process.catalog_index import CatalogIndex
 from workers.sweeps.model_changes import change_models
 
 OLD = ModelRow("old", 3)
-NEW = ModelRow("new", 4)
+NEW = ModelRow("new", 4, parts=2)
 
 Take = Callable[..., Any]
 
 
 class Colour:
-    """A model whose feature is the mean colour, with zeros up to its dimensions."""
+    """A model whose feature is the mean colour, with zeros up to its dimensions.
+
+    Each further part is the same, with a one at the end.
+    """
 
     def __init__(self, row: ModelRow) -> None:
         self.model_id = row.model_id
-        self._dimensions = row.dimensions
+        self._row = row
 
     def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
-        """Return the mean colour as a feature; the new model refuses blue pictures."""
+        """Return the mean colour as features; the new model refuses blue pictures."""
         mean = np.asarray(image, np.float32).mean(axis=(0, 1))
         if self.model_id == NEW.model_id and mean[2] > 250:
             raise NoAvailableFeature("the new model is blind to blue")
-        values = np.zeros(self._dimensions, np.float32)
-        values[:3] = mean / np.linalg.norm(mean)
-        return Box(0, 0, *image.size), values
+        values = np.zeros((self._row.parts, self._row.dimensions), np.float32)
+        values[:, :3] = mean / np.linalg.norm(mean)
+        values[1:, -1] = 1.0
+        return Box(0, 0, *image.size), values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def pipeline(model_id: str = OLD.model_id) -> Colour:
@@ -131,9 +135,7 @@ class Work:
         """Return the labels that a search with this picture finds under a model."""
         self.shards.restore()
         query = Colour(model).describe(Image.open(io.BytesIO(picture(number))))[1]
-        near = self.shards.search(
-            collection.generation, None, query[np.newaxis], 100, model.model_id
-        )
+        near = self.shards.search(collection.generation, None, query, 100, model.model_id)
         return [int(label) for label in near.labels]
 
 

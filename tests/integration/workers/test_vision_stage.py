@@ -63,11 +63,26 @@ def test_each_picture_gets_its_feature_and_a_kept_picture(catalog: Catalog, take
     (chunk,) = take("a", payload=png("red")).chunks
     vision_stage.vision(chunk.id, chunk.attempt)
     stored = catalog.vectors.get(chunk.labels, "mean-colour")[chunk.labels[0]]
-    assert stored.tolist() == [1.0, 0.0, 0.0]
+    assert stored.tolist() == [[1.0, 0.0, 0.0]]
     kept = catalog.pictures.get(chunk.labels)[chunk.labels[0]]
     assert Image.open(io.BytesIO(kept)).format == "JPEG"
     (found,) = catalog.chunks.find([chunk.id])
     assert found.stage is Stage.INDEX
+
+
+def test_all_features_of_a_picture_are_stored_under_its_label(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Parted(MeanColour):
+        def describe(self, image: Image.Image) -> tuple[Box, NDArray[np.float32]]:
+            box, feature = super().describe(image)
+            return box, np.stack([feature, feature[::-1]])
+
+    monkeypatch.setattr(vision_stage, "pipeline", Parted)
+    (chunk,) = take("a", payload=png("red")).chunks
+    vision_stage.vision(chunk.id, chunk.attempt)
+    stored = catalog.vectors.get(chunk.labels, "mean-colour")[chunk.labels[0]]
+    assert stored.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
 
 def test_fetched_bytes_are_forgotten_once_the_feature_is_stored(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
+from indexer.key import SetKey
 from indexer.memory import MemoryStore
 from indexer.vector_store import VectorStore
 
@@ -33,3 +34,8 @@ def memory(is_complete: bool) -> VectorStore:
 
 
 ENGINES: dict[str, Engine] = {"rows": rows, "graphs": graphs, "memory": memory}
+
+
+def sizes(store: VectorStore) -> dict[SetKey, tuple[int, int, int]]:
+    """Return the live images, the deleted ones and the shards of each set."""
+    return {key: (one.live, one.deleted, one.shards) for key, one in store.state().items()}

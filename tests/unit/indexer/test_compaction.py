@@ -15,7 +15,7 @@ from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import SnapshotDirectory
 from indexer.key import SetKey
-from tests.unit.indexer.sizes import sizes
+from tests.unit.indexer.engines import sizes
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors
 
 KEY = SetKey("generation", "category")

@@ -16,6 +16,7 @@ from indexer.key import SetKey
 from indexer.memory import MemoryStore
 from indexer.neighbours import Neighbours
 from indexer.vector_store import SetNotReadyError, VectorStore
+from indexer.vectors import in_one_array
 from tests.unit.indexer.engines import DIMENSIONS
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
@@ -26,16 +27,16 @@ KEYS = [SetKey(generation, category) for generation in GENERATIONS for category 
 Call = Callable[[VectorStore], Any]
 
 
-def some_call(chance: random.Random, vectors: Vectors, queries: Vectors) -> Call:
+def some_call(chance: random.Random, images: dict[int, Vectors], queries: Vectors) -> Call:
     """Return something to be done to a store; it returns what there is to compare."""
     key, generation = chance.choice(KEYS), chance.choice(GENERATIONS)
-    labels = chance.choices(range(1, len(vectors) + 1), k=chance.randint(1, 12))
-    added = vectors[[label - 1 for label in labels]]
+    labels = chance.sample(sorted(images), k=chance.randint(1, 12))
+    added = in_one_array({label: images[label] for label in labels})
     query = queries[[chance.randrange(len(queries)) for _ in range(2)]]
     keys, k = chance.sample(KEYS, 3), chance.choice((1, 5, 1_000))
     is_last = chance.random() < 0.02
     calls: list[Call] = [
-        *[lambda store: store.add(key, labels, added)] * 4,
+        *[lambda store: store.add(key, *added)] * 4,
         *[lambda store: store.search(keys, query, k)] * 6,
         *[lambda store: store.now_ready(key)] * 3,
         *[lambda store: store.mark_deleted(key, labels)] * 2,
@@ -72,18 +73,19 @@ def seen(store: VectorStore) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("exact_up_to", [1_000, 20])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("seed", "parts"), [(1, 1), (2, 1), (3, 1), (4, 2), (5, 4), (6, 8)])
 def test_both_engines_answer_the_same(
-    clustered: MakeVectors, near: MoveVectors, exact_up_to: int, seed: int
+    clustered: MakeVectors, near: MoveVectors, exact_up_to: int, seed: int, parts: int
 ) -> None:
     """Without graphs, and with graphs that are asked for so much that they are exact."""
-    options = IndexOptions(DIMENSIONS, 1_000, exact_up_to=exact_up_to, ef_floor=1_000)
+    options = IndexOptions(DIMENSIONS, 1_000, parts, exact_up_to=exact_up_to, ef_floor=1_000)
     index = VectorIndex(options, is_complete=False)
-    twin = MemoryStore(DIMENSIONS, is_complete=False)
-    chance, vectors = random.Random(seed), clustered(80)
+    twin = MemoryStore(DIMENSIONS, is_complete=False, parts=parts)
+    chance, vectors = random.Random(seed), clustered(80 * parts)
+    images = {n: vectors[parts * n - parts : parts * n - n % parts] for n in range(1, 81)}
     found = 0
     for _ in range(STEPS):
-        call = some_call(chance, vectors, near(vectors))
+        call = some_call(chance, images, near(vectors))
         ours, exact = answer(index, call), answer(twin, call)
         if isinstance(exact, Neighbours):
             assert ours.labels.tolist() == exact.labels.tolist()

@@ -17,7 +17,7 @@ from indexer.hnsw.snapshots.forked_save import SnapshotError
 from indexer.hnsw.snapshots.manifest import Manifest
 from indexer.key import SetKey
 from indexer.vector_store import SetNotReadyError
-from tests.unit.indexer.sizes import sizes
+from tests.unit.indexer.engines import sizes
 from tests.unit.indexer.vectors import MakeVectors, MoveVectors, Vectors
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,7 +16,7 @@ from indexer.hnsw.options import IndexOptions
 from indexer.hnsw.snapshots.directory import MANIFEST, SetSnapshot, SnapshotDirectory
 from indexer.key import SetKey
 from indexer.vector_store import SetNotReadyError
-from tests.unit.indexer.sizes import sizes
+from tests.unit.indexer.engines import sizes
 from tests.unit.indexer.vectors import MakeVectors, Vectors
 
 OPTIONS = IndexOptions(dimensions=32, shard_capacity=100_000)

@@ -6,7 +6,7 @@ import pytest
 from indexer.hnsw.index import VectorIndex
 from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
-from tests.unit.indexer.sizes import sizes
+from tests.unit.indexer.engines import sizes
 from tests.unit.indexer.vectors import MakeVectors
 
 SHOES = SetKey("generation-1", "shoes")
@@ -45,15 +45,6 @@ def test_a_label_in_a_full_shard_is_not_added_again(
     assert index.add(SHOES, [1, 2, 60], vectors[[0, 1, 59]]) == 0
     assert index.count(SHOES) == 59
     assert not index.contains(SHOES, 2)
-
-
-def test_a_label_given_twice_across_the_end_of_a_shard_is_added_once(
-    index: VectorIndex, clustered: MakeVectors
-) -> None:
-    vectors = clustered(51)
-    index.add(SHOES, range(1, 50), vectors[:49])
-    assert index.add(SHOES, [50, 50], vectors[49:]) == 1
-    assert sizes(index)[SHOES] == (50, 0, 1)
 
 
 def test_a_write_lock_is_held_for_few_vectors(

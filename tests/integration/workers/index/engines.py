@@ -20,7 +20,7 @@ MakeEngine = Callable[[int, Path], VectorEngine]
 
 def in_memory(catalog: Catalog, model: ModelRow, *, is_complete: bool) -> VectorStore:
     """Return the exact twin of an index, which forgets all at the end of its process."""
-    return MemoryStore(model.dimensions, is_complete=is_complete)
+    return MemoryStore(model.dimensions, is_complete=is_complete, parts=model.parts)
 
 
 ENGINES: dict[str, MakeEngine] = {"hnsw": HnswEngine, "memory": lambda *_: in_memory}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from workers.index_process.catalog_index import CatalogIndex
 
 DIMENSIONS = 8
 MODEL = ModelRow("test-model", DIMENSIONS)
+#: Another, of which an image has several vectors.
+PARTED = ModelRow("test-model-w3", DIMENSIONS, parts=4)
 SHOES = SetKey("a1", "鞋靴")
 CLOTHES = SetKey("a1", "服装")
 OTHER = SetKey("b2", "鞋靴")
@@ -31,6 +34,14 @@ def feature(label: int) -> Features:
     """Return the unit vector that belongs to a label."""
     values = np.random.default_rng(label).standard_normal(DIMENSIONS).astype(np.float32)
     return np.asarray(values / np.linalg.norm(values), np.float32)
+
+
+@cache
+def features(label: int, model: ModelRow = MODEL) -> Features:
+    """Return the unit vectors (n, DIMENSIONS) that belong to a label and a model."""
+    if model.parts == 1:
+        return feature(label)[np.newaxis]
+    return np.stack([feature(label + (part + 1) * 10**10) for part in range(1 + label % 4)])
 
 
 def rows(labels: Iterable[int], key: SetKey = SHOES) -> list[ImageRow]:
@@ -51,7 +62,9 @@ def rows(labels: Iterable[int], key: SetKey = SHOES) -> list[ImageRow]:
     ]
 
 
-def put_collection(catalog: Catalog, generation: str, image_count: int = 0) -> None:
+def put_collection(
+    catalog: Catalog, generation: str, image_count: int = 0, model: ModelRow = MODEL
+) -> None:
     """Write the row of a collection of that generation, or count more images in it."""
     kept = databases(catalog.client, settings().mongo_database)[0]["collections"]
     fields = {
@@ -62,20 +75,22 @@ def put_collection(catalog: Catalog, generation: str, image_count: int = 0) -> N
         "product_count": 0,
         "changes": 0,
         "change": None,
-        "model_id": MODEL.model_id,
+        "model_id": model.model_id,
     }
     kept.update_one({"_id": f"user/{generation}"}, {"$set": fields}, upsert=True)
     kept.update_one({"_id": f"user/{generation}"}, {"$inc": {"image_count": image_count}})
 
 
-def put(catalog: Catalog, labels: Iterable[int], key: SetKey = SHOES) -> list[ImageRow]:
+def put(
+    catalog: Catalog, labels: Iterable[int], key: SetKey = SHOES, model: ModelRow = MODEL
+) -> list[ImageRow]:
     """Write findable images with their features, and their collection."""
     images = rows(labels, key)
-    put_collection(catalog, key.generation, len(images))
+    put_collection(catalog, key.generation, len(images), model)
     numbers = [image.label for image in images]
     catalog.images.insert(images)
     catalog.images.succeed(numbers)
-    catalog.vectors.put(MODEL.model_id, {label: feature(label) for label in numbers})
+    catalog.vectors.put(model.model_id, {label: features(label, model) for label in numbers})
     return list(catalog.images.find(numbers).values())
 
 

@@ -23,13 +23,21 @@ from hypothesis import strategies as st
 
 from broker.search_exchange import Query
 from catalog.database.connection import databases
+from catalog.rows.models import ModelRow
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import NoMatchedProduct
 from indexer.hnsw.options import IndexOptions
 from indexer.key import SetKey
 from tests.integration.workers.index.engines import ENGINES
-from tests.integration.workers.index.rows import MODEL, feature, put
+from tests.integration.workers.index.rows import (
+    MODEL,
+    PARTED,
+    feature,
+    features,
+    put,
+    put_collection,
+)
 from workers import search
 from workers.index_process import vector_engine
 from workers.index_process.catalog_index import CatalogIndex, VectorEngine
@@ -51,7 +59,7 @@ class Step(NamedTuple):
 
 WHAT = (
     *("add", "add", "add", "add", "search", "search", "search", "search", "restart", "restart"),
-    *("delete", "delete late", "move", "move late", "save", "compact", "drop"),
+    *("delete", "delete late", "move", "move late", "save", "compact", "drop", "change model"),
 )
 
 number = st.integers(0, 10_000)
@@ -87,6 +95,8 @@ class IndexBesideRows:
         self._rows = databases(catalog.client, settings().mongo_database)[0]
         self._number = number
         self._drops = [0, 0]
+        # Of each generation, once its model was changed.
+        self._models: dict[str, ModelRow] = {}
         self._last = number * 1_000_000
         for table in ("images", "collections"):
             self._rows[table].delete_many({})
@@ -113,16 +123,23 @@ class IndexBesideRows:
             if step.first % 2:
                 self._save()
             self.index = self._start()
-        else:
+        elif step.what == "drop":
             self._drop(step.first)
+        else:
+            self._change_model(step.first)
 
     def _start(self) -> CatalogIndex:
         index = CatalogIndex(lambda: self._catalog, self._engine)
-        for restored in index.restore():
+        index.restore()
+        for model_id, restored in index._opened.items():
             for key in restored.keys():  # noqa: SIM118
                 there = {label for label, one in self.alive.items() if one == key}
-                assert restored.live_labels(key) == there
+                is_searched = self._model(key.generation).model_id == model_id
+                assert restored.live_labels(key) == (there if is_searched else set())
         return index
+
+    def _model(self, generation: str) -> ModelRow:
+        return self._models.get(generation, MODEL)
 
     def _save(self) -> None:
         for index in self.index.restore():
@@ -145,7 +162,7 @@ class IndexBesideRows:
     def _add(self, count: int, key: SetKey) -> None:
         labels = range(self._last + 1, self._last + 1 + count)
         self._last += count
-        self.index.refresh(put(self._catalog, labels, key))
+        self.index.refresh(put(self._catalog, labels, key, self._model(key.generation)))
         self.alive |= dict.fromkeys(labels, key)
 
     def _delete(self, choice: int, count: int, *, is_late: bool) -> None:
@@ -176,13 +193,35 @@ class IndexBesideRows:
         self.alive = {n: key for n, key in self.alive.items() if key.generation != generation}
         self._drops[choice % 2] += 1
 
+    def _change_model(self, choice: int) -> None:
+        """Embed all images of a collection by its other model, switch, and forget the one before.
+
+        The one has a vector of an image, the other several.
+        """
+        generation = self._generation(choice)
+        before = self._model(generation)
+        target = self._models[generation] = MODEL if before == PARTED else PARTED
+        labels = [label for label, key in self.alive.items() if key.generation == generation]
+        made = {label: features(label, target) for label in labels}
+        self._catalog.vectors.put(target.model_id, made)
+        put_collection(self._catalog, generation, model=target)
+        # As the keeper does, once something has opened the index of the target.
+        self.index._open(target.model_id)
+        self.index.restore()
+        self.index.refresh(list(self._catalog.images.find(labels).values()))
+        self._catalog.vectors.keep_only(labels, {target.model_id})
+        self.index.retire(generation, before.model_id)
+
     def _search(self, first: int, second: int) -> None:
         generation, topk = self._generation(first), 1 + second % 200
         category = None if first % 3 == 0 else CATEGORIES[first // 2 % 3]
-        vector = feature(10**9 + first if first % 5 else max(self.alive, default=1))
-        query = Query(b"", None, generation, category, topk, None, -1.0, False, "r", MODEL.model_id)
+        model = self._model(generation)
+        label = max(self.alive, default=1)
+        asked = np.stack([feature(10**9 + first + number) for number in range(1 + second % 3)])
+        asked = asked if first % 5 else features(label, model)
+        query = Query(b"", None, generation, category, topk, None, -1.0, False, "r", model.model_id)
         try:
-            found = search._nearest("q", query, MODEL.model_id, vector[np.newaxis], 0.0)
+            found = search._nearest("q", query, model.model_id, asked, 0.0)
         except NoMatchedProduct:
             found = []
         there = [
@@ -190,7 +229,7 @@ class IndexBesideRows:
             for label, key in self.alive.items()
             if key.generation == generation and category in (None, key.category)
         ]
-        exact = dict(zip(there, self._similarities(there, vector), strict=True))
+        exact = dict(zip(there, self._similarities(there, model, asked), strict=True))
         best = sorted(exact.values(), reverse=True)[:topk]
         labels = [image.label for image, _ in found]
         assert len(set(labels)) == len(labels) == len(best)
@@ -199,12 +238,10 @@ class IndexBesideRows:
             assert abs(exact[label] - similarity) < EQUAL, "another image is nearer"
 
     @staticmethod
-    def _similarities(labels: list[int], vector: np.ndarray) -> list[float]:
-        if not labels:
-            return []
-        features = np.stack([feature(label) for label in labels]).astype(np.float64)
-        similarities: list[float] = (features @ vector.astype(np.float64)).tolist()
-        return similarities
+    def _similarities(labels: list[int], model: ModelRow, asked: np.ndarray) -> list[float]:
+        """Return the cosine of the best pair of a part of each image and a vector of the query."""
+        queries = asked.astype(np.float64).T
+        return [float((features(label, model) @ queries).max()) for label in labels]
 
 
 @pytest.mark.timeout(3600)
@@ -220,6 +257,7 @@ def test_a_search_gives_the_images_of_an_exact_comparison_in_their_order(
     monkeypatch.setattr(vector_engine, "IndexOptions", SmallBounds)
     monkeypatch.setattr(search, "catalog", lambda: catalog)
     monkeypatch.setattr(catalog.collections, "is_alive", lambda *_: True)
+    catalog.models.adopt(MODEL, PARTED)
     examples = 0
     taken: list[Step] = []
 

@@ -94,7 +94,7 @@ def test_without_snapshots_it_is_built_from_the_rows_with_progress_in_the_log(
     assert set(found(shards, 121, OTHER)) == set(range(121, 131))
     progress = [(n["done"], n["of"]) for n in lines if n["event"] == "building a set"]
     assert progress == [(10, 10), (50, 119), (100, 119), (119, 119)]
-    assert [n["vectors"] for n in lines if n["event"] == "set ready"] == [10, 119]
+    assert [n["images"] for n in lines if n["event"] == "set ready"] == [10, 119]
 
 
 @pytest.mark.parametrize("damage", ["shard", "manifest", "folder"])
