@@ -1,0 +1,101 @@
+"""The inliers of pairs of pictures, by the project's own geometric verification, where it is."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sqlite3
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools.benchmarks.composition import Scene
+from tools.benchmarks.retrieval.pictures import Picture
+from vision.box import Box
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+TABLE = """
+    create table if not exists inliers (
+        code text, query text, image text, count integer, primary key (code, query, image)
+    ) without rowid
+"""
+#: Pictures whose local features are in memory, some 100 kB each.
+IN_MEMORY = 4096
+#: Pairs between two writes.
+BLOCK = 1000
+
+
+class Geometry:
+    """Counts the inliers of pairs; each pair is counted once, and stored."""
+
+    def __init__(self, path: Path, features: ModuleType, verification: ModuleType) -> None:
+        """Take the file for the counts, and the modules that make local features and match them."""
+        self._file = sqlite3.connect(path, timeout=60)
+        self._file.execute(TABLE)
+        self._inliers = verification.inliers
+        self._code = _code_of(features, verification)
+        self._pairs = 0
+
+        @lru_cache(maxsize=IN_MEMORY)
+        def features_of(picture: Picture, most: int) -> Any:
+            return features.local_features_of(picture.make().picture, most)
+
+        self._features_of = features_of
+        self._most_of_query: int = features.MOST_QUERY_FEATURES
+        self._most: int = features.MOST_FEATURES
+
+    def close(self) -> None:
+        """Write what was counted, and close the file."""
+        self._file.commit()
+        self._file.close()
+
+    def __call__(self, query: Picture, box: Box | None, image: Picture) -> int:
+        """Return the inliers of a query, or of a box of it, and an image."""
+        if box is not None:
+            query = _cut(query, box)
+        key = (self._code, query.key, image.key)
+        found = self._file.execute(
+            "select count from inliers where code = ? and query = ? and image = ?", key
+        ).fetchone()
+        if found is not None:
+            return int(found[0])
+        pair = (
+            self._features_of(query, self._most_of_query),
+            self._features_of(image, self._most),
+        )
+        count = int(self._inliers(*pair))
+        self._file.execute("insert or replace into inliers values (?, ?, ?, ?)", (*key, count))
+        self._pairs += 1
+        if self._pairs % BLOCK == 0:
+            self._file.commit()
+        return count
+
+
+def geometry(path: Path) -> Geometry | None:
+    """Return what counts inliers, with its counts in a file; None if it can't be loaded here."""
+    try:
+        features, verification = (
+            importlib.import_module(f"vision.geometry.{name}")
+            for name in ("local_features", "verification")
+        )
+    except ModuleNotFoundError:
+        return None
+    features.limit_threads(1)
+    return Geometry(path, features, verification)
+
+
+def _code_of(*modules: ModuleType) -> str:
+    digest = hashlib.sha256()
+    for module in modules:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cut(picture: Picture, box: Box) -> Picture:
+    def make() -> Scene:
+        corners = (box.left, box.top, box.right, box.bottom)
+        return Scene(picture.make().picture.crop(corners), ())
+
+    return Picture(f"{picture.key} {box}", make)

@@ -1,0 +1,97 @@
+"""The ranks of the right images of a set, by a search design."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tools.benchmarks.measures import intersection_over_union, relevant_ranks
+from tools.benchmarks.retrieval.designs import Gallery, Parts, SearchDesign, Verification
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tools.benchmarks.retrieval.features import Described
+    from tools.benchmarks.retrieval.pictures import Picture, Search, SearchSet
+    from vision.box import Box
+
+#: The inliers of a query, or of a box of it, and an image.
+Inliers = Callable[["Picture", "Box | None", "Picture"], int]
+
+
+def no_inliers(_: Picture, __: Box | None, ___: Picture) -> int:
+    """Return 0 for every pair."""
+    return 0
+
+
+class Ranking:
+    """The searches of a set with the features of all pictures, for any design."""
+
+    def __init__(
+        self,
+        chosen: SearchSet,
+        queries: Sequence[Described],
+        gallery: Sequence[Described],
+        inliers: Inliers = no_inliers,
+    ) -> None:
+        """Take a set, the features of its searches and of its gallery, and a count of inliers."""
+        self.chosen = chosen
+        self.queries = queries
+        self._images = gallery
+        self._inliers = inliers
+        self._galleries: dict[Parts, Gallery] = {}
+        self._grounds = np.array(chosen.grounds)
+
+    def ranks(self, design: SearchDesign, half: int | None = None) -> list[int]:
+        """Return the rank of the right image of each search, from 1, or of those of one half.
+
+        Of equal similarities the right image has the last rank. A search whose product none of the
+        boxes touches has the rank after all images.
+        """
+        return [
+            self._rank(search, query, design)
+            for search, query in zip(self.chosen.searches, self.queries, strict=True)
+            if half is None or search.half == half
+        ]
+
+    def _rank(self, search: Search, query: Described, design: SearchDesign) -> int:
+        box, features = None, design.query.of(query)
+        if search.shown is not None:
+            place = _box_of(query, search.shown)
+            if place is None:
+                return len(self._images) + 1
+            box, features = query.boxes[place], query.features[place : place + 1]
+        if design.gallery not in self._galleries:
+            self._galleries[design.gallery] = Gallery(self._images, design.gallery)
+        scores = self._galleries[design.gallery].similarities(features, design.discount)
+        if len(self._grounds) and search.ground:
+            scores[self._grounds == search.ground] = -np.inf
+        if design.verification:
+            self._verify(scores, search.picture, box, design.verification)
+        return relevant_ranks(scores, [search.right])[0]
+
+    def _verify(
+        self,
+        scores: NDArray[np.float32],
+        query: Picture,
+        box: Box | None,
+        verification: Verification,
+    ) -> None:
+        """Raise the scores of the first images, each by its own inliers."""
+        for place in _first(scores, verification.first):
+            inliers = self._inliers(query, box, self.chosen.gallery[place])
+            scores[place] = verification.score(float(scores[place]), inliers)
+
+
+def _first(scores: NDArray[np.float32], count: int) -> Iterator[int]:
+    order = np.argsort(-scores, kind="stable")[:count]
+    return (int(place) for place in order if np.isfinite(scores[place]))
+
+
+def _box_of(query: Described, shown: int) -> int | None:
+    """Return the position of the box that overlaps a true box most, None if none does."""
+    overlaps = [intersection_over_union(box, query.truths[shown]) for box in query.boxes]
+    best = int(np.argmax(overlaps))
+    return best if overlaps[best] > 0 else None
