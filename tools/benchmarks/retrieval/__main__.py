@@ -37,9 +37,8 @@ from tools.benchmarks.retrieval.designs import (
 from tools.benchmarks.retrieval.geometry import geometry
 from tools.benchmarks.retrieval.ranking import Ranking, no_inliers
 from tools.benchmarks.retrieval.report import (
-    HEADER,
     boxes_line,
-    design_line,
+    design_lines,
     head,
     pair_lines,
 )
@@ -76,7 +75,7 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
             designs += [replace(one, verification=VERIFIED) for one in (TODAY, *WITH_PARTS)]
         if chosen.choose:
             designs += chosen_designs(rankings, with_geometry=found is not None)
-        print_tables(rankings, designs)
+        print_tables(rankings, list(dict.fromkeys(designs)))
 
 
 def chosen_designs(rankings: Sequence[Ranking], with_geometry: bool) -> list[SearchDesign]:
@@ -110,12 +109,10 @@ def print_tables(rankings: Sequence[Ranking], designs: Sequence[SearchDesign]) -
         recalls[one.chosen.name] = {
             design: recall_at([[rank] for rank in found], 1) for design, found in ranks.items()
         }
-        print(f"\n{head(one.chosen)}\n{boxes_line(searches, one.queries)}\n{HEADER}")
-        for design, found in ranks.items():
-            print(design_line(design, searches, found))
         if all(query.truths for query in one.queries) and searches[0].shown is None:
-            print(design_line(TRUE_BOX, searches, one.ranks(TRUE_BOX)))
-        print(*pair_lines(ranks), sep="\n", flush=True)
+            ranks[TRUE_BOX] = one.ranks(TRUE_BOX)
+        print(f"\n{head(one.chosen)}", boxes_line(searches, one.queries), sep="\n")
+        print(*design_lines(ranks, searches), *pair_lines(ranks), sep="\n", flush=True)
     print("\nrequirements", *requirement_lines(designs, recalls), sep="\n")
 
 

@@ -97,7 +97,7 @@ DESIGNS = (TODAY, *WITH_PARTS, ONE_BOX)
 #: Not a design, but a bound for one box.
 TRUE_BOX = SearchDesign(Parts(1), TrueBox())
 #: What may be taken from the similarity of a query's further parts.
-DISCOUNTS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
+DISCOUNTS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
 #: How the service verifies the first images by their geometry, and other ways.
 VERIFIED = Verification(30, 0.8, 20)
 VERIFICATIONS = tuple(

@@ -28,7 +28,7 @@ class Paired:
         return min(1.0, (2 * tail) / (1 << differ))
 
     def __str__(self) -> str:
-        return f"{self.won} won, {self.lost} lost, p {self.p:.2g}"
+        return f"{self.won}:{self.lost} {self.p:.2g}"
 
 
 def paired(after: Sequence[int], before: Sequence[int]) -> Paired:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tools.benchmarks.retrieval.pictures import Search, SearchSet
 
 #: The least IoU of a box that finds its object, and the least share of it in a box that covers it.
 FOUND, COVERS = 0.5, 0.9
-HEADER = f"{'gallery / query':<46}{'R@1':>7}{'choose':>8}{'judge':>7}{'R@5':>7}{'mAP':>7}"
+WIDTHS = (7, 8, 7, 7, 7)
 
 Ranks = Sequence[int]
 
@@ -62,29 +62,35 @@ def _share(values: Sequence[float], least: float) -> str:
     return f"{np.mean([value >= least for value in values]):.3f}"
 
 
-def design_line(design: SearchDesign, searches: Sequence[Search], ranks: Ranks) -> str:
-    """Return a table row: recall@1 of all searches and of each half, recall@5 and mAP."""
-    rows = [[rank] for rank in ranks]
-    halves = [
-        [row for row, search in zip(rows, searches, strict=True) if search.half == half]
-        for half in (0, 1)
-    ]
-    cells = [
-        recall_at(rows, 1),
-        *(recall_at(half, 1) if half else float("nan") for half in halves),
-        recall_at(rows, 5),
-        mean_average_precision(rows),
-    ]
-    widths = (7, 8, 7, 7, 7)
-    text = "".join(f"{cell:>{width}.3f}" for cell, width in zip(cells, widths, strict=True))
-    return f"{design!s:<46}{text}"
+def design_lines(ranks: Mapping[SearchDesign, Ranks], searches: Sequence[Search]) -> list[str]:
+    """Return a numbered row for each design: recall@1 of all and of each half, recall@5, mAP."""
+    title = "images / queries"
+    lines = [f"{title:<62}{'R@1':>7}{'choose':>8}{'judge':>7}{'R@5':>7}{'mAP':>7}"]
+    for number, (design, places) in enumerate(ranks.items(), start=1):
+        rows = [[place] for place in places]
+        halves = [
+            [row for row, search in zip(rows, searches, strict=True) if search.half == half]
+            for half in (0, 1)
+        ]
+        cells = [
+            recall_at(rows, 1),
+            *(recall_at(half, 1) if half else math.nan for half in halves),
+            recall_at(rows, 5),
+            mean_average_precision(rows),
+        ]
+        text = "".join(f"{cell:>{width}.3f}" for cell, width in zip(cells, WIDTHS, strict=True))
+        lines.append(f"{number:>2}  {design!s:<58}{text}")
+    return lines
 
 
 def pair_lines(ranks: Mapping[SearchDesign, Ranks]) -> list[str]:
-    """Return a line for each pair of designs that differ: searches won and lost, and a p-value."""
-    lines = []
-    for before, after in combinations(ranks, 2):
-        pair = paired(ranks[after], ranks[before])
-        if pair.won or pair.lost:
-            lines.append(f"{after} against {before}: {pair}")
+    """Return a table of all pairs of designs, by number: searches won and lost, and the p-value.
+
+    A row has what its design wins and loses against those before it.
+    """
+    found = list(ranks.values())
+    lines = [f"{'won:lost p':>14}" + "".join(f"{n:>16}" for n in range(1, len(found)))]
+    for row, after in enumerate(found[1:], start=1):
+        pairs = (paired(after, before) for before in found[:row])
+        lines.append(f"{row + 1:>14}" + "".join(f"{pair!s:>16}" for pair in pairs))
     return lines
