@@ -27,11 +27,10 @@ from tools.benchmarks.retrieval.assembly import NAMES, Choice, assembled
 from tools.benchmarks.retrieval.designs import (
     DESIGNS,
     DISCOUNTS,
-    TODAY,
     TRUE_BOX,
+    TUNED,
     VERIFICATIONS,
     VERIFIED,
-    WITH_PARTS,
     SearchDesign,
 )
 from tools.benchmarks.retrieval.geometry import geometry
@@ -72,20 +71,20 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
             rankings.append(Ranking(one, queries, gallery, found or no_inliers))
         designs = list(DESIGNS)
         if found:
-            designs += [replace(one, verification=VERIFIED) for one in (TODAY, *WITH_PARTS)]
+            designs += [replace(one, verification=VERIFIED) for one in TUNED]
         if chosen.choose:
             designs += chosen_designs(rankings, with_geometry=found is not None)
         print_tables(rankings, list(dict.fromkeys(designs)))
 
 
 def chosen_designs(rankings: Sequence[Ranking], with_geometry: bool) -> list[SearchDesign]:
-    """Return designs with the discount, and with the verification, that are best on a half."""
+    """Return the tuned designs with the discount, and with the verification, best on a half."""
     changes: list[list[dict[str, Any]]] = [[{"discount": one} for one in DISCOUNTS]]
     if with_geometry:
         changes.append([{"verification": one} for one in VERIFICATIONS])
     return [
         best([replace(one, **change) for change in each], rankings)
-        for one in (TODAY, *WITH_PARTS)
+        for one in TUNED
         for each in changes
     ]
 

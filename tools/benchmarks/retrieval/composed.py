@@ -75,7 +75,9 @@ class Composer:
         for place, one in enumerate(self._objects):
             ground = self._chance(name, one.name).choice(photographs)
             make = partial(self._cluttered, one, name, photographs)
-            picture = self._picture(name, f"{one.name} on {ground.key}", make)
+            # The rest of the picture depends on how many there were to choose from, too.
+            words = f"{one.name} on {ground.key} of {len(photographs)}"
+            picture = self._picture(name, words, make)
             searches.append(Search(picture, place, one.name))
         return SearchSet(name, self.gallery, tuple(searches))
 
