@@ -36,7 +36,12 @@ class Geometry:
         self._file.execute(TABLE)
         self._inliers = verification.inliers
         self._code = _code_of(features, verification)
-        self._pairs = 0
+        found = self._file.execute(
+            "select query, image, count from inliers where code = ?", (self._code,)
+        )
+        self._counts: dict[tuple[str, str], int] = {
+            (query, image): count for query, image, count in found
+        }
 
         @lru_cache(maxsize=IN_MEMORY)
         def features_of(picture: Picture, most: int) -> Any:
@@ -55,22 +60,19 @@ class Geometry:
         """Return the inliers of a query, or of a box of it, and an image."""
         if box is not None:
             query = _cut(query, box)
-        key = (self._code, query.key, image.key)
-        found = self._file.execute(
-            "select count from inliers where code = ? and query = ? and image = ?", key
-        ).fetchone()
-        if found is not None:
-            return int(found[0])
-        pair = (
-            self._features_of(query, self._most_of_query),
-            self._features_of(image, self._most),
-        )
-        count = int(self._inliers(*pair))
-        self._file.execute("insert or replace into inliers values (?, ?, ?, ?)", (*key, count))
-        self._pairs += 1
-        if self._pairs % BLOCK == 0:
-            self._file.commit()
-        return count
+        pair = (query.key, image.key)
+        if pair not in self._counts:
+            self._counts[pair] = self._counted(query, image)
+            self._file.execute(
+                "insert into inliers values (?, ?, ?, ?)", (self._code, *pair, self._counts[pair])
+            )
+            if len(self._counts) % BLOCK == 0:
+                self._file.commit()
+        return self._counts[pair]
+
+    def _counted(self, query: Picture, image: Picture) -> int:
+        of_query = self._features_of(query, self._most_of_query)
+        return int(self._inliers(of_query, self._features_of(image, self._most)))
 
 
 def geometry(path: Path) -> Geometry | None:
