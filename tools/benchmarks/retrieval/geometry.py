@@ -44,12 +44,14 @@ class Geometry:
         }
 
         @lru_cache(maxsize=IN_MEMORY)
-        def features_of(picture: Picture, most: int) -> Any:
-            return features.local_features_of(picture.make().picture, most)
+        def of_query(picture: Picture) -> Any:
+            return features.query_features(picture.make().picture)
 
-        self._features_of = features_of
-        self._most_of_query: int = features.MOST_QUERY_FEATURES
-        self._most: int = features.MOST_FEATURES
+        @lru_cache(maxsize=IN_MEMORY)
+        def of_image(picture: Picture) -> Any:
+            return features.image_features(picture.make().picture)
+
+        self._of_query, self._of_image = of_query, of_image
 
     def close(self) -> None:
         """Write what was counted, and close the file."""
@@ -71,8 +73,7 @@ class Geometry:
         return self._counts[pair]
 
     def _counted(self, query: Picture, image: Picture) -> int:
-        of_query = self._features_of(query, self._most_of_query)
-        return int(self._inliers(of_query, self._features_of(image, self._most)))
+        return int(self._inliers(self._of_query(query), self._of_image(image)))
 
 
 def geometry(path: Path) -> Geometry | None:

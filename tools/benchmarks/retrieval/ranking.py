@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,8 +42,10 @@ class Ranking:
         self.queries = queries
         self._images = gallery
         self._inliers = inliers
-        self._galleries: dict[Parts, Gallery] = {}
         self._grounds = np.array(chosen.grounds)
+        self._gallery = lru_cache(maxsize=None)(partial(Gallery, gallery))
+        # Designs that differ in the verification alone follow each other.
+        self._scores = lru_cache(maxsize=1)(self._scores_of)
 
     def ranks(self, design: SearchDesign, half: int | None = None) -> list[int]:
         """Return the rank of the right image of each search, from 1, or of those of one half.
@@ -50,26 +53,46 @@ class Ranking:
         Of equal similarities the right image has the last rank. A search whose product none of the
         boxes touches has the rank after all images.
         """
+        scores = self._scores(design.gallery, design.query, design.discount)
         return [
-            self._rank(search, query, design)
-            for search, query in zip(self.chosen.searches, self.queries, strict=True)
+            self._rank(search, query, own, design.verification)
+            for search, query, own in zip(self.chosen.searches, self.queries, scores, strict=True)
             if half is None or search.half == half
         ]
 
-    def _rank(self, search: Search, query: Described, design: SearchDesign) -> int:
-        box, features = None, design.query.of(query)
-        if search.shown is not None:
-            place = _box_of(query, search.shown)
-            if place is None:
-                return len(self._images) + 1
-            box, features = query.boxes[place], query.features[place : place + 1]
-        if design.gallery not in self._galleries:
-            self._galleries[design.gallery] = Gallery(self._images, design.gallery)
-        scores = self._galleries[design.gallery].similarities(features, design.discount)
-        if len(self._grounds) and search.ground:
-            scores[self._grounds == search.ground] = -np.inf
-        if design.verification:
-            self._verify(scores, search.picture, box, design.verification)
+    def _scores_of(
+        self, gallery: Parts, query: Parts, discount: float
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the similarities of all images with each query, None for one without a box."""
+        rows: list[NDArray[np.float32] | None] = []
+        for search, described in zip(self.chosen.searches, self.queries, strict=True):
+            features = query.of(described)
+            if search.shown is not None:
+                place = _box_of(described, search.shown)
+                if place is None:
+                    rows.append(None)
+                    continue
+                features = described.features[place : place + 1]
+            scores = self._gallery(gallery).similarities(features, discount)
+            if len(self._grounds) and search.ground:
+                scores[self._grounds == search.ground] = -np.inf
+            rows.append(scores)
+        return rows
+
+    def _rank(
+        self,
+        search: Search,
+        query: Described,
+        scores: NDArray[np.float32] | None,
+        verification: Verification | None,
+    ) -> int:
+        if scores is None:
+            return len(self._images) + 1
+        if verification:
+            place = None if search.shown is None else _box_of(query, search.shown)
+            box = None if place is None else query.boxes[place]
+            scores = scores.copy()
+            self._verify(scores, search.picture, box, verification)
         return relevant_ranks(scores, [search.right])[0]
 
     def _verify(

@@ -25,9 +25,8 @@ class Modules:
             Path(file).write_text(code)
         self.features: Any = SimpleNamespace(
             __file__=files[0],
-            MOST_FEATURES=1,
-            MOST_QUERY_FEATURES=2,
-            local_features_of=lambda seen, most: (seen.size, most),
+            query_features=lambda seen: (seen.size, "query"),
+            image_features=lambda seen: (seen.size, "image"),
         )
         self.verification: Any = SimpleNamespace(__file__=files[1], inliers=self._inliers)
 
@@ -54,11 +53,11 @@ def test_a_pair_is_counted_once_and_kept(tmp_path: Path) -> None:
         assert len(modules.pairs) == (0 if known else 2)
 
 
-def test_a_query_may_have_more_features_than_an_image(tmp_path: Path) -> None:
+def test_a_query_and_an_image_have_features_of_their_kind(tmp_path: Path) -> None:
     modules = Modules(tmp_path)
     with modules.counting(tmp_path) as count:
         count(sized(30, 20), None, sized(30, 20))
-    assert modules.pairs == [(((30, 20), 2), ((30, 20), 1))]
+    assert modules.pairs == [(((30, 20), "query"), ((30, 20), "image"))]
 
 
 def test_only_the_box_of_a_query_is_compared_if_there_is_one(tmp_path: Path) -> None:
