@@ -61,18 +61,15 @@ class Ranking:
         ]
 
     def _scores_of(
-        self, gallery: Parts, query: Parts, discount: float
+        self, gallery: Parts, parts: Parts, discount: float
     ) -> list[NDArray[np.float32] | None]:
-        """Return the similarities of all images with each query, None for one without a box."""
+        """Return the similarities of all images with each query, None for one without its box."""
         rows: list[NDArray[np.float32] | None] = []
-        for search, described in zip(self.chosen.searches, self.queries, strict=True):
-            features = query.of(described)
-            if search.shown is not None:
-                place = _box_of(described, search.shown)
-                if place is None:
-                    rows.append(None)
-                    continue
-                features = described.features[place : place + 1]
+        for search, query in zip(self.chosen.searches, self.queries, strict=True):
+            features = parts.of(query) if search.shown is None else _of_box(query, search.shown)
+            if not len(features):
+                rows.append(None)
+                continue
             scores = self._gallery(gallery).similarities(features, discount)
             if len(self._grounds) and search.ground:
                 scores[self._grounds == search.ground] = -np.inf
@@ -89,8 +86,7 @@ class Ranking:
         if scores is None:
             return len(self._images) + 1
         if verification:
-            place = None if search.shown is None else _box_of(query, search.shown)
-            box = None if place is None else query.boxes[place]
+            box = None if search.shown is None else query.boxes[_place(query, search.shown)]
             scores = scores.copy()
             self._verify(scores, search.picture, box, verification)
         return relevant_ranks(scores, [search.right])[0]
@@ -113,8 +109,14 @@ def _first(scores: NDArray[np.float32], count: int) -> Iterator[int]:
     return (int(place) for place in order if np.isfinite(scores[place]))
 
 
-def _box_of(query: Described, shown: int) -> int | None:
-    """Return the position of the box that overlaps a true box most, None if none does."""
-    overlaps = [intersection_over_union(box, query.truths[shown]) for box in query.boxes]
-    best = int(np.argmax(overlaps))
-    return best if overlaps[best] > 0 else None
+def _of_box(query: Described, shown: int) -> NDArray[np.float32]:
+    """Return the feature of the box of a product, shape (1, dimensions); (0, ...) without one."""
+    place = _place(query, shown)
+    touches = intersection_over_union(query.boxes[place], query.truths[shown]) > 0
+    return query.features[place : place + touches]
+
+
+def _place(query: Described, shown: int) -> int:
+    """Return the position of the box that overlaps a true box most."""
+    truth = query.truths[shown]
+    return int(np.argmax([intersection_over_union(box, truth) for box in query.boxes]))
