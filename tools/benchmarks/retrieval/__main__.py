@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from config.settings import SettingsError, read_settings
 from tools.benchmarks.measures import recall_at
 from tools.benchmarks.packages import PackageUnavailable
 from tools.benchmarks.retrieval.assembly import NAMES, Choice, assembled
 from tools.benchmarks.retrieval.designs import (
+    AGREEMENTS,
     DESIGNS,
     DISCOUNTS,
     TRUE_BOX,
@@ -78,15 +79,17 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
 
 
 def chosen_designs(rankings: Sequence[Ranking], with_geometry: bool) -> list[SearchDesign]:
-    """Return the tuned designs with the discount, and with the verification, best on a half."""
-    changes: list[list[dict[str, Any]]] = [[{"discount": one} for one in DISCOUNTS]]
-    if with_geometry:
-        changes.append([{"verification": one} for one in VERIFICATIONS])
-    return [
-        best([replace(one, **change) for change in each], rankings)
-        for one in TUNED
-        for each in changes
-    ]
+    """Return designs with the weights that are best on one half of the kinds."""
+    found = []
+    for one in TUNED:
+        found.append(best([replace(one, discount=each) for each in DISCOUNTS], rankings))
+        found.append(best([replace(one, agreement=each) for each in AGREEMENTS], rankings))
+        if with_geometry:
+            found += [
+                best([replace(base, verification=each) for each in VERIFICATIONS], rankings)
+                for base in (one, found[-1])
+            ]
+    return found
 
 
 def best(candidates: Iterable[SearchDesign], rankings: Sequence[Ranking]) -> SearchDesign:

@@ -72,17 +72,22 @@ class SearchDesign:
 
     An image counts by the most similar pair of a part of the query and one of its own.
     `discount` is taken from the similarity of all of the query's parts but its best box.
+    `agreement` is the share of the similarity that is that of both best boxes, for pictures that
+    are alike in their grounds alone.
     """
 
     gallery: Parts
     query: Parts = Parts(3, whole=True)
     discount: float = 0.0
+    agreement: float = 0.0
     verification: Verification | None = None
 
     def __str__(self) -> str:
         words = [f"{self.gallery} / {self.query}"]
         if self.discount:
             words.append(f"discount {self.discount:g}")
+        if self.agreement:
+            words.append(f"agreement {self.agreement:g}")
         if self.verification:
             words.append(str(self.verification))
         return ", ".join(words)
@@ -100,6 +105,8 @@ TUNED = (TODAY, WITH_PARTS[0])
 TRUE_BOX = SearchDesign(Parts(1), TrueBox())
 #: What may be taken from the similarity of a query's further parts.
 DISCOUNTS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
+#: The shares that the best boxes may have.
+AGREEMENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 #: How the service verifies the first images by their geometry, and other ways.
 VERIFIED = Verification(30, 0.8, 20)
 VERIFICATIONS = tuple(
@@ -118,9 +125,13 @@ class Gallery:
         self._starts = np.cumsum([0, *(len(each) for each in rows[:-1])])
         self._rows = np.concatenate(rows)
 
-    def similarities(self, query: NDArray[np.float32], discount: float) -> NDArray[np.float32]:
+    def similarities(
+        self, query: NDArray[np.float32], discount: float = 0.0, agreement: float = 0.0
+    ) -> NDArray[np.float32]:
         """Return the similarity of each image with the parts of a query, best box first."""
         products = query @ self._rows.T
+        of_best_boxes = products[0, self._starts]
         products[1:] -= discount
-        best: NDArray[np.float32] = np.maximum.reduceat(products.max(axis=0), self._starts)
-        return best
+        best = np.maximum.reduceat(products.max(axis=0), self._starts)
+        mixed: NDArray[np.float32] = (1 - agreement) * best + agreement * of_best_boxes
+        return mixed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tools.benchmarks.measures import intersection_over_union, relevant_ranks
-from tools.benchmarks.retrieval.designs import Gallery, Parts, SearchDesign, Verification
+from tools.benchmarks.retrieval.designs import Gallery, SearchDesign, Verification
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,24 +54,26 @@ class Ranking:
         Of equal similarities the right image has the last rank. A search whose product none of the
         boxes touches has the rank after all images.
         """
-        scores = self._scores(design.gallery, design.query, design.discount)
+        scores = self._scores(replace(design, verification=None))
         return [
             self._rank(search, query, own, design.verification)
             for search, query, own in zip(self.chosen.searches, self.queries, scores, strict=True)
             if half is None or search.half == half
         ]
 
-    def _scores_of(
-        self, gallery: Parts, parts: Parts, discount: float
-    ) -> list[NDArray[np.float32] | None]:
+    def _scores_of(self, design: SearchDesign) -> list[NDArray[np.float32] | None]:
         """Return the similarities of all images with each query, None for one without its box."""
         rows: list[NDArray[np.float32] | None] = []
         for search, query in zip(self.chosen.searches, self.queries, strict=True):
-            features = parts.of(query) if search.shown is None else _of_box(query, search.shown)
+            if search.shown is None:
+                features = design.query.of(query)
+            else:
+                features = _of_box(query, search.shown)
             if not len(features):
                 rows.append(None)
                 continue
-            scores = self._gallery(gallery).similarities(features, discount)
+            gallery = self._gallery(design.gallery)
+            scores = gallery.similarities(features, design.discount, design.agreement)
             if len(self._grounds) and search.ground:
                 scores[self._grounds == search.ground] = -np.inf
             rows.append(scores)

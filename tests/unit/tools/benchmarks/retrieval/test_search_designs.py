@@ -46,10 +46,15 @@ def by_hand(query: Described, image: Described, design: SearchDesign) -> float:
         for other in design.gallery.of(image):
             value = sum(float(a) * float(b) for a, b in zip(one, other, strict=True))
             best = max(best, value - (design.discount if number else 0.0))
-    return float(best)
+    pair = zip(query.features[0], image.features[0], strict=True)
+    of_boxes = sum(float(a) * float(b) for a, b in pair)
+    return (1 - design.agreement) * best + design.agreement * of_boxes
 
 
-@pytest.mark.parametrize("design", [*DESIGNS, SearchDesign(Parts(2, whole=True), discount=0.2)])
+WEIGHTED = SearchDesign(Parts(2, whole=True), discount=0.2, agreement=0.3)
+
+
+@pytest.mark.parametrize("design", [*DESIGNS, WEIGHTED], ids=str)
 def test_the_ranks_are_those_of_comparing_every_pair(design: SearchDesign) -> None:
     rng = np.random.default_rng(3)
     gallery, queries = random_pictures(rng, 30), random_pictures(rng, 12)
@@ -81,6 +86,15 @@ def test_a_discount_is_taken_from_all_but_the_best_box() -> None:
     images = [described([[1, 0]]), described([[0, 1]])]
     query = np.array([[0.8, 0.6], [0, 1]], np.float32)
     assert Gallery(images, Parts(1)).similarities(query, 0.1) == pytest.approx([0.8, 0.9])
+
+
+def test_agreement_mixes_in_the_similarity_of_the_best_boxes() -> None:
+    images = [described([[1, 0]], whole=[0, 1]), described([[0, 1]], whole=[1, 0])]
+    query = np.array([[0.8, 0.6], [0, 1]], np.float32)
+    found = Gallery(images, Parts(1, whole=True)).similarities(query, agreement=0.25)
+    assert found == pytest.approx([0.75 + 0.25 * 0.8, 0.75 + 0.25 * 0.6])
+    same = Gallery(images[:1], Parts(1, whole=True)).similarities(images[0].features, 0.1, 0.5)
+    assert same == pytest.approx([1.0])
 
 
 def test_the_right_image_is_the_last_of_equal_ones() -> None:
