@@ -30,6 +30,7 @@ from tools.benchmarks.retrieval.designs import (
     DISCOUNTS,
     TRUE_BOX,
     TUNED,
+    VERIFIABLE,
     VERIFICATIONS,
     VERIFIED,
     SearchDesign,
@@ -72,7 +73,7 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
             rankings.append(Ranking(one, queries, gallery, found or no_inliers))
         designs = list(DESIGNS)
         if found:
-            designs += [replace(one, verification=VERIFIED) for one in TUNED]
+            designs += [replace(one, verification=VERIFIED) for one in VERIFIABLE]
         if chosen.choose:
             designs += chosen_designs(rankings, with_geometry=found is not None)
         print_tables(rankings, list(dict.fromkeys(designs)))
@@ -84,11 +85,9 @@ def chosen_designs(rankings: Sequence[Ranking], with_geometry: bool) -> list[Sea
     for one in TUNED:
         found.append(best([replace(one, discount=each) for each in DISCOUNTS], rankings))
         found.append(best([replace(one, agreement=each) for each in AGREEMENTS], rankings))
-        if with_geometry:
-            found += [
-                best([replace(base, verification=each) for each in VERIFICATIONS], rankings)
-                for base in (one, found[-1])
-            ]
+    if with_geometry:
+        for one in VERIFIABLE:
+            found.append(best([replace(one, verification=v) for v in VERIFICATIONS], rankings))
     return found
 
 

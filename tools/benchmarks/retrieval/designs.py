@@ -98,9 +98,12 @@ TODAY = SearchDesign(Parts(1))
 WITH_PARTS = tuple(SearchDesign(Parts(boxes, whole=True)) for boxes in (1, 2, 3))
 #: As with `SNAPSKU_BOXES_SEARCHED=1`.
 ONE_BOX = SearchDesign(Parts(1), Parts(1))
-DESIGNS = (TODAY, *WITH_PARTS, ONE_BOX)
-#: The designs for which weights are chosen, and geometry is tried.
+#: The agreement was chosen on one half of the kinds, with a crowd of 2,000 among the sets.
+AGREEING = replace(WITH_PARTS[0], agreement=0.15)
+DESIGNS = (TODAY, *WITH_PARTS, AGREEING, ONE_BOX)
+#: The designs for which weights are chosen, and those for which geometry is tried.
 TUNED = (TODAY, WITH_PARTS[0])
+VERIFIABLE = (WITH_PARTS[0], AGREEING)
 #: Not a design, but a bound for one box.
 TRUE_BOX = SearchDesign(Parts(1), TrueBox())
 #: What may be taken from the similarity of a query's further parts.
