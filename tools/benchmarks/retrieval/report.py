@@ -35,7 +35,7 @@ def head(chosen: SearchSet) -> str:
 
 
 def boxes_line(searches: Sequence[Search], described: Sequence[Described]) -> str:
-    """Return the quality of the boxes of queries, and the mean time for one; times only if unboxed.
+    """Return how good the boxes of queries are, if the true ones are known, and the mean time.
 
     Where a picture shows several products, each is judged by the box that overlaps it most.
     """
