@@ -33,6 +33,7 @@ from tools.benchmarks.retrieval.designs import (
     VERIFIABLE,
     VERIFICATIONS,
     VERIFIED,
+    VERIFIED_IN_BOX,
     SearchDesign,
 )
 from tools.benchmarks.retrieval.geometry import geometry
@@ -73,7 +74,8 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
             rankings.append(Ranking(one, queries, gallery, found or no_inliers))
         designs = list(DESIGNS)
         if found:
-            designs += [replace(one, verification=VERIFIED) for one in VERIFIABLE]
+            ways = (VERIFIED, VERIFIED_IN_BOX)
+            designs += [replace(one, verification=way) for one in VERIFIABLE for way in ways]
         if chosen.choose:
             designs += chosen_designs(rankings, with_geometry=found is not None)
         print_tables(rankings, list(dict.fromkeys(designs)))

@@ -50,12 +50,13 @@ class Verification:
     """A new order of the `first` images, by the inliers of their geometry.
 
     With `enough` inliers, a similarity is raised by the share `most_raise` of its distance to 1;
-    with fewer, by less.
+    with fewer, by less. If `in_box`, the query's geometry is that of its best box alone.
     """
 
     first: int
     most_raise: float
     enough: int
+    in_box: bool = False
 
     def score(self, similarity: float, inliers: int) -> float:
         """Return the similarity of an image with so many inliers, raised."""
@@ -63,7 +64,8 @@ class Verification:
         return similarity + share * (1 - similarity)
 
     def __str__(self) -> str:
-        return f"geometry({self.first}, {self.most_raise:g}, {self.enough})"
+        where = ", in the box" if self.in_box else ""
+        return f"geometry({self.first}, {self.most_raise:g}, {self.enough}{where})"
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ DISCOUNTS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
 AGREEMENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 #: How the service verifies the first images by their geometry, and other ways.
 VERIFIED = Verification(30, 0.8, 20)
+VERIFIED_IN_BOX = replace(VERIFIED, in_box=True)
 VERIFICATIONS = tuple(
     replace(VERIFIED, most_raise=most_raise, enough=enough)
     for most_raise in (0.2, 0.4, 0.6, 0.8)

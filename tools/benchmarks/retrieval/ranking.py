@@ -89,7 +89,9 @@ class Ranking:
         if scores is None:
             return len(self._images) + 1
         if verification:
-            box = None if search.shown is None else query.boxes[_place(query, search.shown)]
+            box = query.boxes[0] if verification.in_box else None
+            if search.shown is not None:
+                box = query.boxes[_place(query, search.shown)]
             scores = scores.copy()
             self._verify(scores, search.picture, box, verification)
         return relevant_ranks(scores, [search.right])[0]

@@ -65,7 +65,7 @@ def _share(values: Sequence[float], least: float) -> str:
 def design_lines(ranks: Mapping[SearchDesign, Ranks], searches: Sequence[Search]) -> list[str]:
     """Return a numbered row for each design: recall@1 of all and of each half, recall@5, mAP."""
     title = "images / queries"
-    lines = [f"{title:<76}{'R@1':>7}{'choose':>8}{'judge':>7}{'R@5':>7}{'mAP':>7}"]
+    lines = [f"{title:<88}{'R@1':>7}{'choose':>8}{'judge':>7}{'R@5':>7}{'mAP':>7}"]
     for number, (design, places) in enumerate(ranks.items(), start=1):
         rows = [[place] for place in places]
         halves = [
@@ -79,7 +79,7 @@ def design_lines(ranks: Mapping[SearchDesign, Ranks], searches: Sequence[Search]
             mean_average_precision(rows),
         ]
         text = "".join(f"{cell:>{width}.3f}" for cell, width in zip(cells, WIDTHS, strict=True))
-        lines.append(f"{number:>2}  {design!s:<72}{text}")
+        lines.append(f"{number:>2}  {design!s:<84}{text}")
     return lines
 
 

@@ -95,4 +95,4 @@ def test_designs_have_names_of_their_own() -> None:
     one: SearchDesign = replace(TODAY, discount=0.05)
     names = {str(design) for design in (TODAY, ONE_BOX, *WITH_PARTS, one)}
     assert len(names) == 6
-    assert all(len(name) < 72 for name in names)
+    assert all(len(name) < 84 for name in names)

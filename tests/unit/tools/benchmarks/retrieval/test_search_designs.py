@@ -157,6 +157,27 @@ def test_inliers_put_the_first_images_in_order_and_no_others() -> None:
     assert {image for _, _, image in counted.asked} == {"image 0", "image 1", "image 2"}
 
 
+@pytest.mark.parametrize("in_box", [False, True])
+def test_the_geometry_is_that_of_the_whole_query_or_of_its_best_box(in_box: bool) -> None:
+    counted = Counted()
+    design = replace(TODAY, verification=Verification(1, 0.5, 10, in_box))
+    query = described([[1, 0], [0, 1]], boxes=(SECOND, FIRST))
+    Ranking(set_of(1, [0]), [query], [described([[1, 0]])], counted).ranks(design)
+    assert [box for _, box, _ in counted.asked] == [SECOND if in_box else None]
+
+
+def test_the_geometry_of_one_of_several_products_is_that_of_its_own_box() -> None:
+    made = set_of(2, [0, 1])
+    searches = tuple(replace(one, shown=place) for place, one in enumerate(made.searches))
+    query = described([[1, 0], [0, 1]], boxes=(SECOND, FIRST), truths=(FIRST, SECOND))
+    counted = Counted()
+    gallery = [described([[1, 0]]), described([[0, 1]])]
+    for in_box in (False, True):
+        design = replace(TODAY, verification=Verification(1, 0.5, 10, in_box))
+        Ranking(replace(made, searches=searches), [query, query], gallery, counted).ranks(design)
+    assert [box for _, box, _ in counted.asked] == [FIRST, SECOND] * 2
+
+
 def test_more_inliers_than_enough_count_as_enough_and_none_as_none() -> None:
     verification = Verification(10, 0.8, 20)
     assert verification.score(0.5, 500) == verification.score(0.5, 20) == pytest.approx(0.9)
