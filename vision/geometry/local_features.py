@@ -1,0 +1,73 @@
+"""Local features: corners and blobs of a picture that another view of it shows again (SIFT).
+
+They do not depend on the model: a picture has the same whichever detector and embedder are used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Pixels, longest side of the picture that features are taken from; a larger one is scaled down.
+SIDE = 480
+#: The most features of an image, and of a query, which is not stored: the strongest ones.
+MOST_FEATURES = 200
+MOST_QUERY_FEATURES = 500
+#: Numbers of a descriptor, a byte each.
+DESCRIPTOR = 128
+
+
+@dataclass(frozen=True)
+class LocalFeatures:
+    """Features of one picture, the strongest first; each has a place and a descriptor."""
+
+    points: NDArray[np.float32]  #: (n, 2), x and y in pixels of the scaled picture
+    sizes: NDArray[np.float32]  #: (n,), diameters in the same pixels
+    angles: NDArray[np.float32]  #: (n,), directions in radians, 0 to a whole turn
+    descriptors: NDArray[np.uint8]  #: (n, DESCRIPTOR)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def limit_threads(threads: int) -> None:
+    """Let OpenCV use so many threads of this process, and no GPU."""
+    cv2.setNumThreads(threads)
+    cv2.ocl.setUseOpenCL(False)
+
+
+def local_features_of(picture: Image.Image, most: int = MOST_FEATURES) -> LocalFeatures:
+    """Return at most `most` local features of an upright RGB picture; none if it has no texture."""
+    keypoints, descriptors = cv2.SIFT_create(nfeatures=most).detectAndCompute(_grey(picture), None)
+    if descriptors is None:
+        return _features(np.empty((0, 4), np.float32), np.empty((0, DESCRIPTOR), np.uint8))
+    places = np.array(
+        [(*keypoint.pt, keypoint.size, np.deg2rad(keypoint.angle)) for keypoint in keypoints],
+        np.float32,
+    )
+    # Ties make OpenCV return more than were asked for.
+    strength = np.array([keypoint.response for keypoint in keypoints])
+    chosen = np.argsort(-strength, kind="stable")[:most]
+    # OpenCV's numbers are whole, 0 to 255.
+    return _features(places[chosen], descriptors[chosen].astype(np.uint8))
+
+
+def _features(places: NDArray[np.float32], descriptors: NDArray[np.uint8]) -> LocalFeatures:
+    return LocalFeatures(places[:, :2], places[:, 2], places[:, 3], descriptors)
+
+
+def _grey(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture in levels of grey, scaled down to at most SIDE pixels a side."""
+    share = SIDE / max(picture.size)
+    if share < 1:
+        width, height = (max(round(share * side), 1) for side in picture.size)
+        # The first, coarse step makes this as fast for the largest picture as for a small one.
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(picture.convert("L"))
