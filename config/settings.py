@@ -231,12 +231,6 @@ class Settings(PictureSettings):
     )
     vision_niceness: int = Field(10, ge=0, le=19, description="priority given up by vision")
 
-    geometry: bool = Field(
-        True,
-        description="keep local features of each image, 27 kB at most, and put the first 30 images"
-        " of a search in order by them; needs some 35 ms a picture, taken in or searched",
-    )
-
     # Search and index
     boxes_searched: int = Field(
         3,
