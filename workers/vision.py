@@ -26,7 +26,11 @@ from contract import causes
 from contract.errors import BrokenBase64OrUrl, ContractError
 from vision.picture import PictureLimits, thumbnail_jpeg
 from workers.support.decoding import decode_picture
-from workers.support.geometry import prepare_geometry, stored_features
+from workers.support.geometry import (
+    prepare_geometry,
+    stored_features,
+    without_local_features,
+)
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
 from workers.support.priority import give_way
 from workers.support.resources import catalog, staged_bytes
@@ -168,7 +172,7 @@ def _embed_anew(chunk: Chunk, model_id: str) -> None:
     features: dict[int, NDArray[np.float32]] = {}
     lost: dict[int, str] = {}
     local: dict[int, bytes] = {}
-    without = bytes_of.keys() - catalog().local_features.present(list(bytes_of))
+    without = without_local_features(list(bytes_of))
     for label, data in bytes_of.items():
         try:
             # A kept picture is smaller than what was sent.
@@ -178,7 +182,7 @@ def _embed_anew(chunk: Chunk, model_id: str) -> None:
             lost[label] = fault.message
             continue
         # Images that were taken in without geometry get theirs here.
-        if settings().geometry and label in without:
+        if label in without:
             local[label] = stored_features(picture)
     absent = [label for label in todo if label not in bytes_of]
     lost |= {label: BrokenBase64OrUrl.message for label in absent if todo[label].url is None}

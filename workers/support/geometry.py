@@ -59,6 +59,13 @@ def candidates() -> int:
     return CANDIDATES if settings().geometry else 0
 
 
+def without_local_features(labels: Sequence[int]) -> set[int]:
+    """Return the labels of stored images that are to get local features: those without any."""
+    if not settings().geometry:
+        return set()
+    return set(labels) - catalog().local_features.present(labels)
+
+
 def stored_features(picture: Image.Image) -> bytes:
     """Return the local features of an image's upright RGB picture as they are stored."""
     from vision.geometry.local_features import local_features_of
