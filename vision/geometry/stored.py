@@ -38,7 +38,7 @@ def pack(features: LocalFeatures) -> bytes:
         ],
         axis=1,
     )
-    rest = np.clip(np.rint(places), 0, _TURN - 1).astype(_PLACE).tobytes()
+    rest: bytes = np.clip(np.rint(places), 0, _TURN - 1).astype(_PLACE).tobytes()
     rest += features.descriptors.tobytes()
     return _HEAD.pack(VERSION, len(features), zlib.crc32(rest)) + rest
 
@@ -61,9 +61,11 @@ def unpack(data: bytes) -> LocalFeatures:
     if count and not places[:, 2].all():
         raise UnusableFeaturesError("a feature has no size")
     descriptors = np.frombuffer(rest, np.uint8, offset=count * _PLACE_BYTES)
+    places[:, :3] /= _PIXEL
+    places[:, 3] *= 2 * np.pi / _TURN
     return LocalFeatures(
-        points=places[:, :2] / _PIXEL,
-        sizes=places[:, 2] / _PIXEL,
-        angles=places[:, 3] / _TURN * np.float32(2 * np.pi),
+        points=places[:, :2],
+        sizes=places[:, 2],
+        angles=places[:, 3],
         descriptors=descriptors.reshape(count, DESCRIPTOR),
     )

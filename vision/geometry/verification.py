@@ -70,7 +70,8 @@ def _alike(
 def _roots(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return unit vectors whose products compare histograms as Hellinger's kernel does."""
     values = descriptors.astype(np.float32)
-    return np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1))
+    roots: NDArray[np.float32] = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1))
+    return roots
 
 
 def _complex(points: NDArray[np.float32]) -> NDArray[np.complex64]:
@@ -103,13 +104,14 @@ def _refined(
     aims = np.stack([target.real, target.imag], axis=1)
     fit = np.linalg.lstsq(places[agree], aims[agree], rcond=None)[0]
     stretches = np.linalg.svd(fit[:2], compute_uv=False)
-    is_sound = (
+    is_sound = bool(
         np.linalg.det(fit[:2]) > 0
         and stretches[1] > 1 / MOST_SCALE
         and stretches[0] < min(MOST_SCALE, MOST_STRETCH * stretches[1])
     )
-    close: NDArray[np.bool_] = np.hypot(*(places @ fit - aims).T) < TOLERANCE
-    return close & is_sound
+    errors = np.linalg.norm(places @ fit - aims, axis=1)
+    close: NDArray[np.bool_] = (errors < TOLERANCE) & is_sound
+    return close
 
 
 def _distinct(

@@ -106,8 +106,9 @@ def _verified(first: Sequence[Found], seen: Image.Image, until: float) -> list[F
     verified = []
     for one in first:
         candidate = _read(one.image.label, stored.get(one.image.label))
-        is_compared = candidate is not None and time.monotonic() < until
-        verified.append(replace(one, inliers=inliers(query, candidate)) if is_compared else one)
+        if candidate is not None and time.monotonic() < until:
+            one = replace(one, inliers=inliers(query, candidate))
+        verified.append(one)
     return verified
 
 
