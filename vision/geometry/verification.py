@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vision.geometry.local_features import SIDE
+from vision.geometry.local_features import QUERY_SIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vision.geometry.local_features import LocalFeatures
 
-#: A feature agrees if it lies this close to its place, in pixels.
-TOLERANCE = 0.03 * SIDE
+#: A feature agrees if it lies this close to its place in the query, in pixels.
+TOLERANCE = 0.03 * QUERY_SIDE
 #: A pair counts if its distance is under this share of the distance to the second best.
 RATIO = 0.8
 #: Fewer agree by chance, so they are none.
@@ -34,7 +34,7 @@ SCALES_ALIKE, ANGLES_ALIKE = 2.0, np.pi / 4
 def inliers(query: LocalFeatures, candidate: LocalFeatures) -> int:
     """Return how many features of two pictures are alike and agree in their places, 0 if few.
 
-    Points that several pairs share count once. The same two pictures have the same number.
+    Points that several pairs share count once. The same two always have the same number.
     """
     first, second = _alike(query.descriptors, candidate.descriptors)
     if len(first) < LEAST_INLIERS:

@@ -68,10 +68,10 @@ def without_local_features(labels: Sequence[int]) -> set[int]:
 
 def stored_features(picture: Image.Image) -> bytes:
     """Return the local features of an image's upright RGB picture as they are stored."""
-    from vision.geometry.local_features import local_features_of
+    from vision.geometry.local_features import image_features
     from vision.geometry.stored import pack
 
-    return pack(local_features_of(picture))
+    return pack(image_features(picture))
 
 
 def in_order(
@@ -96,10 +96,10 @@ def in_order(
 
 def _verified(first: Sequence[Found], seen: Image.Image, until: float) -> list[Found]:
     """Return images with their inliers, in the same order, as far as the time suffices."""
-    from vision.geometry.local_features import MOST_QUERY_FEATURES, local_features_of
+    from vision.geometry.local_features import query_features
     from vision.geometry.verification import inliers
 
-    query = local_features_of(seen, MOST_QUERY_FEATURES)
+    query = query_features(seen)
     if not len(query):
         return list(first)
     stored = catalog().local_features.get([one.image.label for one in first])

@@ -13,16 +13,18 @@ from tests.unit.vision.textured import package
 from vision.geometry.local_features import (
     MOST_FEATURES,
     MOST_QUERY_FEATURES,
+    QUERY_SIDE,
     SIDE,
     LocalFeatures,
-    local_features_of,
+    image_features,
+    query_features,
 )
 from vision.geometry.stored import UnusableFeaturesError, pack, unpack
 
 
 @pytest.fixture(scope="module")
 def features() -> LocalFeatures:
-    return local_features_of(package(1))
+    return image_features(package(1))
 
 
 def assert_equal(one: LocalFeatures, other: LocalFeatures) -> None:
@@ -33,36 +35,37 @@ def assert_equal(one: LocalFeatures, other: LocalFeatures) -> None:
 
 
 def test_a_picture_has_the_same_features_each_time(features: LocalFeatures) -> None:
-    assert_equal(features, local_features_of(package(1)))
+    assert_equal(features, image_features(package(1)))
 
 
 def test_an_image_has_at_most_so_many_features_and_a_query_more(features: LocalFeatures) -> None:
     large = package(1).resize((4000, 4800))
-    assert len(features) == len(local_features_of(large)) == MOST_FEATURES
-    assert MOST_FEATURES < len(local_features_of(large, MOST_QUERY_FEATURES)) <= MOST_QUERY_FEATURES
+    assert len(features) == len(image_features(large)) == MOST_FEATURES
+    assert MOST_FEATURES < len(query_features(large)) <= MOST_QUERY_FEATURES
     assert len(pack(features)) <= 8 + 136 * MOST_FEATURES < 28_000
 
 
-def test_the_strongest_features_are_those_that_are_kept(features: LocalFeatures) -> None:
-    more = local_features_of(package(1), MOST_QUERY_FEATURES)
-    kept = {tuple(point) for point in features.points.tolist()}
-    assert len(kept & {tuple(point) for point in more.points[:MOST_FEATURES].tolist()}) > (
-        0.95 * len(kept)
-    )
+def test_the_strongest_features_are_those_that_are_kept() -> None:
+    small = package(1).resize((200, 240))  # which neither an image nor a query is scaled from
+    kept, more = image_features(small), query_features(small)
+    shared = {*map(tuple, kept.points.tolist())} & {*map(tuple, more.points[:MOST_FEATURES])}
+    assert len(kept) == MOST_FEATURES < len(more)
+    assert len(shared) > 0.9 * len({*map(tuple, kept.points.tolist())})
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 700), (480, 480), (4096, 201)])
 def test_a_picture_of_one_colour_has_none_whatever_its_size(size: tuple[int, int]) -> None:
-    nothing = local_features_of(Image.new("RGB", size, "white"))
+    nothing = image_features(Image.new("RGB", size, "white"))
     assert len(nothing) == 0
     assert_equal(unpack(pack(nothing)), nothing)
 
 
 def test_a_large_picture_is_scaled_to_the_side_and_a_small_one_is_not_enlarged() -> None:
-    large = local_features_of(package(1).resize((2000, 1000)))
+    large = image_features(package(1).resize((2000, 1000)))
     assert SIDE / 2 < large.points[:, 0].max() <= SIDE
     assert large.points[:, 1].max() <= SIDE / 2
-    small = local_features_of(package(1, (100, 80)))
+    assert SIDE < query_features(package(1).resize((2000, 1000))).points[:, 0].max() <= QUERY_SIDE
+    small = image_features(package(1, (100, 80)))
     assert 50 < small.points[:, 0].max() <= 100
 
 

@@ -7,18 +7,14 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.unit.vision.textured import package, view
-from vision.geometry.local_features import MOST_QUERY_FEATURES, LocalFeatures, local_features_of
+from vision.geometry.local_features import LocalFeatures, image_features, query_features
 from vision.geometry.score import ENOUGH_INLIERS, similarity
 from vision.geometry.stored import pack, unpack
 from vision.geometry.verification import inliers
 
 
-def of_query(picture: Image.Image) -> LocalFeatures:
-    return local_features_of(picture, MOST_QUERY_FEATURES)
-
-
 def of_image(picture: Image.Image) -> LocalFeatures:
-    return unpack(pack(local_features_of(picture)))
+    return unpack(pack(image_features(picture)))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +28,7 @@ def gallery() -> list[LocalFeatures]:
 def test_a_turned_and_scaled_view_agrees_with_its_own_picture_alone(
     gallery: list[LocalFeatures], degrees: float, share: float
 ) -> None:
-    query = of_query(view(package(2), degrees, share))
+    query = query_features(view(package(2), degrees, share))
     counts = [inliers(query, one) for one in gallery]
     assert counts[2] >= ENOUGH_INLIERS
     assert max(counts[:2] + counts[3:]) <= 6
@@ -40,7 +36,7 @@ def test_a_turned_and_scaled_view_agrees_with_its_own_picture_alone(
 
 def test_a_part_of_a_picture_agrees_with_the_whole(gallery: list[LocalFeatures]) -> None:
     part = package(3).crop((80, 100, 320, 400)).rotate(10, Image.Resampling.BICUBIC)
-    counts = [inliers(of_query(part), one) for one in gallery]
+    counts = [inliers(query_features(part), one) for one in gallery]
     assert counts[3] >= ENOUGH_INLIERS
     assert max(counts[:3] + counts[4:]) <= 6
 
@@ -53,17 +49,17 @@ def test_a_picture_agrees_with_itself_in_most_of_its_features(
 
 
 def test_the_number_is_the_same_each_time(gallery: list[LocalFeatures]) -> None:
-    query = of_query(view(package(4), 15, 0.8))
+    query = query_features(view(package(4), 15, 0.8))
     assert len({inliers(query, gallery[4]) for _ in range(5)}) == 1
 
 
 def test_what_has_no_texture_agrees_with_nothing(gallery: list[LocalFeatures]) -> None:
-    plain = of_query(Image.new("RGB", (300, 300), "red"))
+    plain = query_features(Image.new("RGB", (300, 300), "red"))
     assert inliers(plain, gallery[0]) == inliers(gallery[0], plain) == inliers(plain, plain) == 0
 
 
 def test_a_mirror_image_does_not_agree(gallery: list[LocalFeatures]) -> None:
-    assert inliers(of_query(ImageOps.mirror(package(5))), gallery[5]) <= 6
+    assert inliers(query_features(ImageOps.mirror(package(5))), gallery[5]) <= 6
 
 
 def moved(features: LocalFeatures, points: np.ndarray, size: float = 1.0) -> LocalFeatures:
