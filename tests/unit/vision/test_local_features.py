@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from tests.unit.vision.textured import package
 from vision.geometry.local_features import (
@@ -17,6 +19,7 @@ from vision.geometry.local_features import (
     SIDE,
     LocalFeatures,
     image_features,
+    limit_threads,
     query_features,
 )
 from vision.geometry.stored import UnusableFeaturesError, pack, unpack
@@ -86,6 +89,13 @@ def test_any_byte_that_was_changed_is_noticed(features: LocalFeatures) -> None:
         damaged[position] ^= 0x10
         with pytest.raises(UnusableFeaturesError):
             unpack(bytes(damaged))
+
+
+def test_products_take_one_thread_and_opencv_those_of_the_settings() -> None:
+    limit_threads(2)
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    assert {pool["num_threads"] for pool in pools} == {1}
+    assert (cv2.getNumThreads(), cv2.ocl.useOpenCL()) == (2, False)
 
 
 @pytest.mark.parametrize("length", [0, 3, 7, 8, 1000, -1])
