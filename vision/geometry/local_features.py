@@ -6,6 +6,7 @@ They do not depend on the model: a picture has the same whichever detector and e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -36,6 +37,17 @@ class LocalFeatures:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    @cached_property
+    def roots(self) -> NDArray[np.float32]:
+        """The descriptors as unit vectors whose products compare them as Hellinger's kernel does.
+
+        Kept, since those of a query are compared with many others.
+        """
+        values = self.descriptors.astype(np.float32)
+        sums = np.maximum(values.sum(axis=1, keepdims=True), 1)
+        roots: NDArray[np.float32] = np.sqrt(values / sums)
+        return roots
 
 
 def limit_threads(threads: int) -> None:

@@ -36,7 +36,7 @@ def inliers(query: LocalFeatures, candidate: LocalFeatures) -> int:
 
     Points that several pairs share count once. The same two always have the same number.
     """
-    first, second = _alike(query.descriptors, candidate.descriptors)
+    first, second = _alike(query, candidate)
     if len(first) < LEAST_INLIERS:
         return 0
     target, source = _complex(query.points[first]), _complex(candidate.points[second])
@@ -50,12 +50,12 @@ def inliers(query: LocalFeatures, candidate: LocalFeatures) -> int:
 
 
 def _alike(
-    query: NDArray[np.uint8], candidate: NDArray[np.uint8]
+    query: LocalFeatures, candidate: LocalFeatures
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return positions of features that are each other's nearest, far nearer than the second."""
     if len(query) < 2 or len(candidate) < 2:
         return np.empty(0, np.intp), np.empty(0, np.intp)
-    cosines = _roots(query) @ _roots(candidate).T
+    cosines = query.roots @ candidate.roots.T
     rows = np.arange(len(query))
     nearest = cosines.argmax(axis=1)
     best = cosines[rows, nearest]
@@ -65,13 +65,6 @@ def _alike(
     is_clear = (1 - best) < RATIO**2 * (1 - cosines.max(axis=1))
     chosen = rows[is_mutual & is_clear]
     return chosen, nearest[chosen]
-
-
-def _roots(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return unit vectors whose products compare histograms as Hellinger's kernel does."""
-    values = descriptors.astype(np.float32)
-    roots: NDArray[np.float32] = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1))
-    return roots
 
 
 def _complex(points: NDArray[np.float32]) -> NDArray[np.complex64]:
