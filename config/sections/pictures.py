@@ -66,7 +66,7 @@ class PictureSettings(BaseSettings):
     geometry: bool = Field(
         True,
         description="keep local features of each image, 27 kB at most, and put the first 30 images"
-        " of a search in order by them; takes some 28 ms an image and 80 ms a search",
+        " of a search in order by them; takes some 28 ms an image and 80 to 140 ms a search",
     )
 
     @model_validator(mode="after")
