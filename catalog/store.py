@@ -61,6 +61,7 @@ class Catalog:
     ownership: OwnerLease
     payloads: Blobs  #: of images sent as Base64, until they have ended
     pictures: Blobs  #: the kept ones
+    local_features: Blobs  #: as `vision.geometry.stored` writes them
     vectors: Vectors
 
     def ping(self) -> None:
@@ -103,6 +104,7 @@ def open_catalog(client: MongoClient[Row], name: str, times: Durations) -> Catal
         ownership=OwnerLease(rows["owners"], times.lease),
         payloads=Blobs(blobs["payloads"]),
         pictures=Blobs(blobs["pictures"]),
+        local_features=Blobs(blobs["local_features"]),
         vectors=Vectors(blobs["vectors"]),
     )
 

@@ -30,6 +30,7 @@ from vision.box import Box
 from vision.picture import seen_size
 from workers.index_process.neighbours import NoReplyError, ask_neighbours
 from workers.support.decoding import decode_picture
+from workers.support.geometry import Found, candidates, in_order, prepare_geometry
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
 from workers.support.resources import catalog, exchange, query_fetch_policy
 
@@ -42,6 +43,7 @@ SPARE = 20
 @worker_process_init.connect
 def _prepare(**_: Any) -> None:
     load_model()
+    prepare_geometry()
 
 
 @app.task(name=task_name(SEARCH))
@@ -77,11 +79,13 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     picture = decode_picture(_bytes(query))
     chosen = pipeline(query.model_id)
     seen = seen_size(picture)
-    boxes, features = chosen.describe_query(
-        picture, settings().boxes_searched, _given_box(query, picture)
-    )
+    given = _given_box(query, picture)
+    boxes, features = chosen.describe_query(picture, settings().boxes_searched, given)
     boxes = [box.scaled(picture.size, seen) for box in boxes]
-    found = _nearest(query_id, query, chosen.model_id, features, deadline=deadline)
+    near = _nearest(query_id, query, chosen.model_id, features, deadline=deadline)
+    found = in_order(near, picture, given, deadline)
+    if query.group_by_product:
+        found = _best_of_each(found)
     return {
         "rectangle": [
             {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
@@ -89,13 +93,15 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
         ],
         "images": [
             {
-                **{name: getattr(image, name) for name in FOUND_FIELDS},
-                "image_id": image.image_id,
-                "image_info": image.image_info,
-                "info": image.image_info,
-                "similarity": round(similarity, 6),
+                **{name: getattr(one.image, name) for name in FOUND_FIELDS},
+                "image_id": one.image.image_id,
+                "image_info": one.image.image_info,
+                "info": one.image.image_info,
+                "similarity": round(one.similarity, 6),
+                "cosine": round(one.cosine, 6),
+                "inliers": one.inliers,
             }
-            for image, similarity in found
+            for one in found[: query.topk]
         ],
     }
 
@@ -129,13 +135,13 @@ def _bytes(query: Query) -> bytes:
 def _nearest(
     query_id: str, query: Query, model_id: str, features: NDArray[np.float32], deadline: float
 ) -> list[tuple[ImageRow, float]]:
-    """Return at most topk findable images, nearest first; grouped, the best one of each product.
+    """Return findable images, nearest first: enough for topk, and to look at their geometry.
 
     Asks for more neighbours if deleted images or further ones of a product shorten the list. Raises
     NoMatchedProduct if no image can be found at all, NoRelativeCollection if the collection was
     deleted before its rows were read.
     """
-    wanted = query.topk + SPARE
+    wanted = max(query.topk, candidates()) + SPARE
     while True:
         near = ask_neighbours(
             f"{query_id}.{wanted}",
@@ -148,14 +154,15 @@ def _nearest(
         )
         rows = catalog().images.find([label for label, _ in near])
         found = [
-            (rows[label], similarity)
-            for label, similarity in near
+            (rows[label], cosine)
+            for label, cosine in near
             if label in rows and _matches(rows[label], query)
         ]
-        if query.group_by_product:
-            found = _best_of_each(found)
+        products = {image.product_serial for image, _ in found}
+        listed = products if query.group_by_product else found
+        is_enough = len(listed) >= query.topk and len(found) >= candidates()
         exhausted = len(near) < wanted or near[-1][1] < query.min_similarity
-        if len(found) >= query.topk or exhausted:
+        if is_enough or exhausted:
             break
         wanted *= 2
     if not found:
@@ -163,14 +170,14 @@ def _nearest(
     # A deleted collection keeps its rows for a while, so this is checked after they were read.
     if not catalog().collections.is_alive(found[0][0].collection, query.generation):
         raise NoRelativeCollection
-    return [pair for pair in found if pair[1] >= query.min_similarity][: query.topk]
+    return [pair for pair in found if pair[1] >= query.min_similarity]
 
 
-def _best_of_each(found: list[tuple[ImageRow, float]]) -> list[tuple[ImageRow, float]]:
+def _best_of_each(found: list[Found]) -> list[Found]:
     """Return the first image of each product; `found` falls by similarity."""
-    best: dict[int, tuple[ImageRow, float]] = {}
-    for image, similarity in found:
-        best.setdefault(image.product_serial, (image, similarity))
+    best: dict[int, Found] = {}
+    for one in found:
+        best.setdefault(one.image.product_serial, one)
     return list(best.values())
 
 

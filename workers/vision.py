@@ -26,6 +26,11 @@ from contract import causes
 from contract.errors import BrokenBase64OrUrl, ContractError
 from vision.picture import PictureLimits, thumbnail_jpeg
 from workers.support.decoding import decode_picture
+from workers.support.geometry import (
+    prepare_geometry,
+    stored_features,
+    without_local_features,
+)
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
 from workers.support.priority import give_way
 from workers.support.resources import catalog, staged_bytes
@@ -43,6 +48,7 @@ KEPT_LIMITS = PictureLimits(max_bytes=0, min_side=1, max_side=0)
 @worker_process_init.connect
 def _prepare(**_: Any) -> None:
     load_model()
+    prepare_geometry()
     # Searches and submissions must not wait for bulk work on the same processor.
     give_way(settings().vision_niceness)
 
@@ -88,6 +94,7 @@ def _take_in(chunk: Chunk) -> Faults:
     features: dict[str, dict[int, NDArray[np.float32]]] = {}
     lost: dict[str, dict[int, str]] = {}
     kept: dict[int, bytes] = {}
+    local: dict[int, bytes] = {}
     for label, data in files.items():
         if label in faults or label in twins or label in ended:
             continue
@@ -107,11 +114,14 @@ def _take_in(chunk: Chunk) -> Faults:
                 lost.setdefault(following, {})[label] = fault.message
         if settings().keep_pictures:
             kept[label] = thumbnail_jpeg(picture, settings().kept_side)
+        if settings().geometry:
+            local[label] = stored_features(picture)
     # The same bytes have the same fault; without a fault, they are duplicates.
     faults |= {
         label: faults.get(first) or causes.DUPLICATE.fault() for label, first in twins.items()
     }
     catalog().pictures.put(kept)
+    catalog().local_features.put(local)
     for model_id, vectors in features.items():
         catalog().vectors.put(model_id, vectors)
         log.info("embedded", labels=list(vectors), model=model_id)
@@ -161,6 +171,8 @@ def _embed_anew(chunk: Chunk, model_id: str) -> None:
     )
     features: dict[int, NDArray[np.float32]] = {}
     lost: dict[int, str] = {}
+    local: dict[int, bytes] = {}
+    without = without_local_features(list(bytes_of))
     for label, data in bytes_of.items():
         try:
             # A kept picture is smaller than what was sent.
@@ -168,8 +180,13 @@ def _embed_anew(chunk: Chunk, model_id: str) -> None:
             features[label] = _describe(picture, model_id)
         except ContractError as fault:
             lost[label] = fault.message
+            continue
+        # Images that were taken in without geometry get theirs here.
+        if label in without:
+            local[label] = stored_features(picture)
     absent = [label for label in todo if label not in bytes_of]
     lost |= {label: BrokenBase64OrUrl.message for label in absent if todo[label].url is None}
+    catalog().local_features.put(local)
     catalog().vectors.put(model_id, features)
     catalog().losses.put(chunk.generation, model_id, lost)
     staged_bytes().remove(list(features))

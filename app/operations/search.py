@@ -75,7 +75,19 @@ class FoundImage(FoundProduct):
     image_id: str
     image_info: str
     info: str = Field(description="The image_info once more, for old clients.")
-    similarity: float = Field(ge=-1, le=1.001, description="The cosine of the two features.")
+    similarity: float = Field(
+        ge=-1,
+        le=1.001,
+        description="The cosine of the two features, raised towards 1 by the inliers.",
+    )
+    cosine: float = Field(
+        ge=-1, le=1.001, description="The cosine of the two features, which min_similarity judges."
+    )
+    inliers: int = Field(
+        ge=0,
+        description="How many local features (corners, print) of both pictures are alike and agree"
+        " in their places; 0 if none do or none were compared.",
+    )
 
 
 class ProductSearchAnswer(Success):
@@ -167,6 +179,8 @@ OPERATIONS = (
                         "image_info": "studio",
                         "info": "studio",
                         "similarity": 0.981245,
+                        "cosine": 0.937483,
+                        "inliers": 17,
                     }
                 ],
             ),

@@ -29,7 +29,7 @@ from catalog.database.connection import Row, databases
 #: Small documents, in the order in which they are read.
 EARLY = ("keys", "chunks", "tasks", "images", "image_names", "image_contents", "products")
 LATE = ("collections", "users", "accounts", "access_keys", "models", "numbers")
-BLOBS = ("payloads", "vectors", "pictures")
+BLOBS = ("payloads", "vectors", "pictures", "local_features")
 
 #: Every table of a backup; the others are derived from these, or describe a moment.
 TABLES = (*EARLY, *BLOBS, *LATE)

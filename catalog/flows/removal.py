@@ -1,8 +1,8 @@
 """Failing and deleting images, products and collections.
 
 An image that failed or was deleted gives back its name, the claim on its bytes, its slot in its
-product, and its payload. Its vectors and its kept picture go later, once the index is without it
-(`workers.index`, `remove_traces`).
+product, and its payload. Its vectors, its kept picture and its local features go later, once the
+index is without it (`workers.index`, `remove_traces`).
 
 The row is flagged first: every function may be cut off after that, and the sweep continues from the
 flag. So each is safe to repeat, also by two processes at once.
@@ -185,6 +185,7 @@ def remove_traces(catalog: Catalog, labels: Sequence[int]) -> None:
     catalog.vectors.remove(labels)
     catalog.losses.remove(labels)
     catalog.pictures.remove(labels)
+    catalog.local_features.remove(labels)
 
 
 def delete_product(catalog: Catalog, product: ProductRow) -> list[int]:

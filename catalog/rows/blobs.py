@@ -1,4 +1,4 @@
-"""The large data of images: payloads that came as Base64, vectors, and kept pictures.
+"""The large data of images: payloads that came as Base64, vectors, pictures, local features.
 
 A blob is written once under the label of its image and never changed.
 """

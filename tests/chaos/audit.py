@@ -118,6 +118,8 @@ def _blobs(rows: Rows) -> Iterable[Finding]:
         yield Finding("left over", f"vector of {label}, which is not there")
     for label in rows.pictures - living:
         yield Finding("left over", f"picture of {label}, which is not there")
+    for label in rows.local_features - living:
+        yield Finding("left over", f"local features of {label}, which is not there")
     for label in living - rows.vectors.keys():
         yield Finding("lost", f"vector of {label}")
     for label in living - rows.pictures:

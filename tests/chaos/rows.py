@@ -50,6 +50,7 @@ class Rows:
     submissions: list[Row]
     payloads: set[int]
     pictures: set[int]
+    local_features: set[int]
     vectors: dict[int, bytes]
 
     @cached_property
@@ -95,6 +96,7 @@ def read_rows(plant: Plant) -> Rows:
             submissions=[row for row in tasks if "submission" in row],
             payloads={row["_id"] for row in blobs["payloads"].find({}, ["_id"])},
             pictures={row["_id"] for row in blobs["pictures"].find({}, ["_id"])},
+            local_features={row["_id"] for row in blobs["local_features"].find({}, ["_id"])},
             vectors={row["_id"]: bytes(row["values"]) for row in blobs["vectors"].find()},
         )
 

@@ -67,6 +67,7 @@ def rows(ledger: Ledger) -> Rows:
         submissions=[],
         payloads=set(),
         pictures={LABEL},
+        local_features={LABEL},
         vectors={LABEL: b""},
     )
 
@@ -94,6 +95,7 @@ def changed(row: dict[str, Any], **values: Any) -> list[dict[str, Any]]:
         ("left over", lambda r: replace(r, submissions=[{"_id": "s"}])),
         ("left over", lambda r: replace(r, payloads={LABEL})),
         ("left over", lambda r: replace(r, pictures={LABEL, 22})),
+        ("left over", lambda r: replace(r, local_features={LABEL, 22})),
         ("left over", lambda r: replace(r, vectors={LABEL: b"", 22: b""})),
         ("lost", lambda r: replace(r, vectors={})),
         ("lost", lambda r: replace(r, pictures=set())),

@@ -308,6 +308,8 @@ def test_every_operation_works_on_both_paths(
         "image_info": "正面",
         "info": "正面",
         "similarity": found["similarity"],
+        "cosine": found["cosine"],
+        "inliers": found["inliers"],
     }
     assert found["similarity"] >= 0.999
     info = done("image_info", product_id=product_id)

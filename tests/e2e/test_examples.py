@@ -26,7 +26,7 @@ ORDER = (
 )
 
 #: Fields whose values are another at each call: only their types are compared.
-VARYING = {"similarity", "created_at", "finished_at", "task_id", "requestId"}
+VARYING = {"similarity", "cosine", "inliers", "created_at", "finished_at", "task_id", "requestId"}
 
 #: A command of the README: the operation, what stands between its quotes or in its heredoc, and
 #: the line that it prints.

@@ -43,6 +43,7 @@ def process_settings(servers: Servers) -> Iterator[None]:
             "FETCH_PASS_SECONDS": "3",
             "SEARCH_SECONDS": "3",
             "FETCH_ALLOW": "127.0.0.1",
+            "GEOMETRY": "true",
         }.items():
             patch.setenv(f"SNAPSKU_{name}", value)
         settings.cache_clear()

@@ -50,7 +50,9 @@ ALLOWANCES = {
 
 #: On a slow machine fewer images live at the beginning than the load is made for.
 LIVING = Allowance(0.15, 12.0, level=(PRODUCTS + 2) * IMAGES)
-TABLES_OF_IMAGES = frozenset({"images", "image_names", "image_contents", "pictures", "vectors"})
+TABLES_OF_IMAGES = frozenset(
+    {"images", "image_names", "image_contents", "pictures", "vectors", "local_features"}
+)
 
 
 def allowance(name: str) -> Allowance:

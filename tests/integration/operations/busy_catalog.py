@@ -140,6 +140,7 @@ class Busy:
             }
             self.catalog.contents.take(keys)
             self.catalog.pictures.put(dict.fromkeys(held.labels, b"jpeg"))
+            self.catalog.local_features.put(dict.fromkeys(held.labels, b"points"))
             self.catalog.vectors.put(
                 MODEL.model_id, {n: np.full((1 + n % 3, 4), n, np.float32) for n in held.labels}
             )
@@ -166,6 +167,7 @@ class Busy:
         """Clear the blobs of dead images as the index does, some time after their end."""
         self.catalog.vectors.remove(labels)
         self.catalog.pictures.remove(labels)
+        self.catalog.local_features.remove(labels)
 
     # What may happen while the tables are read, by name.
 
@@ -291,7 +293,7 @@ def audit(client: MongoClient[Row], name: str) -> dict[int, Row]:
     assert table["images"].keys() - living.keys() <= on_their_way
     assert len(table["image_names"]) == len(living)
     assert {row["label"] for row in table["image_contents"].values()} <= living.keys()
-    for blob in ("payloads", "vectors", "pictures"):
+    for blob in ("payloads", "vectors", "pictures", "local_features"):
         assert table[blob].keys() <= living.keys()
 
     owned: dict[int, set[int]] = {}

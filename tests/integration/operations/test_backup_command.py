@@ -314,7 +314,7 @@ def test_without_servers_of_their_own_the_commands_start_the_embedded_ones(
     done = call("backup", again, **own)
     assert done.returncode == 0, done
     with open_archive(file) as first, open_archive(again) as second:
-        for table in ("images", "products", "vectors", "pictures"):
+        for table in ("images", "products", "vectors", "pictures", "local_features"):
             assert list(first.rows(table)) == list(second.rows(table))
 
     # Named here, so that no variable of other tests in this process names a server.

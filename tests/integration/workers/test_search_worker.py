@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,11 +14,14 @@ from broker.search_exchange import Query
 from catalog.flows.removal import delete_collection, delete_images, delete_product
 from catalog.rows.products import ProductFields
 from catalog.store import Catalog
+from config.settings import settings
 from contract.errors import BY_MESSAGE
 from tests.integration.workers.any_feature import AnyFeature, picture
+from tests.unit.vision.textured import package, view
 from vision.picture import PictureLimits, decode
 from workers import search as search_stage
 from workers.index_process.neighbours import NoReplyError
+from workers.support import geometry
 from workers.support.resources import exchange
 
 Ask = Callable[..., dict[str, Any]]
@@ -213,3 +217,121 @@ def test_what_is_less_similar_than_asked_for_is_left_out(
     answer = ask(near, generation=generation, min_similarity=0.5)
     assert [image["image_id"] for image in answer["images"]] == ["near"]
     assert ask(near, generation=generation, min_similarity=0.95)["images"] == []
+
+
+def png(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.fixture
+def packages(catalog: Catalog, take: Any) -> Any:
+    """Four images of packages with their local features, and one without any."""
+    taken = take("0", "1", "2", "3", "none")
+    labels = succeed(catalog, taken)
+    catalog.local_features.put(
+        {label: geometry.stored_features(package(n)) for n, label in enumerate(labels[:4])}
+    )
+    return taken
+
+
+def near_to(packages: Any, *cosines: float) -> list[tuple[int, float]]:
+    return list(zip(packages.labels, cosines, strict=True))
+
+
+def test_an_image_whose_geometry_agrees_overtakes_nearer_ones(packages: Any, ask: Ask) -> None:
+    near = near_to(packages, 0.9, 0.8, 0.7, 0.65, 0.6)
+    known = {"generation": packages.collection.generation, "picture": png(view(package(2), 9, 1))}
+    found = ask(near, **known)["images"]
+    assert [image["image_id"] for image in found] == ["2", "0", "1", "3", "none"]
+    assert [image["cosine"] for image in found] == [0.7, 0.9, 0.8, 0.65, 0.6]
+    assert found[0]["inliers"] >= 20
+    assert found[0]["cosine"] < found[0]["similarity"] <= 1
+    similarities = [image["similarity"] for image in found]
+    assert similarities == sorted(similarities, reverse=True)
+    assert found[-1]["inliers"] == 0, "it has no local features"
+    assert found[-1]["similarity"] == 0.6
+    first = ask(near, **known, topk=1)["images"]
+    assert first == found[:1], "images beyond topk rise into it"
+    (grouped,) = ask(near, **known, group_by_product=True)["images"]
+    assert grouped == found[0], "a product counts by its best image in the new order"
+
+
+def test_the_least_similarity_is_that_of_the_cosine_whatever_the_geometry(
+    packages: Any, ask: Ask
+) -> None:
+    near = near_to(packages, 0.9, 0.8, 0.7, 0.65, 0.6)
+    known = {"generation": packages.collection.generation, "picture": png(package(2))}
+    found = ask(near, **known, min_similarity=0.71)["images"]
+    assert [image["image_id"] for image in found] == ["0", "1"]
+    found = ask(near, **known, min_similarity=0.7)["images"]
+    assert [image["image_id"] for image in found] == ["2", "0", "1"]
+
+
+def test_only_what_is_in_a_given_box_is_compared(packages: Any, ask: Ask) -> None:
+    both = Image.new("RGB", (800, 480))
+    both.paste(package(1), (0, 0))
+    both.paste(package(3), (400, 0))
+    near = near_to(packages, 0.9, 0.8, 0.7, 0.65, 0.6)
+    known = {"generation": packages.collection.generation, "picture": png(both)}
+    for number, box in ((1, (0, 0, 400, 480)), (3, (400, 0, 800, 480))):
+        found = ask(near, **known, box=box)["images"]
+        by_name = {image["image_id"]: image["inliers"] for image in found}
+        assert found[0]["image_id"] == str(number)
+        assert by_name[str(number)] >= 20 > by_name[str(4 - number)]
+
+
+def test_the_same_picture_has_a_similarity_of_nearly_1_and_none_is_above(
+    packages: Any, ask: Ask
+) -> None:
+    near = near_to(packages, 1.0000001, 0.3, 0.2, 0.1, -0.1)
+    known = {"generation": packages.collection.generation, "picture": png(package(0))}
+    similarities = [image["similarity"] for image in ask(near, **known)["images"]]
+    assert similarities == sorted(similarities, reverse=True)
+    assert 0.999 <= similarities[0] <= 1
+
+
+def test_damaged_local_features_are_none_and_the_others_still_count(
+    catalog: Catalog, packages: Any, ask: Ask
+) -> None:
+    damaged = packages.labels[2]
+    data = catalog.local_features.get([damaged])[damaged]
+    catalog.local_features.remove([damaged])
+    catalog.local_features.put({damaged: data[:-1]})
+    near = near_to(packages, 0.9, 0.8, 0.7, 0.65, 0.6)
+    generation = packages.collection.generation
+    found = ask(near, generation=generation, picture=png(package(2)))["images"]
+    assert (found[0]["image_id"], found[0]["similarity"]) == ("0", 0.9)
+    found = ask(near, generation=generation, picture=png(package(3)))["images"]
+    assert found[0]["image_id"] == "3"
+
+
+@pytest.mark.parametrize("why", ["the setting is off", "the asker waits no longer"])
+def test_without_geometry_the_cosines_decide(
+    packages: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "the setting is off":
+        chosen = settings().model_copy(update={"geometry": False})
+        monkeypatch.setattr(geometry, "settings", lambda: chosen)
+    else:
+        monkeypatch.setattr(geometry, "SPARE_SECONDS", 60.0)
+    cosines = [0.9, 0.8, 0.7, 0.65, 0.6]
+    near = near_to(packages, *cosines)
+    generation = packages.collection.generation
+    found = ask(near, generation=generation, picture=png(package(2)))["images"]
+    assert [image["similarity"] for image in found] == cosines
+    assert [image["cosine"] for image in found] == cosines
+    assert {image["inliers"] for image in found} == {0}
+
+
+def test_images_behind_the_first_keep_their_places(catalog: Catalog, take: Any, ask: Ask) -> None:
+    taken = take(*(f"image-{n}" for n in range(geometry.CANDIDATES + 5)))
+    labels = succeed(catalog, taken)
+    catalog.local_features.put(dict.fromkeys(labels, geometry.stored_features(package(1))))
+    near = list(zip(labels, np.linspace(0.9, 0.1, len(labels)).tolist(), strict=True))
+    found = ask(near, generation=taken.collection.generation, picture=png(package(1)), topk=50)
+    inliers = [image["inliers"] for image in found["images"]]
+    assert min(inliers[: geometry.CANDIDATES]) >= 20
+    assert inliers[geometry.CANDIDATES :] == [0] * 5
+    assert [image["image_id"] for image in found["images"]] == [f"image-{n}" for n in range(35)]

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.database.connection import databases
-from catalog.flows.removal import delete_images
+from catalog.flows.removal import delete_images, remove_traces
 from catalog.rows.chunks import Chunk, Stage
 from catalog.rows.images import Failure
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import NoAvailableFeature
+from tests.unit.vision.textured import package
 from vision.box import Box
+from vision.geometry.local_features import MOST_FEATURES
+from vision.geometry.stored import unpack
 from workers import vision as vision_stage
 from workers.support.resources import staged_bytes
 
@@ -275,3 +278,30 @@ def test_an_image_whose_bytes_were_never_written_ends_as_a_broken_one(
     catalog.payloads.remove(chunk.labels)
     vision_stage.vision(chunk.id, chunk.attempt)
     assert outcome(catalog, chunk.labels[0]) == "INVALID_IMAGE_CONTENT"
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_local_features_are_kept_where_the_setting_is_on_and_go_with_the_image(
+    catalog: Catalog, take: Any, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    chosen = settings().model_copy(update={"geometry": is_on})
+    monkeypatch.setattr(vision_stage, "settings", lambda: chosen)
+    data = io.BytesIO()
+    package(1).save(data, "PNG")
+    (chunk,) = take("a", payload=data.getvalue()).chunks
+    vision_stage.vision(chunk.id, chunk.attempt)
+    kept = catalog.local_features.get(chunk.labels)
+    assert list(kept) == (chunk.labels if is_on else [])
+    assert all(len(unpack(data)) == MOST_FEATURES for data in kept.values())
+    delete_images(catalog, chunk.labels)
+    remove_traces(catalog, chunk.labels)
+    assert catalog.local_features.present(chunk.labels) == set()
+
+
+def test_a_picture_without_texture_keeps_that_it_has_no_local_features(
+    catalog: Catalog, take: Any
+) -> None:
+    (chunk,) = take("a", payload=png("red")).chunks
+    vision_stage.vision(chunk.id, chunk.attempt)
+    (kept,) = catalog.local_features.get(chunk.labels).values()
+    assert len(unpack(kept)) == 0

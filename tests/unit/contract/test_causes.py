@@ -24,7 +24,7 @@ FILES = [
 ]
 
 #: Errors that the module which raises them, or its callers in the same room, turn into a cause.
-INNER = {"TimeoutError", "ConnectionError", "ValueError"}
+INNER = {"TimeoutError", "ConnectionError", "ValueError", "UnusableFeaturesError"}
 
 
 def raised(file: Path) -> list[tuple[int, str]]:

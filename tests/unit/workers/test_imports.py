@@ -66,7 +66,7 @@ def modules_of_the_api(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 @pytest.mark.parametrize(
     "heavy",
     [
-        *("torch", "torchvision", "onnxruntime", "hnswlib", "indexer", "vision.pipeline"),
+        *("torch", "torchvision", "onnxruntime", "cv2", "hnswlib", "indexer", "vision.pipeline"),
         *("download.client", "download.resolver", "download.connection", "requests"),
         *(f"workers.{stage}" for stage in STAGES),
     ],
@@ -86,7 +86,7 @@ for stage in {STAGES}:
 from broker.celery_app import app
 app.loader.import_default_modules()
 tasks = {{name: task.__module__ for name, task in app.tasks.items()}}
-heavy = sorted({{"torch", "onnxruntime"}} & set(sys.modules))
+heavy = sorted({{"torch", "onnxruntime", "cv2"}} & set(sys.modules))
 print(json.dumps({{"tasks": tasks, "heavy": heavy}}))
 """
     return in_a_new_process(program, tmp_path_factory.mktemp("workers"))

@@ -60,8 +60,6 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
     choice = Choice(chosen.sets, cache, chosen.pictures, chosen.crowd, chosen.objects, chosen.seed)
     print(f"model {pipeline.model_id}, {pipeline.dimensions} numbers, seed {chosen.seed}")
     found = geometry(cache / "inliers.sqlite") if chosen.geometry else None
-    if chosen.geometry and found is None:
-        print("no geometry: OpenCV or the project's own module is missing")
     with (
         closing(FeatureStore(pipeline, cache / "features.sqlite")) as store,
         closing(found) if found else nullcontext(),

@@ -1,9 +1,8 @@
-"""The inliers of pairs of pictures, by the project's own geometric verification, where it is."""
+"""The inliers of pairs of pictures, by the project's own geometric verification."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import sqlite3
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tools.benchmarks.composition import Scene
 from tools.benchmarks.retrieval.pictures import Picture
 from vision.box import Box
+from vision.geometry import local_features, verification
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -76,17 +76,10 @@ class Geometry:
         return int(self._inliers(self._of_query(query), self._of_image(image)))
 
 
-def geometry(path: Path) -> Geometry | None:
-    """Return what counts inliers, with its counts in a file; None if it can't be loaded here."""
-    try:
-        features, verification = (
-            importlib.import_module(f"vision.geometry.{name}")
-            for name in ("local_features", "verification")
-        )
-    except ModuleNotFoundError:
-        return None
-    features.limit_threads(1)
-    return Geometry(path, features, verification)
+def geometry(path: Path) -> Geometry:
+    """Return what counts inliers, with its counts in a file."""
+    local_features.limit_threads(1)
+    return Geometry(path, local_features, verification)
 
 
 def _code_of(*modules: ModuleType) -> str:

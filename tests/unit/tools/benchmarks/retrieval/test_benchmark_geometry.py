@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from PIL import Image
 
 from tools.benchmarks.composition import Scene
-from tools.benchmarks.retrieval.geometry import Geometry, geometry
+from tools.benchmarks.retrieval.geometry import Geometry
 from tools.benchmarks.retrieval.pictures import Picture
 from vision.box import Box
 
@@ -74,10 +72,3 @@ def test_other_code_takes_no_counts_of_the_first(tmp_path: Path) -> None:
         with modules.counting(tmp_path) as count:
             count(sized(30, 20), None, sized(5, 5))
         assert len(modules.pairs) == counted
-
-
-def test_without_the_module_there_is_no_geometry(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "vision.geometry", None)
-    assert geometry(tmp_path / "inliers.sqlite") is None

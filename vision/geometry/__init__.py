@@ -1,0 +1,1 @@
+"""Local features of a picture, and whether two pictures agree in where they are."""
