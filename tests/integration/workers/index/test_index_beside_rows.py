@@ -221,7 +221,7 @@ class IndexBesideRows:
         asked = asked if first % 5 else features(label, model)
         query = Query(b"", None, generation, category, topk, None, -1.0, False, "r", model.model_id)
         try:
-            found = search._nearest("q", query, model.model_id, asked, 0.0)
+            found = search._nearest("q", query, model.model_id, asked, 0.0)[:topk]
         except NoMatchedProduct:
             found = []
         there = [
