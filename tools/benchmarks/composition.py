@@ -28,6 +28,8 @@ HARD_SHARES = (0.35, 0.65)
 SMALL_SHARES = (0.25, 0.50)
 HARD_TURN = 30.0
 SEVERAL_SHARES = (0.60, 0.95)
+SCENE_CROP = (0.75, 0.92)
+SCENE_TURN = 8.0
 POOR_QUALITY = 40
 
 
@@ -123,6 +125,22 @@ def retaken(scene: Scene, rng: random.Random) -> Scene:
     turned = cut.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=WHITE)
     picture = compressed(_other_light(turned, rng))
     return Scene(picture, (Box(0, 0, *picture.size),))
+
+
+def cut_and_turned(picture: Image.Image, rng: random.Random) -> Image.Image:
+    """Return a piece with 75 to 92% of each side, turned by up to 8 degrees about its centre.
+
+    What lies outside the picture is white; the piece is compressed as a JPEG of quality 90.
+    """
+    width, height = (max(round(rng.uniform(*SCENE_CROP) * side), 1) for side in picture.size)
+    left, top = rng.randint(0, picture.width - width), rng.randint(0, picture.height - height)
+    turned = picture.rotate(
+        rng.uniform(-SCENE_TURN, SCENE_TURN),
+        Image.Resampling.BICUBIC,
+        center=(left + width / 2, top + height / 2),
+        fillcolor=WHITE,
+    )
+    return compressed(turned.crop((left, top, left + width, top + height)), 90)
 
 
 def several(cutouts: Sequence[Image.Image], background: Image.Image, rng: random.Random) -> Scene:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tools.benchmarks.composition import Scene, retaken
 from tools.benchmarks.packages import PackageUnavailable
-from tools.benchmarks.real import BOXES, photographs
+from tools.benchmarks.retrieval.real import BOXES, photographs, searches
 from vision.box import Box
 
 
@@ -71,3 +71,15 @@ def test_a_product_taken_again_shows_only_what_was_in_its_box() -> None:
     middle = (again.picture.width // 2, again.picture.height // 2)
     assert level(red, middle) > 120 > level(blue, middle)
     assert again.boxes == (Box(0, 0, *again.picture.size),)
+
+
+def test_a_photograph_searches_for_what_was_in_its_box(tmp_path: Path) -> None:
+    taken = photographs(tmp_path, listed(tmp_path))
+    made = searches(taken, [taken[0].picture()], 1)
+    (search,) = made.searches
+    assert (search.right, search.kind) == (0, "cup")
+    assert search.picture.make().picture.size == (40, 30)
+    shot = made.gallery[0].make().picture
+    assert max(shot.size) <= 40
+    assert shot.tobytes() == made.gallery[0].make().picture.tobytes()
+    assert len({one.key for one in made.gallery}) == 2

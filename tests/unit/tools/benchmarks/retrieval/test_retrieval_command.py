@@ -1,56 +1,25 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from config.settings import Settings
-from tools.benchmarks import retrieval, sets
-from tools.benchmarks.composition import Scene
-from tools.benchmarks.evaluation import Described, query_rows, several_rows
+from tests.unit.tools.benchmarks.retrieval.scripted import described, picture
+from tools.benchmarks import sets
 from tools.benchmarks.packages import PackageUnavailable, debian_package
-from vision.box import Box
+from tools.benchmarks.retrieval import __main__ as retrieval
+from tools.benchmarks.retrieval import assembly
+from tools.benchmarks.retrieval.designs import TODAY
+from tools.benchmarks.retrieval.pictures import Search, SearchSet, half_of
+from tools.benchmarks.retrieval.ranking import Ranking
 
-SCENE = Scene(Image.new("RGB", (100, 100)), (Box(0, 0, 40, 40), Box(60, 60, 100, 100)))
-
-
-def described(features: list[list[float]], *boxes: Box) -> Described:
-    found = np.array(features, np.float32)
-    return Described(
-        {"detector": list(boxes)}, {"detector": found, "whole picture": 0 * found[:1]}, 1, 1
-    )
-
-
-def cells(line: str) -> list[str]:
-    return line.removeprefix("detector").split()
-
-
-def test_the_whole_picture_counts_where_all_that_is_searched_does() -> None:
-    found = described([[0, 1]], Box(60, 60, 100, 100))
-    found.features["whole picture"][:] = [1, 0]
-    gallery = {"detector": np.array([[0.9, 0.1], [0.0, 0.8]], dtype=np.float32)}
-    (line,) = query_rows([SCENE], [found], gallery)
-    assert cells(line)[5:7] == ["0.000", "1.000"]
-
-
-def test_a_second_box_counts_only_in_the_columns_of_three() -> None:
-    found = described([[0, 1], [1, 0]], Box(60, 60, 100, 100), Box(0, 0, 40, 40))
-    gallery = {"detector": np.array([[0.9, 0.1], [0.0, 0.8]], dtype=np.float32)}
-    (line,) = query_rows([SCENE], [found], gallery)
-    assert cells(line)[:7] == ["1", "0.000", "0.000", "1.000", "0.000", "0.000", "1.000"]
-
-
-def test_what_is_left_out_for_a_query_does_not_count_against_it() -> None:
-    found = described([[1, 0]], Box(0, 0, 40, 40))
-    gallery = {"detector": np.array([[0.9, 0.1], [1.0, 0.0], [0.8, 0.0]], dtype=np.float32)}
-    recalls = [
-        cells(query_rows([SCENE], [found], gallery, np.array([left_out]))[0])[5:7]
-        for left_out in ([False, False, False], [False, False, True], [False, True, False])
-    ]
-    assert recalls == [["0.000", "0.000"], ["0.000", "0.000"], ["1.000", "1.000"]]
+MODEL = SimpleNamespace(model_id="made", dimensions=2)
 
 
 def test_a_distractor_stands_on_the_ground_that_is_told(tmp_path: Path) -> None:
@@ -73,18 +42,6 @@ def test_a_distractor_stands_on_the_ground_that_is_told(tmp_path: Path) -> None:
     assert set(told) == {"red.png", "blue.png"}
 
 
-def test_each_of_several_objects_is_judged_by_its_own_box() -> None:
-    gallery = {"detector": np.eye(2, dtype=np.float32)}
-    right = described([[0, 1], [1, 0]], SCENE.boxes[1], SCENE.boxes[0])
-    swapped = described([[1, 0], [0, 1]], SCENE.boxes[1], SCENE.boxes[0])
-    missing = described([[1, 0]], SCENE.boxes[0])
-    recalls = [
-        cells(several_rows([SCENE], [one], [[0, 1]], gallery)[0])[5]
-        for one in (right, swapped, missing)
-    ]
-    assert recalls == ["1.000", "0.000", "0.500"]
-
-
 def test_variants_of_an_emoji_and_the_demos_objects_are_held_out_together() -> None:
     groups = [f"1f{number:03x}" for number in range(0x300, 0x600)]
     assert all(
@@ -102,7 +59,7 @@ def test_a_package_that_cannot_be_fetched_ends_with_69_and_one_line(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["retrieval", "--cache", str(tmp_path / "cache")])
-    monkeypatch.setattr(retrieval, "load_from", lambda _: None)
+    monkeypatch.setattr(retrieval, "load_from", lambda _: MODEL)
     assert retrieval.main() == 69
     error = capsys.readouterr().err
     assert error.startswith("the sets can't be made: apt-get download mate-backgrounds")
@@ -134,3 +91,32 @@ def test_the_model_is_the_workers_own_on_one_thread(
     assert retrieval.main() == 78
     assert capsys.readouterr().err == "no such embedder\n"
     assert [(one.embedder, one.torch_threads) for one in asked] == [("a-new-one", 1)]
+
+
+def test_a_discount_is_chosen_by_one_half_alone() -> None:
+    every = [f"kind {number}" for number in range(100)]
+    # Fewer of the half to choose by, so that all together would choose otherwise.
+    names = [name for name in every if half_of(name)] + [n for n in every if not half_of(n)][:9]
+    # A search that another part of the query misleads, unless much is taken from it.
+    misled = described([[0.8, 0.6]], whole=[0, 1])
+    # One that is right by another part alone, unless anything is taken from it.
+    helped = described([[0.87, 0.5]], whole=[0, 1])
+    gallery = [described([[1, 0]]), described([[0, 1]])]
+    searches = tuple(Search(picture(name), 0 if half_of(name) == 0 else 1, name) for name in names)
+    queries = [misled if half_of(name) == 0 else helped for name in names]
+    ranking = Ranking(SearchSet("made", (picture("a"), picture("b")), searches), queries, gallery)
+    candidates = [replace(TODAY, discount=discount) for discount in (0.0, 0.1, 0.25)]
+    assert retrieval.best(candidates, [ranking]).discount == 0.25
+
+
+def test_without_a_folder_of_photographs_a_line_says_what_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("backgrounds", "held_out_lines"):
+        monkeypatch.setattr(sets, name, lambda _: [])
+    monkeypatch.setattr(sets, "stamps", lambda _: ([], []))
+    monkeypatch.setattr(sets, "emoji", lambda _: ([], [], []))
+    told: list[str] = []
+    choice = assembly.Choice(("grocery",), tmp_path, None, crowd=0, objects=0, seed=1)
+    assert assembly.assembled(choice, told.append) == []
+    assert told == ["no set grocery: --pictures names no folder"]

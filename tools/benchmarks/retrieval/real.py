@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from tools.benchmarks.composition import Scene
+from tools.benchmarks.composition import Scene, retaken
 from tools.benchmarks.packages import PackageUnavailable, debian_package
+from tools.benchmarks.retrieval.pictures import Picture, Search, SearchSet, composing
 from vision.box import Box
 
 BOXES = Path(__file__).with_name("real.json")
@@ -22,10 +25,20 @@ BOXES = Path(__file__).with_name("real.json")
 
 @dataclass(frozen=True)
 class Photograph:
-    """The name of a product, and a photograph of it with its true box."""
+    """The name of a product, and a photograph of it with its true box and its hash."""
 
     product: str
+    sha256: str
     scene: Scene
+
+    def picture(self) -> Picture:
+        """Return the photograph as it is."""
+        return Picture(f"real {self.sha256} {self.scene.boxes}", lambda: self.scene)
+
+    def retaken(self, seed: str) -> Picture:
+        """Return what is in the box, as another photograph could show it."""
+        key = f"retaken {seed} {composing()} {self.sha256} {self.scene.boxes}"
+        return Picture(key, lambda: retaken(self.scene, random.Random(seed)))
 
 
 def photographs(folder: Path, boxes: Path = BOXES) -> list[Photograph]:
@@ -44,5 +57,13 @@ def photographs(folder: Path, boxes: Path = BOXES) -> list[Photograph]:
             raise PackageUnavailable(f"{row['package']} has another {row['path']}")
         with Image.open(io.BytesIO(data)) as opened:
             picture = opened.convert("RGB")
-        found.append(Photograph(row["product"], Scene(picture, (Box(*row["box"]),))))
+        scene = Scene(picture, (Box(*row["box"]),))
+        found.append(Photograph(row["product"], row["sha256"], scene))
     return found
+
+
+def searches(taken: Sequence[Photograph], behind: Sequence[Picture], seed: int) -> SearchSet:
+    """Return the set *real*: searches with the photographs, and `behind` in the gallery, too."""
+    gallery = [one.retaken(f"{seed} real {place}") for place, one in enumerate(taken)]
+    found = [Search(one.picture(), place, one.product) for place, one in enumerate(taken)]
+    return SearchSet("real", (*gallery, *behind), tuple(found))
