@@ -1,4 +1,4 @@
-"""Search designs: what is compared of images and queries, and how the first rows are ordered."""
+"""Search designs: what is compared of images and queries."""
 
 from __future__ import annotations
 
@@ -46,31 +46,8 @@ class TrueBox(Parts):
 
 
 @dataclass(frozen=True)
-class Verification:
-    """A new order of the `first` images, by the inliers of their geometry.
-
-    With `enough` inliers, a similarity is raised by the share `most_raise` of its distance to 1;
-    with fewer, by less. If `in_box`, the query's geometry is that of its best box alone.
-    """
-
-    first: int
-    most_raise: float
-    enough: int
-    in_box: bool = False
-
-    def score(self, similarity: float, inliers: int) -> float:
-        """Return the similarity of an image with so many inliers, raised."""
-        share = self.most_raise * min(inliers, self.enough) / self.enough
-        return similarity + share * (1 - similarity)
-
-    def __str__(self) -> str:
-        where = ", in the box" if self.in_box else ""
-        return f"geometry({self.first}, {self.most_raise:g}, {self.enough}{where})"
-
-
-@dataclass(frozen=True)
 class SearchDesign:
-    """A way to search: parts of images and of queries, and the order of the first images.
+    """A way to search: parts of images and of queries.
 
     An image counts by the most similar pair of a part of the query and one of its own.
     `discount` is taken from the similarity of all of the query's parts but its best box.
@@ -82,7 +59,6 @@ class SearchDesign:
     query: Parts = Parts(3, whole=True)
     discount: float = 0.0
     agreement: float = 0.0
-    verification: Verification | None = None
 
     def __str__(self) -> str:
         words = [f"{self.gallery} / {self.query}"]
@@ -90,8 +66,6 @@ class SearchDesign:
             words.append(f"discount {self.discount:g}")
         if self.agreement:
             words.append(f"agreement {self.agreement:g}")
-        if self.verification:
-            words.append(str(self.verification))
         return ", ".join(words)
 
 
@@ -103,23 +77,14 @@ ONE_BOX = SearchDesign(Parts(1), Parts(1))
 #: The agreement was chosen on one half of the kinds, with a crowd of 2,000 among the sets.
 AGREEING = replace(WITH_PARTS[0], agreement=0.15)
 DESIGNS = (TODAY, *WITH_PARTS, AGREEING, ONE_BOX)
-#: The designs for which weights are chosen, and those for which geometry is tried.
+#: The designs for which weights are chosen.
 TUNED = (TODAY, WITH_PARTS[0])
-VERIFIABLE = (WITH_PARTS[0], AGREEING)
 #: Not a design, but a bound for one box.
 TRUE_BOX = SearchDesign(Parts(1), TrueBox())
 #: What may be taken from the similarity of a query's further parts.
 DISCOUNTS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
 #: The shares that the best boxes may have.
 AGREEMENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-#: How the service verifies the first images by their geometry, and other ways.
-VERIFIED = Verification(30, 0.8, 20)
-VERIFIED_IN_BOX = replace(VERIFIED, in_box=True)
-VERIFICATIONS = tuple(
-    replace(VERIFIED, most_raise=most_raise, enough=enough)
-    for most_raise in (0.2, 0.4, 0.6, 0.8)
-    for enough in (10, 20, 40)
-)
 
 
 class Gallery:

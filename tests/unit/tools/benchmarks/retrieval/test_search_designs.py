@@ -13,10 +13,9 @@ from tools.benchmarks.retrieval.designs import (
     Parts,
     SearchDesign,
     TrueBox,
-    Verification,
 )
 from tools.benchmarks.retrieval.features import Described
-from tools.benchmarks.retrieval.pictures import Picture, Search, SearchSet, half_of
+from tools.benchmarks.retrieval.pictures import Search, SearchSet, half_of
 from tools.benchmarks.retrieval.ranking import Ranking
 from vision.box import Box
 
@@ -130,70 +129,6 @@ def test_a_product_among_several_is_searched_by_its_own_box() -> None:
     missing = described([[1, 0]], boxes=(FIRST,), truths=truths)
     ranks = [Ranking(made, [one, one], gallery).ranks(TODAY) for one in (right, swapped, missing)]
     assert ranks == [[1, 1], [2, 2], [1, 3]]
-
-
-class Counted:
-    """Inliers by the key of the image; remembers which were asked for."""
-
-    def __init__(self, **inliers: int) -> None:
-        self.known = inliers
-        self.asked: list[tuple[str, Box | None, str]] = []
-
-    def __call__(self, query: Picture, box: Box | None, image: Picture) -> int:
-        self.asked.append((query.key, box, image.key))
-        return self.known.get(image.key.replace(" ", "_"), 0)
-
-
-def test_inliers_put_the_first_images_in_order_and_no_others() -> None:
-    gallery = [described([[0.9 - place / 10, 0]]) for place in range(5)]
-    query = [described([[1, 0]])]
-    counted = Counted(image_2=30, image_1=4, image_4=99)
-    design = replace(TODAY, verification=Verification(first=3, most_raise=0.5, enough=10))
-    ranks = [
-        Ranking(set_of(5, [place]), query, gallery, counted).ranks(design) for place in range(5)
-    ]
-    # 0.9; 0.8 + 0.04; 0.7 + 0.15; the others were not looked at.
-    assert ranks == [[1], [3], [2], [4], [5]]
-    assert {image for _, _, image in counted.asked} == {"image 0", "image 1", "image 2"}
-
-
-@pytest.mark.parametrize("in_box", [False, True])
-def test_the_geometry_is_that_of_the_whole_query_or_of_its_best_box(in_box: bool) -> None:
-    counted = Counted()
-    design = replace(TODAY, verification=Verification(1, 0.5, 10, in_box))
-    query = described([[1, 0], [0, 1]], boxes=(SECOND, FIRST))
-    Ranking(set_of(1, [0]), [query], [described([[1, 0]])], counted).ranks(design)
-    assert [box for _, box, _ in counted.asked] == [SECOND if in_box else None]
-
-
-def test_the_geometry_of_one_of_several_products_is_that_of_its_own_box() -> None:
-    made = set_of(2, [0, 1])
-    searches = tuple(replace(one, shown=place) for place, one in enumerate(made.searches))
-    query = described([[1, 0], [0, 1]], boxes=(SECOND, FIRST), truths=(FIRST, SECOND))
-    counted = Counted()
-    gallery = [described([[1, 0]]), described([[0, 1]])]
-    for in_box in (False, True):
-        design = replace(TODAY, verification=Verification(1, 0.5, 10, in_box))
-        Ranking(replace(made, searches=searches), [query, query], gallery, counted).ranks(design)
-    assert [box for _, box, _ in counted.asked] == [FIRST, SECOND] * 2
-
-
-def test_more_inliers_than_enough_count_as_enough_and_none_as_none() -> None:
-    verification = Verification(10, 0.8, 20)
-    assert verification.score(0.5, 500) == verification.score(0.5, 20) == pytest.approx(0.9)
-    assert verification.score(0.5, 10) == pytest.approx(0.7)
-    assert verification.score(0.5, 0) == 0.5
-
-
-def test_no_image_that_is_left_out_is_verified() -> None:
-    made = set_of(2, [0])
-    search = replace(made.searches[0], ground="wood")
-    made = replace(made, searches=(search,), grounds=("", "wood"))
-    counted = Counted(image_1=50)
-    design = replace(TODAY, verification=Verification(2, 1.0, 50))
-    pair = [described([[1, 0]]), described([[1, 0]])]
-    assert Ranking(made, [described([[1, 0]])], pair, counted).ranks(design) == [1]
-    assert [image for _, _, image in counted.asked] == ["image 0"]
 
 
 def test_a_kind_is_in_one_half_by_its_name_alone() -> None:
