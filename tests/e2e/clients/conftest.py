@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ def closed_stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
         tmp_path_factory.mktemp("closed-logs"),
         mongo_url=servers.mongo_url,
         redis_url=servers.redis_url.replace("/0", "/7"),
-        mongo_database="snapsku_closed",
+        mongo_database=f"snapsku_closed_{uuid.uuid4().hex[:8]}",
         **SHORT_TIMES,
     )
     with running(stack, without="flower"):
