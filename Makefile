@@ -27,7 +27,7 @@ URL ?= http://127.0.0.1:8000
 TAKEOVER_REPORT ?= takeover-output.json
 
 .PHONY: demo test test-all run setup lint format unit coverage docs chaos takeover soak volume fuzz
-.PHONY: node-client audit bench-retrieval bench-sweeps bench-start witness
+.PHONY: audit bench-retrieval bench-sweeps bench-start witness
 
 setup: $(VENV)/.ready
 
@@ -49,19 +49,10 @@ test: unit
 	$(BIN)/python -m pytest $(PYTEST) $(SPREAD) tests/e2e
 
 # And with Node.js and a browser; then broken on purpose and under a steady load, which wants the
-# machine for itself. A test of a client of npm's is skipped by `test` where that was not installed.
-test-all: node-client test
+# machine for itself.
+test-all: test
 	$(BIN)/python -m pytest $(PYTEST) tests/node
 	$(BIN)/python -m pytest $(PYTEST) tests/chaos tests/takeover tests/soak
-
-# npm's package of the vendor's, whose signatures tests/e2e/clients/test_signed_requests.py sends.
-node-client: $(VENV)/node/.ready
-
-$(VENV)/node/.ready: tests/e2e/clients/package.json $(VENV)/.ready
-	mkdir -p $(VENV)/node
-	cp tests/e2e/clients/package.json $(VENV)/node/
-	npm install --prefix $(VENV)/node --ignore-scripts --no-package-lock --no-audit --no-fund --silent
-	touch $@
 
 # The tests of the catalogue on another document database; see docs/own-servers.md. Those of the
 # workers as well, 13 minutes: WITNESS="tests/integration/catalog tests/integration/workers".

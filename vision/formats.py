@@ -44,10 +44,10 @@ class Format:
     #: well formed, NotSupportImage if it is of a kind that is not taken.
     parts_of: Callable[[bytes], Parts]
     reader: Callable[[BinaryIO], ImageFile]
-    has_checksums: bool = (
-        False  #: whether `verify` of the image finds damage that decoding does not
-    )
-    scales: bool = False  #: whether `draft` of the image makes it smaller while it is decoded
+    #: Whether `verify` of the image finds damage that decoding does not.
+    has_checksums: bool = False
+    #: Whether `draft` of the image makes it smaller while it is decoded.
+    scales: bool = False
 
 
 def _brands(majors: bytes, others: bytes) -> re.Pattern[bytes]:

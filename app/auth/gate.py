@@ -203,7 +203,7 @@ class Gate:
     def _take_once(self, request: Request, authorization: Authorization, key: AccessKey) -> None:
         """Record the nonce of a verified request, so that no other caller can use it up.
 
-        A nonce that is not signed can be changed by whoever repeats the request; then the signature
+        A nonce that is not signed can be changed in a repeated request; then the signature
         is recorded. Raises NotAdmitted if it was used before, Busy if Redis can't be reached.
         """
         what, nonce = "signature", f"signature {authorization.signature}".encode()

@@ -352,7 +352,7 @@ OPERATIONS = (
                         "image_id": "side",
                         "product_id": "boot-9",
                         "message": ["BROKEN_BASE64_OR_URL", "NOT_EXISTING_PRODUCT"],
-                        "detail": [causes.BASE64.sentence, errors.NotExistingProduct.sentence],
+                        "detail": [causes.URL_SCHEME.sentence, errors.NotExistingProduct.sentence],
                     }
                 ],
             ),

@@ -1,4 +1,4 @@
-// Shows the document of this service, and asks nobody else: no validator, no settings from the URL.
+// Shows the document of this service, and sends to it alone: no validator, no settings from the URL.
 // A key stays in this tab, and is forgotten with it.
 SwaggerUIBundle({
   url: "/openapi.json",

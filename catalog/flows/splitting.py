@@ -30,63 +30,58 @@ def split_off(catalog: Catalog, chunk: Chunk, starts: Mapping[Item, datetime], p
 
     Each begins with attempt 1, no unclean ends and `passes` fetch passes.
     """
-    _write(
-        catalog,
-        chunk,
-        [
-            replace(
-                chunk,
-                id=f"{chunk.id}-{item.label}.{passes}",
-                items=(item,),
-                state=State.WAITING,
-                passes=passes,
-                due_at=start,
-            )
-            for item, start in starts.items()
-        ],
-    )
+    parts = [
+        replace(
+            _part(chunk, (item,)),
+            id=f"{chunk.id}-{item.label}.{passes}",
+            passes=passes,
+            due_at=start,
+        )
+        for item, start in starts.items()
+    ]
+    _write(catalog, parts)
 
 
 def wait_apart(catalog: Catalog, chunk: Chunk, waits: Iterable[Wait]) -> None:
     """Write a chunk for each of `waits`, whose images the chunk that runs goes on without."""
-    _write(
-        catalog,
-        chunk,
-        [
-            replace(
-                chunk,
-                id=_part_id(chunk, wait.items),
-                items=wait.items,
-                state=State.WAITING,
-                passes=wait.passes,
-                waits=tuple(wait.reasons.items()),
-                put_off_at=wait.put_off_at,
-                due_at=wait.start,
-            )
-            for wait in waits
-        ],
-    )
+    parts = [
+        replace(
+            _part(chunk, wait.items),
+            passes=wait.passes,
+            waits=tuple(wait.reasons.items()),
+            put_off_at=wait.put_off_at,
+            due_at=wait.start,
+        )
+        for wait in waits
+    ]
+    _write(catalog, parts)
 
 
 def go_ahead(catalog: Catalog, chunk: Chunk, stage: Stage, items: tuple[Item, ...]) -> Chunk:
     """Write a chunk of `items` that the caller sends to `stage` now, ahead of the others."""
-    part = replace(
-        chunk, id=_part_id(chunk, items), items=items, stage=stage, waits=(), put_off_at=None
-    )
+    part = replace(_part(chunk, items), stage=stage, waits=(), put_off_at=None)
     sent = catalog.chunks.as_sent(part)
-    _write(catalog, chunk, [sent])
-    return replace(sent, attempt=1)
+    _write(catalog, [sent])
+    return sent
 
 
-def _part_id(chunk: Chunk, items: Sequence[Item]) -> str:
-    """Return an id that no other part has: those of one attempt have no image in common."""
-    return f"{chunk.id}-{items[0].label}.{chunk.passes}.{chunk.attempt}"
+def _part(chunk: Chunk, items: tuple[Item, ...]) -> Chunk:
+    """Return a chunk of some images of a running one, at its first attempt.
 
-
-def _write(catalog: Catalog, chunk: Chunk, parts: Sequence[Chunk]) -> None:
-    """Write parts of a chunk, each at its first attempt."""
-    fresh = [replace(part, attempt=1, unclean=0) for part in parts]
-    catalog.chunks.insert(
-        [part if part.state is State.SENT else replace(part, sent_at=None) for part in fresh]
+    No other part has its id: those of one attempt have no image in common.
+    """
+    return replace(
+        chunk,
+        id=f"{chunk.id}-{items[0].label}.{chunk.passes}.{chunk.attempt}",
+        items=items,
+        state=State.WAITING,
+        attempt=1,
+        unclean=0,
+        sent_at=None,
     )
-    catalog.tasks.add_chunks(chunk.task_id, [part.id for part in parts])
+
+
+def _write(catalog: Catalog, parts: Sequence[Chunk]) -> None:
+    if parts:
+        catalog.chunks.insert(parts)
+        catalog.tasks.add_chunks(parts[0].task_id, [part.id for part in parts])

@@ -261,7 +261,8 @@ class Chunks:
     def advance(self, chunk: Chunk, stage: Stage, items: Sequence[Item]) -> Chunk | None:
         """Mark a running chunk as sent to `stage` with `items`; None if the lease is lost."""
         sent = _to(stage, State.SENT, now(), items=_items(items))
-        sent["$unset"]["waits"] = 1
+        # One that comes back for its bytes has not waited for a host yet.
+        sent["$unset"] |= {"waits": 1, "put_off_at": 1}
         return self._change(self._held(chunk), sent)
 
     def keep(self, chunk: Chunk, items: Sequence[Item]) -> Chunk | None:

@@ -143,9 +143,9 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(stack: Stack) -> Iterator[Stack]:
-    """Run every process of a stack, ready, as long as this lasts."""
-    stack.start()
+def running(stack: Stack, without: str = "") -> Iterator[Stack]:
+    """Run every process of a stack but those of one kind, ready, as long as this lasts."""
+    stack.start(*(kind for kind in stack.kinds if kind != without))
     try:
         stack.await_ready()
         yield stack

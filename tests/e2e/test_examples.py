@@ -15,15 +15,9 @@ from openapi_spec_validator import validate
 from app.operations import examples
 from cli.processes import ROOT
 from tests.e2e.client import Api, as_base64
+from tests.e2e.clients.example_calls import ORDER
 from tests.e2e.stack import Stack
 from tools.demo.manifest import SAMPLES
-
-#: The operations in an order in which their examples can be run.
-ORDER = (
-    *("create_product", "add_image", "task_status", "list_tasks", "product_search"),
-    *("image_info", "update_image", "update_product", "list_products", "list_collections"),
-    *("delete_image", "delete_product", "delete_collection"),
-)
 
 #: Fields whose values are another at each call: only their types are compared.
 VARYING = {"similarity", "cosine", "inliers", "created_at", "finished_at", "task_id", "requestId"}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from contract import errors
 from tests.e2e.client import Api, as_base64, ids
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, running
 from tests.servers import Servers
 from tests.unit.vision.picture_files import heic, saved
 from tools.demo.manifest import SampleImage, load
@@ -36,12 +36,8 @@ def open_stack(
         image_max_side="12000",
         **short_times,
     )
-    stack.start(*(kind for kind in stack.kinds if kind != "flower"))
-    try:
-        stack.await_ready()
+    with running(stack, without="flower"):
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

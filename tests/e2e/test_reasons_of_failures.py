@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import NamedTuple
 
 import pytest
 
@@ -16,13 +14,12 @@ from config.embedded import free_port
 from tests.e2e.client import FINISH_SECONDS, Api, ids
 from tests.e2e.faulty_pictures import LIMIT_BYTES, gif, padded, resized, truncated
 from tests.e2e.many_pictures import variant
+from tests.loopback_host import Answer, gives, host
 from tools.demo.manifest import load
 
 SOURCE = load().images[1].path
 GOOD, BAD = 180, 20
 DOWN = "127.0.0.1 failed several times in a row and is left alone for now"
-
-Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Reason(NamedTuple):
@@ -32,41 +29,6 @@ class Reason(NamedTuple):
     stage: str
     retryable: bool
     detail: str
-
-
-def gives(status: int, body: bytes = b"", length: int | None = None, **headers: str) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.send_header("Content-Length", str(len(body) if length is None else length))
-        handler.end_headers()
-        # The client does not read on once it knows that a file is too large.
-        with contextlib.suppress(ConnectionError):
-            handler.wfile.write(body)
-
-    return answer
-
-
-@contextmanager
-def host(answer: Callable[[str], Answer]) -> Iterator[str]:
-    """Yield the address of a server that answers a path as `answer` says."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer(self.path.strip("/"))(self)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def url_faults() -> dict[str, tuple[Answer, Reason]]:

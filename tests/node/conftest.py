@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.client import Api
+from tests.e2e.clients.conftest import closed_stack, keys, users
 from tests.e2e.conftest import SHORT_TIMES
 from tests.e2e.stack import Stack, running
 from tests.servers import Servers
 
 HERE = Path(__file__).parent
+
+__all__ = ["closed_stack", "keys", "users"]
 
 #: Runs a program of Node.js in the folder with the packages, and returns what it printed.
 Run = Callable[..., str]
@@ -48,8 +51,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     if shutil.which("npm") is None:
         pytest.skip("no npm command: install Node.js 20 with npm")
     folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "package-lock.json", "tsconfig.json", "client.ts", "try_page.js"):
-        shutil.copy(HERE / name, folder)
+    for source in HERE.iterdir():
+        if source.suffix in (".json", ".ts", ".js", ".cjs"):
+            shutil.copy(source, folder)
 
     def running(*command: str) -> str:
         ended = subprocess.run(

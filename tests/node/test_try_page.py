@@ -1,4 +1,4 @@
-"""/docs/try in a browser: it sends calls, asks nobody else, and its policy stops nothing."""
+"""/docs/try in a browser: it sends calls to this service alone, and its policy stops nothing."""
 
 from __future__ import annotations
 

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,19 +10,14 @@ import jdcloud_apim_sdk.core.config
 import jdcloud_apim_sdk.core.credential
 import jdcloud_sdk.core.config
 import jdcloud_sdk.core.credential
-import pytest
 from jdcloud_apim_sdk.simpleclient import SimpleClient
 from jdcloud_apim_sdk.simplerequest import SimpleRequest
 from jdcloud_sdk.core.jdcloudclient import JDCloudClient
 from jdcloud_sdk.core.jdcloudrequest import JDCloudRequest
 
-#: Where `make node-client` puts npm's package.
-NODE_MODULES = Path(sys.prefix) / "node" / "node_modules"
+from tests.e2e.clients.example_calls import Send
 
 SECONDS = 30
-
-#: Sends a body to a path, and returns the envelope that is answered.
-Send = Callable[[str, Any], dict[str, Any]]
 
 
 class Listener:
@@ -82,34 +71,5 @@ def sdk(url: str, keys: dict[str, str]) -> Send:
     return send
 
 
-def sdk_js(url: str, keys: dict[str, str]) -> Send:
-    """npm's jdcloud-sdk-js: JDCLOUD2, which collapses blanks; skips the test without it."""
-    node = shutil.which("node")
-    if node is None or not (NODE_MODULES / "jdcloud-sdk-js").is_dir():
-        pytest.skip("no node, or no jdcloud-sdk-js: run `make node-client`")
-
-    def send(path: str, body: Any) -> dict[str, Any]:
-        asked = {
-            "host": urlsplit(url).netloc,
-            "accessKey": keys["access_key"],
-            "secretKey": keys["secret_key"],
-            "path": path,
-            "body": body,
-        }
-        ended = subprocess.run(
-            [node, str(Path(__file__).with_name("call.js"))],
-            input=json.dumps(asked),
-            env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
-            capture_output=True,
-            text=True,
-            timeout=2 * SECONDS,
-        )
-        assert ended.returncode == 0, ended.stderr
-        answer: dict[str, Any] = json.loads(ended.stdout)
-        return answer
-
-    return send
-
-
-#: By name; each takes the URL of the service and the keys of a user.
-PACKAGES = {"jdcloud-apim-sdk": apim_sdk, "jdcloud-sdk": sdk, "jdcloud-sdk-js": sdk_js}
+#: By name; each takes the URL of the service and the keys of a user. npm's is in tests/node.
+PACKAGES = {"jdcloud-apim-sdk": apim_sdk, "jdcloud-sdk": sdk}

@@ -5,101 +5,33 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import requests
 
 from app.operations import examples
-from app.server import OPERATIONS
 from cli.processes import ROOT
 from identity.vault import KEY_FILE
+from tests.e2e.clients.conftest import Users
+from tests.e2e.clients.example_calls import (
+    BY_NAME,
+    ORDER,
+    assert_old_calls_work,
+    assert_refused,
+    filled,
+    finish,
+    send,
+)
 from tests.e2e.clients.packages import PACKAGES
 from tests.e2e.stack import Stack
 from tests.request_signer import SignedBy, bearer
-from tests.servers import Servers
-
-#: The operations in an order in which their examples can be run.
-ORDER = (
-    *("create_product", "add_image", "task_status", "list_tasks", "product_search"),
-    *("image_info", "update_image", "update_product", "list_products", "list_collections"),
-    *("delete_image", "delete_product", "delete_collection"),
-)
-BY_NAME = {operation.name: operation for operation in OPERATIONS}
-
-#: Those that the vendor's service has, too.
-OLD_ORDER = [name for name in ORDER if BY_NAME[name].path_of_old_clients]
-FINISH_SECONDS = 240.0
-
-Users = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def closed_stack(
-    servers: Servers, tmp_path_factory: pytest.TempPathFactory, short_times: dict[str, str]
-) -> Iterator[Stack]:
-    """A stack of its own, on a catalogue that no other test uses: its first key closes it."""
-    stack = Stack(
-        tmp_path_factory.mktemp("closed"),
-        tmp_path_factory.mktemp("closed-logs"),
-        mongo_url=servers.mongo_url,
-        redis_url=servers.redis_url.replace("/0", "/7"),
-        mongo_database="snapsku_closed",
-        **short_times,
-    )
-    stack.start(*(kind for kind in stack.kinds if kind != "flower"))
-    try:
-        stack.await_ready()
-        yield stack
-    finally:
-        stack.stop()
-
-
-@pytest.fixture(scope="module")
-def users(closed_stack: Stack) -> Users:
-    """Return a function that runs `snapsku users` and gives what it printed."""
-
-    def called(*arguments: str) -> Any:
-        ended = subprocess.run(
-            [sys.executable, "-m", "cli.main", "users", *arguments],
-            cwd=ROOT,
-            env=closed_stack.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
-
-    return called
-
-
-@pytest.fixture(scope="module")
-def keys(closed_stack: Stack, users: Users) -> dict[str, str]:
-    """The keys of the first user; before them the service served this machine."""
-    url = f"{closed_stack.base_url}/v1/list_collections"
-    assert requests.post(url, json={}, timeout=10).json()["code"] == "10000"
-    made: dict[str, str] = users("add", "shop-1")
-    assert requests.post(url, json={}, timeout=10).json()["code"] == "10042"
-    return made
 
 
 def signer(keys: dict[str, str]) -> SignedBy:
     return SignedBy(keys["access_key"], keys["secret_key"], datetime.now(UTC))
-
-
-def send(
-    stack: Stack, target: str, body: bytes, headers: dict[str, str], method: str = "POST"
-) -> requests.Response:
-    sent = {"Content-Type": "application/json", **headers}
-    return requests.request(
-        method, f"{stack.base_url}{target}", data=body, headers=sent, timeout=30
-    )
 
 
 def signed_twice(stack: Stack, keys: dict[str, str], path: str, body: Any) -> dict[str, Any]:
@@ -111,25 +43,6 @@ def signed_twice(stack: Stack, keys: dict[str, str], path: str, body: Any) -> di
     assert (second.status_code, second.json()["code"]) == (401, "10047"), second.text
     result: dict[str, Any] = first.json()["result"]
     return result
-
-
-def filled(value: Any, words: dict[str, str]) -> Any:
-    """Return an example with other words in place of its own."""
-    text = json.dumps(value, ensure_ascii=False)
-    for word, other in words.items():
-        text = text.replace(f'"{word}"', f'"{other}"')
-    return json.loads(text)
-
-
-def finish(stack: Stack, keys: dict[str, str], task_id: str) -> None:
-    deadline = time.monotonic() + FINISH_SECONDS
-    while time.monotonic() < deadline:
-        body = json.dumps({"task_id": task_id}).encode()
-        answer = send(stack, "/v1/task_status", body, bearer(keys["api_key"])).json()
-        if answer["result"]["task_status"] == "FINISHED":
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"{task_id} is not finished")
 
 
 @pytest.mark.parametrize("way", ["v1", "jdai"])
@@ -156,30 +69,15 @@ def test_a_signed_request_works_once_in_every_operation_on_both_paths(
 def test_the_packages_of_the_vendor_are_admitted_on_each_of_its_paths(
     closed_stack: Stack, keys: dict[str, str], package: str
 ) -> None:
-    assert len(OLD_ORDER) == 7
     send_by_package = PACKAGES[package](closed_stack.base_url, keys)
-    words = {examples.COLLECTION: f"店 {package}"}
-    for name in OLD_ORDER:
-        if name == "task_status":
-            finish(closed_stack, keys, words[examples.TASK_ID])
-        operation = BY_NAME[name]
-        body = filled(operation.example.request, words)
-        answer = send_by_package(operation.paths[-1], body)
-        assert (answer["code"], answer["result"]["code"]) == ("10000", 0), (name, answer)
-        if name == "add_image":
-            words[examples.TASK_ID] = answer["result"]["task_id"]
-        if name == "product_search":
-            assert [image["image_id"] for image in answer["result"]["images"]] == ["front"]
+    assert_old_calls_work(closed_stack, keys, f"店 {package}", send_by_package)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_packages_of_the_vendor_are_refused_with_another_secret(
     closed_stack: Stack, keys: dict[str, str], package: str
 ) -> None:
-    forged = PACKAGES[package](closed_stack.base_url, keys | {"secret_key": "another"})
-    answer = forged("/jdai/product_image_status", {"task_id": "shop-1/x/1.1"})
-    assert answer["code"] == "10047"
-    assert "POST /jdai/product_image_status" in answer["detail"]
+    assert_refused(PACKAGES[package](closed_stack.base_url, keys | {"secret_key": "another"}))
 
 
 def test_the_query_of_a_picture_is_signed_as_it_was_meant_however_it_was_sent(

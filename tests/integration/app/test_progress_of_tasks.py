@@ -52,8 +52,9 @@ def test_an_image_that_is_fetched_again_keeps_its_reason_until_it_is_there(
     task = taken(serve(), catalog, "slow")
     (chunk,) = catalog.chunks.find(task.chunk_ids)
     held = claimed(catalog, chunk)
-    assert catalog.chunks.put_back(held, now(), 1, {held.labels[0]: WHY}) is not None
+    assert catalog.chunks.put_back(held, now(), 1, {held.labels[0]: WHY}, now()) is not None
     (waiting,) = catalog.chunks.find([chunk.id])
+    assert waiting.put_off_at is not None
     resent = catalog.chunks.resend(waiting)
     assert resent is not None
     held = claimed(catalog, resent)
@@ -62,6 +63,8 @@ def test_an_image_that_is_fetched_again_keeps_its_reason_until_it_is_there(
     assert catalog.chunks.advance(held, Stage.VISION, held.items) is not None
     (pending,) = poll(serve, task.task_id)["pending_list"]
     assert (pending["stage"], pending["detail"]) == ("vision", "")
+    (sent,) = catalog.chunks.find([chunk.id])
+    assert sent.put_off_at is None, "its wait would count if it came back for its bytes"
 
 
 def test_retry_after_says_when_to_poll_again_and_is_absent_once_a_task_is_finished(

@@ -62,7 +62,7 @@ PLAIN: dict[str, list[tuple[bytes, Answered | None]]] = {
             Answered(200, 3040, "topk is 5.5"),
         ),
     ],
-    "a field that nobody knows": [(call({"colour": "red", "": [1]}), DONE)],
+    "a field that is not known": [(call({"colour": "red", "": [1]}), DONE)],
     "half a surrogate pair in a name": [
         (
             post("/v1/delete_collection", b'{"collection_name": "\\ud800"}'),

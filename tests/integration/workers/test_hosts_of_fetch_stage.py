@@ -1,4 +1,4 @@
-"""A slow host holds up nobody: other images go on, and its own wait without being asked for."""
+"""A slow host holds up no other image; its own wait, most of them without being asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from config.settings import settings
 from download import batch
 from tests.integration.workers.counting_files import serving
 from tests.integration.workers.waiting import until
+from tests.loopback_host import Answer, gives, host
 from workers import fetch as fetch_stage
 from workers.support import resources, tries
 from workers.support.resources import staged_bytes
@@ -64,22 +65,14 @@ def hanging() -> Iterator[tuple[str, threading.Event]]:
     """Yield the address of a server that answers nothing until the event is set."""
     over = threading.Event()
 
-    class Hangs(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            over.wait(60)
+    def hang(_: BaseHTTPRequestHandler) -> None:
+        over.wait(60)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hangs) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with host(lambda _: hang) as address:
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", over
+            yield address, over
         finally:
             over.set()
-            server.shutdown()
-            thread.join()
 
 
 def parts(catalog: Catalog, chunk: Chunk) -> list[Chunk]:
@@ -200,29 +193,14 @@ def test_a_host_that_only_redirects_is_not_blamed_for_where_it_leads(
 ) -> None:
     good, _ = base
 
-    class Redirects(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            _, to, path = self.path.split("/")
-            self.send_response(302)
-            server = good if to == "good" else "http://127.0.0.1:9"
-            self.send_header("Location", f"{server}/{path}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def redirected(path: str) -> Answer:
+        to, _, rest = path.partition("/")
+        return gives(302, Location=f"{good if to == 'good' else 'http://127.0.0.1:9'}/{rest}")
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_address[1]}"
-            paths = [*(f"dead/{n}" for n in range(8)), *(f"good/200-{n}" for n in range(8))]
-            chunk = mixed(*(f"{url}/{path}" for path in paths))
-            fetch_stage.fetch(chunk.id, chunk.attempt)
-        finally:
-            server.shutdown()
-            thread.join()
+    with host(redirected) as url:
+        paths = [*(f"dead/{n}" for n in range(8)), *(f"good/200-{n}" for n in range(8))]
+        chunk = mixed(*(f"{url}/{path}" for path in paths))
+        fetch_stage.fetch(chunk.id, chunk.attempt)
     assert staged_bytes().present(chunk.labels) == set(chunk.labels[8:])
     states = resources.host_gate()
     assert states.put_off("127.0.0.1:9") is not None
@@ -283,45 +261,29 @@ def test_pauses_that_a_host_asks_for_do_not_count_against_images_that_were_not_a
 ) -> None:
     asked: list[str] = []
 
-    class Throttles(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(429)
-            self.send_header("Retry-After", "20")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def throttled(path: str) -> Answer:
+        asked.append(path)
+        return gives(429, Retry_After="20")
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Throttles) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_address[1]}"
-            chunk = mixed(*(f"{url}/{number}" for number in range(12)))
-            fetch_stage.fetch(chunk.id, chunk.attempt)
-            waiting = at_fetch(catalog, chunk)
-            passes = {label: each.passes for each in waiting for label in each.labels}
-            assert sum(passes.values()) == len(asked) <= settings().fetch_per_host
-            assert len(passes) == 12
-            for each in waiting:
-                assert each.due_at is not None
-                assert timedelta(seconds=10) < each.due_at - now() <= LONGEST_PAUSE
-            monkeypatch.setattr(tries, "LONGEST_WAIT", timedelta(0))
-            put_off = [each for each in waiting if each.put_off_at is not None]
-            for part in put_off:
-                resent = catalog.chunks.resend(part)
-                assert resent is not None
-                fetch_stage.fetch(resent.id, resent.attempt)
-            failures = catalog.images.failures(chunk.labels)
-            assert set(failures) == {n for part in put_off for n in part.labels}, (
-                "after a long wait"
-            )
-            assert len(asked) <= settings().fetch_per_host
-        finally:
-            server.shutdown()
-            thread.join()
+    with host(throttled) as url:
+        chunk = mixed(*(f"{url}/{number}" for number in range(12)))
+        fetch_stage.fetch(chunk.id, chunk.attempt)
+        waiting = at_fetch(catalog, chunk)
+        passes = {label: each.passes for each in waiting for label in each.labels}
+        assert sum(passes.values()) == len(asked) <= settings().fetch_per_host
+        assert len(passes) == 12
+        for each in waiting:
+            assert each.due_at is not None
+            assert timedelta(seconds=10) < each.due_at - now() <= LONGEST_PAUSE
+        monkeypatch.setattr(tries, "LONGEST_WAIT", timedelta(0))
+        put_off = [each for each in waiting if each.put_off_at is not None]
+        for part in put_off:
+            resent = catalog.chunks.resend(part)
+            assert resent is not None
+            fetch_stage.fetch(resent.id, resent.attempt)
+        failures = catalog.images.failures(chunk.labels)
+        assert set(failures) == {label for part in put_off for label in part.labels}
+        assert len(asked) <= settings().fetch_per_host
 
 
 def test_a_chunk_that_waits_apart_is_written_again_after_a_crash_without_losing_an_image(

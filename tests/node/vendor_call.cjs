@@ -1,8 +1,8 @@
 // Signs and sends one call with npm's package of the vendor, and prints what was answered.
-// Reads {host, accessKey, secretKey, path, body} from its input; the package is on NODE_PATH.
+// Its argument is {host, accessKey, secretKey, path, body} as JSON.
 const core = require('jdcloud-sdk-js')
 
-const asked = JSON.parse(require('fs').readFileSync(0, 'utf8'))
+const asked = JSON.parse(process.argv[2])
 
 class Search extends core.Service {
   constructor () {
