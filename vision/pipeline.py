@@ -24,6 +24,7 @@ from vision.embedders.product import ProductEmbedder
 from vision.ground import is_of_one_colour
 from vision.onnx_network import open_exported
 from vision.options import VisionOptions
+from vision.similarity import QueryParts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,25 +103,26 @@ class Pipeline:
 
     def describe_query(
         self, image: Image.Image, boxes_searched: int, box: Box | None = None
-    ) -> tuple[list[Box], NDArray[np.float32]]:
-        """Return all boxes of an upright RGB picture, best first, and the features to search with.
+    ) -> tuple[list[Box], QueryParts]:
+        """Return all boxes of an upright RGB picture, best first, and the parts to search with.
 
-        The features are those of the best `boxes_searched` boxes and, if `boxes_searched` is more
-        than one, of the whole picture after them: shape (n, dimensions), float32, norm 1. If
-        nothing is detected, the only box is the whole picture. A given `box` is used alone, as
-        far as it lies in the picture. Raises NoAvailableFeature if the picture is of one colour, or
-        a feature is zero or not finite.
+        The parts are the best `boxes_searched` boxes and, if `boxes_searched` is more than one, the
+        whole picture after them unless it is among them. If nothing is detected, the only box is
+        the whole picture. A given `box` is used alone, as far as it lies in the picture. Raises
+        NoAvailableFeature if the picture is of one colour, or a feature is zero or not finite.
         """
         _require_something(image)
         if box is not None:
-            return [box], self._embedded(image, [box])
+            return [box], QueryParts(self._embedded(image, [box]), whole=None)
         boxes = self._detected(image)
         searched = boxes[:boxes_searched]
         # A query that shows a part of a product is found by the whole picture rather than by a
         # box in it. One box is for large catalogues, where further features find other products.
         if boxes_searched > 1:
             searched = _and_whole(searched, image)
-        return boxes, self._embedded(image, searched)
+        whole = Box(0, 0, *image.size)
+        place = searched.index(whole) if whole in searched else None
+        return boxes, QueryParts(self._embedded(image, searched), place)
 
     def _detected(self, image: Image.Image) -> list[Box]:
         return self._detector.detect(image) or [Box(0, 0, *image.size)]

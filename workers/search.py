@@ -30,8 +30,9 @@ from vision.box import Box
 from vision.picture import seen_size
 from workers.index_process.neighbours import NoReplyError, ask_neighbours
 from workers.support.decoding import decode_picture
-from workers.support.geometry import Found, candidates, in_order, prepare_geometry
+from workers.support.geometry import prepare_geometry
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
+from workers.support.ranking import CANDIDATES, Found, ranked
 from workers.support.resources import catalog, exchange, query_fetch_policy
 
 log = structlog.get_logger(__name__)
@@ -78,18 +79,20 @@ def _answer(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
 def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     picture = decode_picture(_bytes(query))
     chosen = pipeline(query.model_id)
-    seen = seen_size(picture)
     given = _given_box(query, picture)
-    boxes, features = chosen.describe_query(picture, settings().boxes_searched, given)
-    boxes = [box.scaled(picture.size, seen) for box in boxes]
-    near = _nearest(query_id, query, chosen.model_id, features, deadline=deadline)
-    found = in_order(near, picture, given, deadline)
+    boxes, parts = chosen.describe_query(picture, settings().boxes_searched, given)
+    rectangles = [box.scaled(picture.size, seen_size(picture)) for box in boxes]
+    near = _nearest(query_id, query, chosen.model_id, parts.features, deadline=deadline)
+    if given is not None:
+        picture = picture.crop((given.left, given.top, given.right, given.bottom))
+    best = boxes[0] if given is None else Box(0, 0, *picture.size)
+    found = ranked(near, chosen, parts, picture, best, deadline)
     if query.group_by_product:
         found = _best_of_each(found)
     return {
         "rectangle": [
             {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
-            for box in boxes
+            for box in rectangles
         ],
         "images": [
             {
@@ -135,13 +138,13 @@ def _bytes(query: Query) -> bytes:
 def _nearest(
     query_id: str, query: Query, model_id: str, features: NDArray[np.float32], deadline: float
 ) -> list[tuple[ImageRow, float]]:
-    """Return findable images, nearest first: enough for topk, and to look at their geometry.
+    """Return findable images, nearest first: enough for topk, and to compare them more closely.
 
     Asks for more neighbours if deleted images or further ones of a product shorten the list. Raises
     NoMatchedProduct if no image can be found at all, NoRelativeCollection if the collection was
     deleted before its rows were read.
     """
-    wanted = max(query.topk, candidates()) + SPARE
+    wanted = max(query.topk, CANDIDATES) + SPARE
     while True:
         near = ask_neighbours(
             f"{query_id}.{wanted}",
@@ -160,7 +163,7 @@ def _nearest(
         ]
         products = {image.product_serial for image, _ in found}
         listed = products if query.group_by_product else found
-        is_enough = len(listed) >= query.topk and len(found) >= candidates()
+        is_enough = len(listed) >= query.topk and len(found) >= CANDIDATES
         exhausted = len(near) < wanted or near[-1][1] < query.min_similarity
         if is_enough or exhausted:
             break

@@ -1,8 +1,8 @@
 """Local features as bytes, for a table of the catalogue.
 
 A row of one version: the version, the count of features and a CRC-32 of the rest; the places, four
-16-bit numbers a feature; the descriptors. What is read back is checked, since a table outlives
-releases and a disk may damage it.
+16-bit numbers a feature; the codes, two in a byte. What is read back is checked, since a table
+outlives releases and a disk may damage it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEAD = struct.Struct("<BxHI")
 #: Parts of a pixel that are kept of a place, and parts of a turn of a direction.
 _PIXEL, _TURN = 64, 1 << 16
 _PLACE = np.dtype("<u2")
-_PLACE_BYTES = 4 * _PLACE.itemsize
+_PLACE_BYTES, _CODE_BYTES = 4 * _PLACE.itemsize, DESCRIPTOR // 2
 
 
 class UnusableFeaturesError(ValueError):
@@ -29,7 +29,7 @@ class UnusableFeaturesError(ValueError):
 
 
 def pack(features: LocalFeatures) -> bytes:
-    """Return local features as bytes: 8, and 136 for each feature."""
+    """Return local features as bytes: 8, and 72 for each feature."""
     places = np.concatenate(
         [
             features.points * _PIXEL,
@@ -39,7 +39,7 @@ def pack(features: LocalFeatures) -> bytes:
         axis=1,
     )
     rest: bytes = np.clip(np.rint(places), 0, _TURN - 1).astype(_PLACE).tobytes()
-    rest += features.descriptors.tobytes()
+    rest += (features.codes[:, ::2] << 4 | features.codes[:, 1::2]).tobytes()
     return _HEAD.pack(VERSION, len(features), zlib.crc32(rest)) + rest
 
 
@@ -51,7 +51,7 @@ def unpack(data: bytes) -> LocalFeatures:
     if version != VERSION:
         raise UnusableFeaturesError(f"version {version}, not {VERSION}")
     rest = memoryview(data)[_HEAD.size :]
-    if count > MOST_FEATURES or len(rest) != count * (_PLACE_BYTES + DESCRIPTOR):
+    if count > MOST_FEATURES or len(rest) != count * (_PLACE_BYTES + _CODE_BYTES):
         raise UnusableFeaturesError(f"{len(data)} bytes do not fit {count} features")
     if zlib.crc32(rest) != checksum:
         raise UnusableFeaturesError("the checksum is not that of the content")
@@ -60,12 +60,12 @@ def unpack(data: bytes) -> LocalFeatures:
         raise UnusableFeaturesError("a point lies outside of the picture")
     if count and not places[:, 2].all():
         raise UnusableFeaturesError("a feature has no size")
-    descriptors = np.frombuffer(rest, np.uint8, offset=count * _PLACE_BYTES)
+    pairs = np.frombuffer(rest, np.uint8, offset=count * _PLACE_BYTES)
     places[:, :3] /= _PIXEL
     places[:, 3] *= 2 * np.pi / _TURN
     return LocalFeatures(
         points=places[:, :2],
         sizes=places[:, 2],
         angles=places[:, 3],
-        descriptors=descriptors.reshape(count, DESCRIPTOR),
+        codes=np.stack([pairs >> 4, pairs & 15], axis=-1).reshape(count, DESCRIPTOR),
     )

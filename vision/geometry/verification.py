@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vision.geometry.local_features import QUERY_SIDE
+from vision.geometry.local_features import SIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,33 +20,36 @@ if TYPE_CHECKING:
     from vision.geometry.local_features import LocalFeatures
 
 #: A feature agrees if it lies this close to its place in the query, in pixels.
-TOLERANCE = 0.03 * QUERY_SIDE
+TOLERANCE = 0.03 * SIDE
 #: A pair counts if its distance is under this share of the distance to the second best.
 RATIO = 0.8
 #: Fewer agree by chance, so they are none.
-LEAST_INLIERS = 4
+LEAST_INLIERS = 3
 #: The most by which one picture may be larger than the other, and longer in one direction.
 MOST_SCALE, MOST_STRETCH = 8.0, 3.0
 #: Pairs that agree scale within this factor of each other, and turn within this angle in radians.
 SCALES_ALIKE, ANGLES_ALIKE = 2.0, np.pi / 4
 
 
-def inliers(query: LocalFeatures, candidate: LocalFeatures) -> int:
-    """Return how many features of two pictures are alike and agree in their places, 0 if few.
+def inliers(query: LocalFeatures, candidate: LocalFeatures) -> NDArray[np.float32]:
+    """Return the points of the query whose features agree with another picture, (n, 2) in pixels.
 
-    Points that several pairs share count once. The same two always have the same number.
+    None if they are few. Points that several pairs share count once. The same two pictures always
+    have the same ones.
     """
     first, second = _alike(query, candidate)
     if len(first) < LEAST_INLIERS:
-        return 0
+        return query.points[:0]
     target, source = _complex(query.points[first]), _complex(candidate.points[second])
     scale = query.sizes[first] / candidate.sizes[second]
     turn = query.angles[first] - candidate.angles[second]
     agree = _agreeing(source, target, scale, turn)
-    count = _distinct(source, target, agree)
-    if count < LEAST_INLIERS:
-        return 0
-    return max(count, _distinct(source, target, _refined(source, target, agree)))
+    chosen = _distinct(source, target, agree)
+    if len(chosen) < LEAST_INLIERS:
+        return query.points[:0]
+    refined = _distinct(source, target, _refined(source, target, agree))
+    agreeing: NDArray[np.float32] = query.points[first[max(chosen, refined, key=len)]]
+    return agreeing
 
 
 def _alike(
@@ -55,7 +58,7 @@ def _alike(
     """Return positions of features that are each other's nearest, far nearer than the second."""
     if len(query) < 2 or len(candidate) < 2:
         return np.empty(0, np.intp), np.empty(0, np.intp)
-    cosines = query.roots @ candidate.roots.T
+    cosines = query.directions @ candidate.directions.T
     rows = np.arange(len(query))
     nearest = cosines.argmax(axis=1)
     best = cosines[rows, nearest]
@@ -109,6 +112,9 @@ def _refined(
 
 def _distinct(
     source: NDArray[np.complex64], target: NDArray[np.complex64], agree: NDArray[np.bool_]
-) -> int:
-    """Return how many pairs agree, those at the same pixel of one picture counted once."""
-    return min(len(np.unique(np.rint(points[agree]))) for points in (source, target))
+) -> NDArray[np.intp]:
+    """Return the positions of pairs that agree, of those at a pixel of one picture one alone."""
+    places = np.flatnonzero(agree)
+    for points in (source, target):
+        places = places[np.unique(np.rint(points[places]), return_index=True)[1]]
+    return places

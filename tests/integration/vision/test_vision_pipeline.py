@@ -69,7 +69,8 @@ def test_the_default_model_describes_a_picture_and_repeats_itself_bit_by_bit(
 ) -> None:
     box, feature = default.describe(scene())
     again_box, again = default.describe(scene())
-    boxes, features = default.describe_query(scene(), 3)
+    boxes, parts = default.describe_query(scene(), 3)
+    features = parts.features
     assert default.dimensions == 256
     assert feature.shape == (1, 256)
     assert feature.dtype == np.float32
@@ -90,8 +91,10 @@ def test_the_activation_map_and_the_features_share_one_network() -> None:
 
 def test_both_engines_give_the_same_boxes_and_features(default: Pipeline) -> None:
     other = load_pipeline(VisionOptions(threads=1, engine="torch"))
-    boxes, features = default.describe_query(scene(), 3)
-    other_boxes, other_features = other.describe_query(scene(), 3)
+    boxes, parts = default.describe_query(scene(), 3)
+    features = parts.features
+    other_boxes, other_parts = other.describe_query(scene(), 3)
+    other_features = other_parts.features
     assert boxes == other_boxes
     assert (features * other_features).sum(1) == pytest.approx(1, abs=1e-6)
     assert not np.array_equal(features, other_features), "one engine ran both"
@@ -113,7 +116,8 @@ def test_the_default_parts_take_a_file_of_weights(default: Pipeline) -> None:
 
 def test_a_picture_on_which_nothing_is_found_is_described_as_a_whole(default: Pipeline) -> None:
     gradient = Image.linear_gradient("L").resize((300, 210)).convert("RGB")
-    boxes, features = default.describe_query(gradient, 3)
+    boxes, parts = default.describe_query(gradient, 3)
+    features = parts.features
     assert boxes == [Box(0, 0, 300, 210)]
     assert features.shape == (1, 256)
 
@@ -142,7 +146,8 @@ def test_white_goods_on_transparency_are_told_apart(default: Pipeline) -> None:
 
 def test_a_given_box_replaces_detection(default: Pipeline) -> None:
     given = Box(150, 90, 331, 301)
-    boxes, features = default.describe_query(scene(), 3, given)
+    boxes, parts = default.describe_query(scene(), 3, given)
+    features = parts.features
     assert boxes == [given]
     assert features.shape == (1, 256)
 
@@ -161,8 +166,8 @@ def test_a_given_box_replaces_detection(default: Pipeline) -> None:
     ],
 )
 def test_no_box_is_too_odd_to_be_described(default: Pipeline, box: Box) -> None:
-    _, features = default.describe_query(scene(), 1, box)
-    assert np.isfinite(features).all()
+    _, parts = default.describe_query(scene(), 1, box)
+    assert np.isfinite(parts.features).all()
 
 
 @pytest.mark.parametrize(("searched", "expected"), [(1, 1), (2, 3), (3, 4), (9, 4)])
@@ -171,18 +176,22 @@ def test_all_boxes_are_given_and_the_best_ones_and_the_whole_picture_described(
 ) -> None:
     detected = [Box(0, 0, 50, 60), Box(10, 10, 90, 30), Box(5, 5, 9, 9)]
     pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0)
-    boxes, features = pipeline.describe_query(scene(), searched)
+    boxes, parts = pipeline.describe_query(scene(), searched)
+    features = parts.features
     assert boxes == detected
     assert features.shape == (expected, 5)
     assert features[0, :2].tolist() == [50, 60]
     assert searched == 1 or features[-1, :2].tolist() == [500, 400]
+    assert parts.whole == (None if searched == 1 else expected - 1)
 
 
 def test_a_box_that_is_the_whole_picture_is_not_searched_twice() -> None:
     detected = [Box(0, 0, 500, 400), Box(10, 10, 90, 30)]
     pipeline = Pipeline(StubDetector(detected), StubEmbedder(), 0.0)
-    _, features = pipeline.describe_query(scene(), 3)
+    _, parts = pipeline.describe_query(scene(), 3)
+    features = parts.features
     assert features[:, :2].tolist() == [[500, 400], [80, 20]]
+    assert parts.whole == 0
 
 
 def test_the_crop_is_the_box_with_its_margin_inside_the_picture() -> None:

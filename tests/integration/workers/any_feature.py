@@ -9,18 +9,20 @@ import numpy as np
 from PIL import Image
 
 from vision.box import Box
+from vision.similarity import QueryParts
 
 
 class AnyFeature:
     """A model that sees the same in every picture."""
 
     model_id = "any"
+    has_whole = False
 
     def __init__(self, model_id: str | None = None) -> None:
         assert model_id in (None, self.model_id)
 
     def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
-        return [box or Box(0, 0, *image.size)], np.ones((1, 3), np.float32)
+        return [box or Box(0, 0, *image.size)], QueryParts(np.ones((1, 3), np.float32), None)
 
 
 def picture() -> bytes:

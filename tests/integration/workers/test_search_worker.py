@@ -18,10 +18,12 @@ from config.settings import settings
 from contract.errors import BY_MESSAGE
 from tests.integration.workers.any_feature import AnyFeature, picture
 from tests.unit.vision.textured import package, view
+from vision.box import Box
 from vision.picture import PictureLimits, decode
+from vision.similarity import QueryParts
 from workers import search as search_stage
 from workers.index_process.neighbours import NoReplyError
-from workers.support import geometry
+from workers.support import geometry, ranking
 from workers.support.resources import exchange
 
 Ask = Callable[..., dict[str, Any]]
@@ -313,9 +315,9 @@ def test_without_geometry_the_cosines_decide(
 ) -> None:
     if why == "the setting is off":
         chosen = settings().model_copy(update={"geometry": False})
-        monkeypatch.setattr(geometry, "settings", lambda: chosen)
+        monkeypatch.setattr(ranking, "settings", lambda: chosen)
     else:
-        monkeypatch.setattr(geometry, "SPARE_SECONDS", 60.0)
+        monkeypatch.setattr(ranking, "SPARE_SECONDS", 60.0)
     cosines = [0.9, 0.8, 0.7, 0.65, 0.6]
     near = near_to(packages, *cosines)
     generation = packages.collection.generation
@@ -326,12 +328,67 @@ def test_without_geometry_the_cosines_decide(
 
 
 def test_images_behind_the_first_keep_their_places(catalog: Catalog, take: Any, ask: Ask) -> None:
-    taken = take(*(f"image-{n}" for n in range(geometry.CANDIDATES + 5)))
+    taken = take(*(f"image-{n}" for n in range(ranking.CANDIDATES + 5)))
     labels = succeed(catalog, taken)
     catalog.local_features.put(dict.fromkeys(labels, geometry.stored_features(package(1))))
     near = list(zip(labels, np.linspace(0.9, 0.1, len(labels)).tolist(), strict=True))
-    found = ask(near, generation=taken.collection.generation, picture=png(package(1)), topk=50)
+    found = ask(near, generation=taken.collection.generation, picture=png(package(1)), topk=60)
     inliers = [image["inliers"] for image in found["images"]]
-    assert min(inliers[: geometry.CANDIDATES]) >= 20
-    assert inliers[geometry.CANDIDATES :] == [0] * 5
-    assert [image["image_id"] for image in found["images"]] == [f"image-{n}" for n in range(35)]
+    assert min(inliers[: ranking.CANDIDATES]) >= 20
+    assert inliers[ranking.CANDIDATES :] == [0] * 5
+    assert [image["image_id"] for image in found["images"]] == [f"image-{n}" for n in range(55)]
+
+
+class TwoParts(AnyFeature):
+    """A model that sees a box and the whole picture, and whose images have as many vectors."""
+
+    has_whole = True
+
+    def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
+        boxes, _ = super().describe_query(image, count, box)
+        return boxes, QueryParts(np.eye(3, dtype=np.float32)[:2], whole=1)
+
+
+@pytest.fixture
+def with_parts(
+    catalog: Catalog, take: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[dict[str, Any]]]:
+    """Ask for images whose vectors are given by name; the index finds all alike."""
+    monkeypatch.setattr(search_stage, "pipeline", TwoParts)
+
+    def asked(**vectors: Any) -> list[dict[str, Any]]:
+        taken = take(*vectors)
+        labels = succeed(catalog, taken)
+        rows = [np.array(one, np.float32) for one in vectors.values()]
+        catalog.vectors.put("any", dict(zip(labels, rows, strict=True)))
+        near = [(label, 0.5) for label in labels]
+        answer = ask(near, generation=taken.collection.generation, topk=9)
+        images: list[dict[str, Any]] = answer["images"]
+        similarities = [image["similarity"] for image in images]
+        assert similarities == sorted(similarities, reverse=True)
+        assert {image["cosine"] for image in images} == {0.5}
+        return images
+
+    return asked
+
+
+def test_images_are_in_the_order_of_all_of_their_parts(
+    with_parts: Callable[..., list[dict[str, Any]]],
+) -> None:
+    images = with_parts(
+        box_alone=[[0.9, 0, 0.1], [0, 0, 1]],
+        ground_alone=[[0, 0, 1], [0, 0.9, 0.1]],
+        both=[[0.9, 0, 0.1], [0, 0.9, 0.1]],
+    )
+    assert [image["image_id"] for image in images] == ["both", "box_alone", "ground_alone"]
+
+
+def test_an_image_whose_vectors_can_not_be_read_keeps_its_cosine(
+    with_parts: Callable[..., list[dict[str, Any]]],
+) -> None:
+    images = with_parts(
+        whole=[[0, 0.4, 0]], short=[[1, 0]], odd=[[np.nan, 0, 0]], far=[[0.1, 0, 0]]
+    )
+    found = {image["image_id"]: image["similarity"] for image in images}
+    assert (found["short"], found["odd"]) == (0.5, 0.5)
+    assert found["far"] < found["whole"] == pytest.approx(0.4, abs=1e-4)

@@ -13,14 +13,15 @@ from threadpoolctl import threadpool_info
 
 from tests.unit.vision.textured import package
 from vision.geometry.local_features import (
+    MOST_CODE,
     MOST_FEATURES,
     MOST_QUERY_FEATURES,
-    QUERY_SIDE,
     SIDE,
     LocalFeatures,
     image_features,
     limit_threads,
     query_features,
+    scaled_size,
 )
 from vision.geometry.stored import UnusableFeaturesError, pack, unpack
 
@@ -34,7 +35,7 @@ def assert_equal(one: LocalFeatures, other: LocalFeatures) -> None:
     assert np.array_equal(one.points, other.points)
     assert np.array_equal(one.sizes, other.sizes)
     assert np.array_equal(one.angles, other.angles)
-    assert np.array_equal(one.descriptors, other.descriptors)
+    assert np.array_equal(one.codes, other.codes)
 
 
 def test_a_picture_has_the_same_features_each_time(features: LocalFeatures) -> None:
@@ -45,7 +46,7 @@ def test_an_image_has_at_most_so_many_features_and_a_query_more(features: LocalF
     large = package(1).resize((4000, 4800))
     assert len(features) == len(image_features(large)) == MOST_FEATURES
     assert MOST_FEATURES < len(query_features(large)) <= MOST_QUERY_FEATURES
-    assert len(pack(features)) <= 8 + 136 * MOST_FEATURES < 28_000
+    assert len(pack(features)) <= 8 + 72 * MOST_FEATURES < 15_000
 
 
 def test_the_strongest_features_are_those_that_are_kept() -> None:
@@ -67,14 +68,23 @@ def test_a_large_picture_is_scaled_to_the_side_and_a_small_one_is_not_enlarged()
     large = image_features(package(1).resize((2000, 1000)))
     assert SIDE / 2 < large.points[:, 0].max() <= SIDE
     assert large.points[:, 1].max() <= SIDE / 2
-    assert SIDE < query_features(package(1).resize((2000, 1000))).points[:, 0].max() <= QUERY_SIDE
+    assert scaled_size((2000, 1000)) == (SIDE, SIDE // 2)
+    assert scaled_size((100, 80)) == (100, 80)
+    assert scaled_size((9000, 3)) == (SIDE, 1)
     small = image_features(package(1, (100, 80)))
     assert 50 < small.points[:, 0].max() <= 100
 
 
+def test_codes_use_half_a_byte_and_say_which_features_are_alike(features: LocalFeatures) -> None:
+    assert 8 < features.codes.max() <= MOST_CODE
+    alike = features.directions @ features.directions.T
+    assert np.diag(alike) == pytest.approx(1, abs=1e-5)
+    assert np.median(alike) < 0.8
+
+
 def test_features_come_back_from_bytes(features: LocalFeatures) -> None:
     again = unpack(pack(features))
-    assert np.array_equal(again.descriptors, features.descriptors)
+    assert np.array_equal(again.codes, features.codes)
     assert np.abs(again.points - features.points).max() <= 1 / 128
     assert np.abs(again.sizes - features.sizes).max() <= 1 / 128
     turn = np.abs(np.exp(1j * again.angles) - np.exp(1j * features.angles))
@@ -108,10 +118,10 @@ def test_bytes_that_end_early_are_noticed(features: LocalFeatures, length: int) 
     ("version", "count", "rest", "message"),
     [
         (2, 0, b"", "version 2, not 1"),
-        (1, 1, bytes(136), "a feature has no size"),
-        (1, 1, b"\xff" * 136, "outside of the picture"),
-        (1, 2, bytes(136), "do not fit 2 features"),
-        (1, 60_000, bytes(136 * 60_000), "do not fit 60000 features"),
+        (1, 1, bytes(72), "a feature has no size"),
+        (1, 1, b"\xff" * 72, "outside of the picture"),
+        (1, 2, bytes(72), "do not fit 2 features"),
+        (1, 60_000, bytes(72 * 60_000), "do not fit 60000 features"),
     ],
 )
 def test_bytes_of_another_version_or_with_absurd_numbers_are_refused(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,19 +25,16 @@ from tools.benchmarks.measures import recall_at
 from tools.benchmarks.packages import PackageUnavailable
 from tools.benchmarks.retrieval.assembly import NAMES, Choice, assembled
 from tools.benchmarks.retrieval.designs import (
-    AGREEMENTS,
     DESIGNS,
-    DISCOUNTS,
+    INLIER_WEIGHTS,
+    PART_WEIGHTS,
+    RANKED,
+    TODAY,
     TRUE_BOX,
-    TUNED,
-    VERIFIABLE,
-    VERIFICATIONS,
-    VERIFIED,
-    VERIFIED_IN_BOX,
     SearchDesign,
 )
 from tools.benchmarks.retrieval.geometry import geometry
-from tools.benchmarks.retrieval.ranking import Ranking, no_inliers
+from tools.benchmarks.retrieval.ranking import Ranking
 from tools.benchmarks.retrieval.report import (
     boxes_line,
     design_lines,
@@ -59,36 +56,26 @@ def run(pipeline: Pipeline, chosen: argparse.Namespace) -> None:
     cache = chosen.cache.resolve()
     choice = Choice(chosen.sets, cache, chosen.pictures, chosen.crowd, chosen.objects, chosen.seed)
     print(f"model {pipeline.model_id}, {pipeline.dimensions} numbers, seed {chosen.seed}")
-    found = geometry(cache / "inliers.sqlite") if chosen.geometry else None
     with (
         closing(FeatureStore(pipeline, cache / "features.sqlite")) as store,
-        closing(found) if found else nullcontext(),
+        closing(geometry(cache / "inliers.sqlite")) as inliers,
     ):
         rankings = []
         for one in assembled(choice, print):
             gallery = store.described(one.gallery, progress(f"{one.name}, gallery"))
             pictures = [search.picture for search in one.searches]
             queries = store.described(pictures, progress(one.name))
-            rankings.append(Ranking(one, queries, gallery, found or no_inliers))
-        designs = list(DESIGNS)
-        if found:
-            ways = (VERIFIED, VERIFIED_IN_BOX)
-            designs += [replace(one, verification=way) for one in VERIFIABLE for way in ways]
-        if chosen.choose:
-            designs += chosen_designs(rankings, with_geometry=found is not None)
+            rankings.append(Ranking(one, queries, gallery, inliers))
+        designs = [*DESIGNS, *(chosen_designs(rankings) if chosen.choose else ())]
         print_tables(rankings, list(dict.fromkeys(designs)))
 
 
-def chosen_designs(rankings: Sequence[Ranking], with_geometry: bool) -> list[SearchDesign]:
+def chosen_designs(rankings: Sequence[Ranking]) -> list[SearchDesign]:
     """Return designs with the weights that are best on one half of the kinds."""
-    found = []
-    for one in TUNED:
-        found.append(best([replace(one, discount=each) for each in DISCOUNTS], rankings))
-        found.append(best([replace(one, agreement=each) for each in AGREEMENTS], rankings))
-    if with_geometry:
-        for one in VERIFIABLE:
-            found.append(best([replace(one, verification=v) for v in VERIFICATIONS], rankings))
-    return found
+    return [
+        best([replace(RANKED, weights=one) for one in PART_WEIGHTS], rankings),
+        best([replace(TODAY, weights=one) for one in INLIER_WEIGHTS], rankings),
+    ]
 
 
 def best(candidates: Iterable[SearchDesign], rankings: Sequence[Ranking]) -> SearchDesign:
@@ -142,9 +129,6 @@ def main() -> int:
     )
     parser.add_argument(
         "--choose", action="store_true", help="also choose weights on one half of the kinds"
-    )
-    parser.add_argument(
-        "--geometry", action="store_true", help="also put the first rows in order by geometry"
     )
     parser.add_argument("--objects", type=int, default=0, help="the first so many only; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="another one gives other pictures")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vision.similarity import SERVICE, QueryParts, Weights
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,80 +48,65 @@ class TrueBox(Parts):
 
 
 @dataclass(frozen=True)
-class Verification:
-    """A new order of the `first` images, by the inliers of their geometry.
-
-    With `enough` inliers, a similarity is raised by the share `most_raise` of its distance to 1;
-    with fewer, by less. If `in_box`, the query's geometry is that of its best box alone.
-    """
-
-    first: int
-    most_raise: float
-    enough: int
-    in_box: bool = False
-
-    def score(self, similarity: float, inliers: int) -> float:
-        """Return the similarity of an image with so many inliers, raised."""
-        share = self.most_raise * min(inliers, self.enough) / self.enough
-        return similarity + share * (1 - similarity)
-
-    def __str__(self) -> str:
-        where = ", in the box" if self.in_box else ""
-        return f"geometry({self.first}, {self.most_raise:g}, {self.enough}{where})"
-
-
-@dataclass(frozen=True)
 class SearchDesign:
     """A way to search: parts of images and of queries, and the order of the first images.
 
-    An image counts by the most similar pair of a part of the query and one of its own.
-    `discount` is taken from the similarity of all of the query's parts but its best box.
-    `agreement` is the share of the similarity that is that of both best boxes, for pictures that
-    are alike in their grounds alone.
+    An image counts by the most similar pair of a part of the query and one of its own, with
+    `weights` by its similarity as the service computes it. With `geometry`, the first CANDIDATES
+    are put in order by their inliers, too.
     """
 
     gallery: Parts
     query: Parts = Parts(3, whole=True)
-    discount: float = 0.0
-    agreement: float = 0.0
-    verification: Verification | None = None
+    weights: Weights | None = None
+    geometry: bool = False
 
     def __str__(self) -> str:
         words = [f"{self.gallery} / {self.query}"]
-        if self.discount:
-            words.append(f"discount {self.discount:g}")
-        if self.agreement:
-            words.append(f"agreement {self.agreement:g}")
-        if self.verification:
-            words.append(str(self.verification))
+        if self.weights == SERVICE:
+            words.append("ranked")
+        elif self.weights:
+            one = self.weights
+            words.append(f"ranked({one.best_box:g}, {one.further_boxes:g}, {one.box_share:g})")
+        if self.geometry:
+            half, elsewhere = (self.weights or SERVICE).half, (self.weights or SERVICE).elsewhere
+            is_own = (half, elsewhere) == (SERVICE.half, SERVICE.elsewhere)
+            words.append("geometry" if is_own else f"geometry({half}, {elsewhere})")
         return ", ".join(words)
 
 
-#: The design of the service: the first box of an image, three boxes and the whole of a query.
-TODAY = SearchDesign(Parts(1))
+#: Before images had several parts: the best box of an image, three boxes and the whole of a query.
+BEFORE = SearchDesign(Parts(1))
 WITH_PARTS = tuple(SearchDesign(Parts(boxes, whole=True)) for boxes in (1, 2, 3))
-#: As with `SNAPSKU_BOXES_SEARCHED=1`.
-ONE_BOX = SearchDesign(Parts(1), Parts(1))
-#: The agreement was chosen on one half of the kinds, with a crowd of 2,000 among the sets.
-AGREEING = replace(WITH_PARTS[0], agreement=0.15)
-DESIGNS = (TODAY, *WITH_PARTS, AGREEING, ONE_BOX)
-#: The designs for which weights are chosen, and those for which geometry is tried.
-TUNED = (TODAY, WITH_PARTS[0])
-VERIFIABLE = (WITH_PARTS[0], AGREEING)
+RANKED = replace(WITH_PARTS[0], weights=SERVICE)
+#: The design of the service.
+TODAY = replace(RANKED, geometry=True)
+#: With the inliers of the whole query, wherever its box is.
+ALL_INLIERS = replace(TODAY, weights=replace(SERVICE, elsewhere=10_000))
+#: As with `SNAPSKU_BOXES_SEARCHED` of 1 and of 2.
+ONE_BOX = replace(TODAY, query=Parts(1))
+TWO_BOXES = replace(TODAY, query=Parts(2, whole=True))
+DESIGNS = (BEFORE, *WITH_PARTS, RANKED, TODAY, ALL_INLIERS, TWO_BOXES, ONE_BOX)
 #: Not a design, but a bound for one box.
 TRUE_BOX = SearchDesign(Parts(1), TrueBox())
-#: What may be taken from the similarity of a query's further parts.
-DISCOUNTS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
-#: The shares that the best boxes may have.
-AGREEMENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-#: How the service verifies the first images by their geometry, and other ways.
-VERIFIED = Verification(30, 0.8, 20)
-VERIFIED_IN_BOX = replace(VERIFIED, in_box=True)
-VERIFICATIONS = tuple(
-    replace(VERIFIED, most_raise=most_raise, enough=enough)
-    for most_raise in (0.2, 0.4, 0.6, 0.8)
-    for enough in (10, 20, 40)
+#: The weights that are tried: of the parts, and of the inliers.
+PART_WEIGHTS = tuple(
+    Weights(best_box, further, share)
+    for best_box in (0.0, 0.03, 0.06, 0.1)
+    for further in (0.1, 0.2)
+    for share in (0.0, 0.15, 0.3, 0.5)
 )
+INLIER_WEIGHTS = tuple(
+    replace(SERVICE, half=half, elsewhere=elsewhere)
+    for half in (4, 8, 16)
+    for elsewhere in (0, 2, 6, 10_000)
+)
+
+
+def parts_of(query: Parts, described: Described) -> QueryParts:
+    """Return the parts of a query that a design compares."""
+    rows = query.of(described)
+    return QueryParts(rows, len(rows) - 1 if query.whole else None)
 
 
 class Gallery:
@@ -132,12 +119,15 @@ class Gallery:
         self._rows = np.concatenate(rows)
 
     def similarities(
-        self, query: NDArray[np.float32], discount: float = 0.0, agreement: float = 0.0
+        self, query: QueryParts, weights: Weights | None = None
     ) -> NDArray[np.float32]:
-        """Return the similarity of each image with the parts of a query, best box first."""
-        products = query @ self._rows.T
-        of_best_boxes = products[0, self._starts]
-        products[1:] -= discount
+        """Return the similarity of each image with a query; without weights, of the best pair."""
+        products = query.features @ self._rows.T
+        if weights is None:
+            best: NDArray[np.float32] = np.maximum.reduceat(products.max(axis=0), self._starts)
+            return best
+        product = products[query.product_rows][:, self._starts].max(axis=0)
+        products -= query.discounts(weights)[:, None]
         best = np.maximum.reduceat(products.max(axis=0), self._starts)
-        mixed: NDArray[np.float32] = (1 - agreement) * best + agreement * of_best_boxes
+        mixed: NDArray[np.float32] = (1 - weights.box_share) * best + weights.box_share * product
         return mixed

@@ -43,7 +43,8 @@ def describe(pipeline: Pipeline, scene: Scene) -> Described:
     whole = Box(0, 0, *scene.picture.size)
     started = time.process_time()
     try:
-        found, rows = pipeline.describe_query(scene.picture, BOXES)
+        found, parts = pipeline.describe_query(scene.picture, BOXES)
+        rows = parts.features
     except NoAvailableFeature:
         found, rows = [whole], np.zeros((1, pipeline.dimensions), np.float32)
     milliseconds = 1000 * (time.process_time() - started)
@@ -62,8 +63,8 @@ def describe(pipeline: Pipeline, scene: Scene) -> Described:
 
 def _feature(pipeline: Pipeline, scene: Scene, box: Box) -> NDArray[np.float32]:
     try:
-        _, features = pipeline.describe_query(scene.picture, 1, box=box)
+        _, parts = pipeline.describe_query(scene.picture, 1, box=box)
     except NoAvailableFeature:
         return np.zeros(pipeline.dimensions, dtype=np.float32)
-    feature: NDArray[np.float32] = features[0]
+    feature: NDArray[np.float32] = parts.features[0]
     return feature

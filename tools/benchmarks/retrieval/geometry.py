@@ -12,13 +12,15 @@ from tools.benchmarks.composition import Scene
 from tools.benchmarks.retrieval.pictures import Picture
 from vision.box import Box
 from vision.geometry import local_features, verification
+from vision.similarity import inside
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 TABLE = """
     create table if not exists inliers (
-        code text, query text, image text, count integer, primary key (code, query, image)
+        code text, query text, image text, in_box integer, elsewhere integer,
+        primary key (code, query, image)
     ) without rowid
 """
 #: Pictures whose local features are in memory, some 100 kB each.
@@ -34,18 +36,19 @@ class Geometry:
         """Take the file for the counts, and the modules that make local features and match them."""
         self._file = sqlite3.connect(path, timeout=60)
         self._file.execute(TABLE)
-        self._inliers = verification.inliers
+        self._features, self._verification = features, verification
         self._code = _code_of(features, verification)
         found = self._file.execute(
-            "select query, image, count from inliers where code = ?", (self._code,)
+            "select query, image, in_box, elsewhere from inliers where code = ?", (self._code,)
         )
-        self._counts: dict[tuple[str, str], int] = {
-            (query, image): count for query, image, count in found
+        self._counts: dict[tuple[str, str], tuple[int, int]] = {
+            (query, image): (in_box, elsewhere) for query, image, in_box, elsewhere in found
         }
 
         @lru_cache(maxsize=IN_MEMORY)
         def of_query(picture: Picture) -> Any:
-            return features.query_features(picture.make().picture)
+            seen = picture.make().picture
+            return features.query_features(seen), seen.size
 
         @lru_cache(maxsize=IN_MEMORY)
         def of_image(picture: Picture) -> Any:
@@ -58,22 +61,33 @@ class Geometry:
         self._file.commit()
         self._file.close()
 
-    def __call__(self, query: Picture, box: Box | None, image: Picture) -> int:
-        """Return the inliers of a query, or of a box of it, and an image."""
-        if box is not None:
-            query = _cut(query, box)
-        pair = (query.key, image.key)
+    def __call__(
+        self, query: Picture, box: Box, image: Picture, in_box_alone: bool
+    ) -> tuple[int, int]:
+        """Return the inliers of a query and an image, in the box of the query and elsewhere.
+
+        If `in_box_alone`, the query is what is in the box.
+        """
+        pair = (f"{query.key} {box} {in_box_alone}", image.key)
         if pair not in self._counts:
-            self._counts[pair] = self._counted(query, image)
+            self._counts[pair] = self._counted(query, box, image, in_box_alone)
             self._file.execute(
-                "insert into inliers values (?, ?, ?, ?)", (self._code, *pair, self._counts[pair])
+                "insert into inliers values (?, ?, ?, ?, ?)",
+                (self._code, *pair, *self._counts[pair]),
             )
             if len(self._counts) % BLOCK == 0:
                 self._file.commit()
         return self._counts[pair]
 
-    def _counted(self, query: Picture, image: Picture) -> int:
-        return int(self._inliers(self._of_query(query), self._of_image(image)))
+    def _counted(
+        self, query: Picture, box: Box, image: Picture, in_box_alone: bool
+    ) -> tuple[int, int]:
+        seen, size = self._of_query(_cut(query, box) if in_box_alone else query)
+        points = self._verification.inliers(seen, self._of_image(image))
+        if in_box_alone:
+            return len(points), 0
+        in_box = inside(points, box.scaled(size, self._features.scaled_size(size)))
+        return in_box, len(points) - in_box
 
 
 def geometry(path: Path) -> Geometry:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tools.benchmarks.measures import intersection_over_union, relevant_ranks
-from tools.benchmarks.retrieval.designs import Gallery, SearchDesign, Verification
+from tools.benchmarks.retrieval.designs import Gallery, SearchDesign, parts_of
+from vision.similarity import SERVICE, QueryParts, counted, raised
+from workers.support.ranking import CANDIDATES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,13 +21,9 @@ if TYPE_CHECKING:
     from tools.benchmarks.retrieval.pictures import Picture, Search, SearchSet
     from vision.box import Box
 
-#: The inliers of a query, or of a box of it, and an image.
-Inliers = Callable[["Picture", "Box | None", "Picture"], int]
-
-
-def no_inliers(_: Picture, __: Box | None, ___: Picture) -> int:
-    """Return 0 for every pair."""
-    return 0
+#: The inliers of a query and an image, in the best box of the query and elsewhere. If the last is
+#: true, the box alone is the query.
+Inliers = Callable[["Picture", "Box", "Picture", bool], tuple[int, int]]
 
 
 class Ranking:
@@ -36,16 +34,16 @@ class Ranking:
         chosen: SearchSet,
         queries: Sequence[Described],
         gallery: Sequence[Described],
-        inliers: Inliers = no_inliers,
+        inliers: Inliers,
     ) -> None:
-        """Take a set, the features of its searches and of its gallery, and a count of inliers."""
+        """Take a set, the features of its searches and of its gallery, and what counts inliers."""
         self.chosen = chosen
         self.queries = queries
         self._images = gallery
         self._inliers = inliers
         self._grounds = np.array(chosen.grounds)
         self._gallery = lru_cache(maxsize=None)(partial(Gallery, gallery))
-        # Designs that differ in the verification alone follow each other.
+        # Designs that differ in the geometry alone follow each other.
         self._scores = lru_cache(maxsize=1)(self._scores_of)
 
     def ranks(self, design: SearchDesign, half: int | None = None) -> list[int]:
@@ -54,9 +52,9 @@ class Ranking:
         Of equal similarities the right image has the last rank. A search whose product none of the
         boxes touches has the rank after all images.
         """
-        scores = self._scores(replace(design, verification=None))
+        scores = self._scores(replace(design, geometry=False))
         return [
-            self._rank(search, query, own, design.verification)
+            self._rank(search, query, own, design)
             for search, query, own in zip(self.chosen.searches, self.queries, scores, strict=True)
             if half is None or search.half == half
         ]
@@ -66,14 +64,13 @@ class Ranking:
         rows: list[NDArray[np.float32] | None] = []
         for search, query in zip(self.chosen.searches, self.queries, strict=True):
             if search.shown is None:
-                features = design.query.of(query)
+                parts = parts_of(design.query, query)
             else:
-                features = _of_box(query, search.shown)
-            if not len(features):
+                parts = QueryParts(_of_box(query, search.shown), None)
+            if not len(parts.features):
                 rows.append(None)
                 continue
-            gallery = self._gallery(design.gallery)
-            scores = gallery.similarities(features, design.discount, design.agreement)
+            scores = self._gallery(design.gallery).similarities(parts, design.weights)
             if len(self._grounds) and search.ground:
                 scores[self._grounds == search.ground] = -np.inf
             rows.append(scores)
@@ -84,29 +81,30 @@ class Ranking:
         search: Search,
         query: Described,
         scores: NDArray[np.float32] | None,
-        verification: Verification | None,
+        design: SearchDesign,
     ) -> int:
         if scores is None:
             return len(self._images) + 1
-        if verification:
-            box = query.boxes[0] if verification.in_box else None
-            if search.shown is not None:
-                box = query.boxes[_place(query, search.shown)]
+        if design.geometry:
             scores = scores.copy()
-            self._verify(scores, search.picture, box, verification)
+            self._verify(scores, search, query, design)
         return relevant_ranks(scores, [search.right])[0]
 
     def _verify(
         self,
         scores: NDArray[np.float32],
-        query: Picture,
-        box: Box | None,
-        verification: Verification,
+        search: Search,
+        query: Described,
+        design: SearchDesign,
     ) -> None:
         """Raise the scores of the first images, each by its own inliers."""
-        for place in _first(scores, verification.first):
-            inliers = self._inliers(query, box, self.chosen.gallery[place])
-            scores[place] = verification.score(float(scores[place]), inliers)
+        weights = design.weights or SERVICE
+        is_given = search.shown is not None
+        box = query.boxes[_place(query, search.shown) if search.shown is not None else 0]
+        for place in _first(scores, CANDIDATES):
+            image = self.chosen.gallery[place]
+            count = counted(*self._inliers(search.picture, box, image, is_given), weights)
+            scores[place] = raised(float(scores[place]), count, weights)
 
 
 def _first(scores: NDArray[np.float32], count: int) -> Iterator[int]:

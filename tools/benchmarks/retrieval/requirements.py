@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tools.benchmarks.retrieval.designs import TODAY, SearchDesign
+from tools.benchmarks.retrieval.designs import BEFORE, SearchDesign
 
 #: Recall@1 by set and design.
 Recalls = Mapping[str, Mapping[SearchDesign, float]]
@@ -15,7 +15,7 @@ Recalls = Mapping[str, Mapping[SearchDesign, float]]
 class Requirement:
     """Recall@1 of a set, or by how much it is lower than that of the set `before`.
 
-    Without `must` it is to be that of today's design or more.
+    Without `must` it is to be that of the design before parts, or more.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Requirement:
             return ""
         own = recalls[self.name]
         value = recalls[self.before][design] - own[design] if self.before else own[design]
-        must = own[TODAY] if self.must is None else self.must
+        must = own[BEFORE] if self.must is None else self.must
         if self.aim is not None and self._holds(value, self.aim):
             return f"{value:.3f} aim"
         return f"{value:.3f} {'must' if self._holds(value, must) else 'missed'}"
@@ -65,6 +65,6 @@ def requirement_lines(designs: Sequence[SearchDesign], recalls: Recalls) -> list
     for one in REQUIREMENTS:
         cells = [one.judged(design, recalls) for design in designs]
         if any(cells):
-            limits = f"{'now' if one.must is None else one.must} / {one.aim or '–'}"
+            limits = f"{'before' if one.must is None else one.must} / {one.aim or '–'}"
             lines.append(f"{one!s:<36}{limits:>14}" + "".join(f"{cell:>14}" for cell in cells))
     return lines

@@ -30,27 +30,36 @@ KINDS = {"package": "packages", "produce": "produce"}
 
 
 def grocery(folder: Path) -> list[SearchSet]:
-    """Return the sets of packages and of produce; raises PackageUnavailable without a file."""
+    """Return the searches of packages and of produce, both among the pictures of all.
+
+    Raises PackageUnavailable without a file.
+    """
     root = folder / "grocery"
     listed = root / "kinds.csv"
     if not listed.is_file():
         raise PackageUnavailable(f"{listed} is missing")
     with listed.open(encoding="utf-8", newline="") as file:
         rows = [(row["class"], row["kind"]) for row in csv.DictReader(file)]
-    found = []
-    for kind, words in KINDS.items():
-        names = sorted(name for name, own in rows if own == kind)
-        shown = [root / "gallery" / f"{name}.jpg" for name in names]
-        missing = [path for path in shown if not path.is_file()]
-        if missing:
-            raise PackageUnavailable(f"{missing[0]} is missing")
-        searches = tuple(
-            Search(file_picture(path), place, name)
-            for place, name in enumerate(names)
-            for path in sorted((root / "queries" / name).glob("*.jpg"))
+    names = sorted(name for name, _ in rows)
+    shown = [root / "gallery" / f"{name}.jpg" for name in names]
+    missing = [path for path in shown if not path.is_file()]
+    if missing:
+        raise PackageUnavailable(f"{missing[0]} is missing")
+    gallery = tuple(map(file_picture, shown))
+    kind_of = dict(rows)
+    return [
+        SearchSet(
+            f"grocery {words}",
+            gallery,
+            tuple(
+                Search(file_picture(path), place, name)
+                for place, name in enumerate(names)
+                if kind_of[name] == kind
+                for path in sorted((root / "queries" / name).glob("*.jpg"))
+            ),
         )
-        found.append(SearchSet(f"grocery {words}", tuple(map(file_picture, shown)), searches))
-    return found
+        for kind, words in KINDS.items()
+    ]
 
 
 def clothes(folder: Path) -> list[Path]:

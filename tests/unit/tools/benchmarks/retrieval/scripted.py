@@ -39,3 +39,8 @@ def described(
 
 def picture(name: str) -> Picture:
     return Picture(name, lambda: Scene(Image.new("RGB", (100, 100)), ()))
+
+
+def no_inliers(_: Picture, __: Box, ___: Picture, ____: bool) -> tuple[int, int]:
+    """Return that no features agree."""
+    return 0, 0

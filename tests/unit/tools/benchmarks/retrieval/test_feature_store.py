@@ -14,6 +14,7 @@ from tools.benchmarks.retrieval.features import describe
 from tools.benchmarks.retrieval.pictures import Picture
 from tools.benchmarks.retrieval.store import FeatureStore
 from vision.box import Box
+from vision.similarity import QueryParts
 
 
 class Counting:
@@ -28,7 +29,7 @@ class Counting:
 
     def describe_query(self, picture: Image.Image, count: int, box: Box | None = None) -> Any:
         if box is not None:
-            return [box], self._rows([box])
+            return [box], QueryParts(self._rows([box]), None)
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
@@ -37,7 +38,8 @@ class Counting:
         whole = Box(0, 0, *picture.size)
         found = [Box(0, 0, 1, number) for number in range(1, self._boxes + 1)] or [whole]
         searched = found[:count]
-        return found, self._rows(searched if whole in searched else [*searched, whole])
+        searched = searched if whole in searched else [*searched, whole]
+        return found, QueryParts(self._rows(searched), searched.index(whole))
 
     @staticmethod
     def _rows(boxes: list[Box]) -> np.ndarray:

@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 from config.settings import Settings
-from tests.unit.tools.benchmarks.retrieval.scripted import described, picture
+from tests.unit.tools.benchmarks.retrieval.scripted import described, no_inliers, picture
 from tools.benchmarks import sets
 from tools.benchmarks.packages import PackageUnavailable, debian_package
 from tools.benchmarks.retrieval import __main__ as retrieval
 from tools.benchmarks.retrieval import assembly
-from tools.benchmarks.retrieval.designs import TODAY
+from tools.benchmarks.retrieval.designs import RANKED
 from tools.benchmarks.retrieval.pictures import Search, SearchSet, half_of
 from tools.benchmarks.retrieval.ranking import Ranking
+from vision.similarity import Weights
 
 MODEL = SimpleNamespace(model_id="made", dimensions=2)
 
@@ -97,16 +98,15 @@ def test_a_discount_is_chosen_by_one_half_alone() -> None:
     every = [f"kind {number}" for number in range(100)]
     # Fewer of the half to choose by, so that all together would choose otherwise.
     names = [name for name in every if half_of(name)] + [n for n in every if not half_of(n)][:9]
-    # A search that another part of the query misleads, unless much is taken from it.
-    misled = described([[0.8, 0.6]], whole=[0, 1])
-    # One that is right by another part alone, unless anything is taken from it.
-    helped = described([[0.87, 0.5]], whole=[0, 1])
+    # Its box is like the second image, the whole like the first: which of them is right?
+    query = described([[0, 1]], whole=[0.8, 0.6])
     gallery = [described([[1, 0]]), described([[0, 1]])]
     searches = tuple(Search(picture(name), 0 if half_of(name) == 0 else 1, name) for name in names)
-    queries = [misled if half_of(name) == 0 else helped for name in names]
-    ranking = Ranking(SearchSet("made", (picture("a"), picture("b")), searches), queries, gallery)
-    candidates = [replace(TODAY, discount=discount) for discount in (0.0, 0.1, 0.25)]
-    assert retrieval.best(candidates, [ranking]).discount == 0.25
+    queries = [query] * len(names)
+    made = SearchSet("made", (picture("a"), picture("b")), searches)
+    ranking = Ranking(made, queries, gallery, no_inliers)
+    candidates = [replace(RANKED, weights=Weights(taken, 0, 0)) for taken in (0.0, 0.1, 0.3)]
+    assert retrieval.best(candidates, [ranking]) == candidates[2]
 
 
 def test_without_a_folder_of_photographs_a_line_says_what_is_left_out(

@@ -3,7 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.unit.tools.benchmarks.retrieval.scripted import described, picture
-from tools.benchmarks.retrieval.designs import ONE_BOX, TODAY, WITH_PARTS, SearchDesign
+from tools.benchmarks.retrieval.designs import (
+    BEFORE,
+    DESIGNS,
+    INLIER_WEIGHTS,
+    ONE_BOX,
+    PART_WEIGHTS,
+    TODAY,
+    WITH_PARTS,
+)
 from tools.benchmarks.retrieval.pictures import Search, SearchSet, half_of
 from tools.benchmarks.retrieval.report import boxes_line, design_lines, head, pair_lines
 from tools.benchmarks.retrieval.requirements import Requirement, requirement_lines
@@ -60,8 +68,8 @@ def test_each_design_is_compared_with_those_before_it() -> None:
 
 
 def judged(one: Requirement, **recalls: tuple[float, float]) -> list[str]:
-    """What is said of today's design and of another one."""
-    designs = (TODAY, ONE_BOX)
+    """What is said of the design of before and of another one."""
+    designs = (BEFORE, ONE_BOX)
     known = {
         name.replace("_", " "): dict(zip(designs, both, strict=True))
         for name, both in recalls.items()
@@ -80,7 +88,7 @@ def test_a_fall_is_missed_above_what_may_be() -> None:
     assert judged(fall, **recalls) == ["0.130 missed", "0.050 aim"]
 
 
-def test_what_must_not_fall_is_compared_with_today() -> None:
+def test_what_must_not_fall_is_compared_with_before() -> None:
     assert judged(Requirement("a", None), a=(0.3, 0.29)) == ["0.300 must", "0.290 missed"]
 
 
@@ -92,7 +100,7 @@ def test_requirements_of_sets_that_were_not_measured_are_left_out() -> None:
 
 
 def test_designs_have_names_of_their_own() -> None:
-    one: SearchDesign = replace(TODAY, discount=0.05)
-    names = {str(design) for design in (TODAY, ONE_BOX, *WITH_PARTS, one)}
-    assert len(names) == 6
-    assert all(len(name) < 84 for name in names)
+    tried = [replace(TODAY, weights=one) for one in (*PART_WEIGHTS, *INLIER_WEIGHTS)]
+    designs = {*DESIGNS, *tried}
+    assert len({str(design) for design in designs}) == len(designs)
+    assert all(len(str(design)) < 84 for design in designs)

@@ -34,13 +34,15 @@ def saved(path: Path, level: int) -> None:
     Image.new("RGB", (20, 30), (level,) * 3).save(path, quality=100)
 
 
-def test_each_kind_is_searched_in_the_gallery_of_its_own(folder: Path) -> None:
+def test_each_kind_is_searched_among_the_pictures_of_all(folder: Path) -> None:
     packages, produce = shop.grocery(folder)
     assert (packages.name, produce.name) == ("grocery packages", "grocery produce")
     assert [one.kind for one in packages.searches] == ["Juice", "Juice", "Milk", "Milk"]
-    assert [one.right for one in packages.searches] == [0, 0, 1, 1]
+    assert [one.right for one in packages.searches] == [0, 0, 2, 2]
     assert [one.kind for one in produce.searches] == ["Kiwi", "Kiwi"]
-    assert len(packages.gallery) == 2
+    assert [one.right for one in produce.searches] == [1, 1]
+    assert packages.gallery == produce.gallery
+    assert len(packages.gallery) == 3
     for made in (packages, produce):
         for search in made.searches:
             level = int(np.median(np.asarray(search.picture.make().picture)))
