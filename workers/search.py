@@ -30,7 +30,7 @@ from vision.box import Box
 from vision.picture import seen_size
 from workers.index_process.neighbours import NoReplyError, ask_neighbours
 from workers.support.decoding import decode_picture
-from workers.support.geometry import prepare_geometry
+from workers.support.geometry import QueryGeometry, prepare_geometry
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
 from workers.support.ranking import CANDIDATES, Found, ranked
 from workers.support.resources import catalog, exchange, query_fetch_policy
@@ -80,13 +80,15 @@ def _search(query_id: str, query: Query, deadline: float) -> dict[str, Any]:
     picture = decode_picture(_bytes(query))
     chosen = pipeline(query.model_id)
     given = _given_box(query, picture)
+    searched = picture
+    if given is not None:
+        searched = picture.crop((given.left, given.top, given.right, given.bottom))
+    geometry = QueryGeometry(searched) if settings().geometry else None
     boxes, parts = chosen.describe_query(picture, settings().boxes_searched, given)
     rectangles = [box.scaled(picture.size, seen_size(picture)) for box in boxes]
     near = _nearest(query_id, query, chosen.model_id, parts.features, deadline=deadline)
-    if given is not None:
-        picture = picture.crop((given.left, given.top, given.right, given.bottom))
-    best = boxes[0] if given is None else Box(0, 0, *picture.size)
-    found = ranked(near, chosen, parts, picture, best, deadline)
+    best = boxes[0] if given is None else Box(0, 0, *searched.size)
+    found = ranked(near, chosen, parts, geometry, best, deadline)
     if query.group_by_product:
         found = _best_of_each(found)
     return {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
 
 import structlog
@@ -48,29 +50,45 @@ def stored_features(picture: Image.Image) -> bytes:
     return pack(image_features(picture))
 
 
-def inliers(labels: Sequence[int], picture: Image.Image, box: Box, until: float) -> dict[int, int]:
-    """Return by label how many local features of images count for a query with a best box.
+class QueryGeometry:
+    """The local features of a query, made in a thread while the model sees the picture."""
 
-    Images without local features are left out, and those for which the time until `until` (of
-    `time.monotonic`) does not suffice.
-    """
-    from vision.geometry import verification
-    from vision.geometry.local_features import query_features, scaled_size
+    def __init__(self, picture: Image.Image) -> None:
+        """Begin with an upright RGB picture, or what the client chose of it."""
+        from vision.geometry.local_features import query_features
 
-    if not labels or time.monotonic() >= until:
-        return {}
-    query = query_features(picture)
-    if not len(query):
-        return {}
-    seen = box.scaled(picture.size, scaled_size(picture.size))
-    found = {}
-    for label, data in catalog().local_features.get(labels).items():
-        candidate = _read(label, data)
-        if candidate is not None and time.monotonic() < until:
-            points = verification.inliers(query, candidate)
-            in_box = inside(points, seen)
-            found[label] = counted(in_box, len(points) - in_box)
-    return found
+        self._size = picture.size
+        self._made = _thread().submit(query_features, picture)
+
+    def inliers(self, labels: Sequence[int], box: Box, until: float) -> dict[int, int]:
+        """Return by label how many local features of images count, if `box` is the query's best.
+
+        Images without local features are left out, and those for which the time until `until` (of
+        `time.monotonic`) does not suffice.
+        """
+        from vision.geometry import verification
+        from vision.geometry.local_features import scaled_size
+
+        stored = catalog().local_features.get(labels) if time.monotonic() < until else {}
+        try:
+            query = self._made.result(timeout=max(until - time.monotonic(), 0))
+        except TimeoutError:
+            return {}
+        seen = box.scaled(self._size, scaled_size(self._size))
+        found = {}
+        for label, data in stored.items():
+            candidate = _read(label, data)
+            if candidate is not None and time.monotonic() < until:
+                points = verification.inliers(query, candidate)
+                in_box = inside(points, seen)
+                found[label] = counted(in_box, len(points) - in_box)
+        return found
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    # Made by a child of a pool, since threads do not outlive a fork.
+    return ThreadPoolExecutor(1, "local-features")
 
 
 def _read(label: int, data: bytes) -> LocalFeatures | None:

@@ -11,18 +11,16 @@ import numpy as np
 import structlog
 
 from catalog.rows.images import ImageRow
-from config.settings import settings
 from vision.similarity import raised
-from workers.support.geometry import inliers
 from workers.support.resources import catalog
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
 
     from vision.box import Box
     from vision.pipeline import Pipeline
     from vision.similarity import QueryParts
+    from workers.support.geometry import QueryGeometry
 
 log = structlog.get_logger(__name__)
 
@@ -48,19 +46,19 @@ def ranked(
     near: Sequence[tuple[ImageRow, float]],
     model: Pipeline,
     parts: QueryParts,
-    picture: Image.Image,
+    geometry: QueryGeometry | None,
     box: Box,
     deadline: float,
 ) -> list[Found]:
     """Return images by falling similarity; `near` has those that an index found, with their cosine.
 
-    `box` is the best one in the picture that is searched. What the time until `deadline` (of
-    `time.monotonic`) does not suffice for is left out: geometry.
+    `box` is the best one in the picture of `geometry`, of which only as much is compared as the
+    time until `deadline` (of `time.monotonic`) suffices for.
     """
     found = _by_parts(near, model, parts)
-    if settings().geometry:
+    if geometry is not None:
         until = min(time.monotonic() + MOST_SECONDS, deadline - SPARE_SECONDS)
-        counts = inliers([one.image.label for one in found[:CANDIDATES]], picture, box, until)
+        counts = geometry.inliers([one.image.label for one in found[:CANDIDATES]], box, until)
         found = _falling([_verified(one, counts.get(one.image.label, 0)) for one in found])
     return found
 
