@@ -32,7 +32,7 @@ from workers.index_process.neighbours import NoReplyError, ask_neighbours
 from workers.support.decoding import decode_picture
 from workers.support.geometry import QueryGeometry, prepare_geometry
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
-from workers.support.ranking import CANDIDATES, Found, ranked
+from workers.support.ranking import Found, candidates, ranked
 from workers.support.resources import catalog, exchange, query_fetch_policy
 
 log = structlog.get_logger(__name__)
@@ -146,7 +146,7 @@ def _nearest(
     NoMatchedProduct if no image can be found at all, NoRelativeCollection if the collection was
     deleted before its rows were read.
     """
-    wanted = max(query.topk, CANDIDATES) + SPARE
+    wanted = max(query.topk, candidates()) + SPARE
     while True:
         near = ask_neighbours(
             f"{query_id}.{wanted}",
@@ -165,7 +165,7 @@ def _nearest(
         ]
         products = {image.product_serial for image, _ in found}
         listed = products if query.group_by_product else found
-        is_enough = len(listed) >= query.topk and len(found) >= CANDIDATES
+        is_enough = len(listed) >= query.topk and len(found) >= candidates()
         exhausted = len(near) < wanted or near[-1][1] < query.min_similarity
         if is_enough or exhausted:
             break

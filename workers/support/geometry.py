@@ -69,7 +69,7 @@ class QueryGeometry:
         from vision.geometry import verification
         from vision.geometry.local_features import scaled_size
 
-        stored = catalog().local_features.get(labels) if time.monotonic() < until else {}
+        stored = catalog().local_features.get(labels)
         try:
             query = self._made.result(timeout=max(until - time.monotonic(), 0))
         except TimeoutError:

@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 
 from catalog.rows.images import ImageRow
+from config.settings import settings
 from vision.similarity import raised
 from workers.support.resources import catalog
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: So many images are compared more closely than an index does, more if more are asked for, and the
-#: geometry of the first ones of so many.
+#: The first images of a search whose geometry is compared.
 CANDIDATES = 50
 #: Comparing geometry takes at most so long, in seconds, and ends so long before the asker stops
 #: waiting.
@@ -42,6 +42,11 @@ class Found:
     inliers: int = 0  #: local features that count; 0 if none were compared
 
 
+def candidates() -> int:
+    """Return how many images of a search are compared more closely, at least; 0 if none are."""
+    return CANDIDATES if settings().geometry else 0
+
+
 def ranked(
     near: Sequence[tuple[ImageRow, float]],
     model: Pipeline,
@@ -52,26 +57,19 @@ def ranked(
 ) -> list[Found]:
     """Return images by falling similarity; `near` has those that an index found, with their cosine.
 
-    `box` is the best one in the picture of `geometry`, of which only as much is compared as the
-    time until `deadline` (of `time.monotonic`) suffices for.
+    Without geometry it is the cosine, since closer comparison by the model alone finds less. `box`
+    is the best one in the picture of `geometry`, of which only as much is compared as the time
+    until `deadline` (of `time.monotonic`) suffices for.
     """
-    found = _by_parts(near, model, parts)
-    if geometry is not None:
-        until = min(time.monotonic() + MOST_SECONDS, deadline - SPARE_SECONDS)
-        counts = geometry.inliers([one.image.label for one in found[:CANDIDATES]], box, until)
-        found = _falling([_verified(one, counts.get(one.image.label, 0)) for one in found])
-    return found
-
-
-def _by_parts(
-    near: Sequence[tuple[ImageRow, float]], model: Pipeline, parts: QueryParts
-) -> list[Found]:
-    """Return images by the similarity of their parts; by the cosine if the model has no others."""
-    listed = [Found(image, cosine, min(cosine, 1.0)) for image, cosine in near]
-    if not model.has_whole:
-        return listed
-    vectors = catalog().vectors.get([one.image.label for one in listed], model.model_id)
-    return _falling([_compared(one, parts, vectors.get(one.image.label)) for one in listed])
+    found = [Found(image, cosine, min(cosine, 1.0)) for image, cosine in near]
+    until = min(time.monotonic() + MOST_SECONDS, deadline - SPARE_SECONDS)
+    if geometry is None or time.monotonic() >= until:
+        return found
+    if model.has_whole:
+        vectors = catalog().vectors.get([one.image.label for one in found], model.model_id)
+        found = _falling([_compared(one, parts, vectors.get(one.image.label)) for one in found])
+    counts = geometry.inliers([one.image.label for one in found[:CANDIDATES]], box, until)
+    return _falling([_verified(one, counts.get(one.image.label, 0)) for one in found])
 
 
 def _compared(one: Found, parts: QueryParts, vectors: NDArray[np.float32] | None) -> Found:

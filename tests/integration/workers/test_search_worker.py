@@ -315,7 +315,8 @@ def test_without_geometry_the_cosines_decide(
 ) -> None:
     if why == "the setting is off":
         chosen = settings().model_copy(update={"geometry": False})
-        monkeypatch.setattr(search_stage, "settings", lambda: chosen)
+        for module in (search_stage, ranking):
+            monkeypatch.setattr(module, "settings", lambda: chosen)
     else:
         monkeypatch.setattr(ranking, "SPARE_SECONDS", 60.0)
     cosines = [0.9, 0.8, 0.7, 0.65, 0.6]
