@@ -245,7 +245,7 @@ class Settings(PictureSettings):
         " box alone",
     )
     boxes_searched: int = Field(
-        3,
+        2,
         ge=1,
         le=10,
         description="best boxes of a query searched; with 2 or more, the whole picture, too",

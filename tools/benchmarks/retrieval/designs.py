@@ -78,15 +78,15 @@ class SearchDesign:
 #: Before images had several parts: the best box of an image, three boxes and the whole of a query.
 BEFORE = SearchDesign(Parts(1))
 WITH_PARTS = tuple(SearchDesign(Parts(boxes, whole=True)) for boxes in (1, 2, 3))
-RANKED = replace(WITH_PARTS[0], weights=SERVICE)
+RANKED = replace(WITH_PARTS[0], weights=SERVICE, query=Parts(2, whole=True))
 #: The design of the service.
 TODAY = replace(RANKED, geometry=True)
 #: With the inliers of the whole query, wherever its box is.
 ALL_INLIERS = replace(TODAY, weights=replace(SERVICE, elsewhere=10_000))
-#: As with `SNAPSKU_BOXES_SEARCHED` of 1 and of 2.
+#: As with `SNAPSKU_BOXES_SEARCHED` of 1 and of 3.
 ONE_BOX = replace(TODAY, query=Parts(1))
-TWO_BOXES = replace(TODAY, query=Parts(2, whole=True))
-DESIGNS = (BEFORE, *WITH_PARTS, RANKED, TODAY, ALL_INLIERS, TWO_BOXES, ONE_BOX)
+THREE_BOXES = replace(TODAY, query=Parts(3, whole=True))
+DESIGNS = (BEFORE, *WITH_PARTS, RANKED, TODAY, ALL_INLIERS, THREE_BOXES, ONE_BOX)
 #: Not a design, but a bound for one box.
 TRUE_BOX = SearchDesign(Parts(1), TrueBox())
 #: The weights that are tried: of the parts, and of the inliers.
