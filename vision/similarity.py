@@ -35,6 +35,8 @@ class Weights:
 
 
 SERVICE = Weights()
+#: Parts with a greater cosine show the same pixels, but for how they were encoded.
+SAME = 0.9995
 #: A best box is this much larger at each side, as a share of it, when inliers are counted.
 MARGIN = 0.1
 
@@ -63,9 +65,13 @@ class QueryParts:
     def similarity(self, image: NDArray[np.float32], weights: Weights = SERVICE) -> float:
         """Return the similarity with an image's features (m, dimensions), best box first.
 
-        It is 1 at most.
+        It is 1 at most. A part of the query that is one of the image is the same picture, whatever
+        else the image shows.
         """
         cosines = self.features @ image.T
+        closest = float(cosines.max())
+        if closest > SAME:
+            return min(closest, 1.0)
         best = float((cosines - self.discounts(weights)[:, None]).max())
         product = float(cosines[self.product_rows, 0].max())
         return min((1 - weights.box_share) * best + weights.box_share * product, 1.0)

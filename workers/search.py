@@ -32,13 +32,10 @@ from workers.index_process.neighbours import NoReplyError, ask_neighbours
 from workers.support.decoding import decode_picture
 from workers.support.geometry import QueryGeometry, prepare_geometry
 from workers.support.model import ModelNotLoadedError, load_model, pipeline
-from workers.support.ranking import Found, candidates, ranked
+from workers.support.ranking import SPARE, Found, candidates, ranked
 from workers.support.resources import catalog, exchange, query_fetch_policy
 
 log = structlog.get_logger(__name__)
-
-#: Neighbours asked for beyond topk, so that a few deleted ones cost no second round.
-SPARE = 20
 
 
 @worker_process_init.connect

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 #: The first images of a search whose geometry is compared.
 CANDIDATES = 50
+#: Neighbours asked for beyond those and topk, so that a few deleted ones cost no second round.
+SPARE = 20
 #: Comparing geometry takes at most so long, in seconds, and ends so long before the asker stops
 #: waiting.
 MOST_SECONDS, SPARE_SECONDS = 1.0, 0.5
@@ -57,18 +59,21 @@ def ranked(
 ) -> list[Found]:
     """Return images by falling similarity; `near` has those that an index found, with their cosine.
 
-    Without geometry it is the cosine, since closer comparison by the model alone finds less. `box`
+    If no geometry was compared it is the cosine, since all parts without it find less. `box`
     is the best one in the picture of `geometry`, of which only as much is compared as the time
     until `deadline` (of `time.monotonic`) suffices for.
     """
-    found = [Found(image, cosine, min(cosine, 1.0)) for image, cosine in near]
+    listed = [Found(image, cosine, min(cosine, 1.0)) for image, cosine in near]
     until = min(time.monotonic() + MOST_SECONDS, deadline - SPARE_SECONDS)
     if geometry is None or time.monotonic() >= until:
-        return found
+        return listed
+    found = listed
     if model.has_whole:
         vectors = catalog().vectors.get([one.image.label for one in found], model.model_id)
         found = _falling([_compared(one, parts, vectors.get(one.image.label)) for one in found])
     counts = geometry.inliers([one.image.label for one in found[:CANDIDATES]], box, until)
+    if not counts:
+        return listed
     return _falling([_verified(one, counts.get(one.image.label, 0)) for one in found])
 
 

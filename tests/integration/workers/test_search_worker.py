@@ -362,6 +362,7 @@ def with_parts(
         labels = succeed(catalog, taken)
         rows = [np.array(one, np.float32) for one in vectors.values()]
         catalog.vectors.put("any", dict(zip(labels, rows, strict=True)))
+        catalog.local_features.put(dict.fromkeys(labels, geometry.stored_features(package(1))))
         near = [(label, 0.5) for label in labels]
         answer = ask(near, generation=taken.collection.generation, topk=9)
         images: list[dict[str, Any]] = answer["images"]
@@ -371,6 +372,19 @@ def with_parts(
         return images
 
     return asked
+
+
+def test_the_cosines_decide_if_no_image_has_local_features(
+    catalog: Catalog, take: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_stage, "pipeline", TwoParts)
+    taken = take("a", "b")
+    labels = succeed(catalog, taken)
+    rows = [np.array(one, np.float32) for one in ([[0, 0, 1]], [[1, 0, 0]])]
+    catalog.vectors.put("any", dict(zip(labels, rows, strict=True)))
+    near = list(zip(labels, [0.9, 0.8], strict=True))
+    found = ask(near, generation=taken.collection.generation)["images"]
+    assert [image["similarity"] for image in found] == [0.9, 0.8]
 
 
 def test_images_are_in_the_order_of_all_of_their_parts(

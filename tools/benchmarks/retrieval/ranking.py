@@ -12,7 +12,7 @@ import numpy as np
 from tools.benchmarks.measures import intersection_over_union, relevant_ranks
 from tools.benchmarks.retrieval.designs import Gallery, SearchDesign, parts_of
 from vision.similarity import SERVICE, QueryParts, counted, raised
-from workers.support.ranking import CANDIDATES
+from workers.support.ranking import CANDIDATES, SPARE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +70,14 @@ class Ranking:
             if not len(parts.features):
                 rows.append(None)
                 continue
-            scores = self._gallery(design.gallery).similarities(parts, design.weights)
+            gallery = self._gallery(design.gallery)
+            scores = gallery.similarities(parts, design.weights)
+            if design.weights is not None:
+                # Of the images behind those that an index returns, the service sees none.
+                cosines = gallery.similarities(parts)
+                if len(self._grounds) and search.ground:
+                    cosines[self._grounds == search.ground] = -np.inf
+                scores[np.argsort(-cosines, kind="stable")[CANDIDATES + SPARE :]] = -np.inf
             if len(self._grounds) and search.ground:
                 scores[self._grounds == search.ground] = -np.inf
             rows.append(scores)
