@@ -78,7 +78,8 @@ class FoundImage(FoundProduct):
     similarity: float = Field(
         ge=-1,
         le=1.001,
-        description="The cosine of the two features, raised towards 1 by the inliers.",
+        description="By which images fall: of all parts of both pictures, raised towards 1 by the"
+        " inliers; it may lie below the cosine. Where nothing more was compared, the cosine.",
     )
     cosine: float = Field(
         ge=-1, le=1.001, description="The cosine of the two features, which min_similarity judges."
@@ -86,7 +87,8 @@ class FoundImage(FoundProduct):
     inliers: int = Field(
         ge=0,
         description="How many local features (corners, print) of both pictures are alike and agree"
-        " in their places; 0 if none do or none were compared.",
+        " in their places, in the best box of the query or, two at most, elsewhere; 0 if none do or"
+        " none were compared.",
     )
 
 

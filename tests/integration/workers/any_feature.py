@@ -25,6 +25,16 @@ class AnyFeature:
         return [box or Box(0, 0, *image.size)], QueryParts(np.ones((1, 3), np.float32), None)
 
 
+class TwoParts(AnyFeature):
+    """A model that sees a box and the whole picture, and whose images have as many vectors."""
+
+    has_whole = True
+
+    def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
+        boxes, _ = super().describe_query(image, count, box)
+        return boxes, QueryParts(np.eye(3, dtype=np.float32)[:2], whole=1)
+
+
 def picture() -> bytes:
     data = io.BytesIO()
     Image.new("RGB", (220, 230), "red").save(data, "PNG")

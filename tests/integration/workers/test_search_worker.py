@@ -16,11 +16,9 @@ from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BY_MESSAGE
-from tests.integration.workers.any_feature import AnyFeature, picture
+from tests.integration.workers.any_feature import AnyFeature, TwoParts, picture
 from tests.unit.vision.textured import package, view
-from vision.box import Box
 from vision.picture import PictureLimits, decode
-from vision.similarity import QueryParts
 from workers import search as search_stage
 from workers.index_process.neighbours import NoReplyError
 from workers.support import geometry, ranking
@@ -338,16 +336,6 @@ def test_images_behind_the_first_keep_their_places(catalog: Catalog, take: Any, 
     assert min(inliers[: ranking.CANDIDATES]) >= 20
     assert inliers[ranking.CANDIDATES :] == [0] * 5
     assert [image["image_id"] for image in found["images"]] == [f"image-{n}" for n in range(55)]
-
-
-class TwoParts(AnyFeature):
-    """A model that sees a box and the whole picture, and whose images have as many vectors."""
-
-    has_whole = True
-
-    def describe_query(self, image: Image.Image, count: int, box: Box | None) -> Any:
-        boxes, _ = super().describe_query(image, count, box)
-        return boxes, QueryParts(np.eye(3, dtype=np.float32)[:2], whole=1)
 
 
 @pytest.fixture
