@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: The first images of a search whose geometry is compared.
-CANDIDATES = 50
+#: So many images of an index are compared by all parts, at least, and the first of them in that
+#: order by their geometry. With 70 of an index, too few are left among many on the same ground.
+NEIGHBOURS, CANDIDATES = 150, 50
 #: Neighbours asked for beyond those and topk, so that a few deleted ones cost no second round.
 SPARE = 20
 #: Comparing geometry takes at most so long, in seconds, and ends so long before the asker stops
@@ -46,7 +47,7 @@ class Found:
 
 def candidates() -> int:
     """Return how many images of a search are compared more closely, at least; 0 if none are."""
-    return CANDIDATES if settings().geometry else 0
+    return NEIGHBOURS if settings().geometry else 0
 
 
 def ranked(
