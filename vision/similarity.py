@@ -1,9 +1,9 @@
-"""The similarity of a query and an image: of their parts, raised where their geometry agrees.
+"""By what images are put in order: all parts of the pictures, and whether their geometry agrees.
 
 An image counts by its best pair of a part of the query and one of its own. Pairs of boxes are often
 alike by chance, since a box can hold anything; the whole picture is alike where the ground is the
-same. So the query's boxes take a discount, and a share of the similarity is that of the product in
-the image. docs/retrieval.md says how the numbers were chosen and what each brings.
+same. So the query's boxes take a discount, and a share of the score is that of the product in the
+image. docs/retrieval.md says how the numbers were chosen and what each brings.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ class Weights:
 
 
 SERVICE = Weights()
-#: Parts with a greater cosine show the same pixels, but for how they were encoded.
-SAME = 0.9995
 #: A best box is this much larger at each side, as a share of it, when inliers are counted.
 MARGIN = 0.1
 
@@ -48,33 +46,24 @@ class QueryParts:
     features: NDArray[np.float32]  #: (n, dimensions), norm 1
     whole: int | None  #: the row of the whole picture; None if one box alone is searched
 
-    @property
-    def product_rows(self) -> list[int]:
-        """The rows that may show the product as the best box of an image does."""
-        return [0] if self.whole is None else [0, self.whole]
-
     def discounts(self, weights: Weights = SERVICE) -> NDArray[np.float32]:
-        """Return what is taken from the cosine of each row, shape (n,)."""
-        if self.whole is None:
-            return np.zeros(len(self.features), np.float32)
+        """Return what is taken from the cosine of each row beside the whole picture, shape (n,)."""
         taken = np.full(len(self.features), weights.further_boxes, np.float32)
         taken[0] = weights.best_box
         taken[self.whole] = 0
         return taken
 
-    def similarity(self, image: NDArray[np.float32], weights: Weights = SERVICE) -> float:
-        """Return the similarity with an image's features (m, dimensions), best box first.
+    def score(self, image: NDArray[np.float32], weights: Weights = SERVICE) -> float:
+        """Return by what an image with features (m, dimensions), best box first, is put in order.
 
-        It is 1 at most. A part of the query that is one of the image is the same picture, whatever
-        else the image shows.
+        A box that is searched alone is compared with all parts of the image alike.
         """
         cosines = self.features @ image.T
-        closest = float(cosines.max())
-        if closest > SAME:
-            return min(closest, 1.0)
+        if self.whole is None:
+            return float(cosines.max())
         best = float((cosines - self.discounts(weights)[:, None]).max())
-        product = float(cosines[self.product_rows, 0].max())
-        return min((1 - weights.box_share) * best + weights.box_share * product, 1.0)
+        product = float(cosines[[0, self.whole], 0].max())
+        return (1 - weights.box_share) * best + weights.box_share * product
 
 
 def inside(inliers: NDArray[np.float32], box: Box) -> int:

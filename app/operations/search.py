@@ -78,8 +78,8 @@ class FoundImage(FoundProduct):
     similarity: float = Field(
         ge=-1,
         le=1.001,
-        description="By which images fall: of all parts of both pictures, raised towards 1 by the"
-        " inliers; it may lie below the cosine. Where nothing more was compared, the cosine.",
+        description="The cosine of the two best features, raised towards 1 by the inliers, and to"
+        " that of any image that follows.",
     )
     cosine: float = Field(
         ge=-1, le=1.001, description="The cosine of the two features, which min_similarity judges."

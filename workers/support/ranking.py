@@ -41,8 +41,9 @@ class Found:
 
     image: ImageRow
     cosine: float  #: of the two best features
-    similarity: float
+    score: float  #: by which images are put in order
     inliers: int = 0  #: local features that count; 0 if none were compared
+    similarity: float = 0.0  #: the cosine, raised by the inliers; at least that of all that follow
 
 
 def candidates() -> int:
@@ -58,40 +59,52 @@ def ranked(
     box: Box,
     deadline: float,
 ) -> list[Found]:
-    """Return images by falling similarity; `near` has those that an index found, with their cosine.
+    """Return images, the best first; `near` has those that an index found, with their cosine.
 
-    If no geometry was compared it is the cosine, since all parts without it find less. `box`
+    If no geometry was compared the cosine decides, since all parts without it find less. `box`
     is the best one in the picture of `geometry`, of which only as much is compared as the time
     until `deadline` (of `time.monotonic`) suffices for.
     """
-    listed = [Found(image, cosine, min(cosine, 1.0)) for image, cosine in near]
+    listed = [Found(image, cosine, cosine) for image, cosine in near]
     until = min(time.monotonic() + MOST_SECONDS, deadline - SPARE_SECONDS)
     if geometry is None or time.monotonic() >= until:
-        return listed
+        return _with_similarities(listed)
     found = listed
     if model.has_whole:
         vectors = catalog().vectors.get([one.image.label for one in found], model.model_id)
-        found = _falling([_compared(one, parts, vectors.get(one.image.label)) for one in found])
+        found = _in_order([_compared(one, parts, vectors.get(one.image.label)) for one in found])
     counts = geometry.inliers([one.image.label for one in found[:CANDIDATES]], box, until)
     if not counts:
-        return listed
-    return _falling([_verified(one, counts.get(one.image.label, 0)) for one in found])
+        return _with_similarities(listed)
+    verified = [_verified(one, counts.get(one.image.label, 0)) for one in found]
+    return _with_similarities(_in_order(verified))
 
 
 def _compared(one: Found, parts: QueryParts, vectors: NDArray[np.float32] | None) -> Found:
-    """Return an image with the similarity of its parts; as it is if its vectors can't be used."""
+    """Return an image with the score of its parts; as it is if its vectors can't be used."""
     if vectors is None:
         return one
     if vectors.shape[1] != parts.features.shape[1] or not np.isfinite(vectors).all():
-        log.warning("vectors can't be read, the cosine counts", label=one.image.label)
+        log.warning("vectors can't be used, the cosine counts", label=one.image.label)
         return one
-    return replace(one, similarity=parts.similarity(vectors))
+    return replace(one, score=parts.score(vectors))
 
 
 def _verified(one: Found, inliers: int) -> Found:
-    return replace(one, inliers=inliers, similarity=raised(one.similarity, inliers))
+    return replace(one, inliers=inliers, score=raised(one.score, inliers))
 
 
-def _falling(found: list[Found]) -> list[Found]:
-    # Images of the same similarity stay in their order.
-    return sorted(found, key=lambda one: -one.similarity)
+def _in_order(found: list[Found]) -> list[Found]:
+    # Images of the same score stay in their order.
+    return sorted(found, key=lambda one: -one.score)
+
+
+def _with_similarities(found: list[Found]) -> list[Found]:
+    """Return images with their similarities, which fall.
+
+    Clients are promised the cosine, raised where geometry agrees, and a list that falls by it. An
+    image that comes first by its score is as similar as any that follows.
+    """
+    own = [raised(one.cosine, one.inliers) for one in found]
+    falling = np.maximum.accumulate(own[::-1])[::-1].tolist()
+    return [replace(one, similarity=value) for one, value in zip(found, falling, strict=True)]

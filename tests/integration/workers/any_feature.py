@@ -36,6 +36,10 @@ class TwoParts(AnyFeature):
 
 
 def picture() -> bytes:
+    return png(Image.new("RGB", (220, 230), "red"))
+
+
+def png(image: Image.Image) -> bytes:
     data = io.BytesIO()
-    Image.new("RGB", (220, 230), "red").save(data, "PNG")
+    image.save(data, "PNG")
     return data.getvalue()

@@ -16,7 +16,7 @@ from catalog.rows.products import ProductFields
 from catalog.store import Catalog
 from config.settings import settings
 from contract.errors import BY_MESSAGE
-from tests.integration.workers.any_feature import AnyFeature, TwoParts, picture
+from tests.integration.workers.any_feature import AnyFeature, TwoParts, picture, png
 from tests.unit.vision.textured import package, view
 from vision.picture import PictureLimits, decode
 from workers import search as search_stage
@@ -219,12 +219,6 @@ def test_what_is_less_similar_than_asked_for_is_left_out(
     assert ask(near, generation=generation, min_similarity=0.95)["images"] == []
 
 
-def png(image: Image.Image) -> bytes:
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
-
-
 @pytest.fixture
 def packages(catalog: Catalog, take: Any) -> Any:
     """Four images of packages with their local features, and one without any."""
@@ -342,21 +336,20 @@ def test_images_behind_the_first_keep_their_places(catalog: Catalog, take: Any, 
 def with_parts(
     catalog: Catalog, take: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[dict[str, Any]]]:
-    """Ask for images whose vectors are given by name; the index finds all alike."""
+    """Ask for images whose vectors are given by name; without cosines the index finds all alike."""
     monkeypatch.setattr(search_stage, "pipeline", TwoParts)
 
-    def asked(**vectors: Any) -> list[dict[str, Any]]:
+    def asked(cosines: Any = (), **vectors: Any) -> list[dict[str, Any]]:
         taken = take(*vectors)
         labels = succeed(catalog, taken)
         rows = [np.array(one, np.float32) for one in vectors.values()]
         catalog.vectors.put("any", dict(zip(labels, rows, strict=True)))
         catalog.local_features.put(dict.fromkeys(labels, geometry.stored_features(package(1))))
-        near = [(label, 0.5) for label in labels]
+        near = list(zip(labels, cosines or [0.5] * len(labels), strict=True))
         answer = ask(near, generation=taken.collection.generation, topk=9)
         images: list[dict[str, Any]] = answer["images"]
         similarities = [image["similarity"] for image in images]
         assert similarities == sorted(similarities, reverse=True)
-        assert {image["cosine"] for image in images} == {0.5}
         return images
 
     return asked
@@ -392,6 +385,14 @@ def test_an_image_whose_vectors_can_not_be_read_keeps_its_cosine(
     images = with_parts(
         whole=[[0, 0.4, 0]], short=[[1, 0]], odd=[[np.nan, 0, 0]], far=[[0.1, 0, 0]]
     )
-    found = {image["image_id"]: image["similarity"] for image in images}
-    assert (found["short"], found["odd"]) == (0.5, 0.5)
-    assert found["far"] < found["whole"] == pytest.approx(0.4, abs=1e-4)
+    assert [image["image_id"] for image in images] == ["short", "odd", "whole", "far"]
+
+
+def test_no_similarity_lies_below_the_cosine_though_others_come_first(
+    with_parts: Callable[..., list[dict[str, Any]]],
+) -> None:
+    both, ground = [[0.9, 0, 0.1], [0, 0.9, 0.1]], [[0, 0, 1], [0, 0.9, 0.1]]
+    first, second = with_parts(cosines=[0.95, 0.8], ground=ground, both=both)
+    assert (first["image_id"], second["image_id"]) == ("both", "ground")
+    assert (first["cosine"], second["cosine"]) == (0.8, 0.95)
+    assert first["similarity"] == second["similarity"] == 0.95

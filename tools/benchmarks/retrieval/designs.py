@@ -52,8 +52,8 @@ class SearchDesign:
     """A way to search: parts of images and of queries, and the order of the first images.
 
     An image counts by the most similar pair of a part of the query and one of its own, with
-    `weights` by its similarity as the service computes it. With `geometry`, the first CANDIDATES
-    are put in order by their inliers, too.
+    `weights` by its score as the service computes it. With `geometry`, the scores of the first
+    CANDIDATES are raised by their inliers.
     """
 
     gallery: Parts
@@ -118,15 +118,13 @@ class Gallery:
         self._starts = np.cumsum([0, *(len(each) for each in rows[:-1])])
         self._rows = np.concatenate(rows)
 
-    def similarities(
-        self, query: QueryParts, weights: Weights | None = None
-    ) -> NDArray[np.float32]:
-        """Return the similarity of each image with a query; without weights, of the best pair."""
+    def scores(self, query: QueryParts, weights: Weights | None = None) -> NDArray[np.float32]:
+        """Return the score of each image for a query; without weights, of the best pair."""
         products = query.features @ self._rows.T
-        if weights is None:
+        if weights is None or query.whole is None:
             best: NDArray[np.float32] = np.maximum.reduceat(products.max(axis=0), self._starts)
             return best
-        product = products[query.product_rows][:, self._starts].max(axis=0)
+        product = products[[0, query.whole]][:, self._starts].max(axis=0)
         products -= query.discounts(weights)[:, None]
         best = np.maximum.reduceat(products.max(axis=0), self._starts)
         mixed: NDArray[np.float32] = (1 - weights.box_share) * best + weights.box_share * product

@@ -71,10 +71,10 @@ class Ranking:
                 rows.append(None)
                 continue
             gallery = self._gallery(design.gallery)
-            scores = gallery.similarities(parts, design.weights)
+            scores = gallery.scores(parts, design.weights)
             if design.weights is not None:
                 # Of the images behind those that an index returns, the service sees none.
-                cosines = gallery.similarities(parts)
+                cosines = gallery.scores(parts)
                 if len(self._grounds) and search.ground:
                     cosines[self._grounds == search.ground] = -np.inf
                 scores[np.argsort(-cosines, kind="stable")[NEIGHBOURS + SPARE :]] = -np.inf

@@ -50,8 +50,8 @@ def set_of(gallery: int, right: list[int], **fields: object) -> SearchSet:
 
 
 def by_hand(query: Described, image: Described, design: SearchDesign) -> float:
-    """The similarity of two pictures, pair by pair."""
-    weights = design.weights or Weights(0, 0, 0)
+    """The score of two pictures, pair by pair."""
+    weights = design.weights if design.weights and design.query.whole else Weights(0, 0, 0)
     parts, own = design.query.of(query), design.gallery.of(image)
     best = product = -np.inf
     for number, one in enumerate(parts):
@@ -59,7 +59,7 @@ def by_hand(query: Described, image: Described, design: SearchDesign) -> float:
         discount = weights.best_box if number == 0 else weights.further_boxes
         for place, other in enumerate(own):
             value = sum(float(a) * float(b) for a, b in zip(one, other, strict=True))
-            best = max(best, value - (0 if is_whole or not design.query.whole else discount))
+            best = max(best, value - (0 if is_whole else discount))
             if place == 0 and (is_whole or number == 0):
                 product = max(product, value)
     return (1 - weights.box_share) * best + weights.box_share * product
@@ -86,13 +86,13 @@ def test_the_ranks_are_those_of_comparing_every_pair(design: SearchDesign) -> No
 
 
 @pytest.mark.parametrize("design", [RANKED, WEIGHTED], ids=str)
-def test_a_weighted_similarity_is_that_of_the_service(design: SearchDesign) -> None:
+def test_a_weighted_score_is_that_of_the_service(design: SearchDesign) -> None:
     rng = np.random.default_rng(5)
     gallery = random_pictures(rng, 20)
     parts = parts_of(design.query, random_pictures(rng, 1)[0])
     assert design.weights is not None
-    own = [parts.similarity(design.gallery.of(one), design.weights) for one in gallery]
-    found = Gallery(gallery, design.gallery).similarities(parts, design.weights)
+    own = [parts.score(design.gallery.of(one), design.weights) for one in gallery]
+    found = Gallery(gallery, design.gallery).scores(parts, design.weights)
     assert found == pytest.approx(np.array(own), abs=1e-6)
 
 
@@ -108,7 +108,7 @@ def test_a_picture_has_the_parts_that_a_design_names() -> None:
 def test_each_image_counts_by_its_best_part_whatever_its_number_of_parts() -> None:
     images = [described([[1, 0], [0, 1]]), described([[0.6, 0.8]]), described([[0, 1], [1, 0]])]
     query = QueryParts(np.array([[0, 1]], np.float32), None)
-    found = Gallery(images, Parts(2)).similarities(query)
+    found = Gallery(images, Parts(2)).scores(query)
     assert found == pytest.approx([1.0, 0.8, 1.0])
 
 
