@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: So many images of an index are compared by all parts, at least, and the first of them in that
-#: order by their geometry. With 70 of an index, too few are left among many on the same ground.
-NEIGHBOURS, CANDIDATES = 150, 50
+#: The first images of an index are compared by all parts, and the first of those, in that order, by
+#: their geometry. With 70 in place of 170, too few are left among many on the same ground.
+NEIGHBOURS, CANDIDATES = 170, 50
 #: Neighbours asked for beyond those and topk, so that a few deleted ones cost no second round.
 SPARE = 20
 #: Comparing geometry takes at most so long, in seconds, and ends so long before the asker stops
@@ -69,7 +69,7 @@ def ranked(
     until = min(time.monotonic() + MOST_SECONDS, deadline - SPARE_SECONDS)
     if geometry is None or time.monotonic() >= until:
         return _with_similarities(listed)
-    found = listed
+    found = listed[:NEIGHBOURS]
     if model.has_whole:
         vectors = catalog().vectors.get([one.image.label for one in found], model.model_id)
         found = _in_order([_compared(one, parts, vectors.get(one.image.label)) for one in found])
@@ -77,7 +77,7 @@ def ranked(
     if not counts:
         return _with_similarities(listed)
     verified = [_verified(one, counts.get(one.image.label, 0)) for one in found]
-    return _with_similarities(_in_order(verified))
+    return _with_similarities(_in_order(verified) + listed[NEIGHBOURS:])
 
 
 def _compared(one: Found, parts: QueryParts, vectors: NDArray[np.float32] | None) -> Found:

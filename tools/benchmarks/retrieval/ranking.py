@@ -12,7 +12,7 @@ import numpy as np
 from tools.benchmarks.measures import intersection_over_union, relevant_ranks
 from tools.benchmarks.retrieval.designs import Gallery, SearchDesign, parts_of
 from vision.similarity import SERVICE, QueryParts, counted, raised
-from workers.support.ranking import CANDIDATES, NEIGHBOURS, SPARE
+from workers.support.ranking import CANDIDATES, NEIGHBOURS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class Ranking:
                 cosines = gallery.scores(parts)
                 if len(self._grounds) and search.ground:
                     cosines[self._grounds == search.ground] = -np.inf
-                scores[np.argsort(-cosines, kind="stable")[NEIGHBOURS + SPARE :]] = -np.inf
+                scores[np.argsort(-cosines, kind="stable")[NEIGHBOURS:]] = -np.inf
             if len(self._grounds) and search.ground:
                 scores[self._grounds == search.ground] = -np.inf
             rows.append(scores)
