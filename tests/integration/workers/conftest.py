@@ -1,14 +1,16 @@
-"""Images that were taken in, to be sent through a stage by hand."""
+"""Images that were taken in, to be sent through a stage by hand, and searches of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from broker.search_exchange import Query
 from catalog.flows.submission import NewImage, begin, open_task, write
 from catalog.rows.chunks import Chunk
 from catalog.rows.collections import CollectionRow
@@ -17,7 +19,10 @@ from catalog.rows.tasks import TaskRow
 from catalog.store import Catalog
 from config.settings import settings
 from indexer.directory_ownership import DirectoryOwnership
+from tests.integration.workers.any_feature import AnyFeature, picture
+from workers import search as search_stage
 from workers.index_process import parts
+from workers.support.resources import exchange
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +96,40 @@ def take(catalog: Catalog, redis_client: redis.Redis) -> Take:
         return Taken(collection, task, [chunks[chunk_id] for chunk_id in task.chunk_ids])
 
     return taken
+
+
+@pytest.fixture
+def ask(
+    catalog: Catalog, redis_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Ask the search worker, with an index that knows `near` as (label, similarity)."""
+    monkeypatch.setattr(search_stage, "pipeline", AnyFeature)
+
+    def asked(near: list[tuple[int, float]] | Exception, **fields: Any) -> dict[str, Any]:
+        def ask_neighbours(*_: Any, k: int, **__: Any) -> list[tuple[int, float]]:
+            if isinstance(near, Exception):
+                raise near
+            return near[:k]
+
+        monkeypatch.setattr(search_stage, "ask_neighbours", ask_neighbours)
+        query = Query(
+            **{
+                "picture": picture(),
+                "url": None,
+                "generation": "1",
+                "category": None,
+                "topk": 5,
+                "box": None,
+                "min_similarity": -1.0,
+                "group_by_product": False,
+                "request_id": "test",
+            }
+            | fields
+        )
+        exchange().leave("query", query.pack(), 5)
+        search_stage.search("query")
+        answer = exchange().wait("query", 1)
+        assert answer is not None
+        return answer
+
+    return asked
