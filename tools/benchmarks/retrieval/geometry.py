@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tools.benchmarks.composition import Scene
 from tools.benchmarks.retrieval.pictures import Picture
+from vision import similarity
 from vision.box import Box
 from vision.geometry import local_features, verification
-from vision.similarity import inside
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -37,7 +37,7 @@ class Geometry:
         self._file = sqlite3.connect(path, timeout=60)
         self._file.execute(TABLE)
         self._features, self._verification = features, verification
-        self._code = _code_of(features, verification)
+        self._code = _code_of(features, verification, similarity)
         found = self._file.execute(
             "select query, image, in_box, elsewhere from inliers where code = ?", (self._code,)
         )
@@ -86,7 +86,7 @@ class Geometry:
         points = self._verification.inliers(seen, self._of_image(image))
         if in_box_alone:
             return len(points), 0
-        in_box = inside(points, box.scaled(size, self._features.scaled_size(size)))
+        in_box = similarity.inside(points, box.scaled(size, self._features.scaled_size(size)))
         return in_box, len(points) - in_box
 
 
